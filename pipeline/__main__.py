@@ -1,0 +1,74 @@
+"""The command line: `python -m pipeline <stage> [subtype] [fold]`.
+
+A stage is a module of this package with a `run` function; its module is imported only when it is called, so `--help` and
+mistakes in params.yaml answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from pipeline import config, console
+from pipeline.errors import PipelineError
+
+# Stage -> what it does and what it runs for. Stage name = module = params section.
+COHORT_STAGES = {
+    "ingest": "bring the images of the source, as they are, to data/raw",
+    "validate": "check every image and patient; write the manifest, the quarantine and the validation report",
+    "split": "deal the patients of each class to folds",
+    "pack": "decode the usable images once into one array per class",
+    "report": "make reports/index.html from the results of all subtypes",
+}
+SUBTYPE_STAGES = {
+    "evaluate": "measure a subtype's out-of-fold predictions",
+    "register": "bring a subtype's model to MLflow; name it champion if it reaches the floors",
+}
+FOLD_STAGES = {"train": "train a subtype's networks, one a fold"}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one stage; 0 when it succeeded, 2 when the user has to mend something."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        settings = config.load()
+        stage = importlib.import_module(f"pipeline.{chosen.stage}")
+        if chosen.stage in COHORT_STAGES:
+            stage.run(settings)
+            return 0
+        subtypes = [chosen.subtype] if chosen.subtype else settings.subtypes
+        for subtype in subtypes:
+            config.require_subtype(settings, subtype)
+        if chosen.stage in SUBTYPE_STAGES:
+            stage.run(settings, subtypes)
+            return 0
+        folds = settings.train.folds if chosen.fold is None else [chosen.fold]
+        for fold in folds:
+            config.require_fold(settings, fold)
+        for subtype in subtypes:
+            for fold in folds:
+                stage.run(settings, subtype, fold)
+    except PipelineError as error:
+        console.fail(str(error))
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="One stage of the pipeline, by hand. `dvc repro` runs all that are stale, in order.",
+    )
+    stages = parser.add_subparsers(dest="stage", metavar="stage", required=True)
+    for name, purpose in {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}.items():
+        stage = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        if name not in COHORT_STAGES:
+            stage.add_argument("subtype", nargs="?", help="one of params.yaml's subtypes; all of them when left out")
+        if name in FOLD_STAGES:
+            stage.add_argument("fold", nargs="?", type=int, help="one of train.folds; all of them when left out")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""params.yaml as a typed, frozen `Config`; every mistake in it ends in one line that names the key.
+
+There are no defaults here: a default in Python would be a parameter that DVC cannot see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError
+
+from pipeline.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]  # a folder, a DVC stage, an MLflow model
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys and loose types are refused, values cannot change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Demo(Section):
+    """The synthetic cohort of source `demo`."""
+
+    patients: dict[Name, Count]
+    images_per_patient: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    diseased_share: Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for key, (low, high) in (
+            ("images_per_patient", self.images_per_patient),
+            ("diseased_share", self.diseased_share),
+        ):
+            if low > high:
+                raise ValueError(f"{key} must ascend, not [{low}, {high}]")
+        return self
+
+
+class Ingest(Section):
+    """Where the images come from."""
+
+    source: Literal["demo", "folder"]
+    class_folders: dict[str, Name]
+    demo: Demo
+
+
+class Validate(Section):
+    """What a cohort must satisfy before anything is trained on it."""
+
+    max_quarantined_share: Share
+    min_images_per_patient: Count
+    min_patients_per_class: Count
+
+
+class Split(Section):
+    """How patients are dealt to folds."""
+
+    n_folds: Annotated[int, Field(ge=3)]
+
+
+class Pack(Section):
+    """The images as the networks see them."""
+
+    px: Annotated[int, Field(ge=8, le=1024)]
+
+
+class Augment(Section):
+    """Changes to training images that do not change what the cell is."""
+
+    flips: bool
+    quarter_turns: bool
+    stain_jitter: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Network(Section):
+    """Filters and units of one classifier."""
+
+    first_conv: Count
+    conv: list[Count]
+    dense: list[Count]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+
+
+class Train(Section):
+    """How the networks are built and trained."""
+
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    images_per_class: Count | None
+    batch_size: Annotated[int, Field(ge=2, multiple_of=2)]
+    max_epochs: Count
+    min_epochs: Annotated[int, Field(ge=0)]
+    patience: Count
+    kernel_px: Count
+    pool_first: bool
+    batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["auto", "bfloat16", "float32"]
+    augment: Augment
+    models: dict[Name, Network]
+
+
+class Evaluate(Section):
+    """How scores become calls."""
+
+    threshold: Share
+
+
+class Floors(Section):
+    """What a model must reach to become champion."""
+
+    image_accuracy: Share
+    patient_sensitivity: Share
+    patient_specificity: Share
+
+
+class Register(Section):
+    """What decides over a candidate."""
+
+    floors: Floors
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0)]
+    control: Name
+    subtypes: Annotated[list[Name], Field(min_length=1)]
+    image_px: Count
+    image_um: Annotated[float, Field(gt=0)]
+    ingest: Ingest
+    validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
+    split: Split
+    pack: Pack
+    train: Train
+    evaluate: Evaluate
+    register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
+
+    @property
+    def classes(self) -> list[str]:
+        """Control first, then the subtypes in the order of params.yaml."""
+        return [self.control, *self.subtypes]
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        for problem in self._disagreements():
+            raise ValueError(problem)
+        return self
+
+    def _disagreements(self) -> Iterator[str]:
+        repeated = {name for name in self.classes if self.classes.count(name) > 1}
+        if repeated:
+            yield f"subtypes: {min(repeated)} is named twice (control counts too)"
+        for subtype in self.subtypes:
+            if subtype not in self.train.models:
+                yield f"train.models: no model for {subtype}; add one, or take it out of subtypes"
+        if self.ingest.source == "demo":
+            for name in self.classes:
+                if name not in self.ingest.demo.patients:
+                    yield f"ingest.demo.patients: no number of patients for {name}"
+        for folder, name in self.ingest.class_folders.items():
+            if name not in self.classes:
+                yield f"ingest.class_folders.{folder}: {name} is not a class; allowed: {', '.join(self.classes)}"
+        for fold in self.train.folds:
+            if fold >= self.split.n_folds:
+                yield f"train.folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"
+        if len(set(self.train.folds)) < len(self.train.folds):
+            yield "train.folds: a fold is named twice"
+        if self.train.min_epochs > self.train.max_epochs:
+            yield f"train.min_epochs: {self.train.min_epochs} is above train.max_epochs ({self.train.max_epochs})"
+        halvings = max(len(model.conv) for model in self.train.models.values()) + int(self.train.pool_first)
+        if self.pack.px < 2**halvings:
+            yield f"pack.px: {self.pack.px} px do not survive {halvings} poolings; at least {2**halvings}"
+
+
+def load(path: Path = Path("params.yaml")) -> Config:
+    """Read and check `path`.
+
+    Raises:
+        ConfigError: one line that names the file, the key, and what is allowed.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found; run this in the folder that holds it") from None
+    except DuplicateKeyError as error:
+        raise ConfigError(f"{path}: {error.problem} (line {error.problem_mark.line + 1})") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ConfigError(f"{path}: not YAML{where}: {error.problem}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds no settings")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {'; '.join(_explain(dict(item)) for item in error.errors()[:3])}") from None
+
+
+def _explain(item: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    match item["type"]:
+        case "missing":
+            return f"{key}: missing"
+        case "extra_forbidden":
+            return f"{key}: unknown key"
+        case "value_error":
+            message = str(item["ctx"]["error"])
+            return f"{key}.{message}" if key else message
+        case _:
+            return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
+
+
+def require_subtype(config: Config, subtype: str) -> None:
+    """Refuse a name that is not one of the subtypes."""
+    if subtype not in config.subtypes:
+        raise ConfigError(f"there is no subtype {subtype}; params.yaml has: {', '.join(config.subtypes)}")
+
+
+def require_fold(config: Config, fold: int) -> None:
+    """Refuse a fold that params.yaml does not train."""
+    if fold not in config.train.folds:
+        listed = ", ".join(str(k) for k in config.train.folds)
+        raise ConfigError(f"fold {fold} is not trained; params.yaml's train.folds has: {listed}")

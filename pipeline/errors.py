@@ -1,0 +1,35 @@
+"""Errors that are the user's to mend: one line that names the thing, what is wrong and what to do.
+
+    PipelineError
+    ├── ConfigError      params.yaml or an environment variable
+    ├── DataError        an image, a table, a folder of the cohort
+    │   └── LeakError    a patient, or identical pixels, on both sides of a split
+    ├── ModelError       weights, spec or scores that do not belong together
+    └── TrackingError    the MLflow address
+
+`python -m pipeline` prints the line and exits with status 2. Anything else that is raised is a bug and keeps its traceback.
+"""
+
+
+class PipelineError(Exception):
+    """Base of all errors whose message is written for the user."""
+
+
+class ConfigError(PipelineError):
+    """A parameter or environment variable is missing, unknown or out of range."""
+
+
+class DataError(PipelineError):
+    """The cohort does not hold what the pipeline needs."""
+
+
+class LeakError(DataError):
+    """Something that must stay on one side of a split is on both."""
+
+
+class ModelError(PipelineError):
+    """Weights, spec or scores that do not belong together, or a training that cannot go on."""
+
+
+class TrackingError(PipelineError):
+    """The MLflow address does not answer or refuses."""

@@ -1,0 +1,220 @@
+"""Training of one network, epoch by epoch, that a kill at any moment does not change.
+
+After every epoch all that decides how training goes on is written to one checkpoint file: variables, optimizer, history and
+early stopping. The order of the images follows from (seed, epoch). A resumed training ends with the same weights, to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import console, metrics, selection
+from pipeline.augment import augment
+from pipeline.config import Augment, Train
+from pipeline.errors import ModelError
+from pipeline.model import logits
+
+History = list[dict[str, float]]
+_HEARTBEAT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images of one class: rows of a (memory-mapped) uint8 `(images, px, px, 3)` and each row's patient `(rows,)`."""
+
+    cells: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    patients: NDArray[np.object_]
+
+    def take(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Pixels `(n, px, px, 3)` of the rows numbered `chosen`."""
+        return np.asarray(self.cells[self.rows[chosen]])
+
+
+@dataclass
+class State:
+    """Early stopping's memory and the curves so far; `best` and `variables` are stored beside it."""
+
+    epochs_done: int = 0
+    best_epoch: int = -1
+    best_loss: float = float("inf")
+    waited: int = 0
+    stopped: bool = False
+    history: History = field(default_factory=list)
+
+
+def fit(
+    network: Any,
+    train: tuple[Pool, Pool],
+    val: tuple[Pool, Pool],
+    settings: Train,
+    learning_rate: float,
+    seed: int,
+    xla: bool,
+    checkpoint: Path,
+    on_epoch: Callable[[dict[str, float]], None],
+) -> History:
+    """Train until the validation loss stops falling; leaves `network` with the best epoch's weights.
+
+    Args:
+        network: as `model.build` makes it.
+        train: control's and the subtype's training images.
+        val: the same of the validation patients.
+        settings: the `train` section of params.yaml.
+        learning_rate: Adam's.
+        seed: of the order of images and the augmentation.
+        xla: compile the step with XLA.
+        checkpoint: read when it is there, else written after every epoch.
+        on_epoch: told every epoch's row of the history, the epochs before a kill included.
+
+    Raises:
+        ModelError: the loss is no longer a number.
+    """
+    network.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+        jit_compile=xla,
+    )
+    network.optimizer.build(network.trainable_variables)
+    state, best = _resume(network, checkpoint)
+    for row in state.history:
+        on_epoch(row)
+    while not state.stopped and state.epochs_done < settings.max_epochs:
+        started = time.monotonic()
+        epoch = state.epochs_done
+        batches = Epoch(train, settings.batch_size, settings.augment, seed, epoch)
+        fitted = network.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[_Heartbeat(epoch, len(batches))])
+        row = {
+            "epoch": epoch,
+            "loss": float(fitted.history["loss"][0]),
+            "accuracy": float(fitted.history["accuracy"][0]),
+            **_validate(network, val),
+        }
+        if not np.isfinite(row["loss"]) or not np.isfinite(row["val_loss"]):
+            raise ModelError(f"the loss is no longer a number after epoch {epoch + 1}; lower the learning rate")
+        state.history.append(row)
+        state.epochs_done += 1
+        if row["val_loss"] < state.best_loss:
+            state.best_epoch, state.best_loss, state.waited = epoch, row["val_loss"], 0
+            best = [np.asarray(variable) for variable in network.variables]
+        elif state.epochs_done > settings.min_epochs:
+            state.waited += 1
+        state.stopped = state.waited >= settings.patience
+        _store(network, state, best, checkpoint)
+        on_epoch(row)
+        console.say(
+            f"epoch {epoch + 1:>3}/{settings.max_epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.3f}  "
+            f"val_loss {row['val_loss']:.4f}  val_accuracy {row['val_accuracy']:.3f}  {time.monotonic() - started:.1f} s"
+        )
+    for variable, value in zip(network.variables, best, strict=True):
+        variable.assign(value)
+    console.say(f"best epoch {state.best_epoch + 1} of {state.epochs_done}: val_loss {state.best_loss:.4f}")
+    return state.history
+
+
+class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
+    """The batches of one epoch: half control, half subtype; batch i is the same whoever asks for it, and when."""
+
+    def __init__(
+        self, pools: tuple[Pool, Pool], batch_size: int, augmentation: Augment, seed: int, epoch: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._pools, self._batch_size, self._augmentation = pools, batch_size, augmentation
+        self._seed, self._epoch = seed, epoch
+        self._orders = selection.epoch_order(pools[0].patients, pools[1].patients, seed, epoch)
+        self._labels = np.repeat(np.array([0, 1], dtype=np.float32), batch_size // 2)[:, None]
+
+    def __len__(self) -> int:
+        return selection.steps(len(self._orders[0]), self._batch_size)
+
+    def __getitem__(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        images = np.concatenate(
+            [
+                pool.take(selection.batch_rows(order, step, self._batch_size))
+                for pool, order in zip(self._pools, self._orders, strict=True)
+            ]
+        )
+        rng = np.random.default_rng([self._seed, self._epoch, step])
+        return augment(images, self._augmentation, rng), self._labels
+
+
+class _Heartbeat(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
+    """Says where a long epoch is."""
+
+    def __init__(self, epoch: int, steps: int) -> None:
+        super().__init__()
+        self._epoch, self._steps, self._last = epoch, steps, time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if time.monotonic() - self._last >= _HEARTBEAT_S:
+            self._last = time.monotonic()
+            console.say(f"epoch {self._epoch + 1:>3}: step {batch + 1:,} of {self._steps:,}")
+
+
+def _validate(network: Any, val: tuple[Pool, Pool]) -> dict[str, float]:
+    labels = np.repeat([0, 1], [len(pool.rows) for pool in val])
+    outputs = np.concatenate([pool_logits(network, pool) for pool in val])
+    return {
+        "val_loss": metrics.balanced_log_loss(labels, outputs),
+        "val_accuracy": metrics.balanced_accuracy(labels, outputs > 0),
+    }
+
+
+def pool_logits(network: Any, pool: Pool) -> NDArray[np.float32]:
+    """Logits `(rows,)` of all images of a pool."""
+    return logits(network, _Rows(pool))
+
+
+class _Rows:
+    """The rows of a pool as an array-like that reads only the slice it is asked for."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __len__(self) -> int:
+        return len(self._pool.rows)
+
+    def __getitem__(self, part: slice) -> NDArray[np.uint8]:
+        return self._pool.take(np.arange(len(self))[part])
+
+
+def _store(network: Any, state: State, best: list[NDArray[Any]], checkpoint: Path) -> None:
+    """Write everything to a file beside `checkpoint`, then put it in its place in one step."""
+    arrays = {f"variable_{i}": np.asarray(value) for i, value in enumerate(network.variables)}
+    arrays |= {f"optimizer_{i}": np.asarray(value) for i, value in enumerate(network.optimizer.variables)}
+    arrays |= {f"best_{i}": value for i, value in enumerate(best)}
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, state=np.array(json.dumps(asdict(state))), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(checkpoint)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _resume(network: Any, checkpoint: Path) -> tuple[State, list[NDArray[Any]]]:
+    if not checkpoint.exists():
+        return State(), []
+    with np.load(checkpoint, allow_pickle=False) as stored:
+        state = State(**json.loads(str(stored["state"])))
+        for i, variable in enumerate(network.variables):
+            variable.assign(stored[f"variable_{i}"])
+        for i, variable in enumerate(network.optimizer.variables):
+            variable.assign(stored[f"optimizer_{i}"])
+        best = [stored[f"best_{i}"] for i in range(len(network.variables))]
+    console.say(f"resumed after epoch {state.epochs_done} from {checkpoint}; those epochs are not trained again")
+    return state, best

@@ -1,0 +1,137 @@
+"""The manifest: one row per file of data/raw, usable or not. No file is read or written here.
+
+Columns: path (relative to data/raw, forward slashes), class, patient, width, height, mode, sha256 (of the file),
+pixels_sha256, phash, mean_r .. std_b (0 to 255), error ("" if the image is usable). A file outside
+`<class>/<patient>/<image>` has an empty patient. Rows are in natural order of class, patient and image: image_2 before
+image_10.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.errors import DataError
+
+CHANNELS = ("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b")
+DTYPES = {
+    **dict.fromkeys(("path", "class", "patient"), "str"),
+    **dict.fromkeys(("width", "height"), "int32"),
+    **dict.fromkeys(("mode", "sha256", "pixels_sha256", "phash"), "str"),
+    **dict.fromkeys(CHANNELS, "float64"),
+    "error": "str",
+}
+EXCLUSION_COLUMNS = ["patient", "path", "reason"]
+
+_EXTENSIONS = (".tif", ".tiff")
+_LITTER = ("thumbs.db", "desktop.ini")
+_LITTER_REASON = "not an image: left behind by a file browser"
+_EXCLUDED = "excluded: "
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """One line of data/exclude.csv: an image, or (empty path) all of a patient's."""
+
+    line: int
+    patient: str
+    path: str
+    reason: str
+
+
+def natural(text: str) -> tuple[str | int, ...]:
+    """A sort key by which digits count as numbers."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text))
+
+
+def place(path: str) -> tuple[str, str, str]:
+    """(class, patient, image) of a path; a file that lies too high or too deep has no patient."""
+    folders = path.split("/")
+    if len(folders) == 3:
+        return folders[0], folders[1], folders[2]
+    return folders[0] if len(folders) > 1 else "", "", folders[-1]
+
+
+def is_image_name(path: str) -> bool:
+    """Whether a file claims to be one of the cohort's images."""
+    return path.lower().endswith(_EXTENSIONS) and not _is_litter(path)
+
+
+def name_fault(path: str) -> str:
+    """Why a file is not worth opening ("" if it is): told from its path alone."""
+    if _is_litter(path):
+        return _LITTER_REASON
+    if not path.isprintable():
+        return "its path holds unprintable characters; rename it"
+    if not is_image_name(path):
+        return "not an image: its name does not end in .tif or .tiff"
+    return "" if place(path)[1] else "lies outside <class>/<patient>/"
+
+
+def build(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """The manifest of rows that may come in any order."""
+    ordered = sorted(rows, key=lambda row: (*map(natural, place(str(row["path"]))), str(row["path"])))
+    return pd.DataFrame(ordered, columns=list(DTYPES)).astype(DTYPES)
+
+
+def exclude(frame: pd.DataFrame, exclusions: Sequence[Exclusion], source: str) -> pd.DataFrame:
+    """Mark what a person excluded.
+
+    Raises:
+        DataError: names the line of `source` whose patient or path is not in the manifest.
+    """
+    error = frame["error"].copy()
+    for exclusion in exclusions:
+        where = f"{source} line {exclusion.line}"
+        hit = frame["patient"] == exclusion.patient
+        if not exclusion.patient or not hit.any():
+            raise DataError(
+                f"{where}: there is no patient {exclusion.patient!r} in the cohort; correct or remove the line"
+            )
+        if exclusion.path:
+            hit &= frame["path"] == exclusion.path
+        if not hit.any():
+            raise DataError(
+                f"{where}: patient {exclusion.patient} has no file {exclusion.path!r}; write <class>/<patient>/<image>"
+            )
+        error[hit] = _EXCLUDED + exclusion.reason
+    return frame.assign(error=error)
+
+
+def drop_repeats(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of usable images with the same pixels within a patient, keep the first."""
+    usable = frame[frame["error"] == ""]
+    first = usable.groupby(["class", "patient", "pixels_sha256"], sort=False)["path"].transform("first")
+    repeated = first[first != usable["path"]]
+    error = frame["error"].copy()
+    error[repeated.index] = "same pixels as " + repeated
+    return frame.assign(error=error)
+
+
+def usable(frame: pd.DataFrame) -> pd.DataFrame:
+    """The images that the next stages see."""
+    return frame[frame["error"] == ""]
+
+
+def not_excluded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every file but those a person excluded."""
+    return frame[~frame["error"].str.startswith(_EXCLUDED)]
+
+
+def without_litter(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every file but those that file browsers leave behind."""
+    return frame[frame["error"] != _LITTER_REASON]
+
+
+def folded(path: str) -> str:
+    """A path as file systems see it that ignore case and the form of accents."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _is_litter(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1]
+    return name.lower() in _LITTER or name.startswith(".")

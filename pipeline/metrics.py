@@ -1,0 +1,87 @@
+"""Figures of merit, from labels, scores and calls alone.
+
+`labels` are 0 (control) or 1 (subtype) `(n,)`, `logits` and `scores` float `(n,)`, `called` bool `(n,)`: whether the
+subtype was called. What one row is, an image or a patient, is the caller's business and stands in the name of the figure.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+from sklearn.metrics import roc_curve as sklearn_roc_curve
+
+
+def probabilities(logits: ArrayLike) -> NDArray[np.float64]:
+    """Logistic function, without overflow for large logits of either sign."""
+    x = np.asarray(logits, dtype=np.float64)
+    tail = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + tail), tail / (1 + tail))
+
+
+def balanced_log_loss(labels: ArrayLike, logits: ArrayLike) -> float:
+    """Mean of the two classes' mean cross-entropy, from logits, so that a large class does not drown the other."""
+    y, x = np.asarray(labels), np.asarray(logits, dtype=np.float64)
+    losses = np.logaddexp(0, np.where(y == 1, -x, x))
+    return float((losses[y == 0].mean() + losses[y == 1].mean()) / 2)
+
+
+def balanced_accuracy(labels: ArrayLike, called: ArrayLike) -> float:
+    """Mean of sensitivity and specificity."""
+    return float(balanced_accuracy_score(labels, np.asarray(called).astype(int)))
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the receiver operating characteristic; NaN when only one class is there."""
+    y = np.asarray(labels)
+    return float(roc_auc_score(y, scores)) if 0 < y.sum() < len(y) else float("nan")
+
+
+def roc_curve(labels: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
+    """Columns threshold, fpr (1 - specificity) and tpr (sensitivity), from the strictest threshold to the laxest."""
+    fpr, tpr, thresholds = sklearn_roc_curve(labels, scores, drop_intermediate=True)
+    return pd.DataFrame({"threshold": thresholds, "fpr": fpr, "tpr": tpr})
+
+
+def rates(labels: ArrayLike, called: ArrayLike) -> dict[str, float]:
+    """Accuracy, sensitivity (share of the subtype called) and specificity (share of control not called)."""
+    (tn, fp), (fn, tp) = confusion(labels, called)
+    total = tn + fp + fn + tp
+    return {
+        "accuracy": float((tn + tp) / total) if total else float("nan"),
+        "sensitivity": float(tp / (tp + fn)) if tp + fn else float("nan"),
+        "specificity": float(tn / (tn + fp)) if tn + fp else float("nan"),
+    }
+
+
+def confusion(labels: ArrayLike, called: ArrayLike) -> NDArray[np.int64]:
+    """`(2, 2)` counts: rows are the truth, columns the call, control first."""
+    table = confusion_matrix(labels, np.asarray(called).astype(int), labels=[0, 1])
+    return np.asarray(table, dtype=np.int64)
+
+
+def by_class(labels: ArrayLike, called: ArrayLike) -> pd.DataFrame:
+    """Precision, recall, F1 and support of control and subtype: the form in which the published figures stand."""
+    precision, recall, f1, support = precision_recall_fscore_support(
+        labels, np.asarray(called).astype(int), labels=[0, 1], zero_division=0.0
+    )
+    return pd.DataFrame(
+        {"precision": precision, "recall": recall, "f1": f1, "support": support},
+        index=pd.Index(["control", "subtype"], name="class"),
+    )
+
+
+def patient_scores(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row per patient and fold: the patient's score is the probability at the mean of the images' logits.
+
+    `predictions` has columns fold, patient, label, logit. Returns fold, patient, label, images, logit, score.
+    """
+    patients = predictions.groupby(["fold", "patient", "label"], sort=True)["logit"].agg(["size", "mean"]).reset_index()
+    patients = patients.rename(columns={"size": "images", "mean": "logit"})
+    return patients.assign(score=probabilities(patients["logit"]))

@@ -1,0 +1,67 @@
+"""A network, rebuilt in code from its spec: nothing is ever unpickled.
+
+This file travels with every registered model and therefore imports nothing of this package. Images are uint8
+`(batch, px, px, 3)`; outputs are logits `(batch,)`, float32: positive speaks for the subtype.
+
+A spec holds `px`, `um`, `normalisation` (`mean` and `std` of R, G, B in the training images), `precision`
+("float32" or "bfloat16") and `layers`, first to last:
+    {"kind": "conv", "filters": f, "kernel_px": k, "batch_norm_momentum": m or null, "pool": true or false}
+    {"kind": "dense", "units": u}
+The last single unit is not listed: every network has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+_IMAGES_AT_ONCE = 256
+
+
+def build(spec: dict[str, Any]) -> Any:
+    """The untrained network of `spec`.
+
+    Raises:
+        ValueError: the spec holds a layer this code does not know.
+    """
+    dtype = "mixed_bfloat16" if spec["precision"] == "bfloat16" else "float32"
+    images = keras.Input((spec["px"], spec["px"], 3), dtype="uint8")
+    x = keras.layers.Rescaling(  # (x - mean) / std
+        scale=[1 / value for value in spec["normalisation"]["std"]],
+        offset=[-m / s for m, s in zip(spec["normalisation"]["mean"], spec["normalisation"]["std"], strict=True)],
+        dtype=dtype,
+    )(images)
+    flat = False
+    for layer in spec["layers"]:
+        match layer:
+            case {"kind": "conv", "filters": filters, "kernel_px": kernel, "batch_norm_momentum": momentum, "pool": pool}:
+                x = keras.layers.Conv2D(filters, kernel, padding="same", activation="relu", dtype=dtype)(x)
+                if momentum is not None:
+                    x = keras.layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
+                if pool:
+                    x = keras.layers.MaxPooling2D(dtype=dtype)(x)
+            case {"kind": "dense", "units": units}:
+                x = x if flat else keras.layers.Flatten(dtype=dtype)(x)
+                flat = True
+                x = keras.layers.Dense(units, activation="relu", dtype=dtype)(x)
+            case _:
+                raise ValueError(f"the spec has a layer this code does not know: {layer}")
+    x = x if flat else keras.layers.Flatten(dtype=dtype)(x)
+    return keras.Model(images, keras.layers.Dense(1, dtype="float32")(x))
+
+
+def seed_everything(seed: int) -> None:
+    """Fix the initial weights of the next network built."""
+    keras.utils.set_random_seed(seed)
+
+
+def logits(network: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """`(n,)` for uint8 `(n, px, px, 3)`, which may be memory-mapped; a few hundred images are in memory at a time."""
+    parts = [
+        np.asarray(network.predict_on_batch(np.asarray(images[start : start + _IMAGES_AT_ONCE])))
+        for start in range(0, len(images), _IMAGES_AT_ONCE)
+    ]
+    return np.concatenate(parts)[:, 0].astype(np.float32) if parts else np.empty(0, dtype=np.float32)

@@ -1,0 +1,37 @@
+"""Decode every usable image once: data/cells/<class>.npy, uint8 `(images, px, px, 3)`, and its rows' patient and path."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+
+from pipeline import console, images, paths
+from pipeline.config import Config
+
+_CHUNK = 256  # images in flight: bounds the memory, whatever the cohort's size
+
+
+def run(config: Config) -> None:
+    """Pack the classes one after the other; rows keep the manifest's order."""
+    manifest = pd.read_parquet(paths.MANIFEST, columns=["path", "class", "patient", "error"])
+    usable = manifest[manifest["error"] == ""]
+    px = config.pack.px
+    paths.CELLS.mkdir(parents=True, exist_ok=True)
+
+    def packed(path: str) -> np.ndarray:
+        return images.resize(images.decode((paths.RAW / path).read_bytes()), px)
+
+    with ThreadPoolExecutor() as pool:
+        for class_name in config.classes:
+            rows = usable.loc[usable["class"] == class_name, ["patient", "path"]].reset_index(drop=True)
+            target = paths.cells(class_name)
+            cells = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(rows), px, px, 3))
+            starts = range(0, len(rows), _CHUNK)
+            for start in console.track(starts, len(starts), f"packing {class_name}, {_CHUNK} images a step"):
+                chunk = rows["path"].iloc[start : start + _CHUNK]
+                cells[start : start + len(chunk)] = list(pool.map(packed, chunk))
+            cells.flush()
+            rows.to_parquet(paths.cell_rows(class_name), index=False)
+            console.say(f"pack: {class_name}: {len(rows):,} images of {px} px, {target.stat().st_size / 1e6:,.1f} MB")

@@ -1,0 +1,45 @@
+"""Where the stages' files are, relative to the repository's root, in which every command runs.
+
+One function or constant a contract: nobody else spells a path.
+"""
+
+from pathlib import Path
+
+RAW = Path("data/raw")
+PATIENTS = Path("data/patients.csv")
+SOURCE = Path("data/source.json")
+TRUTH = Path("data/truth.parquet")
+EXCLUDE = Path("data/exclude.csv")
+MANIFEST = Path("data/manifest.parquet")
+SPLITS = Path("data/splits")
+CELLS = Path("data/cells")
+MODELS = Path("models")
+REPORTS = Path("reports")
+VALIDATION = REPORTS / "validation"
+REPORT_PAGE = REPORTS / "index.html"
+CHECKPOINTS = Path(".checkpoints")
+
+
+def split_table(subtype: str) -> Path:
+    """One row per patient: patient, label, fold, images."""
+    return SPLITS / f"{subtype}.csv"
+
+
+def cells(class_name: str) -> Path:
+    """uint8 `(images, px, px, 3)` of one class."""
+    return CELLS / f"{class_name}.npy"
+
+
+def cell_rows(class_name: str) -> Path:
+    """Row of `cells(class_name)` -> patient, path."""
+    return CELLS / f"{class_name}.parquet"
+
+
+def fold(subtype: str, k: int) -> Path:
+    """Weights, spec, history and predictions of one training."""
+    return MODELS / subtype / f"fold-{k}"
+
+
+def report(subtype: str) -> Path:
+    """Metrics and plots of one subtype."""
+    return REPORTS / subtype

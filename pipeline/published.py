@@ -1,0 +1,37 @@
+"""The published figures of the four networks, to stand beside ours.
+
+They are image-level figures of one test set of 800 images of each class; by what the split was made, image or patient, is
+not stated. A subtype that is not listed has no published figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Precision, recall and F1 as (control, subtype), and accuracy over both."""
+
+    precision: tuple[float, float]
+    recall: tuple[float, float]
+    f1: tuple[float, float]
+    accuracy: float
+    support: tuple[int, int] = (800, 800)
+
+    def by_class(self) -> pd.DataFrame:
+        """In the form of `metrics.by_class`."""
+        return pd.DataFrame(
+            {"precision": self.precision, "recall": self.recall, "f1": self.f1, "support": self.support},
+            index=pd.Index(["control", "subtype"], name="class"),
+        )
+
+
+FIGURES = {
+    "PML_RARA": Figures((0.88, 0.91), (0.91, 0.88), (0.90, 0.90), 0.90),
+    "RUNX1_RUNX1T1": Figures((0.94, 0.89), (0.88, 0.94), (0.91, 0.91), 0.91),
+    "CBFB_MYH11": Figures((0.79, 0.92), (0.93, 0.75), (0.86, 0.83), 0.84),
+    "NPM1": Figures((0.87, 0.90), (0.90, 0.86), (0.89, 0.88), 0.88),
+}

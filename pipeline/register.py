@@ -1,0 +1,81 @@
+"""Bring each subtype's trained folds to MLflow as one model; name it champion if it reaches the floors.
+
+Works from the files alone and can be repeated: what stands in MLflow already is left as it is, what is missing is added. So
+it also fills an empty registry, at any address, without training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline import console, paths, tracking
+from pipeline.config import Config, Floors
+from pipeline.errors import ModelError
+
+
+def run(config: Config, subtypes: list[str]) -> None:
+    """Register the candidates of `subtypes` and print what became of each."""
+    rows = []
+    client = tracking.connect()
+    for subtype in subtypes:
+        candidate = _candidate(config, subtype)
+        model = tracking.find_version(client, candidate)
+        if model is None:
+            missed = missed_floors(candidate.metrics, config.register_.floors)
+            model = tracking.log_candidate(client, config, candidate)
+            alias = tracking.CHALLENGER if missed else tracking.CHAMPION
+            tracking.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")
+        names = ", ".join(tracking.aliases(client, model)) or "-"
+        figures = [candidate.metrics[key] for key in ("image_accuracy", "patient_auroc")]
+        rows.append([subtype, *figures, f"{model.name} v{model.version}", names])
+    console.table("models", ["subtype", "image accuracy", "patient AUROC", "model version", "alias"], rows)
+    console.say(f"MLflow: {tracking.shown_address()}")
+
+
+def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
+    """One sentence for every floor that `metrics` does not reach."""
+    return [
+        f"{key} {metrics[key]:.3f} is below the floor {floor:.3f}"
+        for key, floor in floors.model_dump().items()
+        if not metrics[key] >= floor  # also when it is not a number
+    ]
+
+
+def _candidate(config: Config, subtype: str) -> tracking.Candidate:
+    folders = [paths.fold(subtype, k) for k in sorted(config.train.folds)]
+    report = paths.report(subtype)
+    needed = [report / "metrics.json", *(folder / "model.weights.h5" for folder in folders)]
+    for path in needed:
+        if not path.is_file():
+            raise ModelError(f"{path}: not there; run `dvc repro`, or `dvc pull` where it was run before")
+    weights = {folder.name: _sha256(folder / "model.weights.h5") for folder in folders}
+    specs = [_sha256(folder / "spec.json") for folder in folders]
+    metrics = {key: float(value) for key, value in json.loads((report / "metrics.json").read_text()).items()}
+    return tracking.Candidate(
+        subtype=subtype,
+        digest=hashlib.sha256(json.dumps([weights, specs]).encode()).hexdigest(),
+        folders=folders,
+        weights_sha256=weights,
+        metrics=metrics,
+        pictures=sorted((report / "plots").glob("*.png")),
+        card=_card(config, subtype, metrics),
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _card(config: Config, subtype: str, metrics: Mapping[str, float]) -> str:
+    """The version's description."""
+    rows = "\n".join(f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in metrics.items())
+    return (
+        f"**{subtype} against {config.control}**, from single-cell images of {config.image_um} um. "
+        "For research only, not for diagnosis.\n\n"
+        f"Folds trained: {', '.join(str(k) for k in sorted(config.train.folds))} of {config.split.n_folds}, by patient. "
+        "Figures are of test patients, whom the network that scored them had not seen.\n\n"
+        f"| figure | value |\n|---|---|\n{rows}\n"
+    )

@@ -1,0 +1,231 @@
+"""Make reports/index.html, the page a person looks at, from the files of the other stages alone.
+
+One file: pictures and style are inside, nothing is asked of any host, and the same files give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from pipeline import console, contact_sheet, paths
+from pipeline.config import Config
+from pipeline.errors import DataError, ModelError, PipelineError
+
+T = TypeVar("T")
+
+TEMPLATE = "report_page.html.j2"
+# WHO classification of AML with recurrent genetic abnormalities; FAB: the morphological type it goes with.
+GENETICS = {
+    "PML_RARA": {
+        "WHO classification": "Acute promyelocytic leukaemia (APL) with PML::RARA",
+        "Genetic change": "t(15;17)(q22;q12)",
+        "FAB type": "M3",
+    },
+    "NPM1": {"WHO classification": "AML with mutated NPM1", "Genetic change": "mutation of the gene NPM1"},
+    "CBFB_MYH11": {
+        "WHO classification": "AML with CBFB::MYH11",
+        "Genetic change": "inv(16)(p13q22) or t(16;16)(p13;q22); in the published cohort without NPM1 mutation",
+        "FAB type": "M4eo",
+    },
+    "RUNX1_RUNX1T1": {
+        "WHO classification": "AML with RUNX1::RUNX1T1",
+        "Genetic change": "t(8;21)(q22;q22)",
+        "FAB type": "M2",
+    },
+}
+_ON_A_SHEET = 12
+_POINT_WIDTH = 0.03  # of a point in a strip plot, as a share of the axis on a phone
+_MOST_LANES = 5  # above and below the middle of a row; points beyond overlap
+
+
+def run(config: Config) -> None:
+    """Write the page.
+
+    Raises:
+        DataError, ModelError: a file is missing, cannot be read, or does not belong to the others.
+    """
+    page = _template().render(
+        config=config,
+        folds=sorted(config.train.folds),
+        cohort=_cohort(config),
+        subtypes=[_subtype(config, subtype) for subtype in config.subtypes],
+    )
+    paths.REPORT_PAGE.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = paths.REPORT_PAGE.with_name(f".{paths.REPORT_PAGE.name}.unfinished")
+    unfinished.write_text(page, encoding="utf-8", newline="\n")
+    unfinished.replace(paths.REPORT_PAGE)
+    console.say(f"report: {paths.REPORT_PAGE}, {len(page.encode()) / 1e6:.1f} MB, opens in any browser")
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": _number, "score": _score, "of": _k_of_n}
+    return environment.get_template(TEMPLATE)
+
+
+def _read(path: Path, reader: Callable[[Path], T], error: type[PipelineError]) -> T:
+    """`reader(path)`; what goes wrong becomes one line that names the file."""
+    try:
+        return reader(path)
+    except FileNotFoundError:
+        raise error(f"{path}: not there; run `dvc repro`, or `dvc pull` where it was run before") from None
+    except (OSError, ValueError, KeyError) as fault:
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise error(f"{path}: cannot be read ({reason}); delete it and run `dvc repro`") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A CSV table; a patient called 007 or NA stays that."""
+    return pd.read_csv(path, dtype={"patient": "str"}, keep_default_na=False, na_values={"accuracy": [""]})
+
+
+def _cohort(config: Config) -> dict[str, Any]:
+    source = _read(paths.SOURCE, _json, DataError)
+    validation = _read(paths.VALIDATION / "validation.json", _json, DataError)
+    splits = {subtype: _read(paths.split_table(subtype), _table, DataError) for subtype in config.subtypes}
+    counts = {name: validation["classes"].get(name) for name in config.classes}
+    if None in counts.values():
+        raise DataError(f"{paths.VALIDATION}/validation.json: not of params.yaml's classes; run `dvc repro`")
+    beside = {"Data Docs of the validation": "data_docs/index.html", "list of the quarantined files": "quarantine.csv"}
+    return {
+        "source": source,
+        "counts": counts,
+        "total": {key: sum(row[key] for row in counts.values()) for key in counts[config.control]},
+        "rules": validation["rules"],
+        "links": {
+            text: (paths.VALIDATION / name).relative_to(paths.REPORTS).as_posix()
+            for text, name in beside.items()
+            if (paths.VALIDATION / name).is_file()
+        },
+        "patients_per_fold": {
+            subtype: [
+                tuple(int(((split["fold"] == fold) & (split["label"] == label)).sum()) for label in (0, 1))
+                for fold in range(config.split.n_folds)
+            ]
+            for subtype, split in splits.items()
+        },
+    }
+
+
+def _subtype(config: Config, subtype: str) -> dict[str, Any]:
+    folder = paths.report(subtype)
+    figures = _read(folder / "metrics.json", _json, ModelError)
+    patients = _read(folder / "patients.csv", _table, ModelError)
+    by_class = _read(folder / "by_class.csv", _table, ModelError)
+    folds = {k: paths.fold(subtype, k) for k in sorted(config.train.folds)}
+    specs = {k: _read(fold / "spec.json", _json, ModelError) for k, fold in folds.items()}
+    scored = pd.concat([_read(fold / "predictions.parquet", pd.read_parquet, ModelError) for fold in folds.values()])
+    tested = scored[scored["split"] == "test"]
+    if set(tested["patient"]) != set(patients["patient"]) or len(tested) != figures["images"]:
+        raise ModelError(f"{folder}: not of the folds in {paths.MODELS / subtype}; run `dvc repro`")
+    called, label = patients["called"], patients["label"] == 1
+    return {
+        "name": subtype,
+        "genetics": GENETICS.get(subtype, {}),
+        "figures": figures,
+        "by_class": {
+            source: rows.set_index("class").to_dict("index") for source, rows in by_class.groupby("source", sort=False)
+        },
+        "patients": {False: int((~label).sum()), True: int(label.sum())},
+        "right": {False: int((~label & ~called).sum()), True: int((label & called).sum())},
+        "points": {value: _points(patients[label == value]) for value in (False, True)},
+        "pictures": {
+            name: _data_uri(_read(folder / "plots" / f"{name}.png", Path.read_bytes, ModelError))
+            for name in ("confusion", "roc", "loss")
+        },
+        "sheets": _sheets(config, subtype, tested),
+        "network": config.train.models[subtype],
+        "specs": specs,
+    }
+
+
+def _points(patients: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows by rising score, each with the lane of its point in the strip plot."""
+    rows = patients.sort_values(["score", "patient"])
+    return [
+        {**row, "lane": lane}
+        for row, lane in zip(rows.to_dict("records"), lanes(rows["score"].tolist()), strict=True)
+    ]
+
+
+def lanes(scores: Sequence[float]) -> list[int]:
+    """How far above (or, negative, below) the middle of the row each of the ascending scores is drawn, so that none hides."""
+    order = sorted(range(-_MOST_LANES, _MOST_LANES + 1), key=lambda lane: (abs(lane), -lane))
+    free_from = dict.fromkeys(order, -math.inf)
+    chosen = []
+    for score in scores:
+        lane = next((lane for lane in order if free_from[lane] <= score), min(order, key=free_from.__getitem__))
+        free_from[lane] = score + _POINT_WIDTH
+        chosen.append(lane)
+    return chosen
+
+
+def _sheets(config: Config, subtype: str, tested: pd.DataFrame) -> list[dict[str, Any]]:
+    """The surest right and wrong calls of either class: a picture of each, or none where there is no such image."""
+    names = (config.control, subtype)
+    tested = tested.assign(called=tested["score"] > config.evaluate.threshold)
+    sheets = []
+    for called in (True, False):
+        ranked = tested[tested["called"] == called].sort_values(["logit", "path"], ascending=[not called, True])
+        for label in (called, not called):
+            chosen = ranked[ranked["label"] == int(label)]
+            shown = chosen.head(_ON_A_SHEET)
+            captions = [f"{row.patient} {_score(row.score)}" for row in shown.itertuples()]
+            sheets.append(
+                {
+                    "right": label == called,
+                    "truth": names[label],
+                    "called": names[called],
+                    "images": len(chosen),
+                    "captions": captions,
+                    "picture": _sheet(names[label], shown["path"].tolist(), captions) if captions else "",
+                }
+            )
+    return sheets
+
+
+def _sheet(class_name: str, chosen: list[str], captions: list[str]) -> str:
+    cells, rows = paths.cells(class_name), paths.cell_rows(class_name)
+    pixels = _read(cells, lambda path: np.load(path, mmap_mode="r"), DataError)
+    places = pd.Index(_read(rows, pd.read_parquet, DataError)["path"]).get_indexer(pd.Index(chosen))
+    if (places < 0).any() or places.max() >= len(pixels):
+        raise DataError(f"{cells}: does not hold all test images of {class_name}; run `dvc repro`")
+    return _data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[places]), captions)))
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _number(value: float, decimals: int = 0) -> str:
+    return f"{value:,.{decimals}f}" if math.isfinite(value) else "n/a"
+
+
+def _score(score: float) -> str:
+    """Three decimals, which never claim certainty."""
+    return "<0.001" if score < 0.0005 else ">0.999" if score >= 0.9995 else f"{score:.3f}"
+
+
+def _k_of_n(right: int, total: int) -> str:
+    return f"{right} of {total} ({right / total:.0%})" if total else "none"

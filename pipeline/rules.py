@@ -1,0 +1,207 @@
+"""What a cohort must satisfy before anything is trained on it: the rules, and the tables they look at.
+
+Each rule is about one column of one table and names its offenders by the table's first column. Files that a person
+excluded are in no table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from pipeline import manifest, paths
+from pipeline.config import Config
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule; `check` and `limits` are Great Expectations' name of it and what that name takes beside the column."""
+
+    name: str
+    expectation: str  # in plain words
+    advice: str  # what to do where it is broken
+    table: str
+    column: str
+    check: str = "ExpectColumnValuesToBeNull"
+    limits: Mapping[str, object] = field(default_factory=dict)
+
+
+def rules(config: Config) -> list[Rule]:
+    """The rules, gravest first."""
+    limits = config.validate_
+    between = "ExpectColumnValuesToBeBetween"
+    mend = f"complete the source and run ingest again, or exclude them in {paths.EXCLUDE}"
+    return [
+        Rule(
+            "no_image_in_two_patients",
+            "no two patients share an image: identical pixels may end up in training and test",
+            f"find out whose image it is and exclude the other, or both, in {paths.EXCLUDE}",
+            "images",
+            "same_pixels_elsewhere",
+        ),
+        Rule(
+            "patient_in_one_class",
+            "a patient is in one class only",
+            f"find out which class is right and correct the source, or exclude the patient in {paths.EXCLUDE}",
+            "patients",
+            "several_classes",
+        ),
+        Rule(
+            "class_known",
+            f"the folders of {paths.RAW} are the classes of params.yaml: {', '.join(config.classes)}",
+            "map the folder to a class in params.yaml (ingest.class_folders), or add it to subtypes",
+            "folders",
+            "folder",
+            "ExpectColumnValuesToBeInSet",
+            {"value_set": list(config.classes)},
+        ),
+        Rule(
+            "class_present",
+            "every class of params.yaml has usable images",
+            "complete the source and run ingest again, or take the class out of params.yaml",
+            "classes",
+            "images",
+            between,
+            {"min_value": 1},
+        ),
+        Rule(
+            "enough_patients",
+            f"every class has at least {limits.min_patients_per_class} patients with usable images",
+            "add patients, or lower validate.min_patients_per_class in params.yaml",
+            "classes",
+            "patients",
+            between,
+            {"min_value": limits.min_patients_per_class},
+        ),
+        Rule(
+            "enough_images",
+            f"every patient has at least {limits.min_images_per_patient} usable images",
+            f"{mend}, or lower validate.min_images_per_patient in params.yaml",
+            "patients",
+            "images",
+            between,
+            {"min_value": limits.min_images_per_patient},
+        ),
+        Rule(
+            "few_quarantined",
+            f"at most {limits.max_quarantined_share:.2%} of the files are unusable (not counting {paths.EXCLUDE})",
+            f"read the reasons in {paths.VALIDATION}/quarantine.csv, then "
+            f"{mend}, or raise validate.max_quarantined_share in params.yaml",
+            "cohort",
+            "quarantined_share",
+            between,
+            {"max_value": limits.max_quarantined_share},
+        ),
+        Rule(
+            "file_in_patient_folder",
+            "every image lies in <class>/<patient>/, so that its patient is known",
+            "move the images to their patient's folder in the source and run ingest again",
+            "files",
+            "misplaced",
+        ),
+        Rule(
+            "file_name_unique",
+            "no two paths differ only in case or in the form of an accent",
+            "rename or remove one of the two in the source and run ingest again",
+            "files",
+            "same_name_as",
+        ),
+        Rule(
+            "image_size",
+            f"every usable image is {config.image_px} x {config.image_px} px",
+            "this is a bug: such images should have been quarantined",
+            "images",
+            "size_px",
+            "ExpectColumnValuesToBeInSet",
+            {"value_set": [_size(config.image_px, config.image_px)]},
+        ),
+        Rule(
+            "no_image_twice_in_a_patient",
+            "every usable image is in its patient once",
+            "this is a bug: the second should have been quarantined",
+            "images",
+            "same_pixels_before",
+        ),
+    ]
+
+
+def tables(frame: pd.DataFrame, config: Config) -> dict[str, pd.DataFrame]:
+    """The tables that the rules look at, of a whole manifest; text columns are empty (null) where all is well."""
+    files = manifest.not_excluded(frame)
+    usable = manifest.usable(frame)
+    counted = manifest.without_litter(files)
+    return {
+        "files": _files(counted),
+        "images": _images(usable),
+        "patients": _patients(files),
+        "folders": pd.DataFrame({"folder": pd.Series(sorted(set(files["class"]) - {""}), dtype="str")}),
+        "classes": class_counts(frame, config.classes),
+        "cohort": pd.DataFrame(
+            {
+                "files": [f"{int((counted['error'] != '').sum()):,} of {len(counted):,} files"],
+                "quarantined_share": [float((counted["error"] != "").mean()) if len(counted) else 0.0],
+            }
+        ),
+    }
+
+
+def class_counts(frame: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Per class: patients with usable images, usable images, files, and how many of them are quarantined."""
+    usable = manifest.usable(frame).groupby("class")
+    files = frame.groupby("class").size().reindex(classes, fill_value=0)
+    counts = pd.DataFrame(
+        {
+            "patients": usable["patient"].nunique().reindex(classes, fill_value=0),
+            "images": usable.size().reindex(classes, fill_value=0),
+            "files": files,
+        }
+    )
+    counts["quarantined"] = counts["files"] - counts["images"]
+    return counts.astype("int64").rename_axis("class").reset_index()
+
+
+def _files(files: pd.DataFrame) -> pd.DataFrame:
+    lone = (files["patient"] == "") & files["path"].map(manifest.is_image_name)
+    first = files.groupby(files["path"].map(manifest.folded), sort=False)["path"].transform("first")
+    return pd.DataFrame(
+        {
+            "path": files["path"],
+            "misplaced": pd.Series("not in <class>/<patient>/", files.index, dtype="str").where(lone),
+            "same_name_as": first.where(first != files["path"]),
+        }
+    )
+
+
+def _images(usable: pd.DataFrame) -> pd.DataFrame:
+    owner = usable["class"] + "/" + usable["patient"]
+    first = usable.groupby("pixels_sha256", sort=False)["path"].transform("first")
+    last = usable.groupby("pixels_sha256", sort=False)["path"].transform("last")
+    before = usable.groupby([owner, usable["pixels_sha256"]], sort=False)["path"].transform("first")
+    shared = owner.groupby(usable["pixels_sha256"], sort=False).transform("nunique") > 1
+    other = first.where(first != usable["path"], last)
+    return pd.DataFrame(
+        {
+            "path": usable["path"],
+            "size_px": [_size(w, h) for w, h in zip(usable["width"], usable["height"], strict=True)],
+            "same_pixels_elsewhere": other.where(shared),
+            "same_pixels_before": before.where(before != usable["path"]),
+        }
+    )
+
+
+def _patients(files: pd.DataFrame) -> pd.DataFrame:
+    known = files[files["patient"] != ""]
+    by_patient = known.groupby("patient", sort=False)
+    classes = by_patient["class"].agg(lambda names: ", ".join(sorted(set(names)))).astype("str")
+    return pd.DataFrame(
+        {
+            "several_classes": classes.where(by_patient["class"].nunique() > 1),
+            "images": by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64"),
+        }
+    ).reset_index()
+
+
+def _size(width: int, height: int) -> str:
+    return f"{width} x {height}"

@@ -1,0 +1,47 @@
+"""Which images a training sees, in which order: as many of every patient as possible, as many of each class.
+
+Everything follows from the seed and the epoch's number, so a resumed training sees what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+def evenly(patients: NDArray[np.object_], count: int, rng: np.random.Generator) -> Rows:
+    """Draw `count` rows without repetition, as evenly over their patients as the patients' numbers of images allow.
+
+    `patients` `(rows,)` names each row's patient. Returns ascending row numbers; all rows when there are fewer than `count`.
+    """
+    order = rng.permutation(len(patients))
+    _, codes = np.unique(patients[order].astype(str), return_inverse=True)
+    by_patient = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[by_patient], np.arange(codes.max(initial=-1) + 1))
+    turn = np.empty(len(patients), dtype=np.int64)  # 0 for a patient's first drawn row, 1 for the second ...
+    turn[by_patient] = np.arange(len(patients)) - starts[codes[by_patient]]
+    # Everybody's first row, then everybody's second ...; within a turn the permutation decides.
+    return np.sort(order[np.argsort(turn, kind="stable")[:count]])
+
+
+def epoch_order(control: NDArray[np.object_], subtype: NDArray[np.object_], seed: int, epoch: int) -> tuple[Rows, Rows]:
+    """Row numbers of the two classes for one epoch, each `(n,)` in the order of presentation.
+
+    n is the smaller class's number of rows; of the larger class every epoch draws another n, evenly over patients.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    n = min(len(control), len(subtype))
+    return rng.permutation(evenly(control, n, rng)), rng.permutation(evenly(subtype, n, rng))
+
+
+def steps(images_per_class: int, batch_size: int) -> int:
+    """Batches an epoch: every image at least once."""
+    return -(-images_per_class // (batch_size // 2))
+
+
+def batch_rows(order: Rows, step: int, batch_size: int) -> Rows:
+    """The `(batch_size / 2,)` rows of one class in batch `step`; the last batch is filled up from the epoch's start."""
+    half = batch_size // 2
+    return order[np.arange(step * half, (step + 1) * half) % len(order)]

@@ -1,0 +1,344 @@
+"""MLflow: one experiment per subtype, a run per trained fold, a version per candidate. The one module that imports it.
+
+A run is found again by the digest of the training it shows, a version by the digest of its weights; so everything here can
+be said twice. The address is MLFLOW_TRACKING_URI, else the file mlflow.db. While a network trains, a server that does not
+answer costs a warning, never the training: `register` completes its run from the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+from filelock import FileLock
+
+from pipeline import console, paths
+from pipeline.config import Config
+from pipeline.errors import TrackingError
+
+# Patients' data: nothing is reported home, and a server that is away is noticed in seconds instead of minutes.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+_DATABASE = Path("mlflow.db")
+_ARTIFACTS = Path("mlartifacts")
+_SERVED_CODE = Path(__file__).with_name("served.py")
+CHAMPION, CHALLENGER = "champion", "challenger"
+
+
+class Follower(Protocol):
+    """What a training tells while it runs."""
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """One row of the history."""
+
+    def finish(self, folder: Path) -> None:
+        """The training is done and its files are in `folder`."""
+
+
+def address() -> str:
+    """Where MLflow keeps its records: MLFLOW_TRACKING_URI, else a database file in this folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_DATABASE}"
+
+
+def shown_address() -> str:
+    """The address without a password that may stand in it."""
+    return re.sub(r"//[^/@]*@", "//***@", address())
+
+
+def connect() -> MlflowClient:
+    """A client of a server that answers, or of a database that exists.
+
+    Raises:
+        TrackingError: the address does not answer.
+    """
+    uri = address()
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    try:
+        # Several processes that find no database would all create its tables and crash; later ones pass quickly.
+        with FileLock(f"{_DATABASE}.lock"):
+            client.search_experiments(max_results=1, view_type=ViewType.ALL)
+    except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors here
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {shown_address()} does not answer ({_first_line(error)}); start it, or unset the variable "
+            f"to use {_DATABASE}"
+        ) from None
+    return client
+
+
+@contextmanager
+def follow_training(config: Config, spec: Mapping[str, Any]) -> Iterator[Follower]:
+    """A run in MLflow that shows a training while it happens.
+
+    Raises:
+        TrackingError: MLflow does not answer at the start, before an epoch is spent.
+    """
+    client = connect()
+    follower = _Live(client, _ensure_run(client, config, spec))
+    try:
+        yield follower
+    except BaseException:
+        follower.abandon()
+        raise
+
+
+class _Live:
+    """Sends each epoch once; stops at the first failure, with one warning."""
+
+    def __init__(self, client: MlflowClient, run: Run) -> None:
+        self._client, self._run_id, self._known = client, run.info.run_id, _steps_logged(client, run)
+        self._lost = False
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        if int(row["epoch"]) not in self._known:
+            self._send(lambda: self._client.log_batch(self._run_id, metrics=_metrics(row)))
+
+    def finish(self, folder: Path) -> None:
+        self._send(lambda: _complete(self._client, self._run_id, folder))
+
+    def abandon(self) -> None:
+        self._send(lambda: self._client.set_terminated(self._run_id, "FAILED"))
+
+    def _send(self, call: Any) -> None:
+        if self._lost:
+            return
+        try:
+            call()
+        except Exception as error:  # whatever a lost server raises, the training goes on
+            self._lost = True
+            console.warn(
+                f"MLflow at {shown_address()} is lost ({_first_line(error)}); the training goes on, and "
+                "`python -m pipeline register` completes its run from the files"
+            )
+
+
+def record_training(client: MlflowClient, config: Config, folder: Path) -> str:
+    """Make sure that the training whose files are in `folder` stands in MLflow, complete; returns its run's id."""
+    spec = json.loads((folder / "spec.json").read_text())
+    run = _ensure_run(client, config, spec)
+    if run.info.status != "FINISHED":
+        known = _steps_logged(client, run)
+        for row in pd.read_csv(folder / "history.csv").to_dict("records"):
+            if int(row["epoch"]) not in known:
+                client.log_batch(run.info.run_id, metrics=_metrics({str(key): float(v) for key, v in row.items()}))
+        _complete(client, run.info.run_id, folder)
+    return str(run.info.run_id)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A subtype's trained folds, together one model."""
+
+    subtype: str
+    digest: str  # of weights and specs, see `register`
+    folders: list[Path]
+    weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
+    metrics: Mapping[str, float]
+    pictures: list[Path]
+    card: str  # Markdown
+
+
+def find_version(client: MlflowClient, candidate: Candidate) -> ModelVersion | None:
+    """The version that holds exactly these weights, if it was registered before and its verdict is known."""
+    found = client.search_model_versions(f"name = '{candidate.subtype}' AND tags.candidate = '{candidate.digest}'")
+    judged = [model for model in found if "verdict" in model.tags]
+    return judged[0] if judged else None
+
+
+def log_candidate(client: MlflowClient, config: Config, candidate: Candidate) -> ModelVersion:
+    """A run for the whole model with the folds' runs below it, and a new version in the registry, without alias yet."""
+    fold_runs = [record_training(client, config, folder) for folder in candidate.folders]
+    experiment = _ensure_experiment(client, candidate.subtype)
+    run = _find_run(client, experiment, "candidate", candidate.digest)
+    if run is None:
+        folds = ", ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
+        run = client.create_run(
+            experiment, run_name=f"{candidate.digest[:8]} folds {folds}", tags={"candidate": candidate.digest}
+        )
+    run_id = run.info.run_id
+    spec = json.loads((candidate.folders[0] / "spec.json").read_text())
+    _log_params(client, run, _knobs(config, spec))
+    known = set(run.data.metrics)
+    now = int(time.time() * 1000)
+    client.log_batch(
+        run_id, metrics=[Metric(key, value, now, 0) for key, value in candidate.metrics.items() if key not in known]
+    )
+    for key, value in {**_provenance(), "mlflow.note.content": candidate.card}.items():
+        client.set_tag(run_id, key, value)
+    for picture in candidate.pictures:
+        client.log_artifact(run_id, str(picture), "pictures")
+    for fold_run in fold_runs:
+        client.set_tag(fold_run, "mlflow.parentRunId", run_id)
+    model = _log_model(client, run_id, candidate)
+    client.set_terminated(run_id)
+    return model
+
+
+def judge(client: MlflowClient, model: ModelVersion, alias: str, verdict: str) -> None:
+    """Name a version champion or challenger and write down why; the verdict comes last: without it nothing is decided."""
+    client.set_registered_model_alias(model.name, alias, model.version)
+    client.set_model_version_tag(model.name, model.version, "verdict", verdict)
+
+
+def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
+    """The names the version carries now."""
+    return list(client.get_model_version(model.name, model.version).aliases)
+
+
+def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
+    """The networks as code, specs and weights: nothing in the model is ever unpickled."""
+    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"  # relative: MLflow notes the path
+    networks = staging / "networks"
+    try:
+        networks.mkdir(parents=True)
+        shutil.copyfile(Path(__file__).with_name("model.py"), networks / "network.py")
+        for folder in candidate.folders:
+            (networks / folder.name).mkdir()
+            for name in ("spec.json", "model.weights.h5"):
+                shutil.copyfile(folder / name, networks / folder.name / name)
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(_SERVED_CODE),
+                artifacts={"networks": str(networks)},
+                model_config={"weights_sha256": dict(candidate.weights_sha256)},
+                signature=ModelSignature(
+                    inputs=Schema([ColSpec(DataType.binary, "image")]),
+                    outputs=Schema([ColSpec(DataType.double, "score")]),
+                ),
+                pip_requirements=[f"{name}=={version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
+            )
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    try:
+        client.create_registered_model(candidate.subtype)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.create_model_version(
+        candidate.subtype,
+        logged.model_uri,
+        run_id=run_id,
+        tags={"candidate": candidate.digest, **{f"sha256.{k}": v for k, v in candidate.weights_sha256.items()}},
+        description=candidate.card,
+    )
+
+
+def _ensure_run(client: MlflowClient, config: Config, spec: Mapping[str, Any]) -> Run:
+    """The run of one training, found by the training's digest or made; a run that was cut off is taken up again."""
+    experiment = _ensure_experiment(client, spec["subtype"])
+    run = _find_run(client, experiment, "training", spec["training"])
+    if run is None:
+        machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
+        inputs = {f"sha256.{key}": value for key, value in spec["inputs"].items()}
+        run = client.create_run(
+            experiment,
+            run_name=f"fold {spec['fold']} {spec['training'][:8]}",
+            tags={"training": spec["training"], "fold": str(spec["fold"]), **machine, **inputs, **_provenance()},
+        )
+        _log_params(client, run, _knobs(config, spec))
+    elif run.info.status in ("FAILED", "KILLED"):
+        client.update_run(run.info.run_id, status="RUNNING")
+    return run
+
+
+def _ensure_experiment(client: MlflowClient, subtype: str) -> str:
+    experiment = client.get_experiment_by_name(subtype)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    try:
+        return str(client.create_experiment(subtype, artifact_location=_artifact_location(subtype)))
+    except MlflowException:
+        made_meanwhile = client.get_experiment_by_name(subtype)  # by a training of another fold
+        if made_meanwhile is None:
+            raise
+        return str(made_meanwhile.experiment_id)
+
+
+def _artifact_location(subtype: str) -> str | None:
+    """With a database file the artifacts lie beside it; a server decides for itself."""
+    if address().startswith("sqlite:///"):
+        return (Path(address().removeprefix("sqlite:///")).resolve().parent / _ARTIFACTS / subtype).as_uri()
+    return None
+
+
+def _find_run(client: MlflowClient, experiment: str, tag: str, value: str) -> Run | None:
+    runs = client.search_runs([experiment], filter_string=f"tags.{tag} = '{value}'", max_results=1)
+    return runs[0] if runs else None
+
+
+def _log_params(client: MlflowClient, run: Run, knobs: Mapping[str, object]) -> None:
+    missing = [Param(key, str(value)) for key, value in knobs.items() if key not in run.data.params]
+    if missing:
+        client.log_batch(run.info.run_id, params=missing)
+
+
+def _knobs(config: Config, spec: Mapping[str, Any]) -> dict[str, object]:
+    """What a person turns, and nothing else: the columns of MLflow's compare page."""
+    train = config.train.model_dump(exclude={"folds", "models", "augment"})
+    augmentation = {f"augment_{key}": value for key, value in config.train.augment.model_dump().items()}
+    network = config.train.models[spec["subtype"]].model_dump()
+    return {"px": spec["px"], "seed": config.seed, "n_folds": config.split.n_folds, **network, **train, **augmentation}
+
+
+def _steps_logged(client: MlflowClient, run: Run) -> set[int]:
+    if "val_loss" not in run.data.metrics:
+        return set()
+    return {int(metric.step) for metric in client.get_metric_history(run.info.run_id, "val_loss")}
+
+
+def _metrics(row: Mapping[str, float]) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(key, float(value), now, int(row["epoch"])) for key, value in row.items() if key != "epoch"]
+
+
+def _complete(client: MlflowClient, run_id: str, folder: Path) -> None:
+    history = pd.read_csv(folder / "history.csv")
+    best = history.loc[history["val_loss"].idxmin()]
+    client.set_tag(run_id, "best_epoch", str(int(best["epoch"]) + 1))
+    for name in ("spec.json", "history.csv"):
+        client.log_artifact(run_id, str(folder / name))
+    client.set_terminated(run_id)
+
+
+def _provenance() -> dict[str, str]:
+    """Commit, and whether the working tree differed from it (dvc.lock, which every run rewrites, aside)."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return {}
+    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")
+    return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower()}
+
+
+def _git(*arguments: str) -> str:
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    return subprocess.run([git, *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,206 @@
+"""Check every file of data/raw; write data/manifest.parquet and reports/validation/.
+
+Whatever is wrong with a file becomes a line of the quarantine. Whatever is wrong with the cohort breaks a rule, which
+stops the run, after everything a person needs to see it has been written.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline import console, images, manifest, paths, quality
+from pipeline import rules as cohort_rules
+from pipeline.config import Config
+from pipeline.errors import DataError
+
+_CHUNK = 1024  # files handed to the threads at a time, so that Ctrl-C need not wait for the whole cohort
+_LARGEST_BYTES = 64 * 2**20  # of a file that is opened: an uncompressed image of 144 px has 62 KB
+DATA_DOCS = paths.VALIDATION / "data_docs" / "index.html"
+
+
+def run(config: Config) -> None:
+    """Validate the cohort.
+
+    Raises:
+        DataError: there is nothing to validate, exclude.csv names what is not there, or a rule is broken.
+    """
+    files = sorted(_files(paths.RAW))
+    if not files:
+        raise DataError(f"{paths.RAW}: holds no files; run ingest first")
+    frame = manifest.build(_read_all(files, config.image_px))
+    frame = manifest.exclude(frame, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE))
+    frame = manifest.drop_repeats(frame)
+    findings, page = quality.check(cohort_rules.rules(config), cohort_rules.tables(frame, config))
+    counts = cohort_rules.class_counts(frame, config.classes)
+    _write(paths.MANIFEST, _parquet(frame))
+    _write(paths.VALIDATION / "quarantine.csv", _quarantine(frame))
+    _write(paths.VALIDATION / "validation.json", _report(findings, counts))
+    _write(DATA_DOCS, page.encode())
+    _show(findings, counts, frame)
+    _require_all_hold(findings)
+
+
+def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """All that lies in a folder, links followed, however deep."""
+    try:
+        state = folder.stat()
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        raise DataError(f"{folder}: not found; run ingest first") from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); correct its permissions") from None
+    here = (state.st_dev, state.st_ino)
+    if here in above:
+        raise DataError(f"{folder}: is a link to a folder above itself; remove it")
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files(Path(entry.path), above | {here})
+        else:
+            yield Path(entry.path)
+
+
+def _read_all(files: Sequence[Path], image_px: int) -> Iterator[dict[str, object]]:
+    """The manifest's rows, in the order of `files` however many threads read; each thread holds one image."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that do not matter to the pixels
+    chunks = (files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK))
+    with ThreadPoolExecutor() as pool:
+        rows = chain.from_iterable(pool.map(partial(_row, image_px=image_px), chunk) for chunk in chunks)
+        yield from console.track(rows, len(files), "checking images")
+
+
+def _row(file: Path, image_px: int) -> dict[str, object]:
+    path, fault = _relative(file)
+    class_name, patient, _ = manifest.place(path)
+    row: dict[str, object] = dict.fromkeys(manifest.DTYPES, "")
+    row |= dict.fromkeys(manifest.CHANNELS, float("nan"))
+    row |= {"path": path, "class": class_name, "patient": patient, "width": 0, "height": 0}
+    data, row["sha256"], unreadable = _bytes(file)
+    row["error"] = fault = fault or manifest.name_fault(path) or unreadable
+    if fault:
+        return row
+    seen = images.inspect(data, image_px)
+    row |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "error": seen.reason}
+    if seen.pixels is not None:
+        numbers = images.statistics(seen.pixels)
+        row |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
+        row |= dict(zip(manifest.CHANNELS, (*numbers.mean, *numbers.std), strict=True))
+    return row
+
+
+def _relative(file: Path) -> tuple[str, str]:
+    """Path below data/raw as text that every table can hold, and what is wrong with it."""
+    path = file.relative_to(paths.RAW).as_posix()
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path).decode(errors="backslashreplace"), "its path is not UTF-8; rename it"
+    return path, ""
+
+
+def _bytes(file: Path) -> tuple[bytes, str, str]:
+    """(content, its sha256, why it cannot be had)."""
+    try:
+        if not file.is_file():  # a pipe would keep us waiting
+            return b"", "", "a link that leads nowhere" if file.is_symlink() else "not a regular file"
+        with file.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size > _LARGEST_BYTES:
+                return b"", hashlib.file_digest(stream, "sha256").hexdigest(), "too large for an image of one cell"
+            data = stream.read()
+    except OSError as error:
+        return b"", "", f"cannot be read: {error.strerror}"
+    return data, hashlib.sha256(data).hexdigest(), ""
+
+
+def _exclusions(table: Path) -> list[manifest.Exclusion]:
+    if not table.exists():
+        return []
+    try:
+        lines = csv.reader(io.StringIO(table.read_text(encoding="utf-8-sig")), strict=True)
+        rows = [(lines.line_num, [cell.strip() for cell in cells]) for cells in lines if any(cells)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table}: not a CSV table ({error}); its first line must be patient,path,reason") from None
+    if not rows or rows[0][1] != manifest.EXCLUSION_COLUMNS:
+        raise DataError(f"{table} line 1: must be {','.join(manifest.EXCLUSION_COLUMNS)}")
+    found = []
+    for line, cells in rows[1:]:
+        if len(cells) != len(manifest.EXCLUSION_COLUMNS):
+            raise DataError(f"{table} line {line}: has {len(cells)} columns; quote a reason that holds a comma")
+        if not cells[2]:
+            raise DataError(f"{table} line {line}: has no reason; write why {cells[1] or cells[0]} is excluded")
+        found.append(manifest.Exclusion(line, *cells))
+    return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _quarantine(frame: pd.DataFrame) -> bytes:
+    bad = frame.loc[frame["error"] != "", ["path", "class", "patient", "error"]].rename(columns={"error": "reason"})
+    return bad.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _report(findings: Sequence[quality.Finding], counts: pd.DataFrame) -> bytes:
+    report = {
+        "success": all(finding.success for finding in findings),
+        "classes": counts.set_index("class").to_dict("index"),
+        "rules": [
+            {
+                "name": finding.rule.name,
+                "expectation": finding.rule.expectation,
+                "success": finding.success,
+                "observed": finding.observed,
+                "offenders": finding.offenders,
+                "offenders_total": finding.offenders_total,
+                "advice": "" if finding.success else finding.rule.advice,
+            }
+            for finding in findings
+        ],
+    }
+    return (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _show(findings: Sequence[quality.Finding], counts: pd.DataFrame, frame: pd.DataFrame) -> None:
+    console.table("files by class", list(counts.columns), counts.itertuples(index=False))
+    reasons = Counter(reason.split(":")[0] for reason in frame["error"] if reason)
+    if reasons:
+        console.table("quarantined", ["files", "reason"], [[n, reason] for reason, n in reasons.most_common(10)])
+    console.table(
+        "rules of the cohort",
+        ["", "rule", "found"],
+        [["pass" if finding.success else "FAIL", finding.rule.name, finding.observed] for finding in findings],
+    )
+    console.say(f"validate: {len(frame):,} files, {len(manifest.usable(frame)):,} usable images; report: {DATA_DOCS}")
+
+
+def _require_all_hold(findings: Sequence[quality.Finding]) -> None:
+    broken = [finding for finding in findings if not finding.success]
+    if broken:
+        first = broken[0]
+        named = f" ({first.offenders[0]})" if first.offenders else ""
+        raise DataError(
+            f"{len(broken)} of {len(findings)} rules are broken, first {first.rule.name}{named}: {first.rule.advice}; "
+            f"all of them: {DATA_DOCS}"
+        )

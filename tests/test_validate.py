@@ -1,0 +1,294 @@
+import json
+import os
+import socket
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_images import PX, UNUSABLE, USABLE, cell, tiff
+
+from pipeline import config, manifest, quality, validate
+from pipeline.errors import DataError
+from pipeline.rules import Rule
+
+CLASSES = ["control", "NPM1"]
+OUTPUTS = (
+    "data/manifest.parquet",
+    "reports/validation/quarantine.csv",
+    "reports/validation/validation.json",
+    "reports/validation/data_docs/index.html",
+)
+REPO = Path(__file__).parent.parent
+
+
+def settings(*subtypes: str, share: float = 0.02, images: int = 2, patients: int = 2) -> config.Config:
+    limits = config.Validate(
+        max_quarantined_share=share, min_images_per_patient=images, min_patients_per_class=patients
+    )
+    return config.load(REPO / "params.yaml").model_copy(
+        update={"control": "control", "subtypes": list(subtypes), "image_px": PX, "validate_": limits}
+    )
+
+
+def put(path: str, data: bytes) -> None:
+    file = Path("data/raw", path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+
+
+def sound_cohort(backwards: bool = False) -> None:
+    """Two classes of three patients with four images each."""
+    paths = [f"{name}/{name[0]}A{p}/image_{n}.tif" for name in CLASSES for p in "ABC" for n in (1, 2, 10, 11)]
+    seeds = {path: seed for seed, path in enumerate(paths)}
+    for path in reversed(paths) if backwards else paths:
+        put(path, tiff(cell(seeds[path])))
+
+
+def outputs() -> dict[str, bytes]:
+    return {path: Path(path).read_bytes() for path in OUTPUTS}
+
+
+def quarantine() -> dict[str, str]:
+    table = pd.read_csv("reports/validation/quarantine.csv", keep_default_na=False)
+    return dict(zip(table["path"], table["reason"], strict=True))
+
+
+def report() -> dict:
+    return json.loads(Path("reports/validation/validation.json").read_text())
+
+
+def rule(name: str) -> dict:
+    return next(rule for rule in report()["rules"] if rule["name"] == name)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """A cohort with everything wrong that a folder can hold, validated once; the error that it ended with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("hostile"))
+        calls = []
+        patch.setattr(socket.socket, "connect", lambda *a: calls.append(a))
+        for number in range(1, 10):
+            put(f"control/AAA/image_{number}.tif", tiff(cell(number)))
+        put("control/AAA/image_10.tif", tiff(cell(2), compression="tiff_lzw"))
+        for number, data in enumerate(USABLE.values()):
+            put(f"control/MOD{number}/image_1.tif", data)
+        for kind, (data, _) in UNUSABLE.items():
+            put(f"control/AAA/{kind}.tif", data)
+        put("control/AAA/Thumbs.db", b"\xd0\xcf\x11\xe0")
+        put("control/AAA/notes.txt", b"hello")
+        put("control/AAA/Image_9.tif", tiff(cell(99)))
+        put("control/AAA/too/deep.tif", tiff(cell(98)))
+        put("control/loose.tif", tiff(cell(97)))
+        Path("data/raw/control/AAA/gone.tif").symlink_to("nowhere.tif")
+        os.mkfifo("data/raw/control/AAA/pipe.tif")
+        Path(os.fsdecode(b"data/raw/control/AAA/caf\xe9.tif")).write_bytes(tiff(cell(96)))
+        put("NPM1/CCC/image_1.tif", tiff(cell(3), compression="tiff_adobe_deflate"))
+        put("NPM1/CCC/image_2.tif", tiff(cell(30)))
+        for number, name in enumerate(CLASSES):
+            put(f"{name}/DDD/image_1.tif", tiff(cell(40 + number)))
+        put("<img src=x onerror=alert(1)>/EEE/image_1.tif", tiff(cell(50)))
+        with pytest.raises(DataError) as caught:
+            validate.run(settings("NPM1", "RUNX1", patients=3))
+        yield {"error": str(caught.value), "quarantine": quarantine(), "report": report(), "calls": calls}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_each_unusable_image_is_quarantined_for_its_reason(hostile, kind):
+    assert UNUSABLE[kind][1] in hostile["quarantine"][f"control/AAA/{kind}.tif"]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("control/AAA/image_10.tif", "same pixels as control/AAA/image_2.tif"),
+        ("control/AAA/Thumbs.db", "not an image: left behind by a file browser"),
+        ("control/AAA/notes.txt", "not an image: its name does not end in .tif or .tiff"),
+        ("control/AAA/too/deep.tif", "lies outside <class>/<patient>/"),
+        ("control/loose.tif", "lies outside <class>/<patient>/"),
+        ("control/AAA/gone.tif", "a link that leads nowhere"),
+        ("control/AAA/pipe.tif", "not a regular file"),
+        ("control/AAA/caf\\xe9.tif", "its path is not UTF-8; rename it"),
+    ],
+)
+def test_each_odd_file_is_quarantined_for_its_reason(hostile, path, reason):
+    assert hostile["quarantine"][path] == reason
+
+
+def test_nothing_else_is_quarantined(hostile):
+    assert len(hostile["quarantine"]) == len(UNUSABLE) + 8
+
+
+@pytest.mark.parametrize(
+    ("name", "offenders"),
+    [
+        ("no_image_in_two_patients", ["NPM1/CCC/image_1.tif: control/AAA/image_3.tif"]),
+        ("patient_in_one_class", ["DDD: NPM1, control"]),
+        ("class_known", ["<img src=x onerror=alert(1)>"]),
+        ("class_present", ["RUNX1: 0"]),
+        ("enough_patients", ["NPM1: 2", "RUNX1: 0"]),
+        ("enough_images", ["EEE: 1"]),
+        ("file_in_patient_folder", ["control/AAA/too/deep.tif: not in <class>/<patient>/"]),
+        ("file_name_unique", ["control/AAA/image_9.tif: control/AAA/Image_9.tif"]),
+    ],
+)
+def test_each_broken_rule_names_its_offenders(hostile, name, offenders):
+    found = next(rule for rule in hostile["report"]["rules"] if rule["name"] == name)
+    assert not found["success"]
+    assert found["advice"]
+    assert set(offenders) <= set(found["offenders"])
+    assert found["offenders_total"] >= len(offenders)
+
+
+def test_the_run_ends_in_one_line_that_counts_names_and_points(hostile):
+    assert "\n" not in hostile["error"]
+    assert hostile["error"].startswith("9 of 11 rules are broken, first no_image_in_two_patients (")
+    assert hostile["error"].endswith("reports/validation/data_docs/index.html")
+
+
+def test_the_page_stands_alone_and_takes_no_orders_from_file_names(hostile):
+    page = Path("reports/validation/data_docs/index.html").read_text()
+    assert page.count('class="state">FAIL') == 9
+    assert page.count('class="state">pass') == 2
+    for sign in ("http:", "https:", "<script", "<link", "<img", 'src="', "url("):
+        assert sign not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_nothing_leaves_the_machine(hostile):
+    assert hostile["calls"] == []
+
+
+def test_a_broken_cohort_still_has_its_manifest(hostile):
+    table = pd.read_parquet("data/manifest.parquet")
+    assert list(table.columns) == list(manifest.DTYPES)
+    usable = table[table["error"] == ""]
+    assert (usable[["width", "height"]] == PX).all(axis=None)
+    assert usable[list(manifest.CHANNELS)].notna().all(axis=None)
+    assert table.loc[table["error"] != "", "path"].isin(list(hostile["quarantine"])).all()
+
+
+def test_the_same_cohort_gives_the_same_bytes(here, monkeypatch):
+    found = []
+    for name in ("one", "two"):
+        (here / name).mkdir()
+        monkeypatch.chdir(here / name)
+        sound_cohort(backwards=name == "two")
+        validate.run(settings("NPM1"))
+        found.append(outputs())
+    assert found[0] == found[1]
+    assert report()["success"]
+    assert report()["classes"]["NPM1"] == {"patients": 3, "images": 12, "files": 12, "quarantined": 0}
+    table = pd.read_parquet("data/manifest.parquet")
+    assert [Path(path).stem for path in table["path"][:4]] == ["image_1", "image_2", "image_10", "image_11"]
+    assert not list(Path().rglob("*.unfinished"))
+
+
+def test_what_a_person_excludes_is_out_and_does_not_count_as_damage(here):
+    sound_cohort()
+    put("NPM1/NAA/image_1.tif", b"")
+    put("control/NAA/image_1.tif", tiff(cell(70)))
+    Path("data/exclude.csv").write_text(
+        'patient,path,reason\nNAA,,consent withdrawn\n\nCAB,control/CAB/image_2.tif,"smudged, twice"\n'
+    )
+    validate.run(settings("NPM1"))
+    assert quarantine() == {
+        **{f"NPM1/NAA/image_{n}.tif": "excluded: consent withdrawn" for n in (1, 2, 10, 11)},
+        "control/CAB/image_2.tif": "excluded: smudged, twice",
+        "control/NAA/image_1.tif": "excluded: consent withdrawn",
+    }
+    table = pd.read_parquet("data/manifest.parquet").set_index("path")
+    assert table.loc["control/CAB/image_2.tif", "error"] == "excluded: smudged, twice"
+    assert table.loc["control/CAB/image_2.tif", "phash"]
+
+
+def test_a_shared_image_stops_the_run_until_one_side_is_excluded(here):
+    sound_cohort()
+    put("control/CAB/image_5.tif", tiff(cell(0), compression="tiff_lzw"))
+    with pytest.raises(
+        DataError, match=r"1 of 11 rules are broken, first no_image_in_two_patients \(control/CAA/image_1"
+    ):
+        validate.run(settings("NPM1"))
+    Path("data/exclude.csv").write_text("patient,path,reason\nCAB,control/CAB/image_5.tif,belongs to CAA\n")
+    validate.run(settings("NPM1"))
+
+
+def test_repeats_within_a_patient_and_litter_do_not_stop_the_run(here):
+    sound_cohort()
+    put("control/CAA/image_12.tif", tiff(cell(0), compression="tiff_lzw"))
+    for patient in ("CAA", "CAB", "CAC"):
+        put(f"control/{patient}/Thumbs.db", b"x")
+    validate.run(settings("NPM1", share=0.04))
+    assert rule("few_quarantined")["observed"] == "0.04 (1 of 25 files)"
+    with pytest.raises(DataError, match=r"first few_quarantined .*1 of 25 files: 0.04"):
+        validate.run(settings("NPM1", share=0.039))
+
+
+def test_a_cohort_without_one_usable_image_is_judged_too(here):
+    put("control/AAA/image_1.tif", b"")
+    put("NPM1/BBB/image_1.tif", b"")
+    with pytest.raises(DataError, match=r"4 of 11 rules are broken, first class_present \(control: 0\)"):
+        validate.run(settings("NPM1"))
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("patient,reason\n", r"data/exclude.csv line 1: must be patient,path,reason"),
+        ("", r"data/exclude.csv line 1: must be patient,path,reason"),
+        ("patient,path,reason\nZZZ,,gone\n", r"data/exclude.csv line 2: there is no patient 'ZZZ'"),
+        ("patient,path,reason\nAAA,,\n", r"data/exclude.csv line 2: has no reason; write why AAA is excluded"),
+        ("patient,path,reason\n\nAAA,,blurred, dark\n", r"data/exclude.csv line 3: has 4 columns"),
+        ("patient,path,reason\nAAA,image_1.tif,x\n", r"line 2: patient AAA has no file 'image_1.tif'"),
+        ('patient,path,reason\nAAA,,"x\n', r"data/exclude.csv: not a CSV table"),
+        ("patient,path,reason\nAAA,,\xff\n", r"data/exclude.csv: not a CSV table"),
+    ],
+)
+def test_a_wrong_line_of_exclude_csv_is_named(here, table, complaint):
+    put("control/AAA/image_1.tif", tiff(cell()))
+    Path("data/exclude.csv").write_bytes(table.encode("latin-1"))
+    with pytest.raises(DataError, match=complaint):
+        validate.run(settings("NPM1"))
+    assert not Path("data/manifest.parquet").exists()
+
+
+def test_nothing_to_validate_is_said(here):
+    with pytest.raises(DataError, match="data/raw: not found; run ingest first"):
+        validate.run(settings("NPM1"))
+    Path("data/raw/control").mkdir(parents=True)
+    with pytest.raises(DataError, match="data/raw: holds no files; run ingest first"):
+        validate.run(settings("NPM1"))
+
+
+def test_a_folder_that_links_to_itself_is_said(here):
+    put("control/AAA/image_1.tif", tiff(cell()))
+    Path("data/raw/control/AAA/again").symlink_to("..")
+    with pytest.raises(DataError, match=r"AAA/again: is a link to a folder above itself"):
+        validate.run(settings("NPM1"))
+
+
+def test_a_linked_folder_is_read(here):
+    sound_cohort()
+    Path("data/raw/control").rename("elsewhere")
+    Path("data/raw/control").symlink_to(Path("elsewhere").resolve())
+    validate.run(settings("NPM1"))
+
+
+def test_an_expectation_that_cannot_be_evaluated_is_a_bug_not_a_failure():
+    broken = Rule("typo", "nothing", "nothing", "images", "no_such_column")
+    with pytest.raises(RuntimeError, match="rule typo could not be checked"):
+        quality.check([broken], {"images": pd.DataFrame({"path": ["a"]})})
+
+
+def test_many_offenders_are_counted_and_the_first_listed():
+    table = pd.DataFrame({"path": [f"f{n}" for n in range(50)], "twin": ["x"] * 50})
+    findings, page = quality.check([Rule("lone", "no twins", "look", "images", "twin")], {"images": table})
+    assert findings[0].offenders_total == 50
+    assert findings[0].offenders == [f"f{n}: x" for n in range(20)]
+    assert "and 30 more" in page
