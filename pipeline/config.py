@@ -97,7 +97,7 @@ class Train(Section):
     images_per_class: Count | None
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)]
     max_epochs: Count
-    min_epochs: Annotated[int, Field(ge=0)]
+    min_epochs: Count
     patience: Count
     kernel_px: Count
     pool_first: bool

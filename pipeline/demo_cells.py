@@ -40,7 +40,7 @@ _CHROMATIN_RED: Colour = (0.33, 0.12, 0.40)
 _OPEN_CHROMATIN: Colour = (0.86, 0.58, 0.76)
 _RED_CELL: Colour = (0.86, 0.74, 0.76)
 _PLATELET: Colour = (0.62, 0.48, 0.70)
-_AUER_ROD: Colour = (0.62, 0.12, 0.38)
+_AUER_ROD: Colour = (0.58, 0.16, 0.42)
 _RED_CELL_RADIUS_UM: Range = (3.1, 3.9)
 _PLATELET_RADIUS_UM: Range = (0.9, 1.6)
 
@@ -204,7 +204,7 @@ def _paint_chromatin(
     if shape.crease > 0.0:
         fold = noise(rng, height, width, 12.0)
         open_light = open_light - shape.crease * 0.4 * np.clip(1.0 - np.abs(fold - 0.5) / 0.06, 0.0, 1.0)
-        open_light = open_light + shape.crease * 0.5 * np.clip(1.0 - np.abs(fold - 0.60) / 0.05, 0.0, 1.0)
+        open_light = open_light + shape.crease * 0.3 * np.clip(1.0 - np.abs(fold - 0.60) / 0.05, 0.0, 1.0)
     strength = stain.nucleus * between(rng, (0.95, 1.04))
     for plane, dark, bright in zip(light, _stained(stain.chromatin, strength), _OPEN_CHROMATIN, strict=True):
         plane += cover * (np.clip(dark + (bright - dark) * open_light, 0.03, 1.0) - plane)

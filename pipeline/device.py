@@ -7,15 +7,32 @@ model's spec. The one module that imports TensorFlow.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import ConfigError
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up chatter; errors still raise
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import tensorflow as tf
+
+@contextmanager
+def _stderr_muted() -> Iterator[None]:
+    """TensorFlow's libraries greet on file descriptor 2 before any log level counts; errors still raise."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _stderr_muted():
+    import tensorflow as tf
 
 _BFLOAT16_GPU_CAPABILITY = (8, 0)  # NVIDIA Ampere, the first with bfloat16 matrix units
 _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}

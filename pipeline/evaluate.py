@@ -5,6 +5,7 @@ Only the scores of test patients count: every patient is scored by the one netwo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -63,7 +64,7 @@ def _drop_other_folds(config: Config, subtype: str) -> None:
 
 def _read_folds(config: Config, subtype: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Test predictions and curves of all trained folds, with a column `fold`."""
-    split = pd.read_csv(paths.split_table(subtype))
+    split = pd.read_csv(paths.split_table(subtype), **splits.CSV_FORMAT)
     predictions, history = [], []
     for k in sorted(config.train.folds):
         folder = paths.fold(subtype, k)
@@ -126,6 +127,15 @@ def _write(
     _save(plots / "loss.png", figures.loss_curves(history, f"{subtype}: loss"))
     _save(plots / "confusion.png", figures.confusion_matrices(tables, names))
     _save(plots / "roc.png", figures.roc_curves(curves, areas, f"{subtype}: test patients"))
+    _list(folder, paths.evaluated(subtype))
+
+
+def _list(folder: Path, listing: Path) -> None:
+    """SHA-256 of every file written: what `report` depends on, since DVC knows no pattern of paths as a dependency."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    digests = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    listing.parent.mkdir(parents=True, exist_ok=True)
+    listing.write_text(json.dumps(digests, indent=2) + "\n")
 
 
 def _published_form(subtype: str, predictions: pd.DataFrame, found: Metrics) -> pd.DataFrame:

@@ -105,10 +105,12 @@ def fit(
             raise ModelError(f"the loss is no longer a number after epoch {epoch + 1}; lower the learning rate")
         state.history.append(row)
         state.epochs_done += 1
-        if row["val_loss"] < state.best_loss:
+        if state.epochs_done < settings.min_epochs:
+            pass  # BatchNorm's running statistics still lag: a low loss of such an epoch would be chance
+        elif row["val_loss"] < state.best_loss:
             state.best_epoch, state.best_loss, state.waited = epoch, row["val_loss"], 0
             best = [np.asarray(variable) for variable in network.variables]
-        elif state.epochs_done > settings.min_epochs:
+        else:
             state.waited += 1
         state.stopped = state.waited >= settings.patience
         _store(network, state, best, checkpoint)
@@ -215,6 +217,6 @@ def _resume(network: Any, checkpoint: Path) -> tuple[State, list[NDArray[Any]]]:
             variable.assign(stored[f"variable_{i}"])
         for i, variable in enumerate(network.optimizer.variables):
             variable.assign(stored[f"optimizer_{i}"])
-        best = [stored[f"best_{i}"] for i in range(len(network.variables))]
+        best = [stored[f"best_{i}"] for i in range(len(network.variables))] if state.best_epoch >= 0 else []
     console.say(f"resumed after epoch {state.epochs_done} from {checkpoint}; those epochs are not trained again")
     return state, best

@@ -31,6 +31,7 @@ _EXTENSIONS = (".tif", ".tiff")
 _LITTER = ("thumbs.db", "desktop.ini")
 _LITTER_REASON = "not an image: left behind by a file browser"
 _EXCLUDED = "excluded: "
+_REPEATED = "same pixels as "
 
 
 @dataclass(frozen=True)
@@ -78,28 +79,34 @@ def build(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(ordered, columns=list(DTYPES)).astype(DTYPES)
 
 
-def exclude(frame: pd.DataFrame, exclusions: Sequence[Exclusion], source: str) -> pd.DataFrame:
-    """Mark what a person excluded.
+def excluded(paths: Iterable[str], exclusions: Sequence[Exclusion], source: str) -> dict[str, str]:
+    """Path -> error of what a person excluded.
 
     Raises:
-        DataError: names the line of `source` whose patient or path is not in the manifest.
+        DataError: names the line of `source` whose patient or path is not among `paths`.
     """
-    error = frame["error"].copy()
+    of_patient: dict[str, list[str]] = {}
+    for path in paths:
+        of_patient.setdefault(place(path)[1], []).append(path)
+    errors: dict[str, str] = {}
     for exclusion in exclusions:
         where = f"{source} line {exclusion.line}"
-        hit = frame["patient"] == exclusion.patient
-        if not exclusion.patient or not hit.any():
+        its = of_patient.get(exclusion.patient) if exclusion.patient else None
+        if not its:
             raise DataError(
                 f"{where}: there is no patient {exclusion.patient!r} in the cohort; correct or remove the line"
             )
-        if exclusion.path:
-            hit &= frame["path"] == exclusion.path
-        if not hit.any():
+        if exclusion.path and exclusion.path not in its:
             raise DataError(
                 f"{where}: patient {exclusion.patient} has no file {exclusion.path!r}; write <class>/<patient>/<image>"
             )
-        error[hit] = _EXCLUDED + exclusion.reason
-    return frame.assign(error=error)
+        errors |= dict.fromkeys([exclusion.path] if exclusion.path else its, _EXCLUDED + exclusion.reason)
+    return errors
+
+
+def exclude(frame: pd.DataFrame, errors: Mapping[str, str]) -> pd.DataFrame:
+    """The manifest with the errors of `excluded` in place of what the files themselves had."""
+    return frame.assign(error=frame["path"].map(errors).fillna(frame["error"]).astype("str"))
 
 
 def drop_repeats(frame: pd.DataFrame) -> pd.DataFrame:
@@ -108,7 +115,7 @@ def drop_repeats(frame: pd.DataFrame) -> pd.DataFrame:
     first = usable.groupby(["class", "patient", "pixels_sha256"], sort=False)["path"].transform("first")
     repeated = first[first != usable["path"]]
     error = frame["error"].copy()
-    error[repeated.index] = "same pixels as " + repeated
+    error[repeated.index] = _REPEATED + repeated
     return frame.assign(error=error)
 
 
@@ -125,6 +132,11 @@ def not_excluded(frame: pd.DataFrame) -> pd.DataFrame:
 def without_litter(frame: pd.DataFrame) -> pd.DataFrame:
     """Every file but those that file browsers leave behind."""
     return frame[frame["error"] != _LITTER_REASON]
+
+
+def kind(error: str) -> str:
+    """What an error has in common with others, to count them by."""
+    return f"{_REPEATED}another image of the patient" if error.startswith(_REPEATED) else error.split(":")[0]
 
 
 def folded(path: str) -> str:

@@ -15,6 +15,7 @@ SPLITS = Path("data/splits")
 CELLS = Path("data/cells")
 MODELS = Path("models")
 REPORTS = Path("reports")
+EVALUATED = Path("data/evaluated")
 VALIDATION = REPORTS / "validation"
 REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
@@ -43,3 +44,8 @@ def fold(subtype: str, k: int) -> Path:
 def report(subtype: str) -> Path:
     """Metrics and plots of one subtype."""
     return REPORTS / subtype
+
+
+def evaluated(subtype: str) -> Path:
+    """The digests of all files in `report(subtype)`."""
+    return EVALUATED / f"{subtype}.json"

@@ -23,10 +23,13 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 0; } p { margin: .3rem 0; }
 section { border: 1px solid #ddd; border-left: 6px solid #2b7a3d; padding: .7rem 1rem; margin: 1rem 0; }
 section.fail { border-left-color: #b3261e; }
-.state { float: right; font-weight: 700; color: #2b7a3d; } .fail .state { color: #b3261e; }
+section.warn { border-left-color: #b26a00; }
+.state { float: right; font-weight: 700; color: #2b7a3d; }
+.fail .state { color: #b3261e; } .warn .state { color: #b26a00; }
 .advice { font-weight: 600; } .note, .observed { color: #555; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; font-size: .9rem; }
 th, td { border: 1px solid #ddd; padding: .25rem .5rem; text-align: left; overflow-wrap: anywhere; }
+th { white-space: nowrap; }
 .badge { background: #eee; border-radius: 3px; padding: 0 .3rem; } .text-danger { color: #b3261e; }
 i.fa-check-circle::before { content: "\\2713"; color: #2b7a3d; } i.fa-times::before { content: "\\2717"; }
 i { font-style: normal; font-weight: 700; }
@@ -42,6 +45,11 @@ class Finding:
     observed: str
     offenders: list[str]  # the first of them
     offenders_total: int
+
+    @property
+    def state(self) -> str:
+        """pass, FAIL (stops the run) or warn."""
+        return "pass" if self.success else "FAIL" if self.rule.stops else "warn"
 
 
 def check(rules: Sequence[Rule], tables: Mapping[str, pd.DataFrame]) -> tuple[list[Finding], str]:
@@ -89,8 +97,11 @@ def _validate(context: Any, name: str, table: pd.DataFrame, rules: Sequence[Rule
     batch = asset.add_batch_definition_whole_dataframe(name).get_batch({"dataframe": table})
     suite = great_expectations.ExpectationSuite(name=name)
     for rule in rules:
+        severity = "critical" if rule.stops else "warning"
         expectation = getattr(great_expectations.expectations, rule.check)
-        suite.add_expectation(expectation(column=rule.column, meta={"rule": rule.name}, **rule.limits))
+        suite.add_expectation(
+            expectation(column=rule.column, meta={"rule": rule.name}, severity=severity, **rule.limits)
+        )
     outcome = batch.validate(
         suite,
         result_format={
@@ -125,12 +136,17 @@ def _finding(rule: Rule, table: pd.DataFrame, result: Any) -> Finding:
 def _observed(rule: Rule, table: pd.DataFrame, broken: int) -> str:
     column = table[rule.column]
     if not pd.api.types.is_numeric_dtype(column):
-        return f"{broken:,} of {len(table):,} {rule.table}"
+        return f"{broken:,} of {len(table):,} {rule.table} break it"
     if column.empty:
         return f"no {rule.table}"
+    low, high = _plain(column.min()), _plain(column.max())
     if len(column) == 1:
-        return f"{_plain(column.iloc[0])} ({table.iloc[0, 0]})"
-    return f"{_plain(column.min())} to {_plain(column.max())} in {len(table):,} {rule.table}"
+        return f"{low} ({table.iloc[0].iloc[0]!s})"
+    return (
+        f"{low} to {high} in {len(table):,} {rule.table}"
+        if low != high
+        else f"{low} in all {len(table):,} {rule.table}"
+    )
 
 
 def _plain(value: object) -> str:
@@ -158,7 +174,7 @@ def _escaped(node: Any, in_cell: bool = False) -> Any:
 
 
 def _section(finding: Finding, evidence: str) -> str:
-    rule, state = finding.rule, "pass" if finding.success else "FAIL"
+    rule, state = finding.rule, finding.state
     found = f'<span class="observed">Found: {html.escape(finding.observed)}.</span>'
     offenders = "".join(f"<li>{html.escape(name)}</li>" for name in finding.offenders)
     more = finding.offenders_total - len(finding.offenders)
@@ -177,8 +193,8 @@ def _section(finding: Finding, evidence: str) -> str:
 
 
 def _page(findings: Sequence[Finding], sections: Sequence[str]) -> str:
-    broken = sum(not finding.success for finding in findings)
-    verdict = f"{broken} of {len(findings)} rules are broken" if broken else f"all {len(findings)} rules hold"
+    states = [finding.state for finding in findings]
+    verdict = ", ".join(f"{states.count(state)} {state}" for state in ("FAIL", "warn", "pass") if state in states)
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8"><title>Data Docs of the cohort</title>',

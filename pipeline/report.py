@@ -53,11 +53,14 @@ def run(config: Config) -> None:
     Raises:
         DataError, ModelError: a file is missing, cannot be read, or does not belong to the others.
     """
+    cohort = _cohort(config)
+    subtypes = [_subtype(config, subtype) for subtype in config.subtypes]
     page = _template().render(
         config=config,
         folds=sorted(config.train.folds),
-        cohort=_cohort(config),
-        subtypes=[_subtype(config, subtype) for subtype in config.subtypes],
+        cohort=cohort,
+        subtypes=subtypes,
+        fewest=min(count for subtype in subtypes for count in subtype["patients"].values()),
     )
     paths.REPORT_PAGE.parent.mkdir(parents=True, exist_ok=True)
     unfinished = paths.REPORT_PAGE.with_name(f".{paths.REPORT_PAGE.name}.unfinished")
@@ -97,7 +100,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _table(path: Path) -> pd.DataFrame:
     """A CSV table; a patient called 007 or NA stays that."""
-    return pd.read_csv(path, dtype={"patient": "str"}, keep_default_na=False, na_values={"accuracy": [""]})
+    return pd.read_csv(path, dtype={"patient": "str"}, keep_default_na=False)
 
 
 def _cohort(config: Config) -> dict[str, Any]:
@@ -164,13 +167,13 @@ def _points(patients: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows by rising score, each with the lane of its point in the strip plot."""
     rows = patients.sort_values(["score", "patient"])
     return [
-        {**row, "lane": lane}
-        for row, lane in zip(rows.to_dict("records"), lanes(rows["score"].tolist()), strict=True)
+        {str(key): value for key, value in row.items()}
+        for row in rows.assign(lane=lanes(rows["score"].tolist())).to_dict("records")
     ]
 
 
 def lanes(scores: Sequence[float]) -> list[int]:
-    """How far above (or, negative, below) the middle of the row each of the ascending scores is drawn, so that none hides."""
+    """How many lanes above or (negative) below the middle each of the ascending scores is drawn, so that none hides."""
     order = sorted(range(-_MOST_LANES, _MOST_LANES + 1), key=lambda lane: (abs(lane), -lane))
     free_from = dict.fromkeys(order, -math.inf)
     chosen = []
@@ -191,7 +194,9 @@ def _sheets(config: Config, subtype: str, tested: pd.DataFrame) -> list[dict[str
         for label in (called, not called):
             chosen = ranked[ranked["label"] == int(label)]
             shown = chosen.head(_ON_A_SHEET)
-            captions = [f"{row.patient} {_score(row.score)}" for row in shown.itertuples()]
+            captions = [
+                f"{patient} {_score(score)}" for patient, score in zip(shown["patient"], shown["score"], strict=True)
+            ]
             sheets.append(
                 {
                     "right": label == called,

@@ -26,6 +26,7 @@ class Rule:
     column: str
     check: str = "ExpectColumnValuesToBeNull"
     limits: Mapping[str, object] = field(default_factory=dict)
+    stops: bool = True  # the run, where it is broken; else it is a warning
 
 
 def rules(config: Config) -> list[Rule]:
@@ -124,6 +125,15 @@ def rules(config: Config) -> list[Rule]:
             "images",
             "same_pixels_before",
         ),
+        # not proof: of 81,214 cells a few pairs may share all 64 bits by chance
+        Rule(
+            "no_look_alike_in_two_patients",
+            "no two patients have images that look the same: one may be the other's copy, compressed again",
+            f"look at both, and exclude one in {paths.EXCLUDE} if it is a copy",
+            "images",
+            "look_alike_elsewhere",
+            stops=False,
+        ),
     ]
 
 
@@ -176,19 +186,26 @@ def _files(files: pd.DataFrame) -> pd.DataFrame:
 
 def _images(usable: pd.DataFrame) -> pd.DataFrame:
     owner = usable["class"] + "/" + usable["patient"]
-    first = usable.groupby("pixels_sha256", sort=False)["path"].transform("first")
-    last = usable.groupby("pixels_sha256", sort=False)["path"].transform("last")
+    twin = _elsewhere(usable, owner, "pixels_sha256")
     before = usable.groupby([owner, usable["pixels_sha256"]], sort=False)["path"].transform("first")
-    shared = owner.groupby(usable["pixels_sha256"], sort=False).transform("nunique") > 1
-    other = first.where(first != usable["path"], last)
     return pd.DataFrame(
         {
             "path": usable["path"],
             "size_px": [_size(w, h) for w, h in zip(usable["width"], usable["height"], strict=True)],
-            "same_pixels_elsewhere": other.where(shared),
+            "same_pixels_elsewhere": twin,
             "same_pixels_before": before.where(before != usable["path"]),
+            "look_alike_elsewhere": _elsewhere(usable, owner, "phash").where(twin.isna()),
         }
     )
+
+
+def _elsewhere(usable: pd.DataFrame, owner: pd.Series[str], column: str) -> pd.Series[str]:
+    """For each image the path of one with the same `column` in another patient, null where there is none."""
+    alike = usable[column]
+    paths_of, owners_of = usable["path"].groupby(alike, sort=False), owner.groupby(alike, sort=False)
+    # a patient's rows stand together: if the first of the alike is the patient's own, the last is not, or none is
+    other = paths_of.transform("first").where(owners_of.transform("first") != owner, paths_of.transform("last"))
+    return other.where(owners_of.transform("nunique") > 1)
 
 
 def _patients(files: pd.DataFrame) -> pd.DataFrame:

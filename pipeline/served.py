@@ -50,8 +50,9 @@ def _decode(data: bytes, number: int, px: int) -> np.ndarray[Any, Any]:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            resized = image.convert("RGB").resize((px, px), Image.Resampling.LANCZOS, reducing_gap=None)
-            return np.asarray(resized)
+            colour = image.convert("RGB")
+            filter_ = Image.Resampling.BOX if px <= min(colour.size) else Image.Resampling.BICUBIC
+            return np.asarray(colour.resize((px, px), filter_))  # as the training images were resized
     except OSError:
         raise ValueError(f"image {number} is not a picture that can be read") from None
 

@@ -6,7 +6,7 @@ fold k, validates on fold k + 1 (cyclic) and trains on the rest. There is no way
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from pipeline.errors import DataError, LeakError
 
 Role = Literal["train", "val", "test"]
 COLUMNS = ["patient", "label", "fold", "images"]
+CSV_FORMAT: dict[str, Any] = {"dtype": {"patient": "str"}, "keep_default_na": False}  # patients 007 and NA are no numbers
 
 
 def deal(patients: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def run(config: Config, subtype: str, fold: int) -> None:
 
 
 def _inputs(config: Config, subtype: str) -> tuple[pd.DataFrame, list[pd.DataFrame], list[NDArray[np.uint8]]]:
-    split = pd.read_csv(paths.split_table(subtype))
+    split = pd.read_csv(paths.split_table(subtype), **splits.CSV_FORMAT)
     classes = (config.control, subtype)
     tables = [pd.read_parquet(paths.cell_rows(name)) for name in classes]
     cells = [np.load(paths.cells(name), mmap_mode="r") for name in classes]

@@ -40,9 +40,10 @@ def run(config: Config) -> None:
     files = sorted(_files(paths.RAW))
     if not files:
         raise DataError(f"{paths.RAW}: holds no files; run ingest first")
+    known = (_relative(file)[0] for file in files)
+    excluded = manifest.excluded(known, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE))
     frame = manifest.build(_read_all(files, config.image_px))
-    frame = manifest.exclude(frame, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE))
-    frame = manifest.drop_repeats(frame)
+    frame = manifest.drop_repeats(manifest.exclude(frame, excluded))
     findings, page = quality.check(cohort_rules.rules(config), cohort_rules.tables(frame, config))
     counts = cohort_rules.class_counts(frame, config.classes)
     _write(paths.MANIFEST, _parquet(frame))
@@ -164,13 +165,14 @@ def _quarantine(frame: pd.DataFrame) -> bytes:
 
 def _report(findings: Sequence[quality.Finding], counts: pd.DataFrame) -> bytes:
     report = {
-        "success": all(finding.success for finding in findings),
+        "success": all(finding.state != "FAIL" for finding in findings),
         "classes": counts.set_index("class").to_dict("index"),
         "rules": [
             {
                 "name": finding.rule.name,
                 "expectation": finding.rule.expectation,
                 "success": finding.success,
+                "stops": finding.rule.stops,
                 "observed": finding.observed,
                 "offenders": finding.offenders,
                 "offenders_total": finding.offenders_total,
@@ -184,19 +186,19 @@ def _report(findings: Sequence[quality.Finding], counts: pd.DataFrame) -> bytes:
 
 def _show(findings: Sequence[quality.Finding], counts: pd.DataFrame, frame: pd.DataFrame) -> None:
     console.table("files by class", list(counts.columns), counts.itertuples(index=False))
-    reasons = Counter(reason.split(":")[0] for reason in frame["error"] if reason)
+    reasons = Counter(manifest.kind(error) for error in frame["error"] if error)
     if reasons:
         console.table("quarantined", ["files", "reason"], [[n, reason] for reason, n in reasons.most_common(10)])
     console.table(
         "rules of the cohort",
         ["", "rule", "found"],
-        [["pass" if finding.success else "FAIL", finding.rule.name, finding.observed] for finding in findings],
+        [[finding.state, finding.rule.name, finding.observed] for finding in findings],
     )
     console.say(f"validate: {len(frame):,} files, {len(manifest.usable(frame)):,} usable images; report: {DATA_DOCS}")
 
 
 def _require_all_hold(findings: Sequence[quality.Finding]) -> None:
-    broken = [finding for finding in findings if not finding.success]
+    broken = [finding for finding in findings if finding.state == "FAIL"]
     if broken:
         first = broken[0]
         named = f" ({first.offenders[0]})" if first.offenders else ""

@@ -95,11 +95,12 @@ def test_the_first_of_identical_images_in_a_patient_stays():
 
 def test_a_person_excludes_an_image_or_a_patient():
     table = frame("c/AAA/image_1.tif", "c/AAA/image_2.tif", "c/BBB/image_1.tif", "c/BBB/image_2.tif")
-    marked = manifest.exclude(
-        table,
+    errors = manifest.excluded(
+        table["path"],
         [manifest.Exclusion(2, "AAA", "c/AAA/image_2.tif", "blurred"), manifest.Exclusion(3, "BBB", "", "withdrawn")],
         "exclude.csv",
     )
+    marked = manifest.exclude(table, errors)
     assert list(marked["error"]) == ["", "excluded: blurred", "excluded: withdrawn", "excluded: withdrawn"]
     assert list(manifest.not_excluded(marked)["path"]) == ["c/AAA/image_1.tif"]
     assert list(table["error"]) == [""] * 4
@@ -116,11 +117,16 @@ def test_a_person_excludes_an_image_or_a_patient():
 )
 def test_an_exclusion_of_what_is_not_there_is_an_error(patient, path, complaint):
     with pytest.raises(DataError, match=complaint):
-        manifest.exclude(
-            frame("c/AAA/image_1.tif", "c/BBB/image_1.tif", "loose.tif"),
+        manifest.excluded(
+            ["c/AAA/image_1.tif", "c/BBB/image_1.tif", "loose.tif"],
             [manifest.Exclusion(7, patient, path, "why")],
             "exclude.csv",
         )
+
+
+def test_errors_are_counted_by_kind():
+    kinds = [manifest.kind(error) for error in ("same pixels as c/A/1.tif", "excluded: blurred", "empty: 0 bytes")]
+    assert kinds == ["same pixels as another image of the patient", "excluded", "empty"]
 
 
 def test_paths_that_a_mac_takes_for_one_fold_to_one():

@@ -3,6 +3,7 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from test_images import PX, UNUSABLE, USABLE, cell, tiff
@@ -38,7 +39,7 @@ def put(path: str, data: bytes) -> None:
 
 def sound_cohort(backwards: bool = False) -> None:
     """Two classes of three patients with four images each."""
-    paths = [f"{name}/{name[0]}A{p}/image_{n}.tif" for name in CLASSES for p in "ABC" for n in (1, 2, 10, 11)]
+    paths = [f"{name}/{name[0].upper()}A{p}/image_{n}.tif" for name in CLASSES for p in "ABC" for n in (1, 2, 10, 11)]
     seeds = {path: seed for seed, path in enumerate(paths)}
     for path in reversed(paths) if backwards else paths:
         put(path, tiff(cell(seeds[path])))
@@ -148,13 +149,14 @@ def test_each_broken_rule_names_its_offenders(hostile, name, offenders):
 
 def test_the_run_ends_in_one_line_that_counts_names_and_points(hostile):
     assert "\n" not in hostile["error"]
-    assert hostile["error"].startswith("9 of 11 rules are broken, first no_image_in_two_patients (")
+    assert hostile["error"].startswith("9 of 12 rules are broken, first no_image_in_two_patients (")
     assert hostile["error"].endswith("reports/validation/data_docs/index.html")
 
 
 def test_the_page_stands_alone_and_takes_no_orders_from_file_names(hostile):
     page = Path("reports/validation/data_docs/index.html").read_text()
     assert page.count('class="state">FAIL') == 9
+    assert page.count('class="state">warn') == 1
     assert page.count('class="state">pass') == 2
     for sign in ("http:", "https:", "<script", "<link", "<img", 'src="', "url("):
         assert sign not in page
@@ -212,11 +214,26 @@ def test_a_shared_image_stops_the_run_until_one_side_is_excluded(here):
     sound_cohort()
     put("control/CAB/image_5.tif", tiff(cell(0), compression="tiff_lzw"))
     with pytest.raises(
-        DataError, match=r"1 of 11 rules are broken, first no_image_in_two_patients \(control/CAA/image_1"
+        DataError, match=r"1 of 12 rules are broken, first no_image_in_two_patients \(control/CAA/image_1"
     ):
         validate.run(settings("NPM1"))
     Path("data/exclude.csv").write_text("patient,path,reason\nCAB,control/CAB/image_5.tif,belongs to CAA\n")
     validate.run(settings("NPM1"))
+
+
+def test_a_recompressed_copy_in_another_patient_is_a_warning(here):
+    sound_cohort()
+    pixels = cell(0)
+    pixels = np.where(pixels > 250, pixels - 1, pixels + 1)
+    put("control/CAB/image_5.tif", tiff(pixels))
+    put("control/CAB/image_6.tif", tiff(cell(4).clip(1)))  # looks like image_1 of the same patient
+    validate.run(settings("NPM1"))
+    found = rule("no_look_alike_in_two_patients")
+    assert found["offenders"] == [
+        "control/CAA/image_1.tif: control/CAB/image_5.tif",
+        "control/CAB/image_5.tif: control/CAA/image_1.tif",
+    ]
+    assert (found["success"], found["stops"], report()["success"]) == (False, False, True)
 
 
 def test_repeats_within_a_patient_and_litter_do_not_stop_the_run(here):
@@ -233,7 +250,7 @@ def test_repeats_within_a_patient_and_litter_do_not_stop_the_run(here):
 def test_a_cohort_without_one_usable_image_is_judged_too(here):
     put("control/AAA/image_1.tif", b"")
     put("NPM1/BBB/image_1.tif", b"")
-    with pytest.raises(DataError, match=r"4 of 11 rules are broken, first class_present \(control: 0\)"):
+    with pytest.raises(DataError, match=r"4 of 12 rules are broken, first class_present \(control: 0\)"):
         validate.run(settings("NPM1"))
 
 

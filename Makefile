@@ -1,0 +1,48 @@
+# Everything a person does here, one target each. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+SYNCED := .venv/.synced
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Patients' data: none of the tools reports home.
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := true
+
+.PHONY: help demo test check fix lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(SYNCED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) -V); Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	@touch $@
+
+demo: $(SYNCED) ## run the whole pipeline on the demo cohort and register its models
+	dvc repro
+	python -m pipeline register
+	@echo "report: reports/index.html"
+
+test: $(SYNCED) ## run all tests
+	python -m pytest
+
+check: $(SYNCED) ## lint, formatting, types
+	ruff check .
+	ruff format --check .
+	mypy
+
+fix: $(SYNCED) ## mend what the linter and the formatter can mend
+	ruff check --fix .
+	ruff format .
+
+lock: $(SYNCED) ## resolve pyproject.toml's ranges anew into requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --quiet --upgrade --group dev pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and all caches, but neither data nor results
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,42 @@
+"""Shared by the tests: the repository's root, and params.yaml with changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from ruamel.yaml import YAML
+
+from pipeline import config
+
+ROOT = Path(__file__).parents[1]
+settings.register_profile("here", deadline=None, max_examples=40)  # no timed tests: machines are shared
+settings.load_profile("here")
+
+REAL_CELLS = ROOT.parent / "shared" / "real_cells"
+
+
+def write_params(target: Path, changes: dict[str, Any]) -> Path:
+    """params.yaml of the repository at `target`, with values at dotted keys replaced."""
+    values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        section[last] = value
+    YAML().dump(values, target)
+    return target
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Callable[[dict[str, Any]], config.Config]:
+    """Config of params.yaml with changes at dotted keys."""
+
+    def changed(changes: dict[str, Any]) -> config.Config:
+        return config.load(write_params(tmp_path / "params.yaml", changes))
+
+    return changed

@@ -1,0 +1,85 @@
+"""Every mistake in params.yaml ends in one line that names the key and what is allowed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, write_params
+
+from pipeline import config
+from pipeline.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params.kaggle.yaml"])
+def test_both_settings_are_valid(name: str) -> None:
+    assert config.load(ROOT / name).subtypes == ["PML_RARA", "NPM1", "CBFB_MYH11", "RUNX1_RUNX1T1"]
+
+
+def test_the_published_networks_are_the_same_in_both_settings() -> None:
+    demo, real = (config.load(ROOT / name) for name in ("params.yaml", "params.kaggle.yaml"))
+    assert demo.train.models == real.train.models
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"pack.pixels": 3}, ["pack.pixels", "unknown key"]),
+        ({"pack.px": "48"}, ["pack.px", "integer", "'48'"]),
+        ({"pack.px": 4}, ["pack.px", "greater than or equal to 8", "4"]),
+        ({"pack.px": 8}, ["pack.px", "at least 16"]),
+        ({"train.precision": "half"}, ["train.precision", "'auto', 'bfloat16' or 'float32'", "'half'"]),
+        ({"train.batch_size": 31}, ["train.batch_size", "multiple of 2"]),
+        ({"train.folds": [0, 7]}, ["train.folds", "no fold 7", "0 to 4"]),
+        ({"train.folds": [1, 1]}, ["train.folds", "twice"]),
+        ({"subtypes": ["NPM1", "BCR_ABL"]}, ["train.models", "no model for BCR_ABL"]),
+        ({"subtypes": ["NPM1", "control"]}, ["subtypes", "control is named twice"]),
+        ({"subtypes": ["a b"]}, ["subtypes.0", "pattern"]),
+        ({"ingest.class_folders": {"normal": "healthy"}}, ["ingest.class_folders.normal", "healthy is not a class"]),
+        ({"ingest.demo.images_per_patient": [9, 3]}, ["ingest.demo", "images_per_patient must ascend"]),
+        ({"train.min_epochs": 99}, ["train.min_epochs", "above train.max_epochs"]),
+        ({"register.floors.image_accuracy": 1.2}, ["register.floors.image_accuracy", "less than or equal to 1"]),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tmp_path: Path, changes: dict[str, Any], expected: list[str]) -> None:
+    path = write_params(tmp_path / "params.yaml", changes)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in [str(path), *expected]), message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("seed: 20 ", "seed: 20\nseed: 21 ", ["duplicate key", "seed"]),
+        ("seed: 20 ", "", ["seed", "missing"]),
+        ("subtypes: [", "subtypes: [[", ["not YAML"]),
+        ("learning_rate: 1.0e-5", "learning_rate: 1e-5", None),  # YAML 1.2 reads it as the number it is
+    ],
+)
+def test_the_text_is_read_as_dvc_reads_it(tmp_path: Path, old: str, new: str, expected: list[str] | None) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace(old, new))
+    if expected is None:
+        assert config.load(path).train.models["PML_RARA"].learning_rate == 1e-5
+        return
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert all(part in str(caught.value) for part in expected), caught.value
+
+
+def test_a_cohort_of_other_classes_needs_no_code(tmp_path: Path) -> None:
+    network = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
+    changes = {
+        "control": "healthy",
+        "subtypes": ["BCR_ABL1"],
+        "ingest.source": "folder",
+        "train.models": {"BCR_ABL1": network},
+    }
+    assert config.load(write_params(tmp_path / "params.yaml", changes)).classes == ["healthy", "BCR_ABL1"]
+
+
+def test_values_cannot_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        config.load(ROOT / "params.yaml").seed = 3  # type: ignore[misc]

@@ -1,0 +1,205 @@
+"""The whole pipeline as a user runs it: real `dvc repro` in a clean copy of the repository, on a tiny demo cohort."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import ROOT, write_params
+from ruamel.yaml import YAML
+
+SUBTYPES = ["PML_RARA", "NPM1"]
+TINY = {
+    "subtypes": SUBTYPES,
+    "ingest.demo.patients": {"control": 6, "PML_RARA": 5, "NPM1": 5},
+    "ingest.demo.images_per_patient": [6, 9],
+    "validate.min_images_per_patient": 5,
+    "split.n_folds": 3,
+    "pack.px": 24,
+    "train.batch_size": 8,
+    "train.max_epochs": 6,
+    "train.min_epochs": 6,
+    "train.models": {
+        "PML_RARA": {"first_conv": 8, "conv": [8], "dense": [8], "learning_rate": 0.001},
+        "NPM1": {"first_conv": 8, "conv": [8, 8], "dense": [8], "learning_rate": 0.001},
+    },
+    "register.floors": {"image_accuracy": 0.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0},
+}
+ENVIRONMENT = {
+    **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))},
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "true",
+    "DO_NOT_TRACK": "true",
+    "COLUMNS": "200",
+}
+
+
+def copy_of_the_repository(target: Path) -> Path:
+    """What a fresh clone holds, the uncommitted changes included, with the tiny cohort's parameters."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((ROOT / name).read_bytes())
+    write_params(target / "params.yaml", TINY)
+    for command in (
+        ["git", "init", "--quiet"],
+        ["git", "add", "-A"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "copy"],
+    ):
+        subprocess.run(command, cwd=target, check=True)
+    return target
+
+
+def call(folder: Path, *command: str) -> str:
+    """Output of a command that must succeed."""
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def lock(folder: Path) -> dict[str, Any]:
+    """dvc.lock without the order in which its stages ran."""
+    stages: dict[str, Any] = YAML(typ="safe", pure=True).load(folder / "dvc.lock")["stages"]
+    return dict(sorted(stages.items()))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("one"))
+    call(folder, "dvc", "repro")
+    return folder
+
+
+def test_everything_is_there_and_nothing_is_stale(repository: Path) -> None:
+    assert json.loads(call(repository, "dvc", "status", "--json")) == {}
+    shown = json.loads(call(repository, "dvc", "metrics", "show", "--json"))
+    for subtype in SUBTYPES:
+        metrics = shown[""]["data"][f"reports/{subtype}/metrics.json"]["data"]
+        assert 0 <= metrics["patient_auroc"] <= 1
+        assert metrics["patients"] >= 3
+    call(repository, "dvc", "plots", "show", "--out", "plots")
+    assert (repository / "plots" / "index.html").stat().st_size > 1000
+    assert (repository / "reports" / "index.html").stat().st_size > 1000
+    assert call(repository, "git", "status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_a_second_run_does_nothing(repository: Path) -> None:
+    assert "up to date" in call(repository, "dvc", "repro")
+
+
+def test_registering_again_adds_nothing_and_an_empty_registry_is_filled_from_the_files(repository: Path) -> None:
+    before = call(repository, "python", "-m", "pipeline", "register")
+    assert versions(repository) == {subtype: ["1"] for subtype in SUBTYPES}
+    for path in repository.glob("mlflow.db*"):
+        path.unlink()
+    after = call(repository, "python", "-m", "pipeline", "register")
+    assert after == before
+    assert "champion" in after
+    assert "epoch" not in after
+    assert versions(repository) == {subtype: ["1"] for subtype in SUBTYPES}
+
+
+def versions(repository: Path) -> dict[str, list[str]]:
+    from mlflow import MlflowClient
+
+    found = MlflowClient(f"sqlite:///{repository}/mlflow.db").search_model_versions()
+    return {subtype: [version.version for version in found if version.name == subtype] for subtype in SUBTYPES}
+
+
+def test_mlflow_shows_the_curves_the_knobs_and_the_folds_below_their_model(repository: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{repository}/mlflow.db")
+    for subtype in SUBTYPES:
+        experiment = client.get_experiment_by_name(subtype)
+        runs = client.search_runs([experiment.experiment_id])
+        (model,) = [run for run in runs if "candidate" in run.data.tags]
+        (fold,) = [run for run in runs if "training" in run.data.tags]
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        assert fold.data.tags["mlflow.parentRunId"] == model.info.run_id
+        history = pd.read_csv(repository / "models" / subtype / "fold-0" / "history.csv")
+        logged = client.get_metric_history(fold.info.run_id, "val_loss")
+        assert [(metric.step, metric.value) for metric in logged] == list(zip(history["epoch"], history["val_loss"], strict=True))
+        assert fold.data.params["learning_rate"] == "0.001"
+        assert len(fold.data.tags["sha256.cells"]) == len(fold.data.tags["sha256.split"]) == 64
+        assert model.data.metrics["patient_auroc"] == json.loads(
+            (repository / "reports" / subtype / "metrics.json").read_text()
+        )["patient_auroc"]
+
+
+def test_the_registered_model_scores_an_image_file_as_the_training_did(repository: Path) -> None:
+    """Loaded by MLflow alone, where this package cannot be imported."""
+    code = """
+import json, sys
+import mlflow, pandas as pd
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+scored = pd.read_parquet("models/NPM1/fold-0/predictions.parquet").query("split == 'test'").head(20)
+images = pd.DataFrame({"image": [open(f"data/raw/{path}", "rb").read() for path in scored["path"]]})
+sys.path = [path for path in sys.path if path not in ("", sys.argv[1])]
+scores = mlflow.pyfunc.load_model("models:/NPM1@champion").predict(images)["score"].to_numpy()
+assert "pipeline" not in sys.modules
+print(json.dumps(float(abs(scores - scored["score"].to_numpy()).max())))
+"""
+    printed = call(repository, "python", "-c", code, str(repository))
+    assert float(printed.strip().splitlines()[-1]) < 1e-6
+
+
+def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -> None:
+    original = (repository / "params.yaml").read_bytes()
+    try:
+        models = {**TINY["train.models"], "NPM1": {**TINY["train.models"]["NPM1"], "dense": [16]}}
+        write_params(repository / "params.yaml", {**TINY, "train.models": models})
+        stale = {
+            name for name, changes in json.loads(call(repository, "dvc", "status", "--json")).items()
+            if any("changed" in str(change) for change in changes)
+        }
+    finally:
+        (repository / "params.yaml").write_bytes(original)
+    assert stale == {"train@NPM1-0"}, "status names what has changed itself; what follows is made stale by it"
+    downstream = call(repository, "dvc", "dag", "--full", "--md")
+    assert "train@NPM1-0" in downstream
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A second copy, run from scratch and killed -9 twice in the middle of a training; and what the last run printed."""
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("two"))
+    for epochs in (1, 3):
+        run = subprocess.Popen(
+            ["dvc", "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
+        )
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith(f"epoch {epochs + 1:>3}/"):
+                break
+        else:
+            pytest.fail("the training was over before it could be killed")
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        run.stdout.close()
+        time.sleep(0.2)
+    yield folder, call(folder, "dvc", "repro")
+
+
+def test_a_run_from_scratch_killed_twice_ends_with_the_same_lock(repository: Path, killed: tuple[Path, str]) -> None:
+    assert lock(killed[0]) == lock(repository)
+
+
+def test_epochs_before_the_kill_are_not_trained_again(killed: tuple[Path, str]) -> None:
+    printed = killed[1].split("train NPM1")[0]
+    assert "resumed after epoch" in printed
+    trained = [line for line in printed.splitlines() if line.startswith("epoch ")]
+    assert 0 < len(trained) < TINY["train.max_epochs"] - 2

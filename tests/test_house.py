@@ -1,0 +1,159 @@
+"""The rules of the house: which module may know what, and that DVC sees everything a result depends on."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
+
+from pipeline import config, train
+from pipeline.__main__ import COHORT_STAGES, FOLD_STAGES, SUBTYPE_STAGES
+
+PIPELINE = ROOT / "pipeline"
+MODULES = sorted(path.stem for path in PIPELINE.glob("*.py") if not path.stem.startswith("__"))
+STAGES = {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}
+
+# Each outside tool is known to one module; two cases need a second one, for the reason given.
+TOOLS = {
+    "great_expectations": {"quality"},
+    "mlflow": {"tracking", "served"},  # served is the model's own code: it runs inside MLflow, without this package
+    "tensorflow": {"device"},
+    "keras": {"model", "fitting"},  # a network, which travels with the registered model, and its training, which doesn't
+    "matplotlib": {"figures", "evaluate"},  # evaluate names the type of what it saves
+    "rich": {"console"},
+    "prefect": set(),
+    "dvc": set(),
+}
+
+# They change no result: how parameters are read, where files lie, what is printed, and the record kept in MLflow.
+INERT = {"config", "paths", "errors", "console", "tracking"}
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module a file imports, anywhere in it; `from pipeline import x` counts as pipeline.x."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            found |= {f"{module}.{alias.name}" for alias in node.names} if module == "pipeline" else {module}
+    return frozenset(found)
+
+
+def own_imports(module: str) -> set[str]:
+    return {name.split(".")[1] for name in imports(PIPELINE / f"{module}.py") if name.startswith("pipeline.")}
+
+
+def closure(module: str) -> set[str]:
+    """The modules of the package that `module` depends on; behind an inert module nothing is followed."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting += own_imports(name) - INERT
+    return seen - INERT
+
+
+@cache
+def dag() -> dict[str, Any]:
+    stages: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+    return stages
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_outside_tools_are_known_to_one_module(module: str) -> None:
+    roots = {name.split(".")[0] for name in imports(PIPELINE / f"{module}.py")}
+    for tool, allowed in TOOLS.items():
+        assert tool not in roots or module in allowed, f"{module} imports {tool}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    assert not {name for name in imports(PIPELINE / f"{module}.py") if name.split(".")[0] in ("flows", "tests", "bench")}
+    assert not own_imports(module) & set(STAGES), f"{module} imports a stage; stages are called, not imported"
+
+
+@pytest.mark.parametrize("module", ["model", "served"])
+def test_code_that_travels_with_a_model_imports_nothing_of_the_package(module: str) -> None:
+    assert not {name for name in imports(PIPELINE / f"{module}.py") if name.split(".")[0] == "pipeline"}
+
+
+def test_stage_is_module_is_command_is_params_section() -> None:
+    assert set(dag()) == set(STAGES)
+    for stage in STAGES:
+        assert (PIPELINE / f"{stage}.py").is_file()
+        assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
+    sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
+    assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_cover_what_a_stage_imports(stage: str) -> None:
+    listed = {Path(dep).stem for dep in dag()[stage]["deps"] if dep.startswith("pipeline/") and dep.endswith(".py")}
+    assert listed - {"model", "served"} <= closure(stage), "a module is listed that the stage does not import"
+    assert closure(stage) <= listed, "a change of these would not make the stage stale"
+
+
+def test_checkpoints_are_tied_to_the_code_that_dvc_ties_training_to() -> None:
+    listed = {Path(dep).stem for dep in dag()["train"]["deps"] if dep.startswith("pipeline/")}
+    assert set(train.CODE) - INERT == listed
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_parameter_a_stage_reads_is_one_of_its_params(stage: str) -> None:
+    """By the text of the modules behind the stage: `config.<key>` and `config.<section>.<key>`."""
+    listed = {name.replace("${item.subtype}", "*") for name in dag()[stage].get("params", [])}
+    read = set()
+    for module in {stage} | (closure(stage) & {"rules", "manifest"}):
+        for node in ast.walk(ast.parse((PIPELINE / f"{module}.py").read_text())):
+            if isinstance(node, ast.Attribute):
+                read.add(ast.unparse(node))
+    keys = {name.removeprefix("config.").replace("validate_", "validate").replace("register_", "register") for name in read
+            if name.startswith("config.")}
+    keys = {"control" if key == "classes" else key for key in keys}
+    for key in keys:
+        section = key.split(".")[0]
+        if section in config.Config.model_fields or section in ("validate", "register"):
+            covered = {name for name in listed if name == section or name.startswith(f"{section}.")}
+            assert covered, f"{stage} reads {key}"
+
+
+def test_all_of_train_but_folds_and_other_models_is_a_param_of_train() -> None:
+    listed = {name.removeprefix("train.") for name in dag()["train"]["params"] if name.startswith("train.")}
+    assert listed == set(config.Train.model_fields) - {"folds", "models"} | {"models.${item.subtype}"}
+
+
+def test_help_and_mistakes_need_no_heavy_library() -> None:
+    code = (
+        "import sys; from pipeline.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'great_expectations', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def test_evaluation_needs_no_tensorflow() -> None:
+    code = "import sys, pipeline.evaluate, pipeline.report; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_lock_holds_hashes_and_no_address() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    pinned = [line for line in text.splitlines() if "==" in line and not line.startswith((" ", "#"))]
+    assert len(pinned) > 100
+    assert all(line.endswith("\\") for line in pinned)  # every one goes on with its hashes
+    assert "://" not in text
+    assert "index-url" not in text
