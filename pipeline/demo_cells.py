@@ -63,19 +63,19 @@ class Stain:
 def draw_stain(rng: np.random.Generator) -> Stain:
     """One patient's staining and light; the same distribution for every class."""
     warmth, brightness, redness = (float(x) for x in rng.random(3))
-    level = 0.86 + 0.12 * brightness
-    background = (level * (0.95 + 0.05 * warmth), level * (0.92 + 0.03 * warmth), level * (1.0 - 0.14 * warmth))
-    red_cells = 6.0 + 28.0 * float(rng.random())
+    level = 0.90 + 0.07 * brightness
+    background = (level * (0.96 + 0.03 * warmth), level * (0.925 + 0.02 * warmth), level * (0.98 - 0.08 * warmth))
+    red_cells = 10.0 + 18.0 * float(rng.random())
     return Stain(
         background=background,
         slope=(between(rng, (-0.05, 0.05)), between(rng, (-0.05, 0.05))),
         chromatin=_mix(_CHROMATIN_BLUE, _CHROMATIN_RED, redness),
-        nucleus=between(rng, (0.84, 1.04)),
-        cytoplasm=between(rng, (0.65, 1.35)),
-        eosin=between(rng, (0.6, 1.4)),
-        granules=between(rng, (0.5, 1.5)),
+        nucleus=between(rng, (0.88, 1.03)),
+        cytoplasm=between(rng, (0.75, 1.25)),
+        eosin=between(rng, (0.75, 1.25)),
+        granules=between(rng, (0.7, 1.3)),
         size=between(rng, (0.88, 1.10)),
-        red_cells=(0.6 * red_cells, 1.4 * red_cells),
+        red_cells=(0.3 * red_cells, 1.7 * red_cells),
     )
 
 
@@ -128,24 +128,18 @@ def _draw_white_cell(
         spot = direction(rng)
         away_px = between(rng, (0.35, 0.85)) * radius
         hole = (between(rng, (0.05, 0.12)) * radius,) * 2
-        vacuole = (
-            0.7 * body * inside(ellipse(plain_u, plain_v, (spot[0] * away_px, spot[1] * away_px), hole, spot), 1.6)
-        )
+        vacuole = 0.7 * body * inside(ellipse(plain_u, plain_v, (spot[0] * away_px, spot[1] * away_px), hole, spot), 1.6)
         light += vacuole * (0.97 - light)
 
     _paint_chromatin(light, kind.nucleus, stain, nucleus, inside_nucleus * (1.0 - hollow), fine, rng)
     for granules in kind.granules:
         grains = stain.granules * _grains(granules, centre, radius, (height, width), rng)
-        grains = (
-            np.clip(grains, 0.0, 1.0) * body * (1.0 - (1.0 - granules.over_nucleus) * inside_nucleus * (1.0 - hollow))
-        )
+        grains = np.clip(grains, 0.0, 1.0) * body * (1.0 - (1.0 - granules.over_nucleus) * inside_nucleus * (1.0 - hollow))
         _paint(light, grains, _stained(granules.colour, stain.eosin))
     _draw_auer_rods(light, kind, plain_u, plain_v, body, radius, away, rng)
 
 
-def _nucleus(
-    shape: Nucleus, u: Plane, v: Plane, radius: float, away: Vector, rng: np.random.Generator
-) -> tuple[Plane, Plane]:
+def _nucleus(shape: Nucleus, u: Plane, v: Plane, radius: float, away: Vector, rng: np.random.Generator) -> tuple[Plane, Plane]:
     """Distance in px to the nucleus's outline (negative inside), and how deep its cup-like hollow is (0 to 1)."""
     lobes = int(rng.integers(shape.lobes[0], shape.lobes[1] + 1))
     lobe = between(rng, shape.lobe_radius) * radius * (1.5 / (1.0 + 0.25 * lobes) if lobes > 1 else 1.0)
@@ -210,9 +204,7 @@ def _paint_chromatin(
         plane += cover * (np.clip(dark + (bright - dark) * open_light, 0.03, 1.0) - plane)
 
 
-def _grains(
-    granules: Granules, centre: Vector, radius: float, shape: tuple[int, int], rng: np.random.Generator
-) -> Plane:
+def _grains(granules: Granules, centre: Vector, radius: float, shape: tuple[int, int], rng: np.random.Generator) -> Plane:
     """Coverage, 0 to 1, by round grains scattered over a square around the cell; they may overlap."""
     height, width = shape
     side_um = 2.0 * radius / PX_PER_UM
@@ -226,9 +218,7 @@ def _grains(
     rows = (np.floor(row).astype(np.intp)[:, None] + near)[:, :, None]
     columns = (np.floor(column).astype(np.intp)[:, None] + near)[:, None, :]
     down, right = rows - row[:, None, None], columns - column[:, None, None]
-    cover = strength[:, None, None] * np.clip(
-        size[:, None, None] + 0.5 - np.sqrt(down * down + right * right), 0.0, 1.0
-    )
+    cover = strength[:, None, None] * np.clip(size[:, None, None] + 0.5 - np.sqrt(down * down + right * right), 0.0, 1.0)
     cover = cover * ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width))
     plane = np.zeros(shape)
     np.maximum.at(plane, (np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)), cover)
@@ -298,8 +288,9 @@ def _draw_platelets(light: Plane, rng: np.random.Generator) -> None:
 def _photograph(light: Plane, stain: Stain, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Background colour, uneven light, focus and sensor noise: `(3, 144, 144)` light to a `(144, 144, 3)` image."""
     across = np.arange(IMAGE_PX) / IMAGE_PX - 0.5
-    lamp = (1.0 + stain.slope[0] * across[:, None] + stain.slope[1] * across[None, :]) * between(rng, (0.97, 1.03))
-    image = np.stack([plane * lamp * level for plane, level in zip(light, stain.background, strict=True)])
+    lamp = (1.0 + stain.slope[0] * across[:, None] + stain.slope[1] * across[None, :]) * between(rng, (0.95, 1.04))
+    tints = [level * between(rng, (0.975, 1.02)) for level in stain.background]
+    image = np.stack([plane * lamp * tint for plane, tint in zip(light, tints, strict=True)])
     focus = between(rng, (0.0, 1.6))
     for weight in (min(1.0, focus), focus - 1.0):
         if weight > 0.0:

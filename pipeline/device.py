@@ -94,7 +94,6 @@ def _processor() -> tuple[str, set[str]]:
     listing = Path("/proc/cpuinfo")
     if not listing.exists():
         return "unknown processor", set()
-    fields = dict(
-        (part.strip() for part in line.split(":", 1)) for line in listing.read_text().splitlines() if ":" in line
-    )
+    pairs = (line.partition(":") for line in listing.read_text().splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in pairs}
     return fields.get("model name", "unknown processor"), set(fields.get("flags", "").split())

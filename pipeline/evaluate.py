@@ -117,7 +117,9 @@ def _write(
 
     levels = {"image": predictions, "patient": patients}
     names = (config.control, subtype)
-    history[["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy"]].to_csv(plots / "history.csv", index=False)
+    history[["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]].to_csv(
+        plots / "history.csv", index=False
+    )
     calls = predictions[["label", "called"]].astype(int).map(lambda value: names[value])
     calls.set_axis(["actual", "called"], axis=1).to_csv(plots / "calls.csv", index=False)
     curves = {level: metrics.roc_curve(table["label"], table["logit"]) for level, table in levels.items()}

@@ -10,6 +10,7 @@ import io
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6E6E6E"
@@ -23,16 +24,16 @@ def png(figure: Figure) -> bytes:
 
 
 def loss_curves(history: pd.DataFrame, title: str) -> Figure:
-    """Loss of training and validation by epoch; one pair of lines per fold, the best epoch marked."""
+    """Loss of training and validation by epoch; one pair of lines per fold, the epoch whose weights were kept marked."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
     axes = figure.subplots()
     for number, (_, fold) in enumerate(history.groupby("fold")):
         axes.plot(fold["epoch"] + 1, fold["loss"], color=BLUE, lw=1.2, label="" if number else "training")
         axes.plot(fold["epoch"] + 1, fold["val_loss"], color=ORANGE, lw=1.2, label="" if number else "validation")
-        best = fold.loc[fold["val_loss"].idxmin()]
-        axes.plot(best["epoch"] + 1, best["val_loss"], "o", color=ORANGE, label="" if number else "best epoch, kept")
+        best = fold[fold["kept"] == 1].iloc[0]
+        axes.plot(best["epoch"] + 1, best["val_loss"], "o", color=ORANGE, label="" if number else "kept")
     axes.set(title=title, xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -63,7 +63,7 @@ def fit(
     xla: bool,
     checkpoint: Path,
     on_epoch: Callable[[dict[str, float]], None],
-) -> History:
+) -> tuple[History, int]:
     """Train until the validation loss stops falling; leaves `network` with the best epoch's weights.
 
     Args:
@@ -76,6 +76,9 @@ def fit(
         xla: compile the step with XLA.
         checkpoint: read when it is there, else written after every epoch.
         on_epoch: told every epoch's row of the history, the epochs before a kill included.
+
+    Returns:
+        the curves, and the number of the epoch whose weights were kept, from 0.
 
     Raises:
         ModelError: the loss is no longer a number.
@@ -122,7 +125,7 @@ def fit(
     for variable, value in zip(network.variables, best, strict=True):
         variable.assign(value)
     console.say(f"best epoch {state.best_epoch + 1} of {state.epochs_done}: val_loss {state.best_loss:.4f}")
-    return state.history
+    return state.history, state.best_epoch
 
 
 class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
@@ -175,32 +178,20 @@ def _validate(network: Any, val: tuple[Pool, Pool]) -> dict[str, float]:
 
 def pool_logits(network: Any, pool: Pool) -> NDArray[np.float32]:
     """Logits `(rows,)` of all images of a pool."""
-    return logits(network, _Rows(pool))
-
-
-class _Rows:
-    """The rows of a pool as an array-like that reads only the slice it is asked for."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def __len__(self) -> int:
-        return len(self._pool.rows)
-
-    def __getitem__(self, part: slice) -> NDArray[np.uint8]:
-        return self._pool.take(np.arange(len(self))[part])
+    return logits(network, (pool.cells[row] for row in pool.rows))
 
 
 def _store(network: Any, state: State, best: list[NDArray[Any]], checkpoint: Path) -> None:
     """Write everything to a file beside `checkpoint`, then put it in its place in one step."""
-    arrays = {f"variable_{i}": np.asarray(value) for i, value in enumerate(network.variables)}
+    arrays = {"state": np.array(json.dumps(asdict(state)))}
+    arrays |= {f"variable_{i}": np.asarray(value) for i, value in enumerate(network.variables)}
     arrays |= {f"optimizer_{i}": np.asarray(value) for i, value in enumerate(network.optimizer.variables)}
     arrays |= {f"best_{i}": value for i, value in enumerate(best)}
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_suffix(f".{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            np.savez(file, state=np.array(json.dumps(asdict(state))), **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(checkpoint)

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -37,10 +38,10 @@ def run(config: Config) -> None:
         summary = _summary(incoming)
     patients.to_csv(paths.PATIENTS, index=False)
     truth.to_parquet(paths.TRUTH, index=False)
-    paths.SOURCE.write_text(json.dumps({"source": config.ingest.source, **summary}, indent=2) + "\n")
+    paths.SOURCE.write_text(json.dumps({"source": config.ingest.source, **asdict(summary)}, indent=2) + "\n")
     console.say(
-        f"ingest: {summary['files']:,} files, {summary['bytes'] / 1e6:,.1f} MB, {len(patients)} patients "
-        f"from source {config.ingest.source} (sha256 {str(summary['sha256'])[:12]})"
+        f"ingest: {summary.files:,} files, {summary.bytes / 1e6:,.1f} MB, {len(patients)} patients "
+        f"from source {config.ingest.source} (sha256 {summary.sha256[:12]})"
     )
 
 
@@ -79,9 +80,7 @@ def _draw_demo(config: Config, target: Path) -> tuple[pd.DataFrame, pd.DataFrame
             Image.fromarray(cell.pixels).save(buffer, format="TIFF")
             (folder / cell.image).write_bytes(buffer.getvalue())
             truth.append((f"{patient.class_name}/{patient.patient}/{cell.image}", cell.cell_type, cell.diseased))
-    table = pd.DataFrame(
-        [(p.patient, p.class_name, p.sex, p.age) for p in patients], columns=pd.Index(PATIENT_COLUMNS)
-    )
+    table = pd.DataFrame([(p.patient, p.class_name, p.sex, p.age) for p in patients], columns=pd.Index(PATIENT_COLUMNS))
     return table, pd.DataFrame(truth, columns=pd.Index(TRUTH_COLUMNS))
 
 
@@ -146,7 +145,16 @@ def _find_class_folders(config: Config, source: Path) -> list[tuple[str, Path]]:
     raise DataError(f"{source}: no folder named like a class ({', '.join(config.classes)}); see ingest.class_folders")
 
 
-def _summary(folder: Path) -> dict[str, int | str]:
+@dataclass(frozen=True)
+class Summary:
+    """What came: two cohorts with the same `sha256` are the same."""
+
+    files: int
+    bytes: int
+    sha256: str
+
+
+def _summary(folder: Path) -> Summary:
     digest = hashlib.sha256()
     files = size = 0
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -154,4 +162,4 @@ def _summary(folder: Path) -> dict[str, int | str]:
         digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + hashlib.sha256(content).digest())
         files += 1
         size += len(content)
-    return {"files": files, "bytes": size, "sha256": digest.hexdigest()}
+    return Summary(files, size, digest.hexdigest())

@@ -93,9 +93,7 @@ def excluded(paths: Iterable[str], exclusions: Sequence[Exclusion], source: str)
         where = f"{source} line {exclusion.line}"
         its = of_patient.get(exclusion.patient) if exclusion.patient else None
         if not its:
-            raise DataError(
-                f"{where}: there is no patient {exclusion.patient!r} in the cohort; correct or remove the line"
-            )
+            raise DataError(f"{where}: there is no patient {exclusion.patient!r} in the cohort; correct or remove the line")
         if exclusion.path and exclusion.path not in its:
             raise DataError(
                 f"{where}: patient {exclusion.patient} has no file {exclusion.path!r}; write <class>/<patient>/<image>"

@@ -12,6 +12,8 @@ The last single unit is not listed: every network has it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import keras
@@ -37,7 +39,13 @@ def build(spec: dict[str, Any]) -> Any:
     flat = False
     for layer in spec["layers"]:
         match layer:
-            case {"kind": "conv", "filters": filters, "kernel_px": kernel, "batch_norm_momentum": momentum, "pool": pool}:
+            case {
+                "kind": "conv",
+                "filters": filters,
+                "kernel_px": kernel,
+                "batch_norm_momentum": momentum,
+                "pool": pool,
+            }:
                 x = keras.layers.Conv2D(filters, kernel, padding="same", activation="relu", dtype=dtype)(x)
                 if momentum is not None:
                     x = keras.layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
@@ -58,10 +66,10 @@ def seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
 
 
-def logits(network: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """`(n,)` for uint8 `(n, px, px, 3)`, which may be memory-mapped; a few hundred images are in memory at a time."""
-    parts = [
-        np.asarray(network.predict_on_batch(np.asarray(images[start : start + _IMAGES_AT_ONCE])))
-        for start in range(0, len(images), _IMAGES_AT_ONCE)
-    ]
-    return np.concatenate(parts)[:, 0].astype(np.float32) if parts else np.empty(0, dtype=np.float32)
+def logits(network: Any, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """`(n,)` for n images `(px, px, 3)`, of which a few hundred are in memory at a time."""
+    images = iter(images)
+    parts = [np.empty(0, dtype=np.float32)]
+    while batch := list(islice(images, _IMAGES_AT_ONCE)):
+        parts.append(np.asarray(network.predict_on_batch(np.stack(batch)), dtype=np.float32)[:, 0])
+    return np.concatenate(parts)

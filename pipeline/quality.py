@@ -60,8 +60,7 @@ def check(rules: Sequence[Rule], tables: Mapping[str, pd.DataFrame]) -> tuple[li
     """
     context = _quiet_context()
     results = {
-        name: _validate(context, name, table, [rule for rule in rules if rule.table == name])
-        for name, table in tables.items()
+        name: _validate(context, name, table, [rule for rule in rules if rule.table == name]) for name, table in tables.items()
     }
     findings, sections = [], []
     for rule in rules:
@@ -99,9 +98,7 @@ def _validate(context: Any, name: str, table: pd.DataFrame, rules: Sequence[Rule
     for rule in rules:
         severity = "critical" if rule.stops else "warning"
         expectation = getattr(great_expectations.expectations, rule.check)
-        suite.add_expectation(
-            expectation(column=rule.column, meta={"rule": rule.name}, severity=severity, **rule.limits)
-        )
+        suite.add_expectation(expectation(column=rule.column, meta={"rule": rule.name}, severity=severity, **rule.limits))
     outcome = batch.validate(
         suite,
         result_format={
@@ -142,11 +139,7 @@ def _observed(rule: Rule, table: pd.DataFrame, broken: int) -> str:
     low, high = _plain(column.min()), _plain(column.max())
     if len(column) == 1:
         return f"{low} ({table.iloc[0].iloc[0]!s})"
-    return (
-        f"{low} to {high} in {len(table):,} {rule.table}"
-        if low != high
-        else f"{low} in all {len(table):,} {rule.table}"
-    )
+    return f"{low} to {high} in {len(table):,} {rule.table}" if low != high else f"{low} in all {len(table):,} {rule.table}"
 
 
 def _plain(value: object) -> str:

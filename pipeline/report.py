@@ -194,9 +194,7 @@ def _sheets(config: Config, subtype: str, tested: pd.DataFrame) -> list[dict[str
         for label in (called, not called):
             chosen = ranked[ranked["label"] == int(label)]
             shown = chosen.head(_ON_A_SHEET)
-            captions = [
-                f"{patient} {_score(score)}" for patient, score in zip(shown["patient"], shown["score"], strict=True)
-            ]
+            captions = [f"{patient} {_score(score)}" for patient, score in zip(shown["patient"], shown["score"], strict=True)]
             sheets.append(
                 {
                     "right": label == called,

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
-class SubtypeModel(PythonModel):  # type: ignore[misc]  # MLflow's base class is untyped
+class SubtypeModel(PythonModel):
     """One subtype against control."""
 
     def load_context(self, context: PythonModelContext) -> None:

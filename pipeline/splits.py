@@ -16,7 +16,10 @@ from pipeline.errors import DataError, LeakError
 
 Role = Literal["train", "val", "test"]
 COLUMNS = ["patient", "label", "fold", "images"]
-CSV_FORMAT: dict[str, Any] = {"dtype": {"patient": "str"}, "keep_default_na": False}  # patients 007 and NA are no numbers
+CSV_FORMAT: dict[str, Any] = {
+    "dtype": {"patient": "str"},
+    "keep_default_na": False,
+}  # patients 007 and NA are no numbers
 
 
 def deal(patients: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:

@@ -312,13 +312,12 @@ def _steps_logged(client: MlflowClient, run: Run) -> set[int]:
 
 def _metrics(row: Mapping[str, float]) -> list[Metric]:
     now = int(time.time() * 1000)
-    return [Metric(key, float(value), now, int(row["epoch"])) for key, value in row.items() if key != "epoch"]
+    return [Metric(key, float(value), now, int(row["epoch"])) for key, value in row.items() if key not in ("epoch", "kept")]
 
 
 def _complete(client: MlflowClient, run_id: str, folder: Path) -> None:
     history = pd.read_csv(folder / "history.csv")
-    best = history.loc[history["val_loss"].idxmin()]
-    client.set_tag(run_id, "best_epoch", str(int(best["epoch"]) + 1))
+    client.set_tag(run_id, "kept_epoch", str(int(history.loc[history["kept"] == 1, "epoch"].iloc[0]) + 1))
     for name in ("spec.json", "history.csv"):
         client.log_artifact(run_id, str(folder / name))
     client.set_terminated(run_id)

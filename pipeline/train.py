@@ -47,21 +47,19 @@ def run(config: Config, subtype: str, fold: int) -> None:
     console.say(
         f"train {subtype} fold {fold} on {machine.name} ({machine.precision}, {machine.threads} threads): "
         + ", ".join(
-            f"{role} {len(control):,} control + {len(other):,} {subtype} images"
-            for role, (control, other) in chosen.items()
+            f"{role} {len(control):,} control + {len(other):,} {subtype} images" for role, (control, other) in chosen.items()
         )
     )
     model.seed_everything(seed)
     network = model.build(spec)
-    pools = {
-        role: tuple(
-            fitting.Pool(pixels, rows, table["patient"].to_numpy(dtype=object)[rows])
-            for pixels, rows, table in zip(cells, rows_of_role, tables, strict=True)
-        )
-        for role, rows_of_role in chosen.items()
-    }
+
+    def pool(role: str, label: int) -> fitting.Pool:
+        rows = chosen[role][label]
+        return fitting.Pool(cells[label], rows, tables[label]["patient"].to_numpy(dtype=object)[rows])
+
+    pools = {role: (pool(role, 0), pool(role, 1)) for role in chosen}
     with tracking.follow_training(config, spec) as follower:
-        history = fitting.fit(
+        history, kept = fitting.fit(
             network,
             pools["train"],
             pools["val"],
@@ -72,7 +70,7 @@ def run(config: Config, subtype: str, fold: int) -> None:
             checkpoint,
             follower.log_epoch,
         )
-        logits = {role: [fitting.pool_logits(network, pool) for pool in pools[role]] for role in ("val", "test")}
+        logits = {role: [fitting.pool_logits(network, part) for part in pools[role]] for role in ("val", "test")}
         predictions = pd.concat(
             [
                 tables[label].iloc[chosen[role][label]].assign(split=role, label=label, logit=logits[role][label])
@@ -81,7 +79,8 @@ def run(config: Config, subtype: str, fold: int) -> None:
             ],
             ignore_index=True,
         )
-        _write(paths.fold(subtype, fold), network, spec, history, predictions)
+        curves = pd.DataFrame(history).assign(kept=[int(row["epoch"] == kept) for row in history])
+        _write(paths.fold(subtype, fold), network, spec, curves, predictions)
         follower.finish(paths.fold(subtype, fold))
     for other in paths.CHECKPOINTS.glob(f"{subtype}-fold-{fold}-*.npz"):
         if other != checkpoint:  # of other parameters or data; this one answers a repetition without training
@@ -194,16 +193,14 @@ def _seed(seed: int, subtype: str, fold: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {subtype} {fold}".encode()).digest()[:4], "big")
 
 
-def _write(
-    folder: Path, network: Any, spec: dict[str, Any], history: list[dict[str, float]], predictions: pd.DataFrame
-) -> None:
+def _write(folder: Path, network: Any, spec: dict[str, Any], curves: pd.DataFrame, predictions: pd.DataFrame) -> None:
     """Write everything among the checkpoints, then put it in its place in one step."""
     partial = paths.CHECKPOINTS / f"{spec['training'][:16]}.{os.getpid()}.partial"
     partial.mkdir(parents=True)
     try:
         network.save_weights(partial / "model.weights.h5")
         (partial / "spec.json").write_text(json.dumps(spec, indent=2) + "\n")
-        pd.DataFrame(history).to_csv(partial / "history.csv", index=False)
+        curves.to_csv(partial / "history.csv", index=False)
         predictions = predictions.assign(score=probabilities(predictions["logit"]))
         predictions[["patient", "path", "split", "label", "logit", "score"]].to_parquet(
             partial / "predictions.parquet", index=False

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +130,15 @@ def test_mlflow_shows_the_curves_the_knobs_and_the_folds_below_their_model(repos
         assert fold.data.tags["mlflow.parentRunId"] == model.info.run_id
         history = pd.read_csv(repository / "models" / subtype / "fold-0" / "history.csv")
         logged = client.get_metric_history(fold.info.run_id, "val_loss")
-        assert [(metric.step, metric.value) for metric in logged] == list(zip(history["epoch"], history["val_loss"], strict=True))
+        assert [(metric.step, metric.value) for metric in logged] == list(
+            zip(history["epoch"], history["val_loss"], strict=True)
+        )
         assert fold.data.params["learning_rate"] == "0.001"
         assert len(fold.data.tags["sha256.cells"]) == len(fold.data.tags["sha256.split"]) == 64
-        assert model.data.metrics["patient_auroc"] == json.loads(
-            (repository / "reports" / subtype / "metrics.json").read_text()
-        )["patient_auroc"]
+        assert (
+            model.data.metrics["patient_auroc"]
+            == json.loads((repository / "reports" / subtype / "metrics.json").read_text())["patient_auroc"]
+        )
 
 
 def test_the_registered_model_scores_an_image_file_as_the_training_did(repository: Path) -> None:
@@ -162,7 +164,8 @@ def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -
         models = {**TINY["train.models"], "NPM1": {**TINY["train.models"]["NPM1"], "dense": [16]}}
         write_params(repository / "params.yaml", {**TINY, "train.models": models})
         stale = {
-            name for name, changes in json.loads(call(repository, "dvc", "status", "--json")).items()
+            name
+            for name, changes in json.loads(call(repository, "dvc", "status", "--json")).items()
             if any("changed" in str(change) for change in changes)
         }
     finally:
@@ -173,12 +176,17 @@ def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A second copy, run from scratch and killed -9 twice in the middle of a training; and what the last run printed."""
     folder = copy_of_the_repository(tmp_path_factory.mktemp("two"))
     for epochs in (1, 3):
         run = subprocess.Popen(
-            ["dvc", "repro"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            ["dvc", "repro"],
+            cwd=folder,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
         )
         assert run.stdout is not None
@@ -191,7 +199,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str
         run.wait()
         run.stdout.close()
         time.sleep(0.2)
-    yield folder, call(folder, "dvc", "repro")
+    return folder, call(folder, "dvc", "repro")
 
 
 def test_a_run_from_scratch_killed_twice_ends_with_the_same_lock(repository: Path, killed: tuple[Path, str]) -> None:

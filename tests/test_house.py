@@ -25,7 +25,10 @@ TOOLS = {
     "great_expectations": {"quality"},
     "mlflow": {"tracking", "served"},  # served is the model's own code: it runs inside MLflow, without this package
     "tensorflow": {"device"},
-    "keras": {"model", "fitting"},  # a network, which travels with the registered model, and its training, which doesn't
+    "keras": {
+        "model",
+        "fitting",
+    },  # a network, which travels with the registered model, and its training, which doesn't
     "matplotlib": {"figures", "evaluate"},  # evaluate names the type of what it saves
     "rich": {"console"},
     "prefect": set(),
@@ -119,8 +122,11 @@ def test_every_parameter_a_stage_reads_is_one_of_its_params(stage: str) -> None:
         for node in ast.walk(ast.parse((PIPELINE / f"{module}.py").read_text())):
             if isinstance(node, ast.Attribute):
                 read.add(ast.unparse(node))
-    keys = {name.removeprefix("config.").replace("validate_", "validate").replace("register_", "register") for name in read
-            if name.startswith("config.")}
+    keys = {
+        name.removeprefix("config.").replace("validate_", "validate").replace("register_", "register")
+        for name in read
+        if name.startswith("config.")
+    }
     keys = {"control" if key == "classes" else key for key in keys}
     for key in keys:
         section = key.split(".")[0]

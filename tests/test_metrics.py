@@ -48,15 +48,11 @@ def test_probabilities_and_loss_survive_any_logit() -> None:
 
 def test_loss_weighs_the_classes_alike() -> None:
     few, many = [0, 1], [0] * 50 + [1]
-    assert metrics.balanced_log_loss(few, [2.0, 1.0]) == pytest.approx(
-        metrics.balanced_log_loss(many, [2.0] * 50 + [1.0])
-    )
+    assert metrics.balanced_log_loss(few, [2.0, 1.0]) == pytest.approx(metrics.balanced_log_loss(many, [2.0] * 50 + [1.0]))
 
 
 def test_a_patients_score_is_the_probability_at_the_mean_logit() -> None:
-    predictions = pd.DataFrame(
-        {"fold": 0, "patient": ["A", "A", "B"], "label": [1, 1, 0], "logit": [3.0, -1.0, -2.0]}
-    )
+    predictions = pd.DataFrame({"fold": 0, "patient": ["A", "A", "B"], "label": [1, 1, 0], "logit": [3.0, -1.0, -2.0]})
     patients = metrics.patient_scores(predictions)
     assert patients["images"].tolist() == [2, 1]
     assert patients["score"].to_numpy() == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(2))])

@@ -51,9 +51,7 @@ def cohort_files(settings: config.Config) -> None:
             training_files(settings, subtype, k, split[split["fold"] == k], rng)
 
 
-def training_files(
-    settings: config.Config, subtype: str, k: int, tested: pd.DataFrame, rng: np.random.Generator
-) -> None:
+def training_files(settings: config.Config, subtype: str, k: int, tested: pd.DataFrame, rng: np.random.Generator) -> None:
     folder = paths.fold(subtype, k)
     folder.mkdir(parents=True)
     rows = pd.concat([pd.read_parquet(paths.cell_rows(name)) for name in (settings.control, subtype)])

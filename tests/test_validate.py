@@ -23,9 +23,7 @@ REPO = Path(__file__).parent.parent
 
 
 def settings(*subtypes: str, share: float = 0.02, images: int = 2, patients: int = 2) -> config.Config:
-    limits = config.Validate(
-        max_quarantined_share=share, min_images_per_patient=images, min_patients_per_class=patients
-    )
+    limits = config.Validate(max_quarantined_share=share, min_images_per_patient=images, min_patients_per_class=patients)
     return config.load(REPO / "params.yaml").model_copy(
         update={"control": "control", "subtypes": list(subtypes), "image_px": PX, "validate_": limits}
     )
@@ -213,9 +211,7 @@ def test_what_a_person_excludes_is_out_and_does_not_count_as_damage(here):
 def test_a_shared_image_stops_the_run_until_one_side_is_excluded(here):
     sound_cohort()
     put("control/CAB/image_5.tif", tiff(cell(0), compression="tiff_lzw"))
-    with pytest.raises(
-        DataError, match=r"1 of 12 rules are broken, first no_image_in_two_patients \(control/CAA/image_1"
-    ):
+    with pytest.raises(DataError, match=r"1 of 12 rules are broken, first no_image_in_two_patients \(control/CAA/image_1"):
         validate.run(settings("NPM1"))
     Path("data/exclude.csv").write_text("patient,path,reason\nCAB,control/CAB/image_5.tif,belongs to CAA\n")
     validate.run(settings("NPM1"))
