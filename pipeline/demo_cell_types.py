@@ -137,7 +137,7 @@ CELL_TYPES: dict[str, CellType] = {
     ),
     # CBFB::MYH11, FAB M4eo: monocytic cells, and eosinophils with large purple-black granules among the orange ones.
     "monocytic_blast": CellType(
-        (13.5, 18.5),
+        (12.5, 17.0),
         Nucleus((3, 4), (0.50, 0.62), (0.0, 0.14), (0.7, 1.15), (0.7, 1.0), (0.5, 1.2), 0.17, 0.5, 0.45, 1.0),
         (0.69, 0.70, 0.81),
         granules=(_AZUROPHIL_DUST,),
@@ -155,7 +155,7 @@ CELL_TYPES: dict[str, CellType] = {
     # RUNX1::RUNX1T1, FAB M2: large blasts, blue rim, perinuclear hof, long thin Auer rods; maturing cells with pink
     # cytoplasm.
     "hof_blast": CellType(
-        (12.5, 17.5),
+        (11.8, 16.2),
         Nucleus((2, 2), (0.60, 0.70), (0.16, 0.32), (0.25, 0.55), (0.9, 1.0), (0.1, 0.4), 0.12, 0.5, 0.42),
         (0.82, 0.70, 0.84),
         rim=(0.60, 0.64, 0.85),

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from pipeline import console, figures, metrics, paths, published, splits
 from pipeline.config import Config
-from pipeline.errors import LeakError, ModelError
+from pipeline.errors import LeakError
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,11 @@ def _drop_other_folds(config: Config, subtype: str) -> None:
 
 def _read_folds(config: Config, subtype: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Test predictions and curves of all trained folds, with a column `fold`."""
-    split = pd.read_csv(paths.split_table(subtype), **splits.CSV_FORMAT)
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **splits.CSV_FORMAT)
     predictions, history = [], []
     for k in sorted(config.train.folds):
         folder = paths.fold(subtype, k)
-        if not (folder / "predictions.parquet").is_file():
-            raise ModelError(f"{folder}: not trained; run `python -m pipeline train {subtype} {k}`")
-        scored = pd.read_parquet(folder / "predictions.parquet")
+        scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
         tested = scored[scored["split"] == "test"]
         expected = splits.roles(split, k, config.split.n_folds)
         strangers = set(tested["patient"]) ^ set(expected.index[expected == "test"])

@@ -15,7 +15,7 @@ _CHUNK = 256  # images in flight: bounds the memory, whatever the cohort's size
 
 def run(config: Config) -> None:
     """Pack the classes one after the other; rows keep the manifest's order."""
-    manifest = pd.read_parquet(paths.MANIFEST, columns=["path", "class", "patient", "error"])
+    manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path", "class", "patient", "error"])
     usable = manifest[manifest["error"] == ""]
     px = config.pack.px
     paths.CELLS.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,8 @@ One function or constant a contract: nobody else spells a path.
 
 from pathlib import Path
 
+from pipeline.errors import DataError
+
 RAW = Path("data/raw")
 PATIENTS = Path("data/patients.csv")
 SOURCE = Path("data/source.json")
@@ -19,6 +21,17 @@ EVALUATED = Path("data/evaluated")
 VALIDATION = REPORTS / "validation"
 REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
+
+
+def existing(path: Path) -> Path:
+    """`path` itself.
+
+    Raises:
+        DataError: an earlier stage has not made it yet.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: not there; run `dvc repro`, or `dvc pull` where it was run before")
+    return path
 
 
 def split_table(subtype: str) -> Path:

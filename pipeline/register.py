@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pipeline import console, paths, tracking
 from pipeline.config import Config, Floors
-from pipeline.errors import ModelError
 
 
 def run(config: Config, subtypes: list[str]) -> None:
@@ -47,13 +46,10 @@ def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
 def _candidate(config: Config, subtype: str) -> tracking.Candidate:
     folders = [paths.fold(subtype, k) for k in sorted(config.train.folds)]
     report = paths.report(subtype)
-    needed = [report / "metrics.json", *(folder / "model.weights.h5" for folder in folders)]
-    for path in needed:
-        if not path.is_file():
-            raise ModelError(f"{path}: not there; run `dvc repro`, or `dvc pull` where it was run before")
+    figures = json.loads(paths.existing(report / "metrics.json").read_text())
+    metrics = {key: float(value) for key, value in figures.items()}
     weights = {folder.name: _sha256(folder / "model.weights.h5") for folder in folders}
     specs = [_sha256(folder / "spec.json") for folder in folders]
-    metrics = {key: float(value) for key, value in json.loads((report / "metrics.json").read_text()).items()}
     return tracking.Candidate(
         subtype=subtype,
         digest=hashlib.sha256(json.dumps([weights, specs]).encode()).hexdigest(),
@@ -66,7 +62,7 @@ def _candidate(config: Config, subtype: str) -> tracking.Candidate:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(paths.existing(path).read_bytes()).hexdigest()
 
 
 def _card(config: Config, subtype: str, metrics: Mapping[str, float]) -> str:

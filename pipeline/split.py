@@ -10,7 +10,7 @@ from pipeline.config import Config
 
 def run(config: Config) -> None:
     """Deal the usable patients of each subtype and of control."""
-    manifest = pd.read_parquet(paths.MANIFEST, columns=["path", "class", "patient", "pixels_sha256", "error"])
+    manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path", "class", "patient", "pixels_sha256", "error"])
     usable = manifest[manifest["error"] == ""]
     counts = usable.groupby(["class", "patient"], sort=True).size().rename("images").reset_index()
     paths.SPLITS.mkdir(parents=True, exist_ok=True)

@@ -65,7 +65,7 @@ def address() -> str:
 
 def shown_address() -> str:
     """The address without a password that may stand in it."""
-    return re.sub(r"//[^/@]*@", "//***@", address())
+    return _without_password(address())
 
 
 def connect() -> MlflowClient:
@@ -340,4 +340,8 @@ def _git(*arguments: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return _without_password((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//***@", text)

@@ -88,10 +88,10 @@ def run(config: Config, subtype: str, fold: int) -> None:
 
 
 def _inputs(config: Config, subtype: str) -> tuple[pd.DataFrame, list[pd.DataFrame], list[NDArray[np.uint8]]]:
-    split = pd.read_csv(paths.split_table(subtype), **splits.CSV_FORMAT)
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **splits.CSV_FORMAT)
     classes = (config.control, subtype)
-    tables = [pd.read_parquet(paths.cell_rows(name)) for name in classes]
-    cells = [np.load(paths.cells(name), mmap_mode="r") for name in classes]
+    tables = [pd.read_parquet(paths.existing(paths.cell_rows(name))) for name in classes]
+    cells = [np.load(paths.existing(paths.cells(name)), mmap_mode="r") for name in classes]
     for name, table, pixels in zip(classes, tables, cells, strict=True):
         if len(table) != len(pixels) or pixels.shape[1:] != (config.pack.px, config.pack.px, 3):
             raise DataError(f"{paths.cells(name)} does not fit its table or pack.px; run the pack stage again")

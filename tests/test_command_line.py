@@ -1,0 +1,64 @@
+"""The user's mistakes end in one line and status 2; nobody sees a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, write_params
+
+
+def call(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["evaluate", "BCR_ABL1"], "there is no subtype BCR_ABL1; params.yaml has: PML_RARA, NPM1"),
+        (["train", "NPM1", "3"], "fold 3 is not trained; params.yaml's train.folds has: 0"),
+        (["split"], "data/manifest.parquet: not there"),
+        (["pack"], "data/manifest.parquet: not there"),
+        (["train", "NPM1", "0"], "data/splits/NPM1.csv: not there"),
+        (["evaluate", "NPM1"], "data/splits/NPM1.csv: not there"),
+        (["register", "NPM1"], "reports/NPM1/metrics.json: not there"),
+        (["report"], "data/source.json: not there"),
+    ],
+)
+def test_one_line_and_status_2(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    write_params(tmp_path / "params.yaml", {})
+    done = call(tmp_path, *arguments, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {expected}"), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_params_it_says_where_to_stand(tmp_path: Path) -> None:
+    done = call(tmp_path, "split")
+    assert done.returncode == 2
+    assert done.stderr == "error: params.yaml: not found; run this in the folder that holds it\n"
+
+
+def test_a_tracking_server_that_is_away_is_named_before_anything_is_registered(tmp_path: Path) -> None:
+    write_params(tmp_path / "params.yaml", {})
+    done = call(tmp_path, "register", "NPM1", MLFLOW_TRACKING_URI="http://user:secret@127.0.0.1:9")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: MLFLOW_TRACKING_URI: http://***@127.0.0.1:9 does not answer")
+    assert done.stderr.count("\n") == 1
+    assert "secret" not in done.stderr
+
+
+def test_every_stage_has_help() -> None:
+    for stage in ("ingest", "validate", "split", "pack", "train", "evaluate", "register", "report"):
+        done = call(ROOT, stage, "--help")
+        assert done.returncode == 0
+        assert f"python -m pipeline {stage}" in done.stdout
