@@ -63,26 +63,26 @@ _AZUROPHIL_DUST = Granules((0.2, 0.6), (0.14, 0.2), (0.58, 0.28, 0.52), (0.3, 0.
 
 CELL_TYPES: dict[str, CellType] = {
     "segmented_neutrophil": CellType(
-        (11.5, 15.0),
+        (11.2, 14.6),
         Nucleus((2, 5), (0.40, 0.48), (0.0, 0.12), (1.6, 2.2), (0.15, 0.35), (0.25, 0.9), 0.09, 0.6),
         (0.86, 0.77, 0.86),
         granules=(_NEUTROPHIL_GRANULES,),
     ),
     "band_neutrophil": CellType(
-        (12.0, 15.5),
+        (11.7, 15.1),
         Nucleus((4, 5), (0.40, 0.47), (0.0, 0.1), (0.9, 1.3), (0.75, 0.95), (0.25, 0.5), 0.07, 0.6),
         (0.86, 0.77, 0.86),
         granules=(_NEUTROPHIL_GRANULES,),
     ),
     "lymphocyte": CellType(
-        (8.0, 13.5),
+        (7.8, 13.2),
         Nucleus((1, 1), (0.74, 0.92), (0.02, 0.12), wobble=0.12, grain_um=0.75, contrast=0.5),
         (0.66, 0.70, 0.88),
         rim=(0.54, 0.60, 0.83),
         granules=(Granules((0.0, 0.12), (0.2, 0.3), (0.55, 0.2, 0.5)),),
     ),
     "monocyte": CellType(
-        (13.5, 18.0),
+        (13.2, 17.6),
         Nucleus((2, 3), (0.52, 0.64), (0.0, 0.18), (0.6, 1.0), (0.8, 1.0), (0.2, 0.7), 0.16, 0.6, 0.5, 0.25),
         (0.68, 0.68, 0.82),
         granules=(Granules((0.5, 1.3), (0.13, 0.2), (0.58, 0.4, 0.66), (0.2, 0.5)),),
@@ -90,7 +90,7 @@ CELL_TYPES: dict[str, CellType] = {
         outline=0.17,
     ),
     "eosinophil": CellType(
-        (12.0, 15.5),
+        (11.7, 15.1),
         Nucleus((2, 3), (0.45, 0.52), (0.05, 0.25), (1.6, 2.0), (0.2, 0.5), (0.3, 0.9), 0.07),
         (0.86, 0.72, 0.78),
         granules=(Granules((2.5, 4.0), (0.32, 0.46), (0.86, 0.52, 0.48), (0.5, 0.9)),),
@@ -109,7 +109,7 @@ CELL_TYPES: dict[str, CellType] = {
         Nucleus((2, 2), (0.50, 0.60), (0.02, 0.2), (1.3, 1.8), (0.35, 0.7), (0.2, 0.7), 0.12, 0.6, 0.45),
         (0.89, 0.84, 0.91),
         rim=(0.80, 0.81, 0.91),
-        granules=(Granules((1.0, 2.0), (0.30, 0.46), (0.46, 0.26, 0.52), (0.5, 0.95), 0.6),),
+        granules=(Granules((0.9, 1.7), (0.36, 0.54), (0.46, 0.22, 0.50), (0.6, 1.0), 0.6),),
         auer_rods=(0, 1),
         outline=0.15,
     ),
@@ -125,26 +125,26 @@ CELL_TYPES: dict[str, CellType] = {
     ),
     # NPM1: cup-like nuclei, the hollow at least a quarter of the nucleus wide, fine chromatin, little cytoplasm.
     "cup_blast": CellType(
-        (11.0, 15.5),
+        (11.4, 16.0),
         Nucleus((1, 1), (0.78, 0.88), (0.02, 0.1), wobble=0.10, grain_um=0.45, contrast=0.4, cup=(0.75, 0.97)),
         (0.68, 0.71, 0.87),
     ),
     "blast": CellType(
-        (11.0, 16.0),
+        (11.4, 16.6),
         Nucleus((1, 1), (0.76, 0.86), (0.03, 0.14), wobble=0.14, grain_um=0.45, contrast=0.42),
         (0.68, 0.70, 0.87),
         rim=(0.58, 0.63, 0.84),
     ),
     # CBFB::MYH11, FAB M4eo: monocytic cells, and eosinophils with large purple-black granules among the orange ones.
     "monocytic_blast": CellType(
-        (12.5, 17.0),
+        (12.2, 16.7),
         Nucleus((3, 4), (0.50, 0.62), (0.0, 0.14), (0.7, 1.15), (0.7, 1.0), (0.5, 1.2), 0.17, 0.5, 0.45, 1.0),
         (0.69, 0.70, 0.81),
         granules=(_AZUROPHIL_DUST,),
         outline=0.17,
     ),
     "abnormal_eosinophil": CellType(
-        (12.5, 17.0),
+        (12.1, 16.5),
         Nucleus((1, 2), (0.50, 0.58), (0.15, 0.32), (0.9, 1.4), (0.6, 0.9)),
         (0.86, 0.74, 0.80),
         granules=(
@@ -155,7 +155,7 @@ CELL_TYPES: dict[str, CellType] = {
     # RUNX1::RUNX1T1, FAB M2: large blasts, blue rim, perinuclear hof, long thin Auer rods; maturing cells with pink
     # cytoplasm.
     "hof_blast": CellType(
-        (11.8, 16.2),
+        (12.2, 16.8),
         Nucleus((2, 2), (0.60, 0.70), (0.16, 0.32), (0.25, 0.55), (0.9, 1.0), (0.1, 0.4), 0.12, 0.5, 0.42),
         (0.82, 0.70, 0.84),
         rim=(0.60, 0.64, 0.85),
@@ -165,7 +165,7 @@ CELL_TYPES: dict[str, CellType] = {
         auer_length_um=(3.5, 5.5),
     ),
     "maturing_granulocyte": CellType(
-        (12.5, 16.5),
+        (12.8, 16.8),
         Nucleus((1, 2), (0.48, 0.58), (0.15, 0.35), (1.0, 1.6), (0.3, 0.8), (0.1, 0.5)),
         (0.90, 0.70, 0.76),
         rim=(0.64, 0.66, 0.88),

@@ -138,9 +138,7 @@ def _slot(class_name: str, control: str) -> int:
     if class_name == control:
         return 0
     if class_name not in SUBTYPES:
-        raise ValueError(
-            f"Unknown subtype {class_name!r}: known are {', '.join(SUBTYPES)}, and {control!r} as control."
-        )
+        raise ValueError(f"Unknown subtype {class_name!r}: known are {', '.join(SUBTYPES)}, and {control!r} as control.")
     return 1 + SUBTYPES.index(class_name)
 
 
