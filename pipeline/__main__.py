@@ -33,22 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         settings = config.load()
+        subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
+        folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
         stage = importlib.import_module(f"pipeline.{chosen.stage}")
         if chosen.stage in COHORT_STAGES:
             stage.run(settings)
-            return 0
-        subtypes = [chosen.subtype] if chosen.subtype else settings.subtypes
-        for subtype in subtypes:
-            config.require_subtype(settings, subtype)
-        if chosen.stage in SUBTYPE_STAGES:
+        elif chosen.stage in SUBTYPE_STAGES:
             stage.run(settings, subtypes)
-            return 0
-        folds = settings.train.folds if chosen.fold is None else [chosen.fold]
-        for fold in folds:
-            config.require_fold(settings, fold)
-        for subtype in subtypes:
-            for fold in folds:
-                stage.run(settings, subtype, fold)
+        else:
+            for subtype in subtypes:
+                for fold in folds:
+                    stage.run(settings, subtype, fold)
     except PipelineError as error:
         console.fail(str(error))
         return 2

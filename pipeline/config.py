@@ -218,14 +218,16 @@ def _explain(item: dict[str, Any]) -> str:
             return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
 
 
-def require_subtype(config: Config, subtype: str) -> None:
-    """Refuse a name that is not one of the subtypes."""
-    if subtype not in config.subtypes:
+def chosen_subtypes(config: Config, subtype: str | None) -> list[str]:
+    """The one subtype named, or all of them; a name params.yaml does not have is refused."""
+    if subtype is not None and subtype not in config.subtypes:
         raise ConfigError(f"there is no subtype {subtype}; params.yaml has: {', '.join(config.subtypes)}")
+    return [subtype] if subtype else config.subtypes
 
 
-def require_fold(config: Config, fold: int) -> None:
-    """Refuse a fold that params.yaml does not train."""
-    if fold not in config.train.folds:
+def chosen_folds(config: Config, fold: int | None) -> list[int]:
+    """The one fold named, or all that are trained; another is refused."""
+    if fold is not None and fold not in config.train.folds:
         listed = ", ".join(str(k) for k in config.train.folds)
         raise ConfigError(f"fold {fold} is not trained; params.yaml's train.folds has: {listed}")
+    return config.train.folds if fold is None else [fold]

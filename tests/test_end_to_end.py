@@ -65,7 +65,7 @@ def call(folder: Path, *command: str) -> str:
     """Output of a command that must succeed."""
     done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
+    return done.stdout
 
 
 def lock(folder: Path) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def versions(repository: Path) -> dict[str, list[str]]:
     from mlflow import MlflowClient
 
     found = MlflowClient(f"sqlite:///{repository}/mlflow.db").search_model_versions()
-    return {subtype: [version.version for version in found if version.name == subtype] for subtype in SUBTYPES}
+    return {subtype: [str(version.version) for version in found if version.name == subtype] for subtype in SUBTYPES}
 
 
 def test_mlflow_shows_the_curves_the_knobs_and_the_folds_below_their_model(repository: Path) -> None:
@@ -163,16 +163,10 @@ def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -
     try:
         models = {**TINY["train.models"], "NPM1": {**TINY["train.models"]["NPM1"], "dense": [16]}}
         write_params(repository / "params.yaml", {**TINY, "train.models": models})
-        stale = {
-            name
-            for name, changes in json.loads(call(repository, "dvc", "status", "--json")).items()
-            if any("changed" in str(change) for change in changes)
-        }
+        stale = set(json.loads(call(repository, "dvc", "status", "--json")))
     finally:
         (repository / "params.yaml").write_bytes(original)
-    assert stale == {"train@NPM1-0"}, "status names what has changed itself; what follows is made stale by it"
-    downstream = call(repository, "dvc", "dag", "--full", "--md")
-    assert "train@NPM1-0" in downstream
+    assert stale == {"train@NPM1-0", "evaluate@NPM1", "register@NPM1", "report"}
 
 
 @pytest.fixture(scope="module")
