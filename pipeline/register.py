@@ -67,7 +67,12 @@ def _sha256(path: Path) -> str:
 
 def _card(config: Config, subtype: str, metrics: Mapping[str, float]) -> str:
     """The version's description."""
-    rows = "\n".join(f"| {key.replace('_', ' ')} | {value:.3f} |" for key, value in metrics.items())
+    counts = ("images", "patients")
+    rows = "\n".join(
+        f"| {'test ' * (key in counts)}{key.replace('_', ' ').replace('auroc', 'AUROC')} | "
+        + (f"{value:,.0f} |" if key in counts else f"{value:.3f} |")
+        for key, value in metrics.items()
+    )
     return (
         f"**{subtype} against {config.control}**, from single-cell images of {config.image_um} um. "
         "For research only, not for diagnosis.\n\n"

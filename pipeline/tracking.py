@@ -270,7 +270,8 @@ def _ensure_experiment(client: MlflowClient, subtype: str) -> str:
     if experiment is not None:
         return str(experiment.experiment_id)
     try:
-        return str(client.create_experiment(subtype, artifact_location=_artifact_location(subtype)))
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # the page shows trainings, not chats
+        return str(client.create_experiment(subtype, artifact_location=_artifact_location(subtype), tags=kind))
     except MlflowException:
         made_meanwhile = client.get_experiment_by_name(subtype)  # by a training of another fold
         if made_meanwhile is None:
