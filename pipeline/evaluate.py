@@ -108,20 +108,19 @@ def _write(
 ) -> None:
     folder = paths.report(subtype)
     plots = folder / "plots"
-    plots.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
-    _published_form(subtype, predictions, found).to_csv(folder / "by_class.csv", index=False)
-    patients.to_csv(folder / "patients.csv", index=False)
+    paths.fresh(folder / "metrics.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
+    _published_form(subtype, predictions, found).to_csv(paths.fresh(folder / "by_class.csv"), index=False)
+    patients.to_csv(paths.fresh(folder / "patients.csv"), index=False)
 
     levels = {"image": predictions, "patient": patients}
     names = (config.control, subtype)
     history[["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]].to_csv(
-        plots / "history.csv", index=False
+        paths.fresh(plots / "history.csv"), index=False
     )
     calls = predictions[["label", "called"]].astype(int).map(lambda value: names[value])
-    calls.set_axis(["actual", "called"], axis=1).to_csv(plots / "calls.csv", index=False)
+    calls.set_axis(["actual", "called"], axis=1).to_csv(paths.fresh(plots / "calls.csv"), index=False)
     curves = {level: metrics.roc_curve(table["label"], table["logit"]) for level, table in levels.items()}
-    curves["patient"].to_csv(plots / "roc.csv", index=False)
+    curves["patient"].to_csv(paths.fresh(plots / "roc.csv"), index=False)
     areas = {"image": found.image_auroc, "patient": found.patient_auroc}
     tables = {level: metrics.confusion(table["label"], table["called"]) for level, table in levels.items()}
     _save(plots / "loss.png", figures.loss_curves(history, f"{subtype}: loss"))
@@ -134,8 +133,7 @@ def _list(folder: Path, listing: Path) -> None:
     """SHA-256 of every file written: what `report` depends on, since DVC knows no pattern of paths as a dependency."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    listing.parent.mkdir(parents=True, exist_ok=True)
-    listing.write_text(json.dumps(digests, indent=2) + "\n")
+    paths.fresh(listing).write_text(json.dumps(digests, indent=2) + "\n")
 
 
 def _published_form(subtype: str, predictions: pd.DataFrame, found: Metrics) -> pd.DataFrame:
@@ -149,4 +147,4 @@ def _published_form(subtype: str, predictions: pd.DataFrame, found: Metrics) -> 
 
 
 def _save(path: Path, figure: Figure) -> None:
-    path.write_bytes(figures.png(figure))
+    paths.fresh(path).write_bytes(figures.png(figure))

@@ -36,9 +36,9 @@ def run(config: Config) -> None:
         else:
             patients, truth = _copy_folder(config, _cohort_folder(), incoming)
         summary = _summary(incoming)
-    patients.to_csv(paths.PATIENTS, index=False)
-    truth.to_parquet(paths.TRUTH, index=False)
-    paths.SOURCE.write_text(json.dumps({"source": config.ingest.source, **asdict(summary)}, indent=2) + "\n")
+    patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
+    truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
+    paths.fresh(paths.SOURCE).write_text(json.dumps({"source": config.ingest.source, **asdict(summary)}, indent=2) + "\n")
     console.say(
         f"ingest: {summary.files:,} files, {summary.bytes / 1e6:,.1f} MB, {len(patients)} patients "
         f"from source {config.ingest.source} (sha256 {summary.sha256[:12]})"

@@ -18,7 +18,6 @@ def run(config: Config) -> None:
     manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path", "class", "patient", "error"])
     usable = manifest[manifest["error"] == ""]
     px = config.pack.px
-    paths.CELLS.mkdir(parents=True, exist_ok=True)
 
     def packed(path: str) -> np.ndarray:
         return images.resize(images.decode((paths.RAW / path).read_bytes()), px)
@@ -26,12 +25,12 @@ def run(config: Config) -> None:
     with ThreadPoolExecutor() as pool:
         for class_name in config.classes:
             rows = usable.loc[usable["class"] == class_name, ["patient", "path"]].reset_index(drop=True)
-            target = paths.cells(class_name)
+            target = paths.fresh(paths.cells(class_name))
             cells = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(rows), px, px, 3))
             starts = range(0, len(rows), _CHUNK)
             for start in console.track(starts, len(starts), f"packing {class_name}, {_CHUNK} images a step"):
                 chunk = rows["path"].iloc[start : start + _CHUNK]
                 cells[start : start + len(chunk)] = list(pool.map(packed, chunk))
             cells.flush()
-            rows.to_parquet(paths.cell_rows(class_name), index=False)
+            rows.to_parquet(paths.fresh(paths.cell_rows(class_name)), index=False)
             console.say(f"pack: {class_name}: {len(rows):,} images of {px} px, {target.stat().st_size / 1e6:,.1f} MB")

@@ -34,6 +34,16 @@ def existing(path: Path) -> Path:
     return path
 
 
+def fresh(path: Path) -> Path:
+    """`path`, ready to be written: its folder is there, the old file is not.
+
+    An old file may be a hard link into DVC's cache; written in place, it would change the cache.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    return path
+
+
 def split_table(subtype: str) -> Path:
     """One row per patient: patient, label, fold, images."""
     return SPLITS / f"{subtype}.csv"

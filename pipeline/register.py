@@ -17,21 +17,24 @@ from pipeline.config import Config, Floors
 
 def run(config: Config, subtypes: list[str]) -> None:
     """Register the candidates of `subtypes` and print what became of each."""
-    rows = []
     client = tracking.connect()
-    for subtype in subtypes:
-        candidate = _candidate(config, subtype)
-        model = tracking.find_version(client, candidate)
-        if model is None:
-            missed = missed_floors(candidate.metrics, config.register_.floors)
-            model = tracking.log_candidate(client, config, candidate)
-            alias = tracking.CHALLENGER if missed else tracking.CHAMPION
-            tracking.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")
-        names = ", ".join(tracking.aliases(client, model)) or "-"
-        figures = [candidate.metrics[key] for key in ("image_accuracy", "patient_auroc")]
-        rows.append([subtype, *figures, f"{model.name} v{model.version}", names])
+    with tracking.answering():
+        rows = [_register(client, config, _candidate(config, subtype)) for subtype in subtypes]
     console.table("models", ["subtype", "image accuracy", "patient AUROC", "model version", "alias"], rows)
     console.say(f"MLflow: {tracking.shown_address()}")
+
+
+def _register(client: tracking.Client, config: Config, candidate: tracking.Candidate) -> list[object]:
+    """Make sure that a candidate stands in the registry, judged; returns its row of the table."""
+    model = tracking.find_version(client, candidate)
+    if model is None:
+        missed = missed_floors(candidate.metrics, config.register_.floors)
+        model = tracking.log_candidate(client, config, candidate)
+        alias = tracking.CHALLENGER if missed else tracking.CHAMPION
+        tracking.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")
+    figures = [candidate.metrics[key] for key in ("image_accuracy", "patient_auroc")]
+    aliases = ", ".join(tracking.aliases(client, model)) or "-"
+    return [candidate.subtype, *figures, f"{model.name} v{model.version}", aliases]
 
 
 def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:

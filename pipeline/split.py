@@ -13,14 +13,13 @@ def run(config: Config) -> None:
     manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path", "class", "patient", "pixels_sha256", "error"])
     usable = manifest[manifest["error"] == ""]
     counts = usable.groupby(["class", "patient"], sort=True).size().rename("images").reset_index()
-    paths.SPLITS.mkdir(parents=True, exist_ok=True)
     rows = []
     for subtype in config.subtypes:
         patients = counts[counts["class"].isin([config.control, subtype])]
         patients = patients.assign(label=(patients["class"] == subtype).astype("int64"))
         split = splits.deal(patients, config.split.n_folds, config.seed)
         splits.require_no_shared_pixels(split, usable)
-        split.to_csv(paths.split_table(subtype), index=False)
+        split.to_csv(paths.fresh(paths.split_table(subtype)), index=False)
         per_fold = split.groupby(["fold", "label"]).size().unstack("label")
         rows.append([subtype, *(f"{row[0]} + {row[1]}" for _, row in per_fold.iterrows())])
     console.table(

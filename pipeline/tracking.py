@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pandas as pd
 from filelock import FileLock
@@ -41,6 +41,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
+
+Client: TypeAlias = MlflowClient  # what the other modules call it
 
 _DATABASE = Path("mlflow.db")
 _ARTIFACTS = Path("mlartifacts")
@@ -68,7 +70,7 @@ def shown_address() -> str:
     return _without_password(address())
 
 
-def connect() -> MlflowClient:
+def connect() -> Client:
     """A client of a server that answers, or of a database that exists.
 
     Raises:
@@ -76,7 +78,7 @@ def connect() -> MlflowClient:
     """
     uri = address()
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
+    client = Client(uri)
     try:
         # Several processes that find no database would all create its tables and crash; later ones pass quickly.
         with FileLock(f"{_DATABASE}.lock"):
@@ -87,6 +89,24 @@ def connect() -> MlflowClient:
             f"to use {_DATABASE}"
         ) from None
     return client
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """A server that goes away within this block is the user's to mend, not a bug.
+
+    Raises:
+        TrackingError: the address stopped answering.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if "failed with exception" not in str(error):  # MLflow's words for a request without any answer
+            raise
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering ({_first_line(error)}); nothing is lost: "
+            "run `python -m pipeline register` when it is back"
+        ) from None
 
 
 @contextmanager
@@ -108,7 +128,7 @@ def follow_training(config: Config, spec: Mapping[str, Any]) -> Iterator[Followe
 class _Live:
     """Sends each epoch once; stops at the first failure, with one warning."""
 
-    def __init__(self, client: MlflowClient, run: Run) -> None:
+    def __init__(self, client: Client, run: Run) -> None:
         self._client, self._run_id, self._known = client, run.info.run_id, _steps_logged(client, run)
         self._lost = False
 
@@ -135,7 +155,7 @@ class _Live:
             )
 
 
-def record_training(client: MlflowClient, config: Config, folder: Path) -> str:
+def record_training(client: Client, config: Config, folder: Path) -> str:
     """Make sure that the training whose files are in `folder` stands in MLflow, complete; returns its run's id."""
     spec = json.loads((folder / "spec.json").read_text())
     run = _ensure_run(client, config, spec)
@@ -161,14 +181,14 @@ class Candidate:
     card: str  # Markdown
 
 
-def find_version(client: MlflowClient, candidate: Candidate) -> ModelVersion | None:
+def find_version(client: Client, candidate: Candidate) -> ModelVersion | None:
     """The version that holds exactly these weights, if it was registered before and its verdict is known."""
     found = client.search_model_versions(f"name = '{candidate.subtype}' AND tags.candidate = '{candidate.digest}'")
     judged = [model for model in found if "verdict" in model.tags]
     return judged[0] if judged else None
 
 
-def log_candidate(client: MlflowClient, config: Config, candidate: Candidate) -> ModelVersion:
+def log_candidate(client: Client, config: Config, candidate: Candidate) -> ModelVersion:
     """A run for the whole model with the folds' runs below it, and a new version in the registry, without alias yet."""
     fold_runs = [record_training(client, config, folder) for folder in candidate.folders]
     experiment = _ensure_experiment(client, candidate.subtype)
@@ -197,18 +217,18 @@ def log_candidate(client: MlflowClient, config: Config, candidate: Candidate) ->
     return model
 
 
-def judge(client: MlflowClient, model: ModelVersion, alias: str, verdict: str) -> None:
+def judge(client: Client, model: ModelVersion, alias: str, verdict: str) -> None:
     """Name a version champion or challenger and write down why; the verdict comes last: without it nothing is decided."""
     client.set_registered_model_alias(model.name, alias, model.version)
     client.set_model_version_tag(model.name, model.version, "verdict", verdict)
 
 
-def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
+def aliases(client: Client, model: ModelVersion) -> list[str]:
     """The names the version carries now."""
     return list(client.get_model_version(model.name, model.version).aliases)
 
 
-def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
+def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersion:
     """The networks as code, specs and weights: nothing in the model is ever unpickled."""
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"  # relative: MLflow notes the path
     networks = staging / "networks"
@@ -242,12 +262,13 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
         candidate.subtype,
         logged.model_uri,
         run_id=run_id,
+        model_id=logged.model_id,
         tags={"candidate": candidate.digest, **{f"sha256.{k}": v for k, v in candidate.weights_sha256.items()}},
         description=candidate.card,
     )
 
 
-def _ensure_run(client: MlflowClient, config: Config, spec: Mapping[str, Any]) -> Run:
+def _ensure_run(client: Client, config: Config, spec: Mapping[str, Any]) -> Run:
     """The run of one training, found by the training's digest or made; a run that was cut off is taken up again."""
     experiment = _ensure_experiment(client, spec["subtype"])
     run = _find_run(client, experiment, "training", spec["training"])
@@ -265,7 +286,7 @@ def _ensure_run(client: MlflowClient, config: Config, spec: Mapping[str, Any]) -
     return run
 
 
-def _ensure_experiment(client: MlflowClient, subtype: str) -> str:
+def _ensure_experiment(client: Client, subtype: str) -> str:
     experiment = client.get_experiment_by_name(subtype)
     if experiment is not None:
         return str(experiment.experiment_id)
@@ -286,12 +307,12 @@ def _artifact_location(subtype: str) -> str | None:
     return None
 
 
-def _find_run(client: MlflowClient, experiment: str, tag: str, value: str) -> Run | None:
+def _find_run(client: Client, experiment: str, tag: str, value: str) -> Run | None:
     runs = client.search_runs([experiment], filter_string=f"tags.{tag} = '{value}'", max_results=1)
     return runs[0] if runs else None
 
 
-def _log_params(client: MlflowClient, run: Run, knobs: Mapping[str, object]) -> None:
+def _log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
     missing = [Param(key, str(value)) for key, value in knobs.items() if key not in run.data.params]
     if missing:
         client.log_batch(run.info.run_id, params=missing)
@@ -305,7 +326,7 @@ def _knobs(config: Config, spec: Mapping[str, Any]) -> dict[str, object]:
     return {"px": spec["px"], "seed": config.seed, "n_folds": config.split.n_folds, **network, **train, **augmentation}
 
 
-def _steps_logged(client: MlflowClient, run: Run) -> set[int]:
+def _steps_logged(client: Client, run: Run) -> set[int]:
     if "val_loss" not in run.data.metrics:
         return set()
     return {int(metric.step) for metric in client.get_metric_history(run.info.run_id, "val_loss")}
@@ -316,7 +337,7 @@ def _metrics(row: Mapping[str, float]) -> list[Metric]:
     return [Metric(key, float(value), now, int(row["epoch"])) for key, value in row.items() if key not in ("epoch", "kept")]
 
 
-def _complete(client: MlflowClient, run_id: str, folder: Path) -> None:
+def _complete(client: Client, run_id: str, folder: Path) -> None:
     history = pd.read_csv(folder / "history.csv")
     client.set_tag(run_id, "kept_epoch", str(int(history.loc[history["kept"] == 1, "epoch"].iloc[0]) + 1))
     for name in ("spec.json", "history.csv"):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.request import urlopen
 
 import pandas as pd
 import pytest
@@ -167,6 +170,84 @@ def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -
     finally:
         (repository / "params.yaml").write_bytes(original)
     assert stale == {"train@NPM1-0", "evaluate@NPM1", "register@NPM1", "report"}
+
+
+class Server:
+    """A real MLflow server on loopback, with a database and artifacts of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}"
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        options = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "./artifacts", "--workers", "1"]
+        self._process = subprocess.Popen(
+            ["mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), *options],
+            cwd=self._folder,
+            env={**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for _ in range(300):
+            with contextlib.suppress(OSError), urlopen(f"{self.address}/health") as answer:
+                if answer.status == 200:
+                    return self
+            time.sleep(0.3)
+        raise AssertionError("the MLflow server did not start")
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills_the_gap(
+    repository: Path, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    weights = repository / "models" / "NPM1" / "fold-0" / "model.weights.h5"
+    before = weights.read_bytes()
+    for checkpoint in (repository / ".checkpoints").glob("NPM1-*"):
+        checkpoint.unlink()
+    server = Server(tmp_path)
+    environment = {**ENVIRONMENT, "MLFLOW_TRACKING_URI": server.address}
+    with server:
+        run = subprocess.Popen(
+            ["python", "-m", "pipeline", "train", "NPM1", "0"],
+            cwd=repository,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith("epoch   2/"):
+                break
+        server.kill()
+        rest = run.stdout.read()
+        run.stdout.close()
+        assert run.wait() == 0, rest
+    assert rest.count("warning: MLflow at") == 1
+    assert "completes its run from the files" in rest
+    assert weights.read_bytes() == before
+    with server:
+        subprocess.run(["python", "-m", "pipeline", "register"], cwd=repository, env=environment, check=True)
+        client = MlflowClient(server.address)
+        for subtype in SUBTYPES:
+            runs = client.search_runs([client.get_experiment_by_name(subtype).experiment_id])
+            (fold,) = [run for run in runs if "training" in run.data.tags]
+            steps = [metric.step for metric in client.get_metric_history(fold.info.run_id, "val_loss")]
+            assert steps == list(range(TINY["train.max_epochs"]))
+            assert client.get_model_version_by_alias(subtype, "champion").version == "1"
 
 
 @pytest.fixture(scope="module")
