@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -239,7 +240,8 @@ def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersio
             (networks / folder.name).mkdir()
             for name in ("spec.json", "model.weights.h5"):
                 shutil.copyfile(folder / name, networks / folder.name / name)
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "An input example was not provided")  # the signature is given by hand
             logged = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(_SERVED_CODE),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -170,6 +171,16 @@ def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -
     finally:
         (repository / "params.yaml").write_bytes(original)
     assert stale == {"train@NPM1-0", "evaluate@NPM1", "register@NPM1", "report"}
+
+
+def test_what_was_pushed_comes_back(repository: Path) -> None:
+    call(repository, "dvc", "push")
+    before = lock(repository)
+    for folder in (".dvc/cache", "data/raw", "data/cells", "models"):
+        shutil.rmtree(repository / folder)
+    call(repository, "dvc", "pull")
+    assert json.loads(call(repository, "dvc", "status", "--json")) == {}
+    assert lock(repository) == before
 
 
 class Server:
