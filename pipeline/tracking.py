@@ -79,11 +79,13 @@ def connect() -> Client:
     """
     uri = address()
     mlflow.set_tracking_uri(uri)
-    client = Client(uri)
     try:
-        # Several processes that find no database would all create its tables and crash; later ones pass quickly.
+        # Several processes that find no database would all create its tables and crash; later ones pass quickly. The first
+        # call of each of MLflow's two stores creates its tables.
         with FileLock(f"{_DATABASE}.lock"):
+            client = Client(uri)
             client.search_experiments(max_results=1, view_type=ViewType.ALL)
+            client.search_registered_models(max_results=1)
     except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors here
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: {shown_address()} does not answer ({_first_line(error)}); start it, or unset the variable "
