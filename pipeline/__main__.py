@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
+import subprocess
 import sys
 
 from pipeline import config, console
@@ -40,10 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings)
         elif chosen.stage in SUBTYPE_STAGES:
             stage.run(settings, subtypes)
-        else:
-            for subtype in subtypes:
-                for fold in folds:
-                    stage.run(settings, subtype, fold)
+        elif len(subtypes) * len(folds) == 1:
+            stage.run(settings, subtypes[0], folds[0])
+        else:  # a process for each, as DVC does: a network's bytes must not depend on what was trained before it
+            for subtype, fold in itertools.product(subtypes, folds):
+                command = [sys.executable, "-m", "pipeline", chosen.stage, subtype, str(fold)]
+                if (failed := subprocess.run(command, check=False).returncode) != 0:
+                    return failed
     except PipelineError as error:
         console.fail(str(error))
         return 2

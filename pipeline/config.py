@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
 from pipeline.errors import ConfigError
 
@@ -49,6 +50,7 @@ class Ingest(Section):
     """Where the images come from."""
 
     source: Literal["demo", "folder"]
+    cohort: Annotated[str, Field(min_length=1)]
     class_folders: dict[str, Name]
     demo: Demo
 
@@ -130,7 +132,7 @@ class Register(Section):
 class Config(Section):
     """The whole of params.yaml."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     control: Name
     subtypes: Annotated[list[Name], Field(min_length=1)]
     image_px: Count
@@ -155,9 +157,12 @@ class Config(Section):
         return self
 
     def _disagreements(self) -> Iterator[str]:
-        repeated = {name for name in self.classes if self.classes.count(name) > 1}
-        if repeated:
-            yield f"subtypes: {min(repeated)} is named twice (control counts too)"
+        folded = [name.lower() for name in self.classes]
+        for name in self.classes:
+            if folded.count(name.lower()) > 1:
+                yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
+            if name.lower() == "validation":
+                yield f"subtypes: a class cannot be called {name}; reports/validation is another folder"
         for subtype in self.subtypes:
             if subtype not in self.train.models:
                 yield f"train.models: no model for {subtype}; add one, or take it out of subtypes"
@@ -192,6 +197,10 @@ def load(path: Path = Path("params.yaml")) -> Config:
         raise ConfigError(f"{path}: not found; run this in the folder that holds it") from None
     except DuplicateKeyError as error:
         raise ConfigError(f"{path}: {error.problem} (line {error.problem_mark.line + 1})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8; save it as UTF-8") from None
+    except ReaderError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""

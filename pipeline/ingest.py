@@ -38,7 +38,9 @@ def run(config: Config) -> None:
         summary = _summary(incoming)
     patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
     truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
-    paths.fresh(paths.SOURCE).write_text(json.dumps({"source": config.ingest.source, **asdict(summary)}, indent=2) + "\n")
+    paths.fresh(paths.SOURCE).write_text(
+        json.dumps({"source": config.ingest.source, "cohort": config.ingest.cohort, **asdict(summary)}, indent=2) + "\n"
+    )
     console.say(
         f"ingest: {summary.files:,} files, {summary.bytes / 1e6:,.1f} MB, {len(patients)} patients "
         f"from source {config.ingest.source} (sha256 {summary.sha256[:12]})"
@@ -98,51 +100,78 @@ def _cohort_folder() -> Path:
 
 def _copy_folder(config: Config, source: Path, target: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     class_folders = _find_class_folders(config, source)
-    files = sorted(
-        (class_name, path)
-        for class_name, folder in class_folders
-        for path in folder.glob("*/*")
-        if path.is_file() and not path.parent.is_symlink()
-    )
+    files = [(name, folder, path) for name, folder in class_folders for path in _files_below(folder)]
     if not files:
-        raise DataError(f"{source}: the class folders hold no <patient>/<image> files")
-    for class_name, path in console.track(files, len(files), "copying images"):
-        copy = target / class_name / path.parent.name / path.name
+        raise DataError(f"{source}: the class folders hold no files")
+    for class_name, folder, path in console.track(files, len(files), "copying images"):
+        copy = target / class_name / path.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if copy.exists():
-            raise DataError(f"{path}: a second file for {class_name}/{path.parent.name}/{path.name}; rename one of them")
+            raise DataError(f"{path}: a second file for {copy.relative_to(target)}; rename one of them")
         try:
             shutil.copyfile(path, copy)  # never a hard link: DVC makes its own files read-only
         except OSError as error:
             raise DataError(f"{path}: cannot be copied ({error.strerror}); mend it or take it out of the source") from None
-    patients = sorted({(path.parent.name, class_name, "", "") for class_name, path in files}, key=lambda row: row[1::-1])
-    return pd.DataFrame(patients, columns=pd.Index(PATIENT_COLUMNS)), pd.DataFrame(columns=pd.Index(TRUTH_COLUMNS))
+    patients = {(class_name, _shown(path.relative_to(folder).parts[0])) for class_name, folder, path in files}
+    rows = [(patient, class_name, "", "") for class_name, patient in sorted(patients)]
+    return pd.DataFrame(rows, columns=pd.Index(PATIENT_COLUMNS)), pd.DataFrame(columns=pd.Index(TRUTH_COLUMNS))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Every file, whatever it is and however deep: what cannot be used is for `validate` to say."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it out of the source")
+
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        for name in sorted(folders):
+            if (Path(parent) / name).is_symlink():
+                raise DataError(f"{Path(parent) / name}: a link to a folder; put the folder itself there, or take the link out")
+        found += [Path(parent) / name for name in names]
+    return sorted(found)
+
+
+def _shown(name: str) -> str:
+    """A file name as text, also when its bytes are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(child for child in folder.iterdir() if child.is_dir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); mend it or take it out of the source") from None
 
 
 def _find_class_folders(config: Config, source: Path) -> list[tuple[str, Path]]:
     """The folders named like a class, all beside each other, at the shallowest level that has any."""
-    levels = [source]
+
+    def class_of(folder: Path) -> str:
+        return config.ingest.class_folders.get(folder.name, folder.name)
+
+    level = [source]
     for _ in range(_DEEPEST_COHORT_LEVEL + 1):
-        for parent in levels:
-            found = [
-                (config.ingest.class_folders.get(folder.name, folder.name), folder)
-                for folder in sorted(parent.iterdir())
-                if folder.is_dir()
-            ]
-            known = [(name, folder) for name, folder in found if name in config.classes]
-            if known:
-                missing = sorted(set(config.classes) - {name for name, _ in known})
-                if missing:
-                    raise DataError(
-                        f"{parent}: no folder for class {missing[0]}; found {', '.join(f.name for _, f in found)}. "
-                        "Name it in ingest.class_folders, or take the class out of subtypes"
-                    )
-                for _, folder in found:
-                    if folder not in [used for _, used in known]:
-                        console.warn(f"{folder}: not a class of params.yaml, left out")
-                return known
-        levels = [child for parent in levels for child in sorted(parent.iterdir()) if child.is_dir()]
+        parents = [parent for parent in level if any(class_of(child) in config.classes for child in _subfolders(parent))]
+        if len(parents) > 1:
+            raise DataError(f"{parents[0]} and {parents[1]} both hold class folders; set COHORT_DIR to one of them")
+        if parents:
+            return _class_folders(config, {folder: class_of(folder) for folder in _subfolders(parents[0])}, parents[0])
+        level = [child for parent in level for child in _subfolders(parent)]
     raise DataError(f"{source}: no folder named like a class ({', '.join(config.classes)}); see ingest.class_folders")
+
+
+def _class_folders(config: Config, found: dict[Path, str], parent: Path) -> list[tuple[str, Path]]:
+    missing = [name for name in config.classes if name not in found.values()]
+    if missing:
+        raise DataError(
+            f"{parent}: no folder for class {missing[0]}; found {', '.join(folder.name for folder in found)}. "
+            "Name it in ingest.class_folders, or take the class out of subtypes"
+        )
+    for folder, name in found.items():
+        if name not in config.classes:
+            console.warn(f"{folder}: not a class of params.yaml, left out")
+    return [(name, folder) for folder, name in found.items() if name in config.classes]
 
 
 @dataclass(frozen=True)

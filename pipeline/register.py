@@ -1,7 +1,7 @@
 """Bring each subtype's trained folds to MLflow as one model; name it champion if it reaches the floors.
 
-Works from the files alone and can be repeated: what stands in MLflow already is left as it is, what is missing is added. So
-it also fills an empty registry, at any address, without training.
+Works from the files alone and can be repeated: what stands in MLflow already stays, what is missing is added, and the verdict
+is that of the floors as they are now. So it also fills an empty registry, at any address, without training.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ def run(config: Config, subtypes: list[str]) -> None:
 
 def _register(client: tracking.Client, config: Config, candidate: tracking.Candidate) -> list[object]:
     """Make sure that a candidate stands in the registry, judged; returns its row of the table."""
-    model = tracking.find_version(client, candidate)
-    if model is None:
-        missed = missed_floors(candidate.metrics, config.register_.floors)
-        model = tracking.log_candidate(client, config, candidate)
-        alias = tracking.CHALLENGER if missed else tracking.CHAMPION
-        tracking.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")
+    model = tracking.log_candidate(client, config, candidate)
+    missed = missed_floors(candidate.metrics, config.register_.floors)
+    alias = tracking.CHALLENGER if missed else tracking.CHAMPION
+    tracking.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")
     figures = [candidate.metrics[key] for key in ("image_accuracy", "patient_auroc")]
     aliases = ", ".join(tracking.aliases(client, model)) or "-"
     return [candidate.subtype, *figures, f"{model.name} v{model.version}", aliases]

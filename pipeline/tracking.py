@@ -1,8 +1,9 @@
 """MLflow: one experiment per subtype, a run per trained fold, a version per candidate. The one module that imports it.
 
 A run is found again by the digest of the training it shows, a version by the digest of its weights; so everything here can
-be said twice. The address is MLFLOW_TRACKING_URI, else the file mlflow.db. While a network trains, a server that does not
-answer costs a warning, never the training: `register` completes its run from the files.
+be said twice. The address is MLFLOW_TRACKING_URI, else the file mlflow.db. A server that does not answer when a training starts
+stops it before an epoch is spent; one that goes away while the network trains costs a warning, and `register` completes the
+run from the files.
 """
 
 from __future__ import annotations
@@ -184,15 +185,14 @@ class Candidate:
     card: str  # Markdown
 
 
-def find_version(client: Client, candidate: Candidate) -> ModelVersion | None:
-    """The version that holds exactly these weights, if it was registered before and its verdict is known."""
+def _find_version(client: Client, candidate: Candidate) -> ModelVersion | None:
+    """The version that holds exactly these weights, if it was registered before."""
     found = client.search_model_versions(f"name = '{candidate.subtype}' AND tags.candidate = '{candidate.digest}'")
-    judged = [model for model in found if "verdict" in model.tags]
-    return judged[0] if judged else None
+    return found[0] if found else None
 
 
 def log_candidate(client: Client, config: Config, candidate: Candidate) -> ModelVersion:
-    """A run for the whole model with the folds' runs below it, and a new version in the registry, without alias yet."""
+    """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
     fold_runs = [record_training(client, config, folder) for folder in candidate.folders]
     experiment = _ensure_experiment(client, candidate.subtype)
     run = _find_run(client, experiment, "candidate", candidate.digest)
@@ -204,24 +204,25 @@ def log_candidate(client: Client, config: Config, candidate: Candidate) -> Model
     run_id = run.info.run_id
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
     _log_params(client, run, _knobs(config, spec))
-    known = set(run.data.metrics)
     now = int(time.time() * 1000)
-    client.log_batch(
-        run_id, metrics=[Metric(key, value, now, 0) for key, value in candidate.metrics.items() if key not in known]
-    )
+    changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
+    client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
     for key, value in {**_provenance(), "mlflow.note.content": candidate.card}.items():
         client.set_tag(run_id, key, value)
     for picture in candidate.pictures:
         client.log_artifact(run_id, str(picture), "pictures")
     for fold_run in fold_runs:
         client.set_tag(fold_run, "mlflow.parentRunId", run_id)
-    model = _log_model(client, run_id, candidate)
+    model = _find_version(client, candidate) or _log_model(client, run_id, candidate)
+    client.update_model_version(model.name, model.version, description=candidate.card)
     client.set_terminated(run_id)
     return model
 
 
 def judge(client: Client, model: ModelVersion, alias: str, verdict: str) -> None:
-    """Name a version champion or challenger and write down why; the verdict comes last: without it nothing is decided."""
+    """Name a version champion or challenger, and nothing else; write down why."""
+    for other in {CHAMPION, CHALLENGER} & set(aliases(client, model)) - {alias}:
+        client.delete_registered_model_alias(model.name, other)
     client.set_registered_model_alias(model.name, alias, model.version)
     client.set_model_version_tag(model.name, model.version, "verdict", verdict)
 
@@ -293,6 +294,8 @@ def _ensure_run(client: Client, config: Config, spec: Mapping[str, Any]) -> Run:
 def _ensure_experiment(client: Client, subtype: str) -> str:
     experiment = client.get_experiment_by_name(subtype)
     if experiment is not None:
+        if experiment.lifecycle_stage == "deleted":  # by hand, in MLflow's pages
+            client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
     try:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # the page shows trainings, not chats
@@ -350,11 +353,11 @@ def _complete(client: Client, run_id: str, folder: Path) -> None:
 
 
 def _provenance() -> dict[str, str]:
-    """Commit, and whether the working tree differed from it (dvc.lock, which every run rewrites, aside)."""
+    """Commit, and whether the working tree differed from it (dvc.lock and the figures, which every run rewrites, aside)."""
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return {}
-    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock")
+    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
     return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower()}
 
 

@@ -34,6 +34,9 @@ def test_the_published_networks_are_the_same_in_both_settings() -> None:
         ({"train.folds": [1, 1]}, ["train.folds", "twice"]),
         ({"subtypes": ["NPM1", "BCR_ABL"]}, ["train.models", "no model for BCR_ABL"]),
         ({"subtypes": ["NPM1", "control"]}, ["subtypes", "control is named twice"]),
+        ({"subtypes": ["NPM1", "npm1"]}, ["subtypes", "NPM1 is named twice"]),
+        ({"control": "validation"}, ["subtypes", "cannot be called validation"]),
+        ({"seed": 2**32}, ["seed", "less than 4294967296"]),
         ({"subtypes": ["a b"]}, ["subtypes.0", "pattern"]),
         ({"ingest.class_folders": {"normal": "healthy"}}, ["ingest.class_folders.normal", "healthy is not a class"]),
         ({"ingest.demo.images_per_patient": [9, 3]}, ["ingest.demo", "images_per_patient must ascend"]),
@@ -84,3 +87,10 @@ def test_a_cohort_of_other_classes_needs_no_code(tmp_path: Path) -> None:
 def test_values_cannot_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.load(ROOT / "params.yaml").seed = 3  # type: ignore[misc]
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes((ROOT / "params.yaml").read_text().replace("# everything", "# für").encode("latin-1"))
+    with pytest.raises(ConfigError, match="UTF-8"):
+        config.load(path)

@@ -114,6 +114,20 @@ def test_registering_again_adds_nothing_and_an_empty_registry_is_filled_from_the
     assert versions(repository) == {subtype: ["1"] for subtype in SUBTYPES}
 
 
+def test_other_floors_are_another_verdict_on_the_same_version(repository: Path) -> None:
+    original = (repository / "params.yaml").read_bytes()
+    try:
+        floors = {"image_accuracy": 1.0, "patient_sensitivity": 1.0, "patient_specificity": 1.0}
+        write_params(repository / "params.yaml", {**TINY, "register.floors": floors})
+        refused = call(repository, "python", "-m", "pipeline", "register", "NPM1")
+    finally:
+        (repository / "params.yaml").write_bytes(original)
+    assert "challenger" in refused
+    assert "champion" not in refused
+    assert "champion" in call(repository, "python", "-m", "pipeline", "register", "NPM1")
+    assert versions(repository)["NPM1"] == ["1"]
+
+
 def versions(repository: Path) -> dict[str, list[str]]:
     from mlflow import MlflowClient
 

@@ -96,6 +96,39 @@ def test_a_source_that_does_not_fit_is_named_and_nothing_is_left_behind(
     assert not list(tmp_path.glob("data/*"))
 
 
+def test_nothing_below_a_class_folder_is_left_out_silently(
+    tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = cohort(tmp_path / "originals")
+    (source / "NPM1" / "loose.tif").write_bytes(b"loose")
+    (source / "NPM1" / "CCC" / "slide2").mkdir()
+    (source / "NPM1" / "CCC" / "slide2" / "image_9.tif").write_bytes(b"deep")
+    (source / "NPM1" / os.fsdecode(b"M\xfcller")).mkdir()
+    (source / "NPM1" / os.fsdecode(b"M\xfcller") / "image_1.tif").write_bytes(b"latin")
+    monkeypatch.setenv("COHORT_DIR", str(source))
+    ingest.run(params(FOLDER))
+    assert Path("data/raw/NPM1/loose.tif").read_bytes() == b"loose"
+    assert Path("data/raw/NPM1/CCC/slide2/image_9.tif").read_bytes() == b"deep"
+    assert json.loads(Path("data/source.json").read_text())["files"] == 12
+    assert "M\\xfcller" in pd.read_csv("data/patients.csv")["patient"].tolist()
+
+
+def test_a_link_to_a_folder_and_two_cohorts_in_one_are_refused(
+    tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = cohort(tmp_path / "originals")
+    (source / "NPM1" / "LNK").symlink_to(source / "NPM1" / "CCC")
+    monkeypatch.setenv("COHORT_DIR", str(source))
+    with pytest.raises(DataError, match="LNK: a link to a folder"):
+        ingest.run(params(FOLDER))
+    for name in ("test", "train"):
+        cohort(tmp_path / "both" / name)
+    monkeypatch.setenv("COHORT_DIR", str(tmp_path / "both"))
+    with pytest.raises(DataError, match=r"test and .*train both hold class folders"):
+        ingest.run(params(FOLDER))
+    assert not list(tmp_path.glob("data/*"))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     source = cohort(tmp_path / "originals")
