@@ -65,6 +65,7 @@ def training_files(settings: config.Config, subtype: str, k: int, tested: pd.Dat
         "val_loss": [0.8, 0.6],
         "accuracy": [0.5, 0.8],
         "val_accuracy": [0.5, 0.7],
+        "kept": [0, 1],
     }
     pd.DataFrame(epochs).to_csv(folder / "history.csv", index=False)
     spec = {
