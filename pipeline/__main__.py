@@ -11,9 +11,10 @@ import importlib
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 from pipeline import config, console
-from pipeline.errors import PipelineError
+from pipeline.errors import FULL, PipelineError
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
@@ -51,6 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
                     return failed
     except PipelineError as error:
         console.fail(str(error))
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        console.fail(f"{error.filename2 or error.filename or Path.cwd()}: {error.strerror}; make room and run it again")
         return 2
     return 0
 

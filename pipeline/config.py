@@ -31,6 +31,7 @@ class Section(BaseModel):
 class Demo(Section):
     """The synthetic cohort of source `demo`."""
 
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     patients: dict[Name, Count]
     images_per_patient: Annotated[list[Count], Field(min_length=2, max_length=2)]
     diseased_share: Annotated[list[Share], Field(min_length=2, max_length=2)]
@@ -46,13 +47,45 @@ class Demo(Section):
         return self
 
 
+class Kaggle(Section):
+    """The data set of source `kaggle`."""
+
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9_.-]+$")]
+    version: Count
+
+
+class ArchiveLimits(Section):
+    """What an archive may hold at most."""
+
+    max_files: Count
+    max_file_mb: Annotated[float, Field(gt=0)]
+    max_total_gb: Annotated[float, Field(gt=0)]
+    max_ratio: Annotated[float, Field(ge=1)]
+
+
 class Ingest(Section):
     """Where the images come from."""
 
-    source: Literal["demo", "folder"]
+    source: Literal["demo", "folder", "kaggle"]
     cohort: Annotated[str, Field(min_length=1)]
     class_folders: dict[str, Name]
+    kaggle: Kaggle
+    archive: ArchiveLimits
     demo: Demo
+
+
+class Counts(Section):
+    """Patients and image files of one class."""
+
+    patients: Count
+    images: Count
+
+
+class LookAlike(Section):
+    """When two images are taken for the same picture."""
+
+    max_hash_bits: Annotated[int, Field(ge=0, le=16)]
+    min_correlation: Annotated[float, Field(gt=0, le=1)]
 
 
 class Validate(Section):
@@ -61,6 +94,9 @@ class Validate(Section):
     max_quarantined_share: Share
     min_images_per_patient: Count
     min_patients_per_class: Count
+    look_alike: LookAlike
+    max_deviation: Annotated[float, Field(gt=0)]
+    expected: dict[Name, Counts] | None
 
 
 class Split(Section):
@@ -173,6 +209,9 @@ class Config(Section):
         for folder, name in self.ingest.class_folders.items():
             if name not in self.classes:
                 yield f"ingest.class_folders.{folder}: {name} is not a class; allowed: {', '.join(self.classes)}"
+        for name in self.validate_.expected or {}:
+            if name not in self.classes:
+                yield f"validate.expected.{name}: not a class; allowed: {', '.join(self.classes)}"
         for fold in self.train.folds:
             if fold >= self.split.n_folds:
                 yield f"train.folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"

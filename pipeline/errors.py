@@ -5,10 +5,16 @@
     ├── DataError        an image, a table, a folder of the cohort
     │   └── LeakError    a patient, or identical pixels, on both sides of a split
     ├── ModelError       weights, spec or scores that do not belong together
+    ├── DownloadError    the service the cohort is fetched from
     └── TrackingError    the MLflow address
 
-`python -m pipeline` prints the line and exits with status 2. Anything else that is raised is a bug and keeps its traceback.
+`python -m pipeline` prints the line and exits with status 2. So does a full disk (`FULL`).
+Anything else that is raised is a bug and keeps its traceback.
 """
+
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it: the user's to mend, whatever was being written
 
 
 class PipelineError(Exception):
@@ -29,6 +35,10 @@ class LeakError(DataError):
 
 class ModelError(PipelineError):
     """Weights, spec or scores that do not belong together, or a training that cannot go on."""
+
+
+class DownloadError(PipelineError):
+    """The service refuses, does not know the data set, or cannot be reached."""
 
 
 class TrackingError(PipelineError):

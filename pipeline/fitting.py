@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -18,11 +19,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, metrics, selection
+from pipeline import console, scoring, selection
 from pipeline.augment import augment
 from pipeline.config import Augment, Train
 from pipeline.errors import ModelError
-from pipeline.model import logits
+from pipeline.model import build, logits
 
 History = list[dict[str, float]]
 _HEARTBEAT_S = 30.0
@@ -171,14 +172,26 @@ def _validate(network: Any, val: tuple[Pool, Pool]) -> dict[str, float]:
     labels = np.repeat([0, 1], [len(pool.rows) for pool in val])
     outputs = np.concatenate([pool_logits(network, pool) for pool in val])
     return {
-        "val_loss": metrics.balanced_log_loss(labels, outputs),
-        "val_accuracy": metrics.balanced_accuracy(labels, outputs > 0),
+        "val_loss": scoring.balanced_log_loss(labels, outputs),
+        "val_accuracy": scoring.balanced_accuracy(labels, outputs > 0),
     }
 
 
 def pool_logits(network: Any, pool: Pool) -> NDArray[np.float32]:
     """Logits `(rows,)` of all images of a pool."""
     return logits(network, (pool.cells[row] for row in pool.rows))
+
+
+def save_weights(network: Any, spec: dict[str, Any], path: Path) -> None:
+    """Write the weights alone, without the optimizer's state and under the names of a first network of a process.
+
+    So the bytes follow from the weights, whatever was built or trained before.
+    """
+    keras.utils.clear_session()
+    bare = build(spec)
+    for variable, value in zip(bare.variables, network.variables, strict=True):
+        variable.assign(value)
+    bare.save_weights(path)
 
 
 def _store(network: Any, state: State, best: list[NDArray[Any]], checkpoint: Path) -> None:
@@ -188,15 +201,15 @@ def _store(network: Any, state: State, best: list[NDArray[Any]], checkpoint: Pat
     arrays |= {f"optimizer_{i}": np.asarray(value) for i, value in enumerate(network.optimizer.variables)}
     arrays |= {f"best_{i}": value for i, value in enumerate(best)}
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
+    with tempfile.NamedTemporaryFile(dir=checkpoint.parent, prefix=f"{checkpoint.stem}.", delete=False) as file:
+        partial = Path(file.name)
+        try:
             np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(checkpoint)
-    finally:
-        partial.unlink(missing_ok=True)
+            partial.replace(checkpoint)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _resume(network: Any, checkpoint: Path) -> tuple[State, list[NDArray[Any]]]:

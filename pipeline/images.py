@@ -62,12 +62,13 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Statistics:
-    """An image in numbers; means and standard deviations of R, G, B in 0 to 255."""
+    """An image in numbers; means and standard deviations of R, G, B in 0 to 255; sharpness in grey levels."""
 
     sha256: str
     phash: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    sharpness: float
 
 
 def inspect(data: bytes, expected_px: int) -> Inspected:
@@ -103,7 +104,16 @@ def statistics(pixels: Pixels) -> Statistics:
         phash=_perceptual_hash(image),
         mean=(mean_r, mean_g, mean_b),
         std=(std_r, std_g, std_b),
+        sharpness=_sharpness(image),
     )
+
+
+def thumbnail(pixels: Pixels) -> NDArray[np.float64]:
+    """The grey image at 32 x 32, flat, of mean 0 and norm 1 (all 0 for one without structure): for correlations."""
+    grey = _small_grey(Image.fromarray(pixels)).astype(np.float64).ravel()
+    grey -= grey.mean()
+    length = float(np.linalg.norm(grey))
+    return grey / length if length else grey
 
 
 def _mean_std(histogram: list[int]) -> tuple[float, float]:
@@ -111,6 +121,21 @@ def _mean_std(histogram: list[int]) -> tuple[float, float]:
     total = sum(value * n for value, n in enumerate(histogram))
     squares = sum(value * value * n for value, n in enumerate(histogram))
     return total / count, math.sqrt(count * squares - total * total) / count
+
+
+def _sharpness(image: Image.Image) -> float:
+    """Standard deviation of the Laplacian of the grey image, in whole numbers up to the root.
+
+    The variance of the Laplacian is a common measure of focus (Pech-Pacheco et al. 2000).
+    """
+    grey = np.asarray(image.convert("L"), dtype=np.int64)
+    inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    count, total, squares = inner.size, int(inner.sum()), int((inner * inner).sum())
+    return math.sqrt(count * squares - total * total) / count if count else 0.0
+
+
+def _small_grey(image: Image.Image) -> NDArray[np.int64]:
+    return np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.int64)
 
 
 def _read(data: bytes, expected_px: int | None) -> Inspected:
@@ -180,7 +205,7 @@ def _perceptual_hash(image: Image.Image) -> str:
     32 x 32 grey image (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"), in integers
     so that no rounding decides a bit.
     """
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.int64)
+    grey = _small_grey(image)
     frequencies = _WAVES @ grey @ _WAVES.T
     ranked = np.sort(frequencies, axis=None)
     return np.packbits(2 * frequencies > ranked[31] + ranked[32]).tobytes().hex()

@@ -1,7 +1,7 @@
 """Bring the cohort's images, bytes untouched, to data/raw/<class>/<patient>/<image>, and write down what came.
 
 Everything is gathered in a hidden folder beside data/raw and moved there in one step: after a failure there is no
-half-filled data/raw.
+half-filled data/raw. What can be known before the first byte is copied (names, sizes, room, metadata) is checked before.
 """
 
 from __future__ import annotations
@@ -19,32 +19,42 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from pipeline import console, demo_cohort, paths
+from pipeline import console, demo_cohort, download, paths, patients
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError
+from pipeline.sources import Archive, Folder, Tree
 
-PATIENT_COLUMNS = ["patient", "class", "sex", "age"]
 TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
 _DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
+_SPARE_BYTES = 64 * 2**20  # for what the copies need beside their content
+_NAMED = 5  # patients listed in a warning
 
 
 def run(config: Config) -> None:
     """Fill data/raw, data/patients.csv, data/truth.parquet (rows for the demo only) and data/source.json."""
+    source = _source(config)
     with _gathered(paths.RAW) as incoming:
-        if config.ingest.source == "demo":
-            patients, truth = _draw_demo(config, incoming)
-        else:
-            patients, truth = _copy_folder(config, _cohort_folder(), incoming)
+        came = _draw_demo(config, incoming) if source is None else _copy(config, source, incoming)
         summary = _summary(incoming)
-    patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
-    truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
-    paths.fresh(paths.SOURCE).write_text(
-        json.dumps({"source": config.ingest.source, "cohort": config.ingest.cohort, **asdict(summary)}, indent=2) + "\n"
-    )
+    came.patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
+    came.truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
+    origin = {"source": config.ingest.source, "cohort": config.ingest.cohort, **asdict(summary), "metadata": came.metadata}
+    paths.fresh(paths.SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
+    if config.ingest.source == "kaggle":
+        shutil.rmtree(paths.DOWNLOADS)  # all of it is in data/raw now
     console.say(
-        f"ingest: {summary.files:,} files, {summary.bytes / 1e6:,.1f} MB, {len(patients)} patients "
+        f"ingest: {summary.files:,} files, {summary.bytes / 1e6:,.1f} MB, {len(came.patients)} patients "
         f"from source {config.ingest.source} (sha256 {summary.sha256[:12]})"
     )
+
+
+@dataclass(frozen=True)
+class Came:
+    """The tables that go with the images, and the SHA-256 of the metadata file ("" without one)."""
+
+    patients: pd.DataFrame
+    truth: pd.DataFrame
+    metadata: str
 
 
 @contextmanager
@@ -60,76 +70,127 @@ def _gathered(target: Path) -> Iterator[Path]:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _draw_demo(config: Config, target: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _draw_demo(config: Config, target: Path) -> Came:
     demo = config.ingest.demo
     try:
-        patients = demo_cohort.draw_patients(
+        people = demo_cohort.draw_patients(
             config.control,
             {name: demo.patients[name] for name in config.classes},
             (demo.images_per_patient[0], demo.images_per_patient[1]),
             (demo.diseased_share[0], demo.diseased_share[1]),
-            config.seed,
+            demo.seed,
         )
     except ValueError as error:
         raise ConfigError(f"subtypes: {error}; for another cohort set ingest.source: folder") from None
     truth = []
-    for patient in console.track(patients, len(patients), "drawing the demo cohort's patients"):
-        folder = target / patient.class_name / patient.patient
+    for person in console.track(people, len(people), "drawing the demo cohort's patients"):
+        folder = target / person.class_name / person.patient
         folder.mkdir(parents=True)
-        for cell in demo_cohort.draw_cells(patient, config.control, config.seed):
+        for cell in demo_cohort.draw_cells(person, config.control, demo.seed):
             # Uncompressed, as the real cohort is; compressed bytes would differ between builds of zlib.
             buffer = io.BytesIO()
             Image.fromarray(cell.pixels).save(buffer, format="TIFF")
             (folder / cell.image).write_bytes(buffer.getvalue())
-            truth.append((f"{patient.class_name}/{patient.patient}/{cell.image}", cell.cell_type, cell.diseased))
-    table = pd.DataFrame([(p.patient, p.class_name, p.sex, p.age) for p in patients], columns=pd.Index(PATIENT_COLUMNS))
-    return table, pd.DataFrame(truth, columns=pd.Index(TRUTH_COLUMNS))
+            truth.append((f"{person.class_name}/{person.patient}/{cell.image}", cell.cell_type, cell.diseased))
+    known = pd.DataFrame(
+        {"patient": [p.patient for p in people], "sex": [p.sex for p in people], "age": [str(p.age) for p in people]}
+    )
+    table = patients.table(((p.class_name, p.patient) for p in people), known.set_index("patient"))
+    return Came(table, pd.DataFrame(truth, columns=pd.Index(TRUTH_COLUMNS)), "")
 
 
-def _cohort_folder() -> Path:
+def _source(config: Config) -> Tree | None:
+    """Where the images come from; None: they are drawn."""
+    match config.ingest.source:
+        case "demo":
+            return None
+        case "folder":
+            return _cohort_dir(config)
+        case "kaggle":
+            return _downloaded(config)
+
+
+def _cohort_dir(config: Config) -> Tree:
     named = os.environ.get("COHORT_DIR", "")
     if not named:
-        raise ConfigError("COHORT_DIR is not set; ingest.source: folder needs it: the folder that holds the class folders")
-    folder = Path(named).expanduser()
-    if not folder.is_dir():
-        raise ConfigError(f"COHORT_DIR: {folder} is not a folder")
-    if paths.RAW.resolve().is_relative_to(folder.resolve()) or folder.resolve().is_relative_to(paths.RAW.resolve()):
-        raise ConfigError(f"COHORT_DIR: {folder} and {paths.RAW} lie in each other; name the folder of the originals")
-    return folder
+        raise ConfigError(
+            "COHORT_DIR is not set; ingest.source: folder needs the folder, or ZIP archive, that holds the class folders"
+        )
+    place = Path(named).expanduser()
+    if place.is_file():
+        return Archive(place, config.ingest.archive)
+    if not place.is_dir():
+        raise ConfigError(f"COHORT_DIR: {place} is neither a folder nor a ZIP archive")
+    if paths.RAW.resolve().is_relative_to(place.resolve()) or place.resolve().is_relative_to(paths.RAW.resolve()):
+        raise ConfigError(f"COHORT_DIR: {place} and {paths.RAW} lie in each other; name the folder of the originals")
+    return Folder(place)
 
 
-def _copy_folder(config: Config, source: Path, target: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _downloaded(config: Config) -> Tree:
+    """Kaggle's archive; one that is damaged is thrown away, or it would be taken for complete for ever."""
+    archive = download.fetch(config.ingest.kaggle.dataset, config.ingest.kaggle.version, paths.DOWNLOADS)
+    try:
+        return Archive(archive, config.ingest.archive)
+    except DataError:
+        archive.unlink()
+        raise
+
+
+def _copy(config: Config, source: Tree, target: Path) -> Came:
     class_folders = _find_class_folders(config, source)
-    files = [(name, folder, path) for name, folder in class_folders for path in _files_below(folder)]
+    files = [(name, folder, path) for name, folder in class_folders for path in source.files(folder)]
     if not files:
-        raise DataError(f"{source}: the class folders hold no files")
+        raise DataError(f"{source.where('')}: the class folders hold no files")
+    metadata, digest = _metadata(source, class_folders[0][1])
+    _require_room(target, sum(source.size(path) for _, _, path in files))
     for class_name, folder, path in console.track(files, len(files), "copying images"):
-        copy = target / class_name / path.relative_to(folder)
+        copy = target / class_name / path.removeprefix(f"{folder}/")
         copy.parent.mkdir(parents=True, exist_ok=True)
         if copy.exists():
-            raise DataError(f"{path}: a second file for {copy.relative_to(target)}; rename one of them")
-        try:
-            shutil.copyfile(path, copy)  # never a hard link: DVC makes its own files read-only
-        except OSError as error:
-            raise DataError(f"{path}: cannot be copied ({error.strerror}); mend it or take it out of the source") from None
-    patients = {(class_name, _shown(path.relative_to(folder).parts[0])) for class_name, folder, path in files}
-    rows = [(patient, class_name, "", "") for class_name, patient in sorted(patients)]
-    return pd.DataFrame(rows, columns=pd.Index(PATIENT_COLUMNS)), pd.DataFrame(columns=pd.Index(TRUTH_COLUMNS))
+            raise DataError(f"{source.where(path)}: a second file for {copy.relative_to(target)}; rename one of them")
+        source.copy(path, copy)
+    found = {(class_name, _shown(path.removeprefix(f"{folder}/").split("/")[0])) for class_name, folder, path in files}
+    _compare(found, metadata)
+    return Came(patients.table(found, metadata), pd.DataFrame(columns=pd.Index(TRUTH_COLUMNS)), digest)
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Every file, whatever it is and however deep: what cannot be used is for `validate` to say."""
+def _metadata(source: Tree, class_folder: str) -> tuple[pd.DataFrame | None, str]:
+    """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them, and its SHA-256."""
+    if named := os.environ.get("COHORT_METADATA", ""):
+        file = Path(named).expanduser()
+        if not file.is_file():
+            raise ConfigError(f"COHORT_METADATA: {file} is not a file")
+        name, content = str(file), file.read_bytes()
+    else:
+        found: list[str] = []
+        at = class_folder
+        while at and not found:
+            at = at.rpartition("/")[0]
+            found = [path for path in source.children(at)[1] if patients.is_metadata_name(path.rpartition("/")[2])]
+        if not found:
+            return None, ""
+        if len(found) > 1:
+            raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
+        name, content = source.where(found[0]), source.read(found[0])
+    table = patients.read(content, name)
+    console.say(f"metadata: {len(table)} patients in {name}")
+    return table, hashlib.sha256(content).hexdigest()
 
-    def refuse(error: OSError) -> None:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it out of the source")
 
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        for name in sorted(folders):
-            if (Path(parent) / name).is_symlink():
-                raise DataError(f"{Path(parent) / name}: a link to a folder; put the folder itself there, or take the link out")
-        found += [Path(parent) / name for name in names]
-    return sorted(found)
+def _compare(found: set[tuple[str, str]], metadata: pd.DataFrame | None) -> None:
+    if metadata is None:
+        return
+    here, listed = {patient for _, patient in found}, set(metadata.index)
+    for names, what in ((here - listed, "in the cohort but not in the metadata"), (listed - here, "in the metadata alone")):
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            console.warn(f"{len(names)} patients are {what}: {', '.join(sorted(names)[:_NAMED])}{more}")
+
+
+def _require_room(target: Path, needed: int) -> None:
+    free = shutil.disk_usage(target).free
+    if needed + _SPARE_BYTES > free:
+        raise DataError(f"{paths.RAW}: the images need {needed / 1e9:,.2f} GB, {free / 1e9:,.2f} GB are free; make room")
 
 
 def _shown(name: str) -> str:
@@ -137,40 +198,39 @@ def _shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return sorted(child for child in folder.iterdir() if child.is_dir())
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror}); mend it or take it out of the source") from None
-
-
-def _find_class_folders(config: Config, source: Path) -> list[tuple[str, Path]]:
+def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:
     """The folders named like a class, all beside each other, at the shallowest level that has any."""
 
-    def class_of(folder: Path) -> str:
-        return config.ingest.class_folders.get(folder.name, folder.name)
+    def class_of(folder: str) -> str:
+        name = folder.rpartition("/")[2]
+        return config.ingest.class_folders.get(name, name)
 
-    level = [source]
+    level = [""]
     for _ in range(_DEEPEST_COHORT_LEVEL + 1):
-        parents = [parent for parent in level if any(class_of(child) in config.classes for child in _subfolders(parent))]
+        below = {parent: source.children(parent)[0] for parent in level}
+        parents = [parent for parent, folders in below.items() if any(class_of(child) in config.classes for child in folders)]
         if len(parents) > 1:
-            raise DataError(f"{parents[0]} and {parents[1]} both hold class folders; set COHORT_DIR to one of them")
+            raise DataError(
+                f"{source.where(parents[0])} and {source.where(parents[1])} both hold class folders; "
+                "keep one of them, or set COHORT_DIR to one"
+            )
         if parents:
-            return _class_folders(config, {folder: class_of(folder) for folder in _subfolders(parents[0])}, parents[0])
-        level = [child for parent in level for child in _subfolders(parent)]
-    raise DataError(f"{source}: no folder named like a class ({', '.join(config.classes)}); see ingest.class_folders")
+            return _class_folders(config, source, {folder: class_of(folder) for folder in below[parents[0]]}, parents[0])
+        level = [child for folders in below.values() for child in folders]
+    raise DataError(f"{source.where('')}: no folder named like a class ({', '.join(config.classes)}); see ingest.class_folders")
 
 
-def _class_folders(config: Config, found: dict[Path, str], parent: Path) -> list[tuple[str, Path]]:
+def _class_folders(config: Config, source: Tree, found: dict[str, str], parent: str) -> list[tuple[str, str]]:
     missing = [name for name in config.classes if name not in found.values()]
     if missing:
         raise DataError(
-            f"{parent}: no folder for class {missing[0]}; found {', '.join(folder.name for folder in found)}. "
+            f"{source.where(parent)}: no folder for class {missing[0]}; found "
+            f"{', '.join(folder.rpartition('/')[2] for folder in found)}. "
             "Name it in ingest.class_folders, or take the class out of subtypes"
         )
     for folder, name in found.items():
         if name not in config.classes:
-            console.warn(f"{folder}: not a class of params.yaml, left out")
+            console.warn(f"{source.where(folder)}: not a class of params.yaml, left out")
     return [(name, folder) for folder, name in found.items() if name in config.classes]
 
 

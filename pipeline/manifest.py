@@ -1,7 +1,8 @@
 """The manifest: one row per file of data/raw, usable or not. No file is read or written here.
 
 Columns: path (relative to data/raw, forward slashes), class, patient, width, height, mode, sha256 (of the file),
-pixels_sha256, phash, mean_r .. std_b (0 to 255), error ("" if the image is usable). A file outside
+pixels_sha256, phash, mean_r .. std_b (0 to 255), sharpness, look_alike (the first image that is the same picture, saved again;
+"" if there is none; the first one names itself), error ("" if the image is usable). A file outside
 `<class>/<patient>/<image>` has an empty patient. Rows are in natural order of class, patient and image: image_2 before
 image_10.
 """
@@ -17,13 +18,14 @@ import pandas as pd
 
 from pipeline.errors import DataError
 
-CHANNELS = ("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b")
+COLOURS = ("mean_r", "mean_g", "mean_b")
+NUMBERS = (*COLOURS, "std_r", "std_g", "std_b", "sharpness")
 DTYPES = {
     **dict.fromkeys(("path", "class", "patient"), "str"),
     **dict.fromkeys(("width", "height"), "int32"),
     **dict.fromkeys(("mode", "sha256", "pixels_sha256", "phash"), "str"),
-    **dict.fromkeys(CHANNELS, "float64"),
-    "error": "str",
+    **dict.fromkeys(NUMBERS, "float64"),
+    **dict.fromkeys(("look_alike", "error"), "str"),
 }
 EXCLUSION_COLUMNS = ["patient", "path", "reason"]
 
@@ -115,6 +117,13 @@ def drop_repeats(frame: pd.DataFrame) -> pd.DataFrame:
     error = frame["error"].copy()
     error[repeated.index] = _REPEATED + repeated
     return frame.assign(error=error)
+
+
+def mark_look_alikes(frame: pd.DataFrame, first: Sequence[int]) -> pd.DataFrame:
+    """`first` holds, for every usable image, the position (among them) of the first that looks the same, or -1."""
+    paths = usable(frame)["path"]
+    names = ["" if position < 0 else str(paths.iloc[position]) for position in first]
+    return frame.assign(look_alike=pd.Series(names, paths.index, dtype="str").reindex(frame.index, fill_value=""))
 
 
 def usable(frame: pd.DataFrame) -> pd.DataFrame:

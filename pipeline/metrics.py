@@ -9,32 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import (
-    balanced_accuracy_score,
-    confusion_matrix,
-    precision_recall_fscore_support,
-    roc_auc_score,
-)
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
-
-def probabilities(logits: ArrayLike) -> NDArray[np.float64]:
-    """Logistic function, without overflow for large logits of either sign."""
-    x = np.asarray(logits, dtype=np.float64)
-    tail = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + tail), tail / (1 + tail))
-
-
-def balanced_log_loss(labels: ArrayLike, logits: ArrayLike) -> float:
-    """Mean of the two classes' mean cross-entropy, from logits, so that a large class does not drown the other."""
-    y, x = np.asarray(labels), np.asarray(logits, dtype=np.float64)
-    losses = np.logaddexp(0, np.where(y == 1, -x, x))
-    return float((losses[y == 0].mean() + losses[y == 1].mean()) / 2)
-
-
-def balanced_accuracy(labels: ArrayLike, called: ArrayLike) -> float:
-    """Mean of sensitivity and specificity."""
-    return float(balanced_accuracy_score(labels, np.asarray(called).astype(int)))
+from pipeline.scoring import probabilities
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:

@@ -21,6 +21,7 @@ EVALUATED = Path("data/evaluated")
 VALIDATION = REPORTS / "validation"
 REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
+DOWNLOADS = Path(".downloads")
 
 
 def existing(path: Path) -> Path:

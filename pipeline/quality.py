@@ -67,7 +67,7 @@ def check(rules: Sequence[Rule], tables: Mapping[str, pd.DataFrame]) -> tuple[li
         result = results[rule.table][rule.name]
         finding = _finding(rule, tables[rule.table], result)
         findings.append(finding)
-        sections.append(_section(finding, _rendered(result)))
+        sections.append(_section(finding, "" if tables[rule.table].empty else _rendered(result)))
     return findings, _page(findings, sections)
 
 
@@ -132,10 +132,10 @@ def _finding(rule: Rule, table: pd.DataFrame, result: Any) -> Finding:
 
 def _observed(rule: Rule, table: pd.DataFrame, broken: int) -> str:
     column = table[rule.column]
+    if table.empty:
+        return f"no {rule.table}"
     if not pd.api.types.is_numeric_dtype(column):
         return f"{broken:,} of {len(table):,} {rule.table} break it"
-    if column.empty:
-        return f"no {rule.table}"
     low, high = _plain(column.min()), _plain(column.max())
     if len(column) == 1:
         return f"{low} ({table.iloc[0].iloc[0]!s})"

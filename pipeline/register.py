@@ -26,7 +26,7 @@ def run(config: Config, subtypes: list[str]) -> None:
 
 def _register(client: tracking.Client, config: Config, candidate: tracking.Candidate) -> list[object]:
     """Make sure that a candidate stands in the registry, judged; returns its row of the table."""
-    model = tracking.log_candidate(client, config, candidate)
+    model = tracking.log_candidate(client, candidate)
     missed = missed_floors(candidate.metrics, config.register_.floors)
     alias = tracking.CHALLENGER if missed else tracking.CHAMPION
     tracking.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")

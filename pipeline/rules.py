@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from pipeline import manifest, paths
-from pipeline.config import Config
+from pipeline.config import Config, Counts
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,20 @@ def rules(config: Config) -> list[Rule]:
             f"find out which class is right and correct the source, or exclude the patient in {paths.EXCLUDE}",
             "patients",
             "several_classes",
+        ),
+        Rule(
+            "class_as_listed",
+            "every patient is in the class that the cohort's metadata says",
+            f"find out which is right and correct the source or the metadata, or exclude the patient in {paths.EXCLUDE}",
+            "listed patients",
+            "class_differs",
+        ),
+        Rule(
+            "counts_as_expected",
+            "every class has the patients and image files that params.yaml expects of this cohort",
+            "fetch the cohort again: files are missing or too many; for another cohort set validate.expected to null",
+            "expected classes",
+            "differs",
         ),
         Rule(
             "class_known",
@@ -125,20 +139,59 @@ def rules(config: Config) -> list[Rule]:
             "images",
             "same_pixels_before",
         ),
-        # not proof: of 81,214 cells a few pairs may share all 64 bits by chance
         Rule(
             "no_look_alike_in_two_patients",
-            "no two patients have images that look the same: one may be the other's copy, compressed again",
-            f"look at both, and exclude one in {paths.EXCLUDE} if it is a copy",
+            "no two patients have images that look the same: one may be the other's copy, saved again",
+            f"look at both, and exclude one in {paths.EXCLUDE} if it is a copy; until then their patients share a fold",
             "images",
             "look_alike_elsewhere",
+            stops=False,
+        ),
+        Rule(
+            "no_look_alike_in_a_patient",
+            "no two images of a patient look the same: the second adds nothing",
+            f"exclude all but one of them in {paths.EXCLUDE} if they are copies",
+            "images",
+            "look_alike_before",
+            stops=False,
+        ),
+        Rule(
+            "colour_as_others",
+            f"no patient's median colour is more than {limits.max_deviation:g} robust standard deviations from the cohort's",
+            f"look at the patient's images: another stain, white balance or scanner? Exclude the patient in {paths.EXCLUDE}, "
+            "or keep in mind that a network may learn it",
+            "patients",
+            "colour_deviation",
+            between,
+            {"max_value": limits.max_deviation},
+            stops=False,
+        ),
+        Rule(
+            "sharpness_as_others",
+            f"no patient's median sharpness is more than {limits.max_deviation:g} robust standard deviations from the cohort's",
+            f"look at the patient's images: out of focus, or enlarged? Exclude the patient in {paths.EXCLUDE} if so",
+            "patients",
+            "sharpness_deviation",
+            between,
+            {"max_value": limits.max_deviation},
+            stops=False,
+        ),
+        Rule(
+            "images_as_listed",
+            "every patient has as many image files as the cohort's metadata says",
+            "find out which is right; complete the source and run ingest again, or correct the metadata",
+            "listed patients",
+            "images_differ",
             stops=False,
         ),
     ]
 
 
-def tables(frame: pd.DataFrame, config: Config) -> dict[str, pd.DataFrame]:
-    """The tables that the rules look at, of a whole manifest; text columns are empty (null) where all is well."""
+def tables(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[str, pd.DataFrame]:
+    """The tables that the rules look at, of a whole manifest and of data/patients.csv.
+
+    Text columns are empty (null) where all is well.
+    """
     files = manifest.not_excluded(frame)
     usable = manifest.usable(frame)
     counted = manifest.without_litter(files)
@@ -146,6 +199,8 @@ def tables(frame: pd.DataFrame, config: Config) -> dict[str, pd.DataFrame]:
         "files": _files(counted),
         "images": _images(usable),
         "patients": _patients(files),
+        "listed patients": _listed(frame, listed),
+        "expected classes": _expected(frame, config.validate_.expected or {}),
         "folders": pd.DataFrame({"folder": pd.Series(sorted(set(files["class"]) - {""}), dtype="str")}),
         "classes": class_counts(frame, config.classes),
         "cohort": pd.DataFrame(
@@ -187,37 +242,83 @@ def _files(files: pd.DataFrame) -> pd.DataFrame:
 def _images(usable: pd.DataFrame) -> pd.DataFrame:
     owner = usable["class"] + "/" + usable["patient"]
     twin = _elsewhere(usable, owner, "pixels_sha256")
-    before = usable.groupby([owner, usable["pixels_sha256"]], sort=False)["path"].transform("first")
     return pd.DataFrame(
         {
             "path": usable["path"],
             "size_px": [_size(w, h) for w, h in zip(usable["width"], usable["height"], strict=True)],
             "same_pixels_elsewhere": twin,
-            "same_pixels_before": before.where(before != usable["path"]),
-            "look_alike_elsewhere": _elsewhere(usable, owner, "phash").where(twin.isna()),
+            "same_pixels_before": _before(usable, owner, "pixels_sha256"),
+            "look_alike_elsewhere": _elsewhere(usable, owner, "look_alike").where(twin.isna()),
+            "look_alike_before": _before(usable, owner, "look_alike"),
         }
     )
 
 
 def _elsewhere(usable: pd.DataFrame, owner: pd.Series[str], column: str) -> pd.Series[str]:
     """For each image the path of one with the same `column` in another patient, null where there is none."""
-    alike = usable[column]
+    alike = usable[column].where(usable[column] != "")
     paths_of, owners_of = usable["path"].groupby(alike, sort=False), owner.groupby(alike, sort=False)
     # a patient's rows stand together: if the first of the alike is the patient's own, the last is not, or none is
     other = paths_of.transform("first").where(owners_of.transform("first") != owner, paths_of.transform("last"))
     return other.where(owners_of.transform("nunique") > 1)
 
 
+def _before(usable: pd.DataFrame, owner: pd.Series[str], column: str) -> pd.Series[str]:
+    """For each image the path of the patient's first one with the same `column`, null for the first itself."""
+    alike = usable[column].where(usable[column] != "")
+    first = usable.groupby([owner, alike], sort=False)["path"].transform("first")
+    return first.where(first != usable["path"])
+
+
 def _patients(files: pd.DataFrame) -> pd.DataFrame:
     known = files[files["patient"] != ""]
     by_patient = known.groupby("patient", sort=False)
     classes = by_patient["class"].agg(lambda names: ", ".join(sorted(set(names)))).astype("str")
+    medians = manifest.usable(known).groupby("patient")[[*manifest.COLOURS, "sharpness"]].median()
+    deviations = medians.apply(_deviations).reindex(classes.index)
     return pd.DataFrame(
         {
             "several_classes": classes.where(by_patient["class"].nunique() > 1),
             "images": by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64"),
+            "colour_deviation": deviations[list(manifest.COLOURS)].max(axis="columns"),
+            "sharpness_deviation": deviations["sharpness"],
         }
     ).reset_index()
+
+
+def _deviations(values: pd.Series[float]) -> pd.Series[float]:
+    """Distance from the median in robust standard deviations: 1.4826 times the median distance, that of a normal."""
+    distance = (values - values.median()).abs()
+    spread = 1.4826 * distance.median()
+    return distance / spread if spread > 0 else distance * 0.0
+
+
+def _listed(frame: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    there = frame[frame["path"].map(manifest.is_image_name)].groupby(["class", "patient"]).size().rename("there")
+    rows = listed.merge(there.reset_index(), on=["class", "patient"], how="left").fillna({"there": 0})
+    other_class = (rows["class_listed"] != "") & (rows["class_listed"] != rows["class"])
+    other_number = (rows["images_listed"] != "") & (pd.to_numeric(rows["images_listed"]) != rows["there"])
+    class_text = "in " + rows["class"] + ", listed as " + rows["class_listed"]
+    number_text = rows["there"].astype("int64").astype("str") + " files, " + rows["images_listed"] + " listed"
+    return pd.DataFrame(
+        {
+            "patient": rows["patient"],
+            "class_differs": class_text.where(other_class),
+            "images_differ": number_text.where(other_number),
+        }
+    )
+
+
+def _expected(frame: pd.DataFrame, expected: Mapping[str, Counts]) -> pd.DataFrame:
+    by_class = frame[frame["path"].map(manifest.is_image_name)].groupby("class")
+    images, patients = by_class.size(), by_class["patient"].nunique()
+    rows = []
+    for name, counts in expected.items():
+        here = (int(patients.get(name, 0)), int(images.get(name, 0)))
+        same = here == (counts.patients, counts.images)
+        found = f"{here[0]} patients, {here[1]:,} image files; expected {counts.patients} and {counts.images:,}"
+        rows.append((name, None if same else found))
+    return pd.DataFrame(rows, columns=pd.Index(["class", "differs"]), dtype="str")
 
 
 def _size(width: int, height: int) -> str:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.errors import DataError, LeakError
 
@@ -23,29 +22,35 @@ CSV_FORMAT: dict[str, Any] = {
 
 
 def deal(patients: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:
-    """Deal patients (columns patient, label, images) to folds, stratified by label.
+    """Deal patients (columns patient, label, images, set) to folds, as many of each label to every fold as can be.
 
-    The controls' folds do not depend on the other class, so they are the same for every subtype.
+    Patients of one `set` (they share a picture) land in one fold. The controls' folds do not depend on the other class, so
+    they are the same for every subtype.
 
     Raises:
-        DataError: a label has fewer patients than there are folds.
+        DataError: a label has fewer sets of patients than there are folds.
         LeakError: a patient has both labels.
     """
     patients = patients.sort_values(["label", "patient"], ignore_index=True)
     twice = patients.loc[patients["patient"].duplicated(), "patient"]
     if len(twice):
         raise LeakError(f"patient {twice.iloc[0]} is in two classes; exclude one of them in data/exclude.csv")
-    for label, name in ((0, "control"), (1, "subtype")):
-        count = int((patients["label"] == label).sum())
-        if count < n_folds:
+    dealt: dict[int, int] = {}
+    for label in (0, 1):
+        own = patients[patients["label"] == label]
+        if own["set"].nunique() < n_folds:
+            linked = "" if own["set"].is_unique else " (patients who share a picture count as one)"
             raise DataError(
-                f"{count} patients of the {name} class cannot fill {n_folds} folds; lower split.n_folds or add patients"
+                f"{own['set'].nunique()} patients of the {('control', 'subtype')[label]} class{linked} cannot fill {n_folds} "
+                "folds; lower split.n_folds or add patients"
             )
-    folds = np.empty(len(patients), dtype=np.int64)
-    splitter = StratifiedKFold(n_splits=n_folds, shuffle=True, random_state=seed)
-    for fold, (_, members) in enumerate(splitter.split(patients, patients["label"])):
-        folds[members] = fold
-    return patients.assign(fold=folds)[COLUMNS]
+        free = own[~own["set"].isin(list(dealt))]
+        if free["set"].nunique() < n_folds:
+            raise DataError(f"too many patients share a picture with controls to fill {n_folds} folds; see reports/validation")
+        splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+        for fold, (_, members) in enumerate(splitter.split(free, free["label"], free["set"])):
+            dealt |= dict.fromkeys(free["set"].iloc[members], fold)
+    return patients.assign(fold=patients["set"].map(dealt))[COLUMNS]
 
 
 def role(patient_fold: int, trained_fold: int, n_folds: int) -> Role:
@@ -74,18 +79,20 @@ def roles(split: pd.DataFrame, trained_fold: int, n_folds: int) -> pd.Series:
     )
 
 
-def require_no_shared_pixels(split: pd.DataFrame, images: pd.DataFrame) -> None:
-    """Refuse identical pixels in two folds; `images` has columns path, patient, pixels_sha256.
+def require_no_shared_pictures(split: pd.DataFrame, images: pd.DataFrame) -> None:
+    """Refuse a picture in two folds; `images` has columns path, patient, pixels_sha256, look_alike.
 
     Raises:
         LeakError: names two such images.
     """
-    placed = images.merge(split[["patient", "fold"]], on="patient").sort_values(["pixels_sha256", "path"])
-    first = placed.groupby("pixels_sha256")[["fold", "path"]].transform("first")
-    leaks = placed[placed["fold"] != first["fold"]]
-    if len(leaks):
-        path, other = leaks["path"].iloc[0], first.loc[leaks.index[0], "path"]
-        raise LeakError(
-            f"{path} and {other} are the same picture in two folds ({len(leaks)} such); "
-            "exclude one of the patients or images in data/exclude.csv"
-        )
+    placed = images.merge(split[["patient", "fold"]], on="patient").sort_values("path")
+    for column, how in (("pixels_sha256", "the same"), ("look_alike", "nearly the same")):
+        same = placed[placed[column] != ""]
+        first = same.groupby(column)[["fold", "path"]].transform("first")
+        leaks = same[same["fold"] != first["fold"]]
+        if len(leaks):
+            path, other = leaks["path"].iloc[0], first.loc[leaks.index[0], "path"]
+            raise LeakError(
+                f"{path} and {other} are {how} picture in two folds ({len(leaks)} such); "
+                "exclude one of the patients or images in data/exclude.csv"
+            )

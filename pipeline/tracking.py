@@ -26,7 +26,6 @@ import pandas as pd
 from filelock import FileLock
 
 from pipeline import console, paths
-from pipeline.config import Config
 from pipeline.errors import TrackingError
 
 # Patients' data: nothing is reported home, and a server that is away is noticed in seconds instead of minutes.
@@ -114,14 +113,14 @@ def answering() -> Iterator[None]:
 
 
 @contextmanager
-def follow_training(config: Config, spec: Mapping[str, Any]) -> Iterator[Follower]:
+def follow_training(spec: Mapping[str, Any]) -> Iterator[Follower]:
     """A run in MLflow that shows a training while it happens.
 
     Raises:
         TrackingError: MLflow does not answer at the start, before an epoch is spent.
     """
     client = connect()
-    follower = _Live(client, _ensure_run(client, config, spec))
+    follower = _Live(client, _ensure_run(client, spec))
     try:
         yield follower
     except BaseException:
@@ -159,10 +158,10 @@ class _Live:
             )
 
 
-def record_training(client: Client, config: Config, folder: Path) -> str:
+def record_training(client: Client, folder: Path) -> str:
     """Make sure that the training whose files are in `folder` stands in MLflow, complete; returns its run's id."""
     spec = json.loads((folder / "spec.json").read_text())
-    run = _ensure_run(client, config, spec)
+    run = _ensure_run(client, spec)
     if run.info.status != "FINISHED":
         known = _steps_logged(client, run)
         for row in pd.read_csv(folder / "history.csv").to_dict("records"):
@@ -191,9 +190,9 @@ def _find_version(client: Client, candidate: Candidate) -> ModelVersion | None:
     return found[0] if found else None
 
 
-def log_candidate(client: Client, config: Config, candidate: Candidate) -> ModelVersion:
+def log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
-    fold_runs = [record_training(client, config, folder) for folder in candidate.folders]
+    fold_runs = [record_training(client, folder) for folder in candidate.folders]
     experiment = _ensure_experiment(client, candidate.subtype)
     run = _find_run(client, experiment, "candidate", candidate.digest)
     if run is None:
@@ -203,7 +202,7 @@ def log_candidate(client: Client, config: Config, candidate: Candidate) -> Model
         )
     run_id = run.info.run_id
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
-    _log_params(client, run, _knobs(config, spec))
+    _log_params(client, run, spec["knobs"])
     now = int(time.time() * 1000)
     changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
@@ -273,7 +272,7 @@ def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersio
     )
 
 
-def _ensure_run(client: Client, config: Config, spec: Mapping[str, Any]) -> Run:
+def _ensure_run(client: Client, spec: Mapping[str, Any]) -> Run:
     """The run of one training, found by the training's digest or made; a run that was cut off is taken up again."""
     experiment = _ensure_experiment(client, spec["subtype"])
     run = _find_run(client, experiment, "training", spec["training"])
@@ -285,7 +284,7 @@ def _ensure_run(client: Client, config: Config, spec: Mapping[str, Any]) -> Run:
             run_name=f"fold {spec['fold']} {spec['training'][:8]}",
             tags={"training": spec["training"], "fold": str(spec["fold"]), **machine, **inputs, **_provenance()},
         )
-        _log_params(client, run, _knobs(config, spec))
+        _log_params(client, run, spec["knobs"])
     elif run.info.status in ("FAILED", "KILLED"):
         client.update_run(run.info.run_id, status="RUNNING")
     return run
@@ -323,14 +322,6 @@ def _log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
     missing = [Param(key, str(value)) for key, value in knobs.items() if key not in run.data.params]
     if missing:
         client.log_batch(run.info.run_id, params=missing)
-
-
-def _knobs(config: Config, spec: Mapping[str, Any]) -> dict[str, object]:
-    """What a person turns, and nothing else: the columns of MLflow's compare page."""
-    train = config.train.model_dump(exclude={"folds", "models", "augment"})
-    augmentation = {f"augment_{key}": value for key, value in config.train.augment.model_dump().items()}
-    network = config.train.models[spec["subtype"]].model_dump()
-    return {"px": spec["px"], "seed": config.seed, "n_folds": config.split.n_folds, **network, **train, **augmentation}
 
 
 def _steps_logged(client: Client, run: Run) -> set[int]:

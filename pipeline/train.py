@@ -1,15 +1,18 @@
 """Train one subtype's network of one fold: models/<subtype>/fold-<k>/.
 
 Writes weights, the spec that rebuilds the network in code, the curves, and the scores of the validation and test images.
-MLflow follows while it trains, but nothing from it ends up in these files, and its absence stops nothing.
+MLflow must answer at the start; it then follows while it trains, its absence stops nothing, and nothing from it ends up in
+these files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,10 @@ from numpy.typing import NDArray
 from pipeline import console, paths, selection, splits, tracking
 from pipeline.config import Config
 from pipeline.errors import DataError
-from pipeline.metrics import probabilities
+from pipeline.scoring import probabilities
 
 # What a result depends on, of this package: the checkpoint of another version of these is not gone on with.
-CODE = ("augment", "device", "errors", "fitting", "metrics", "model", "selection", "splits", "train")
+CODE = ("augment", "device", "errors", "fitting", "model", "scoring", "selection", "splits", "train")
 _IMAGES_AT_ONCE = 1024
 
 
@@ -58,7 +61,7 @@ def run(config: Config, subtype: str, fold: int) -> None:
         return fitting.Pool(cells[label], rows, tables[label]["patient"].to_numpy(dtype=object)[rows])
 
     pools = {role: (pool(role, 0), pool(role, 1)) for role in chosen}
-    with tracking.follow_training(config, spec) as follower:
+    with tracking.follow_training(spec) as follower:
         history, kept = fitting.fit(
             network,
             pools["train"],
@@ -80,10 +83,14 @@ def run(config: Config, subtype: str, fold: int) -> None:
             ignore_index=True,
         )
         curves = pd.DataFrame(history).assign(kept=[int(row["epoch"] == kept) for row in history])
-        _write(paths.fold(subtype, fold), network, spec, curves, predictions)
+        with _finished(paths.fold(subtype, fold)) as folder:
+            fitting.save_weights(network, spec, folder / "model.weights.h5")
+            _write(folder, spec, curves, predictions)
         follower.finish(paths.fold(subtype, fold))
-    for other in paths.CHECKPOINTS.glob(f"{subtype}-fold-{fold}-*.npz"):
-        if other != checkpoint:  # of other parameters or data; this one answers a repetition without training
+    for other in paths.CHECKPOINTS.glob(f"{subtype}-fold-{fold}-*"):
+        if other.is_dir():  # left behind by a kill
+            shutil.rmtree(other)
+        elif other != checkpoint:  # of other parameters or data; this one answers a repetition without training
             other.unlink(missing_ok=True)
 
 
@@ -162,12 +169,24 @@ def _spec(
             *(conv(filters, pool=True, batch_norm=True) for filters in network.conv),
             *({"kind": "dense", "units": units} for units in network.dense),
         ],
+        "knobs": _knobs(config, subtype),
         "machine": machine,
         "inputs": _digests(config, subtype),
     }
-    knobs = train.model_dump(exclude={"folds", "models"}) | network.model_dump() | {"seed": config.seed}
-    text = json.dumps([spec, knobs], sort_keys=True)
-    return {**spec, "training": hashlib.sha256(text.encode()).hexdigest()}
+    return {**spec, "training": hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()}
+
+
+def _knobs(config: Config, subtype: str) -> dict[str, Any]:
+    """What a person turns: the columns of MLflow's compare page."""
+    train, network = config.train, config.train.models[subtype]
+    return {
+        "px": config.pack.px,
+        "seed": config.seed,
+        "n_folds": config.split.n_folds,
+        **network.model_dump(),
+        **train.model_dump(exclude={"folds", "models", "augment"}),
+        **{f"augment_{key}": value for key, value in train.augment.model_dump().items()},
+    }
 
 
 def _digests(config: Config, subtype: str) -> dict[str, str]:
@@ -193,20 +212,23 @@ def _seed(seed: int, subtype: str, fold: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {subtype} {fold}".encode()).digest()[:4], "big")
 
 
-def _write(folder: Path, network: Any, spec: dict[str, Any], curves: pd.DataFrame, predictions: pd.DataFrame) -> None:
-    """Write everything among the checkpoints, then put it in its place in one step."""
-    partial = paths.CHECKPOINTS / f"{spec['training'][:16]}.{os.getpid()}.partial"
-    partial.mkdir(parents=True)
+@contextmanager
+def _finished(folder: Path) -> Iterator[Path]:
+    """A folder among the checkpoints to write to, which then takes `folder`'s place in one step."""
+    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=paths.CHECKPOINTS, prefix=f"{folder.parent.name}-{folder.name}-"))
     try:
-        network.save_weights(partial / "model.weights.h5")
-        (partial / "spec.json").write_text(json.dumps(spec, indent=2) + "\n")
-        curves.to_csv(partial / "history.csv", index=False)
-        predictions = predictions.assign(score=probabilities(predictions["logit"]))
-        predictions[["patient", "path", "split", "label", "logit", "score"]].to_parquet(
-            partial / "predictions.parquet", index=False
-        )
+        yield partial
+        partial.chmod(0o755)  # mkdtemp's is for its maker alone
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path, spec: dict[str, Any], curves: pd.DataFrame, predictions: pd.DataFrame) -> None:
+    (folder / "spec.json").write_text(json.dumps(spec, indent=2) + "\n")
+    curves.to_csv(folder / "history.csv", index=False)
+    predictions = predictions.assign(score=probabilities(predictions["logit"]))
+    predictions[["patient", "path", "split", "label", "logit", "score"]].to_parquet(folder / "predictions.parquet", index=False)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import console, images, manifest, paths, quality
+from pipeline import console, images, look_alikes, manifest, paths, quality
 from pipeline import rules as cohort_rules
 from pipeline.config import Config
 from pipeline.errors import DataError
@@ -43,8 +43,9 @@ def run(config: Config) -> None:
     known = (_relative(file)[0] for file in files)
     excluded = manifest.excluded(known, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE))
     frame = manifest.build(_read_all(files, config.image_px))
-    frame = manifest.drop_repeats(manifest.exclude(frame, excluded))
-    findings, page = quality.check(cohort_rules.rules(config), cohort_rules.tables(frame, config))
+    frame = _mark_look_alikes(manifest.drop_repeats(manifest.exclude(frame, excluded)), config)
+    listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
+    findings, page = quality.check(cohort_rules.rules(config), cohort_rules.tables(frame, listed, config))
     counts = cohort_rules.class_counts(frame, config.classes)
     _write(paths.MANIFEST, _parquet(frame))
     _write(paths.VALIDATION / "quarantine.csv", _quarantine(frame))
@@ -86,7 +87,7 @@ def _row(file: Path, image_px: int) -> dict[str, object]:
     path, fault = _relative(file)
     class_name, patient, _ = manifest.place(path)
     row: dict[str, object] = dict.fromkeys(manifest.DTYPES, "")
-    row |= dict.fromkeys(manifest.CHANNELS, float("nan"))
+    row |= dict.fromkeys(manifest.NUMBERS, float("nan"))
     row |= {"path": path, "class": class_name, "patient": patient, "width": 0, "height": 0}
     data, row["sha256"], unreadable = _bytes(file)
     row["error"] = fault = fault or manifest.name_fault(path) or unreadable
@@ -97,8 +98,19 @@ def _row(file: Path, image_px: int) -> dict[str, object]:
     if seen.pixels is not None:
         numbers = images.statistics(seen.pixels)
         row |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
-        row |= dict(zip(manifest.CHANNELS, (*numbers.mean, *numbers.std), strict=True))
+        row |= dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
     return row
+
+
+def _mark_look_alikes(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
+    usable = manifest.usable(frame)
+    alike = config.validate_.look_alike
+
+    def thumbnail(position: int) -> look_alikes.Thumbnail:
+        return images.thumbnail(images.decode((paths.RAW / usable["path"].iloc[position]).read_bytes()))
+
+    first = look_alikes.groups(usable["phash"].tolist(), thumbnail, alike.max_hash_bits, alike.min_correlation)
+    return manifest.mark_look_alikes(frame, first.tolist())
 
 
 def _relative(file: Path) -> tuple[str, str]:

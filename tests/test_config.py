@@ -40,6 +40,8 @@ def test_the_published_networks_are_the_same_in_both_settings() -> None:
         ({"subtypes": ["a b"]}, ["subtypes.0", "pattern"]),
         ({"ingest.class_folders": {"normal": "healthy"}}, ["ingest.class_folders.normal", "healthy is not a class"]),
         ({"ingest.demo.images_per_patient": [9, 3]}, ["ingest.demo", "images_per_patient must ascend"]),
+        ({"ingest.kaggle.dataset": "cells"}, ["ingest.kaggle.dataset", "pattern"]),
+        ({"validate.expected": {"ALL": {"patients": 1, "images": 1}}}, ["validate.expected.ALL", "not a class"]),
         ({"train.min_epochs": 99}, ["train.min_epochs", "above train.max_epochs"]),
         ({"register.floors.image_accuracy": 1.2}, ["register.floors.image_accuracy", "less than or equal to 1"]),
     ],
@@ -56,8 +58,8 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, changes: dict[str, Any],
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("seed: 20 ", "seed: 20\nseed: 21 ", ["duplicate key", "seed"]),
-        ("seed: 20 ", "", ["seed", "missing"]),
+        ("\nseed: 20 ", "\nseed: 20\nseed: 21 ", ["duplicate key", "seed"]),
+        ("\nseed: 20 ", "\n", ["seed", "missing"]),
         ("subtypes: [", "subtypes: [[", ["not YAML"]),
         ("learning_rate: 1.0e-4", "learning_rate: 1e-4", None),  # YAML 1.2 reads it as the number it is
     ],

@@ -30,6 +30,7 @@ TOOLS = {
         "fitting",
     },  # a network, which travels with the registered model, and its training, which doesn't
     "matplotlib": {"figures", "evaluate"},  # evaluate names the type of what it saves
+    "kagglehub": {"download"},
     "rich": {"console"},
     "prefect": set(),
     "dvc": set(),

@@ -72,7 +72,7 @@ def test_what_was_there_before_is_replaced_and_the_digest_follows_the_content(
     ("prepare", "error", "expected"),
     [
         (lambda root: None, ConfigError, "COHORT_DIR is not set"),
-        (lambda root: root / "nowhere", ConfigError, "nowhere is not a folder"),
+        (lambda root: root / "nowhere", ConfigError, "nowhere is neither a folder nor a ZIP archive"),
         (lambda root: root, ConfigError, "lie in each other"),
         (lambda root: root / "empty", DataError, "no folder named like a class"),
         (lambda root: root / "half", DataError, "no folder for class control; found NPM1"),

@@ -10,7 +10,7 @@ from pipeline.errors import DataError
 
 def row(path: str, pixels: str = "", error: str = "") -> dict[str, object]:
     class_name, patient, _ = manifest.place(path)
-    blank = dict.fromkeys(manifest.DTYPES, "") | dict.fromkeys(manifest.CHANNELS, 1.0) | {"width": 8, "height": 8}
+    blank = dict.fromkeys(manifest.DTYPES, "") | dict.fromkeys(manifest.NUMBERS, 1.0) | {"width": 8, "height": 8}
     return blank | {
         "path": path,
         "class": class_name,
@@ -40,7 +40,7 @@ def test_columns_and_types_are_the_contract_even_without_rows():
     for table in (frame(), frame("a/AAA/image_1.tif")):
         assert list(table.columns) == [
             *("path", "class", "patient", "width", "height", "mode", "sha256", "pixels_sha256", "phash"),
-            *("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "error"),
+            *("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "sharpness", "look_alike", "error"),
         ]
         assert {name: str(kind) for name, kind in table.dtypes.items()} == manifest.DTYPES
 

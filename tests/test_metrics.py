@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import metrics, published
+from pipeline import metrics, published, scoring
 
 LABELS = np.array([0, 0, 0, 0, 1, 1])
 CALLED = np.array([False, False, False, True, True, False])
@@ -15,7 +15,7 @@ CALLED = np.array([False, False, False, True, True, False])
 def test_rates_by_hand() -> None:
     assert metrics.confusion(LABELS, CALLED).tolist() == [[3, 1], [1, 1]]
     assert metrics.rates(LABELS, CALLED) == {"accuracy": 4 / 6, "sensitivity": 0.5, "specificity": 0.75}
-    assert metrics.balanced_accuracy(LABELS, CALLED) == 0.625
+    assert scoring.balanced_accuracy(LABELS, CALLED) == 0.625
 
 
 def test_published_form_by_hand() -> None:
@@ -41,14 +41,14 @@ def test_roc_curve_runs_from_corner_to_corner_and_encloses_the_auroc() -> None:
 
 def test_probabilities_and_loss_survive_any_logit() -> None:
     with np.errstate(all="raise", under="ignore"):
-        assert metrics.probabilities([-1e4, 0, 1e4]).tolist() == [0.0, 0.5, 1.0]
-        assert metrics.balanced_log_loss([0, 1], [1e4, -1e4]) == 1e4
-    assert metrics.balanced_log_loss([0, 0, 0, 1], [0, 0, 0, 0]) == pytest.approx(math.log(2))
+        assert scoring.probabilities([-1e4, 0, 1e4]).tolist() == [0.0, 0.5, 1.0]
+        assert scoring.balanced_log_loss([0, 1], [1e4, -1e4]) == 1e4
+    assert scoring.balanced_log_loss([0, 0, 0, 1], [0, 0, 0, 0]) == pytest.approx(math.log(2))
 
 
 def test_loss_weighs_the_classes_alike() -> None:
     few, many = [0, 1], [0] * 50 + [1]
-    assert metrics.balanced_log_loss(few, [2.0, 1.0]) == pytest.approx(metrics.balanced_log_loss(many, [2.0] * 50 + [1.0]))
+    assert scoring.balanced_log_loss(few, [2.0, 1.0]) == pytest.approx(scoring.balanced_log_loss(many, [2.0] * 50 + [1.0]))
 
 
 def test_a_patients_score_is_the_probability_at_the_mean_logit() -> None:

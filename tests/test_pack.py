@@ -39,8 +39,8 @@ def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndar
                 target = tmp_path / "data/raw" / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels[path]).save(target)
-                rows.append((path, class_name, patient, pixels[path].tobytes().hex(), "too dark" if n == 2 else ""))
-    columns = pd.Index(["path", "class", "patient", "pixels_sha256", "error"])
+                rows.append((path, class_name, patient, pixels[path].tobytes().hex(), "", "too dark" if n == 2 else ""))
+    columns = pd.Index(["path", "class", "patient", "pixels_sha256", "look_alike", "error"])
     pd.DataFrame(rows, columns=columns).to_parquet("data/manifest.parquet")
     return pixels
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import config, contact_sheet, evaluate, metrics, paths, report
+from pipeline import config, contact_sheet, evaluate, paths, report, scoring
 from pipeline.errors import DataError, ModelError, PipelineError
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -57,7 +57,7 @@ def training_files(settings: config.Config, subtype: str, k: int, tested: pd.Dat
     rows = pd.concat([pd.read_parquet(paths.cell_rows(name)) for name in (settings.control, subtype)])
     rows = rows.merge(tested[["patient", "label"]], on="patient").assign(split="test")
     rows["logit"] = np.where(rows["label"] == 1, 2.0, -2.0) + rng.normal(0, 1.5, len(rows))
-    rows["score"] = metrics.probabilities(rows["logit"])
+    rows["score"] = scoring.probabilities(rows["logit"])
     rows.to_parquet(folder / "predictions.parquet", index=False)
     epochs = {
         "epoch": [0, 1],

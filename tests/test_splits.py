@@ -15,6 +15,7 @@ def cohort(controls: int, others: int) -> pd.DataFrame:
             "patient": [f"P{i:03}" for i in range(controls + others)],
             "label": [0] * controls + [1] * others,
             "images": range(controls + others),
+            "set": range(controls + others),
         }
     )
 
@@ -63,7 +64,7 @@ def test_the_order_of_the_rows_does_not_matter_and_the_seed_does() -> None:
 
 
 def test_a_patient_in_two_classes_stops_the_run() -> None:
-    patients = pd.concat([cohort(9, 9), pd.DataFrame({"patient": ["P001"], "label": [1], "images": [4]})])
+    patients = pd.concat([cohort(9, 9), pd.DataFrame({"patient": ["P001"], "label": [1], "images": [4], "set": [1]})])
     with pytest.raises(LeakError, match="P001 is in two classes"):
         splits.deal(patients, 3, 0)
 
@@ -85,6 +86,29 @@ def test_the_same_picture_in_two_folds_stops_the_run() -> None:
     one = split.loc[split["fold"] == 0, "patient"].iloc[0]
     other = split.loc[split["fold"] == 1, "patient"].iloc[0]
     images = pd.DataFrame({"path": ["a.tif", "b.tif"], "patient": [one, other], "pixels_sha256": ["x", "y"]})
-    splits.require_no_shared_pixels(split, images)
+    images["look_alike"] = ""
+    splits.require_no_shared_pictures(split, images)
     with pytest.raises(LeakError, match=r"b\.tif and a\.tif are the same picture in two folds"):
-        splits.require_no_shared_pixels(split, images.assign(pixels_sha256="x"))
+        splits.require_no_shared_pictures(split, images.assign(pixels_sha256="x"))
+    with pytest.raises(LeakError, match=r"b\.tif and a\.tif are nearly the same picture in two folds"):
+        splits.require_no_shared_pictures(split, images.assign(look_alike="a.tif"))
+
+
+@given(cohorts, st.data())
+def test_patients_who_share_a_picture_share_a_fold_whatever_their_class(
+    case: tuple[int, int, int, int], data: st.DataObject
+) -> None:
+    controls, others, n_folds, seed = case
+    patients = cohort(controls + 4, others + 4)
+    linked = data.draw(st.lists(st.sampled_from(range(len(patients))), min_size=2, max_size=4, unique=True))
+    patients.loc[linked, "set"] = linked[0]
+    split = splits.deal(patients, n_folds, seed).set_index("patient")
+    assert split.loc[patients.loc[linked, "patient"], "fold"].nunique() == 1
+    assert (split.groupby("label")["fold"].nunique() == n_folds).all()
+
+
+def test_too_many_linked_patients_are_named() -> None:
+    patients = cohort(9, 9)
+    patients.loc[patients["label"] == 1, "set"] = 0
+    with pytest.raises(DataError, match=r"1 patients of the subtype class \(patients who share a picture count as one\)"):
+        splits.deal(patients, 3, 0)

@@ -1,0 +1,246 @@
+"""A cohort as it was delivered, a folder or a ZIP archive: a tree whose files can be listed and copied out, never changed.
+
+Places in a tree are relative, with forward slashes; "" is its top. A ZIP archive comes from outside: every name, size and
+kind in it is judged before the first byte is unpacked, and one member that is not what it should be refuses the whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from pipeline.config import ArchiveLimits
+from pipeline.errors import FULL, DataError
+
+_REPACK = "unpack it yourself, look at what is in it, and name the folder instead"
+_MACOS = "__MACOSX/"  # Finder's archives carry a second tree of resource forks
+_LONGEST_NAME, _LONGEST_PATH = 255, 1024  # bytes
+
+
+class Tree(Protocol):
+    """What `ingest` needs to know of a source."""
+
+    def where(self, path: str) -> str:
+        """How messages name a place in the tree."""
+
+    def children(self, at: str) -> tuple[list[str], list[str]]:
+        """The folders and the files directly in a folder, as places, sorted."""
+
+    def files(self, at: str) -> list[str]:
+        """Every file below a folder, however deep, whatever it is, sorted."""
+
+    def size(self, path: str) -> int:
+        """Bytes of a file."""
+
+    def read(self, path: str) -> bytes:
+        """A small file's content."""
+
+    def copy(self, path: str, target: Path) -> None:
+        """Write a file's bytes to `target`.
+
+        Raises:
+            DataError: the file cannot be read.
+            OSError: `target` cannot be written.
+        """
+
+
+class Folder:
+    """A folder of originals, left as they are."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def where(self, path: str) -> str:
+        """The path of the original."""
+        return str(self._root / path)
+
+    def children(self, at: str) -> tuple[list[str], list[str]]:
+        """Links to folders count as folders here."""
+        try:
+            entries = sorted(os.scandir(self._root / at), key=lambda entry: entry.name)
+        except OSError as error:
+            raise _unreadable(self.where(at), error) from None
+        places = [(entry.is_dir(), f"{at}/{entry.name}" if at else entry.name) for entry in entries]
+        return [place for is_dir, place in places if is_dir], [place for is_dir, place in places if not is_dir]
+
+    def files(self, at: str) -> list[str]:
+        """Refuses links to folders: what they lead to would be copied again, or for ever."""
+
+        def refuse(error: OSError) -> None:
+            raise _unreadable(str(error.filename), error)
+
+        found = []
+        for parent, folders, names in os.walk(self._root / at, onerror=refuse):
+            for name in folders:
+                if (link := Path(parent) / name).is_symlink():
+                    raise DataError(f"{link}: a link to a folder; put the folder itself there, or take the link out")
+            place = Path(parent).relative_to(self._root)
+            found += [(place / name).as_posix() for name in names]
+        return sorted(found)
+
+    def size(self, path: str) -> int:
+        """0 for what cannot be opened: copying it will say why."""
+        try:
+            return (self._root / path).stat().st_size
+        except OSError:
+            return 0
+
+    def read(self, path: str) -> bytes:
+        """Raises `DataError` where that cannot be done."""
+        try:
+            return (self._root / path).read_bytes()
+        except OSError as error:
+            raise _unreadable(self.where(path), error) from None
+
+    def copy(self, path: str, target: Path) -> None:
+        """A copy of its own, never a hard link: DVC makes its own files read-only."""
+        try:
+            shutil.copyfile(self._root / path, target)
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise DataError(
+                f"{self.where(path)}: cannot be copied ({error.strerror}); mend it or take it out of the source"
+            ) from None
+
+
+class Archive:
+    """A ZIP archive that holds nothing but files and folders, within limits."""
+
+    def __init__(self, path: Path, limits: ArchiveLimits) -> None:
+        """Judge the archive by its table of contents.
+
+        Raises:
+            DataError: names the archive, the member, and what is wrong with it.
+        """
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+            raise DataError(f"{path}: not a ZIP archive, or a part of one ({error}); fetch it again") from None
+        except OSError as error:
+            raise _unreadable(str(path), error) from None
+        self._members = {info.filename: info for info in self._judged(limits) if not info.is_dir()}
+        self._folders: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
+        for name in self._members:
+            self._place(name)
+
+    def where(self, path: str) -> str:
+        """The archive and the member."""
+        return f"{self._path}: {path}" if path else str(self._path)
+
+    def children(self, at: str) -> tuple[list[str], list[str]]:
+        """Folders without a file in them are not seen."""
+        folders, files = self._folders[at]
+        return sorted(folders), sorted(files)
+
+    def files(self, at: str) -> list[str]:
+        """From the table of contents."""
+        return sorted(name for name in self._members if name.startswith(f"{at}/" if at else ""))
+
+    def size(self, path: str) -> int:
+        """Unpacked."""
+        return self._members[path].file_size
+
+    def read(self, path: str) -> bytes:
+        """Raises `DataError` for a damaged member."""
+        return b"".join(self._chunks(path))
+
+    def copy(self, path: str, target: Path) -> None:
+        """Unpack one member; its declared size is never exceeded, its checksum is verified."""
+        with target.open("xb") as stream:
+            for chunk in self._chunks(path):
+                stream.write(chunk)
+
+    def _chunks(self, path: str) -> Iterator[bytes]:
+        try:
+            with self._zip.open(self._members[path]) as stream:
+                while chunk := stream.read(1 << 20):
+                    yield chunk
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise DataError(f"{self.where(path)}: damaged ({error}); fetch the archive again") from None
+
+    def _place(self, name: str) -> None:
+        parent = str(PurePosixPath(name).parent).removeprefix(".")
+        self._folders.setdefault(parent, (set(), set()))[1].add(name)
+        while parent:
+            above = str(PurePosixPath(parent).parent).removeprefix(".")
+            self._folders.setdefault(above, (set(), set()))[0].add(parent)
+            parent = above
+
+    def _judged(self, limits: ArchiveLimits) -> list[zipfile.ZipInfo]:
+        members = [info for info in self._zip.infolist() if not info.filename.startswith(_MACOS)]
+        if len(members) > limits.max_files:
+            raise DataError(
+                f"{self._path}: holds {len(members):,} members, more than ingest.archive.max_files ({limits.max_files:,})"
+            )
+        for info in members:
+            if fault := _fault(info, limits):
+                shown = info.orig_filename.encode("unicode_escape").decode()[:120]
+                raise DataError(f"{self._path}: member {shown!r} {fault}; {_REPACK}")
+        _require_distinct(self._path, members)
+        total, packed = sum(info.file_size for info in members), self._path.stat().st_size
+        if total > limits.max_total_gb * 1e9:
+            raise DataError(
+                f"{self._path}: unpacks to {total / 1e9:,.1f} GB, more than ingest.archive.max_total_gb "
+                f"({limits.max_total_gb:g})"
+            )
+        if total > limits.max_ratio * packed:
+            raise DataError(
+                f"{self._path}: unpacks to {total / packed:,.0f} times its size, more than ingest.archive.max_ratio "
+                f"({limits.max_ratio:g}); microscope images do not, so this may be a bomb"
+            )
+        return members
+
+
+def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:
+    """Why a member refuses its archive, "" if it doesn't."""
+    name, raw = info.filename, info.orig_filename
+    parts = name.rstrip("/").split("/")
+    if "\0" in raw or not raw.isprintable():
+        return "has unprintable characters in its name"
+    if "\\" in raw:
+        return "has backslashes in its name"
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts:
+        return "would land outside the target folder"
+    if "" in parts or "." in parts:
+        return "has an empty part in its name"
+    if max(len(part.encode()) for part in parts) > _LONGEST_NAME or len(name.encode()) > _LONGEST_PATH:
+        return "has a name that no file system takes"
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "is a link"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is neither a file nor a folder"
+    if info.flag_bits & 0x1:
+        return "is encrypted"
+    if info.file_size > limits.max_file_mb * 1e6:
+        return f"unpacks to {info.file_size / 1e6:,.0f} MB, more than ingest.archive.max_file_mb ({limits.max_file_mb:g})"
+    return ""
+
+
+def _require_distinct(archive: Path, members: Iterable[zipfile.ZipInfo]) -> None:
+    files: set[str] = set()
+    folders: set[str] = set()
+    for info in members:
+        name = info.filename.rstrip("/")
+        folders.update(str(parent) for parent in PurePosixPath(name).parents)
+        if info.is_dir():
+            folders.add(name)
+        elif name in files:
+            raise DataError(f"{archive}: holds {name} twice; {_REPACK}")
+        else:
+            files.add(name)
+    if both := sorted(files & folders):
+        raise DataError(f"{archive}: {both[0]} is a file and a folder; {_REPACK}")
+
+
+def _unreadable(name: str, error: OSError) -> DataError:
+    return DataError(f"{name}: cannot be read ({error.strerror}); mend it or take it out of the source")
