@@ -11,7 +11,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,21 +22,23 @@ from PIL import Image
 from pipeline import console, demo_cohort, download, paths, patients
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError
-from pipeline.sources import Archive, Folder, Tree
+from pipeline.sources import Archive, Folder, NotCopied, Tree
 
 TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
+NOT_COPIED_COLUMNS = ["path", "reason"]
 _DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
 _SPARE_BYTES = 64 * 2**20  # for what the copies need beside their content
 _NAMED = 5  # patients listed in a warning
 
 
 def run(config: Config) -> None:
-    """Fill data/raw, data/patients.csv, data/truth.parquet (rows for the demo only) and data/source.json."""
+    """Fill data/raw, and the tables beside it: patients, what could not be copied, the truth (of the demo only), the source."""
     source = _source(config)
     with _gathered(paths.RAW) as incoming:
         came = _draw_demo(config, incoming) if source is None else _copy(config, source, incoming)
         summary = _summary(incoming)
     came.patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
+    came.not_copied.to_csv(paths.fresh(paths.NOT_COPIED), index=False)
     came.truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
     origin = {"source": config.ingest.source, "cohort": config.ingest.cohort, **asdict(summary), "metadata": came.metadata}
     paths.fresh(paths.SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
@@ -54,6 +56,7 @@ class Came:
 
     patients: pd.DataFrame
     truth: pd.DataFrame
+    not_copied: pd.DataFrame
     metadata: str
 
 
@@ -96,7 +99,7 @@ def _draw_demo(config: Config, target: Path) -> Came:
         {"patient": [p.patient for p in people], "sex": [p.sex for p in people], "age": [str(p.age) for p in people]}
     )
     table = patients.table(((p.class_name, p.patient) for p in people), known.set_index("patient"))
-    return Came(table, pd.DataFrame(truth, columns=pd.Index(TRUTH_COLUMNS)), "")
+    return Came(table, _table(truth, TRUTH_COLUMNS), _table([], NOT_COPIED_COLUMNS), "")
 
 
 def _source(config: Config) -> Tree | None:
@@ -143,15 +146,32 @@ def _copy(config: Config, source: Tree, target: Path) -> Came:
         raise DataError(f"{source.where('')}: the class folders hold no files")
     metadata, digest = _metadata(source, class_folders[0][1])
     _require_room(target, sum(source.size(path) for _, _, path in files))
+    not_copied = []
     for class_name, folder, path in console.track(files, len(files), "copying images"):
-        copy = target / class_name / path.removeprefix(f"{folder}/")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        if copy.exists():
-            raise DataError(f"{source.where(path)}: a second file for {copy.relative_to(target)}; rename one of them")
-        source.copy(path, copy)
+        place = f"{class_name}/{path.removeprefix(f'{folder}/')}"
+        if (target / place).exists():
+            raise DataError(f"{source.where(path)}: a second file for {place}; rename one of them")
+        try:
+            _copy_file(source, path, target / place)
+        except NotCopied as reason:
+            not_copied.append((_shown(place), str(reason)))
+    if not_copied:
+        console.warn(f"{len(not_copied)} files could not be copied, first {not_copied[0][0]}: {not_copied[0][1]}")
     found = {(class_name, _shown(path.removeprefix(f"{folder}/").split("/")[0])) for class_name, folder, path in files}
     _compare(found, metadata)
-    return Came(patients.table(found, metadata), pd.DataFrame(columns=pd.Index(TRUTH_COLUMNS)), digest)
+    tables = (patients.table(found, metadata), _table([], TRUTH_COLUMNS), _table(not_copied, NOT_COPIED_COLUMNS))
+    return Came(*tables, digest)
+
+
+def _copy_file(source: Tree, path: str, target: Path) -> None:
+    if not _is_utf8(path):
+        raise NotCopied("its path is not UTF-8; rename it")  # DVC could not hold it
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.copy(path, target)
+
+
+def _table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
 def _metadata(source: Tree, class_folder: str) -> tuple[pd.DataFrame | None, str]:
@@ -191,6 +211,14 @@ def _require_room(target: Path, needed: int) -> None:
     free = shutil.disk_usage(target).free
     if needed + _SPARE_BYTES > free:
         raise DataError(f"{paths.RAW}: the images need {needed / 1e9:,.2f} GB, {free / 1e9:,.2f} GB are free; make room")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(name: str) -> str:

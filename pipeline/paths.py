@@ -9,6 +9,7 @@ from pipeline.errors import DataError
 
 RAW = Path("data/raw")
 PATIENTS = Path("data/patients.csv")
+NOT_COPIED = Path("data/not_copied.csv")
 SOURCE = Path("data/source.json")
 TRUTH = Path("data/truth.parquet")
 EXCLUDE = Path("data/exclude.csv")

@@ -6,6 +6,7 @@ kind in it is judged before the first byte is unpacked, and one member that is n
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -46,9 +47,14 @@ class Tree(Protocol):
         """Write a file's bytes to `target`.
 
         Raises:
-            DataError: the file cannot be read.
+            NotCopied: this one file cannot be had; nothing is left at `target`.
+            DataError: reading failed, and would for others.
             OSError: `target` cannot be written.
         """
+
+
+class NotCopied(Exception):  # noqa: N818 - a finding about one file, not an error of the run
+    """Why a file of the source cannot be had."""
 
 
 class Folder:
@@ -101,11 +107,16 @@ class Folder:
 
     def copy(self, path: str, target: Path) -> None:
         """A copy of its own, never a hard link: DVC makes its own files read-only."""
+        original = self._root / path
         try:
-            shutil.copyfile(self._root / path, target)
+            if not original.is_file():  # a pipe would keep us waiting
+                raise NotCopied(_why_no_file(original))
+            shutil.copyfile(original, target)
         except OSError as error:
             if error.errno in FULL:
                 raise
+            if error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT):
+                raise NotCopied(f"cannot be read: {error.strerror}") from None
             raise DataError(
                 f"{self.where(path)}: cannot be copied ({error.strerror}); mend it or take it out of the source"
             ) from None
@@ -198,6 +209,18 @@ class Archive:
                 f"({limits.max_ratio:g}); microscope images do not, so this may be a bomb"
             )
         return members
+
+
+def _why_no_file(path: Path) -> str:
+    if not path.is_symlink():
+        return "not a regular file"
+    try:
+        path.resolve(strict=True)
+    except RuntimeError:  # pathlib's word for a loop
+        return "a link that leads to itself"
+    except OSError:
+        return "a link that leads nowhere"
+    return "a link to what is not a regular file"
 
 
 def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:

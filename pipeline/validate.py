@@ -28,6 +28,7 @@ from pipeline.errors import DataError
 
 _CHUNK = 1024  # files handed to the threads at a time, so that Ctrl-C need not wait for the whole cohort
 _LARGEST_BYTES = 64 * 2**20  # of a file that is opened: an uncompressed image of 144 px has 62 KB
+_NAMED = 3  # offenders of a rule on the terminal; the page has more
 DATA_DOCS = paths.VALIDATION / "data_docs" / "index.html"
 
 
@@ -40,9 +41,11 @@ def run(config: Config) -> None:
     files = sorted(_files(paths.RAW))
     if not files:
         raise DataError(f"{paths.RAW}: holds no files; run ingest first")
-    known = (_relative(file)[0] for file in files)
+    missing = pd.read_csv(paths.existing(paths.NOT_COPIED), dtype="str", keep_default_na=False)
+    known = [*(_relative(file)[0] for file in files), *missing["path"]]
     excluded = manifest.excluded(known, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE))
-    frame = manifest.build(_read_all(files, config.image_px))
+    not_copied = (_empty_row(path, f"not copied: {reason}") for path, reason in missing.itertuples(index=False))
+    frame = manifest.build(chain(_read_all(files, config.image_px), not_copied))
     frame = _mark_look_alikes(manifest.drop_repeats(manifest.exclude(frame, excluded)), config)
     listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
     findings, page = quality.check(cohort_rules.rules(config), cohort_rules.tables(frame, listed, config))
@@ -85,10 +88,7 @@ def _read_all(files: Sequence[Path], image_px: int) -> Iterator[dict[str, object
 
 def _row(file: Path, image_px: int) -> dict[str, object]:
     path, fault = _relative(file)
-    class_name, patient, _ = manifest.place(path)
-    row: dict[str, object] = dict.fromkeys(manifest.DTYPES, "")
-    row |= dict.fromkeys(manifest.NUMBERS, float("nan"))
-    row |= {"path": path, "class": class_name, "patient": patient, "width": 0, "height": 0}
+    row = _empty_row(path, fault)
     data, row["sha256"], unreadable = _bytes(file)
     row["error"] = fault = fault or manifest.name_fault(path) or unreadable
     if fault:
@@ -100,6 +100,14 @@ def _row(file: Path, image_px: int) -> dict[str, object]:
         row |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
         row |= dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
     return row
+
+
+def _empty_row(path: str, error: str) -> dict[str, object]:
+    """The manifest's row of a file of which nothing but the path is known."""
+    class_name, patient, _ = manifest.place(path)
+    row: dict[str, object] = dict.fromkeys(manifest.DTYPES, "")
+    row |= dict.fromkeys(manifest.NUMBERS, float("nan"))
+    return row | {"path": path, "class": class_name, "patient": patient, "width": 0, "height": 0, "error": error}
 
 
 def _mark_look_alikes(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -206,6 +214,14 @@ def _show(findings: Sequence[quality.Finding], counts: pd.DataFrame, frame: pd.D
         ["", "rule", "found"],
         [[finding.state, finding.rule.name, finding.observed] for finding in findings],
     )
+    for finding in findings:
+        if not finding.success:
+            console.say(f"{finding.state} {finding.rule.name}: {finding.rule.expectation}")
+            for offender in finding.offenders[:_NAMED]:
+                console.say(f"     {offender}")
+            if (more := finding.offenders_total - _NAMED) > 0:
+                console.say(f"     and {more:,} more")
+            console.say(f"     what to do: {finding.rule.advice}")
     console.say(f"validate: {len(frame):,} files, {len(manifest.usable(frame)):,} usable images; report: {DATA_DOCS}")
 
 

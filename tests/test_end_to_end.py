@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.request import urlopen
 
+import boto3
 import pandas as pd
 import pytest
 from conftest import ROOT, write_params
+from moto.server import ThreadedMotoServer
 from ruamel.yaml import YAML
 
 SUBTYPES = ["PML_RARA", "NPM1"]
@@ -65,9 +67,9 @@ def copy_of_the_repository(target: Path) -> Path:
     return target
 
 
-def call(folder: Path, *command: str) -> str:
+def call(folder: Path, *command: str, **variables: str) -> str:
     """Output of a command that must succeed."""
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env={**ENVIRONMENT, **variables}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -195,6 +197,52 @@ def test_what_was_pushed_comes_back(repository: Path) -> None:
     call(repository, "dvc", "pull")
     assert json.loads(call(repository, "dvc", "status", "--json")) == {}
     assert lock(repository) == before
+
+
+def test_a_fresh_clone_pulls_what_was_pushed_to_an_s3_store(repository: Path, tmp_path: Path) -> None:
+    """Against a real S3 service on loopback, with the configuration of the README."""
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    store.start()
+    try:
+        host, port = store.get_host_and_port()
+        keys = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+        client = boto3.client(
+            "s3", endpoint_url=f"http://{host}:{port}", aws_access_key_id="me", aws_secret_access_key="secret"
+        )
+        client.create_bucket(Bucket="cells")
+        clone = tmp_path / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(repository), str(clone)], check=True)
+        shutil.copy(repository / "dvc.lock", clone)
+        for folder in (repository, clone):
+            call(folder, "dvc", "remote", "add", "--local", "--default", "store", "s3://cells/dvc")
+            call(folder, "dvc", "remote", "modify", "--local", "store", "endpointurl", f"http://{host}:{port}")
+        call(repository, "dvc", "push", **keys)
+        call(clone, "dvc", "pull", "--allow-missing", **keys)
+        assert (clone / "models/NPM1/fold-0/model.weights.h5").is_file()
+        assert set(json.loads(call(clone, "dvc", "status", "--json"))) <= {f"evaluate@{name}" for name in SUBTYPES} | {
+            f"register@{name}" for name in SUBTYPES
+        }  # their metrics.json belong to git
+    finally:
+        store.stop()
+        call(repository, "dvc", "remote", "remove", "--local", "store")
+
+
+def test_all_folds_test_every_patient_once_and_make_one_model(repository: Path) -> None:
+    original = (repository / "params.yaml").read_bytes()
+    try:
+        write_params(repository / "params.yaml", {**TINY, "train.folds": [0, 1, 2]})
+        said = call(repository, "dvc", "repro", "register@NPM1")
+        assert "'train@NPM1-0' didn't change" in said
+        metrics = json.loads((repository / "reports/NPM1/metrics.json").read_text())
+        patients = pd.read_csv(repository / "reports/NPM1/patients.csv")
+        dealt = pd.read_csv(repository / "data/splits/NPM1.csv")
+        assert metrics["patients"] == len(patients) == len(dealt) == 11
+        merged = patients.merge(dealt, on="patient", suffixes=("", "_dealt"))
+        assert (merged["fold"] == merged["fold_dealt"]).all()
+        assert versions(repository)["NPM1"] == ["2", "1"]
+    finally:
+        (repository / "params.yaml").write_bytes(original)
+        call(repository, "dvc", "repro")
 
 
 class Server:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import REAL_CELLS
 
-from pipeline import config, ingest
+from pipeline import config, ingest, validate
 from pipeline.errors import ConfigError, DataError
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -109,7 +109,10 @@ def test_nothing_below_a_class_folder_is_left_out_silently(
     ingest.run(params(FOLDER))
     assert Path("data/raw/NPM1/loose.tif").read_bytes() == b"loose"
     assert Path("data/raw/NPM1/CCC/slide2/image_9.tif").read_bytes() == b"deep"
-    assert json.loads(Path("data/source.json").read_text())["files"] == 12
+    assert json.loads(Path("data/source.json").read_text())["files"] == 11
+    assert Path("data/not_copied.csv").read_text().splitlines()[1:] == [
+        "NPM1/M\\xfcller/image_1.tif,its path is not UTF-8; rename it"
+    ]
     assert "M\\xfcller" in pd.read_csv("data/patients.csv")["patient"].tolist()
 
 
@@ -129,13 +132,31 @@ def test_a_link_to_a_folder_and_two_cohorts_in_one_are_refused(
     assert not list(tmp_path.glob("data/*"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_had_is_listed_and_quarantined(
+    tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = cohort(tmp_path / "originals")
-    (source / "NPM1/CCC/image_2.tif").chmod(0)
+    folder = source / "NPM1" / "CCC"
+    (folder / "gone.tif").symlink_to("nowhere.tif")
+    (folder / "loop.tif").symlink_to("loop.tif")
+    os.mkfifo(folder / "pipe.tif")
+    expected = {
+        "NPM1/CCC/gone.tif": "a link that leads nowhere",
+        "NPM1/CCC/loop.tif": "a link that leads to itself",
+        "NPM1/CCC/pipe.tif": "not a regular file",
+    }
+    if os.geteuid() != 0:  # root may read everything
+        (folder / "image_2.tif").chmod(0)
+        expected["NPM1/CCC/image_2.tif"] = "cannot be read: Permission denied"
     monkeypatch.setenv("COHORT_DIR", str(source))
-    with pytest.raises(DataError, match=r"image_2\.tif: cannot be copied \(Permission denied\)"):
-        ingest.run(params(FOLDER))
+    settings = params(FOLDER)
+    ingest.run(settings)
+    listed = pd.read_csv("data/not_copied.csv")
+    assert dict(zip(listed["path"], listed["reason"], strict=True)) == expected
+    with pytest.raises(DataError):  # its images are no images
+        validate.run(settings)
+    quarantine = pd.read_csv("reports/validation/quarantine.csv").set_index("path")["reason"]
+    assert {path: quarantine[path] for path in expected} == {path: f"not copied: {why}" for path, why in expected.items()}
 
 
 def test_the_demo_is_the_same_twice_and_knows_its_truth(params: Settings) -> None:

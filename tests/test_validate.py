@@ -43,6 +43,7 @@ def put(path: str, data: bytes) -> None:
     file.write_bytes(data)
     if not Path("data/patients.csv").exists():
         patients.table([], None).to_csv("data/patients.csv", index=False)
+        Path("data/not_copied.csv").write_text("path,reason\n")
 
 
 def sound_cohort(backwards: bool = False) -> None:
