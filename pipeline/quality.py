@@ -11,6 +11,7 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ import pandas as pd
 from pipeline.rules import Rule
 
 _MOST_OFFENDERS = 20  # listed by name; the rest is counted
+_STATES = ("FAIL", "warn", "pass")  # the order of the page
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 0; } p { margin: .3rem 0; }
@@ -62,13 +64,14 @@ def check(rules: Sequence[Rule], tables: Mapping[str, pd.DataFrame]) -> tuple[li
     results = {
         name: _validate(context, name, table, [rule for rule in rules if rule.table == name]) for name, table in tables.items()
     }
-    findings, sections = [], []
+    findings: list[Finding] = []
+    sections: dict[str, list[str]] = {state: [] for state in _STATES}
     for rule in rules:
         result = results[rule.table][rule.name]
         finding = _finding(rule, tables[rule.table], result)
         findings.append(finding)
-        sections.append(_section(finding, "" if tables[rule.table].empty else _rendered(result)))
-    return findings, _page(findings, sections)
+        sections[finding.state].append(_section(finding, "" if tables[rule.table].empty else _rendered(result)))
+    return findings, _page(findings, list(chain.from_iterable(sections.values())))
 
 
 def _quiet_context() -> Any:
@@ -187,7 +190,7 @@ def _section(finding: Finding, evidence: str) -> str:
 
 def _page(findings: Sequence[Finding], sections: Sequence[str]) -> str:
     states = [finding.state for finding in findings]
-    verdict = ", ".join(f"{states.count(state)} {state}" for state in ("FAIL", "warn", "pass") if state in states)
+    verdict = ", ".join(f"{states.count(state)} {state}" for state in _STATES if state in states)
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8"><title>Data Docs of the cohort</title>',

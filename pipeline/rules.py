@@ -295,7 +295,8 @@ def _deviations(values: pd.Series[float]) -> pd.Series[float]:
 
 def _listed(frame: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
     there = frame[frame["path"].map(manifest.is_image_name)].groupby(["class", "patient"]).size().rename("there")
-    rows = listed.merge(there.reset_index(), on=["class", "patient"], how="left").fillna({"there": 0})
+    said = listed[(listed["class_listed"] != "") | (listed["images_listed"] != "")]
+    rows = said.merge(there.reset_index(), on=["class", "patient"], how="left").fillna({"there": 0})
     other_class = (rows["class_listed"] != "") & (rows["class_listed"] != rows["class"])
     other_number = (rows["images_listed"] != "") & (pd.to_numeric(rows["images_listed"]) != rows["there"])
     class_text = "in " + rows["class"] + ", listed as " + rows["class_listed"]
