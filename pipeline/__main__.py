@@ -29,6 +29,7 @@ SUBTYPE_STAGES = {
     "register": "bring a subtype's model to MLflow; name it champion if it reaches the floors",
 }
 FOLD_STAGES = {"train": "train a subtype's networks, one a fold"}
+SOURCE = "say whether the source has something new; exit status 3 if so"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
         stage = importlib.import_module(f"pipeline.{chosen.stage}")
+        if chosen.stage == "source":
+            status: int = stage.run(settings, chosen.take)
+            return status
         if chosen.stage in COHORT_STAGES:
             stage.run(settings)
         elif chosen.stage in SUBTYPE_STAGES:
@@ -73,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("subtype", nargs="?", help="one of params.yaml's subtypes; all of them when left out")
         if name in FOLD_STAGES:
             stage.add_argument("fold", nargs="?", type=int, help="one of train.folds; all of them when left out")
+    source = stages.add_parser("source", help=SOURCE, description=SOURCE[0].upper() + SOURCE[1:] + ".")
+    source.add_argument("--take", action="store_true", help="raise ingest.kaggle.version in params.yaml to the newest version")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""A cohort as it was delivered, a folder or a ZIP archive: a tree whose files can be listed and copied out, never changed.
+"""A cohort as it was delivered, a folder or a ZIP archive: a tree whose files can be listed and read, never changed.
 
 Places in a tree are relative, with forward slashes; "" is its top. A ZIP archive comes from outside: every name, size and
 kind in it is judged before the first byte is unpacked, and one member that is not what it should be refuses the whole.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import stat
 import zipfile
 import zlib
@@ -18,10 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from pipeline.config import ArchiveLimits
-from pipeline.errors import FULL, DataError
+from pipeline.errors import DataError
 
 _REPACK = "unpack it yourself, look at what is in it, and name the folder instead"
 _MACOS = "__MACOSX/"  # Finder's archives carry a second tree of resource forks
+_CHUNK = 1 << 20
 _LONGEST_NAME, _LONGEST_PATH = 255, 1024  # bytes
 
 
@@ -40,16 +40,12 @@ class Tree(Protocol):
     def size(self, path: str) -> int:
         """Bytes of a file."""
 
-    def read(self, path: str) -> bytes:
-        """A small file's content."""
-
-    def copy(self, path: str, target: Path) -> None:
-        """Write a file's bytes to `target`.
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """A file's content, a part at a time.
 
         Raises:
-            NotCopied: this one file cannot be had; nothing is left at `target`.
+            NotCopied: this one file cannot be had.
             DataError: reading failed, and would for others.
-            OSError: `target` cannot be written.
         """
 
 
@@ -98,28 +94,19 @@ class Folder:
         except OSError:
             return 0
 
-    def read(self, path: str) -> bytes:
-        """Raises `DataError` where that cannot be done."""
-        try:
-            return (self._root / path).read_bytes()
-        except OSError as error:
-            raise _unreadable(self.where(path), error) from None
-
-    def copy(self, path: str, target: Path) -> None:
-        """A copy of its own, never a hard link: DVC makes its own files read-only."""
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """What only this file has (no permission, a dangling link) refuses it alone; a failing disk refuses all."""
         original = self._root / path
         try:
             if not original.is_file():  # a pipe would keep us waiting
                 raise NotCopied(_why_no_file(original))
-            shutil.copyfile(original, target)
+            with original.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    yield chunk
         except OSError as error:
-            if error.errno in FULL:
-                raise
             if error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT):
                 raise NotCopied(f"cannot be read: {error.strerror}") from None
-            raise DataError(
-                f"{self.where(path)}: cannot be copied ({error.strerror}); mend it or take it out of the source"
-            ) from None
+            raise _unreadable(self.where(path), error) from None
 
 
 class Archive:
@@ -160,20 +147,11 @@ class Archive:
         """Unpacked."""
         return self._members[path].file_size
 
-    def read(self, path: str) -> bytes:
-        """Raises `DataError` for a damaged member."""
-        return b"".join(self._chunks(path))
-
-    def copy(self, path: str, target: Path) -> None:
-        """Unpack one member; its declared size is never exceeded, its checksum is verified."""
-        with target.open("xb") as stream:
-            for chunk in self._chunks(path):
-                stream.write(chunk)
-
-    def _chunks(self, path: str) -> Iterator[bytes]:
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Unpacks; a member's declared size is never exceeded, its checksum is verified."""
         try:
             with self._zip.open(self._members[path]) as stream:
-                while chunk := stream.read(1 << 20):
+                while chunk := stream.read(_CHUNK):
                     yield chunk
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise DataError(f"{self.where(path)}: damaged ({error}); fetch the archive again") from None

@@ -1,0 +1,11 @@
+"""When and where the pipeline runs, with Prefect. What it does is DVC's: every stage goes through `door`."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Patients' data: nothing reports home. Prefect reads its settings when it is imported, so this stands before every import.
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # 20 are few on a busy machine

@@ -1,0 +1,104 @@
+"""The stages and their order, read from dvc.yaml by DVC itself: a flow cannot disagree with `dvc repro`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows import ROOT
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the DAG; `after` are the stages whose outputs it needs."""
+
+    name: str
+    kind: str
+    subtype: str
+    fold: int | None
+    after: tuple[str, ...]
+    outs: tuple[str, ...]
+    deps: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """As people read it: `train NPM1 fold 0`."""
+        fold = "" if self.fold is None else f"fold {self.fold}"
+        return " ".join(part for part in (self.kind, self.subtype, fold) if part)
+
+
+def stale(status: Mapping[str, object], every: Sequence[Stage]) -> set[str]:
+    """The stages that are not up to date, or may not be once those before them have run.
+
+    `status` is what `dvc status --json` prints: the stages that changed, by name.
+    """
+    found: set[str] = set()
+    for stage in every:
+        if stage.name in status or found.intersection(stage.after):
+            found.add(stage.name)
+    return found
+
+
+class SelectionError(Exception):
+    """A subtype or fold that params.yaml does not have."""
+
+
+def stages(folder: Path = ROOT) -> list[Stage]:
+    """All stages, each behind those it needs, otherwise in the order of dvc.yaml."""
+    from dvc.repo import Repo
+    from networkx import lexicographical_topological_sort
+
+    with Repo(str(folder)) as repo:
+        graph = repo.index.graph
+        position = {stage: number for number, stage in enumerate(repo.index.stages)}
+        return [
+            _stage(stage, graph)
+            for stage in lexicographical_topological_sort(graph.reverse(copy=True), key=position.__getitem__)
+        ]
+
+
+def chosen(
+    every: Sequence[Stage],
+    subtypes: Sequence[str] | None,
+    folds: Sequence[int] | None,
+    is_there: Callable[[Stage], bool],
+) -> list[Stage]:
+    """The stages of these subtypes and folds, and those that all share, in order.
+
+    A stage is left out when something that it needs is neither chosen nor there: `evaluate` waits for all folds.
+
+    Raises:
+        SelectionError: names what is not in the DAG.
+    """
+    for what, asked, known in (
+        ("subtype", subtypes, {stage.subtype for stage in every if stage.subtype}),
+        ("fold", folds, {stage.fold for stage in every if stage.fold is not None}),
+    ):
+        for value in asked or ():
+            if value not in known:
+                raise SelectionError(f"there is no {what} {value}; params.yaml has {', '.join(sorted(map(str, known)))}")
+    by_name = {stage.name: stage for stage in every}
+    kept: dict[str, Stage] = {}
+    for stage in every:
+        wanted = (not stage.subtype or subtypes is None or stage.subtype in subtypes) and (
+            stage.fold is None or folds is None or stage.fold in folds
+        )
+        if wanted and all(name in kept or is_there(by_name[name]) for name in stage.after):
+            kept[stage.name] = stage
+    return list(kept.values())
+
+
+def _stage(stage: object, graph: object) -> Stage:
+    name = stage.addressing  # type: ignore[attr-defined]
+    kind, _, item = name.partition("@")
+    subtype, _, fold = item.partition("-")
+    return Stage(
+        name=name,
+        kind=kind,
+        subtype=subtype,
+        fold=int(fold) if fold else None,
+        after=tuple(sorted(other.addressing for other in graph.successors(stage))),  # type: ignore[attr-defined]
+        outs=tuple(out.def_path for out in stage.outs),  # type: ignore[attr-defined]
+        deps=tuple(dep.def_path for dep in stage.deps if dep.def_path),  # type: ignore[attr-defined]
+    )

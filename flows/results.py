@@ -1,0 +1,85 @@
+"""What a flow run shows in Prefect's pages: the results beside the published figures, pictures, and where to look further."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from flows import ROOT
+from flows.dag import Stage
+
+
+def key(title: str) -> str:
+    """Prefect takes lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def publish(stages: Sequence[Stage]) -> None:
+    """Artifacts of the subtypes that were judged; nothing where there is nothing to show."""
+    subtypes = [stage.subtype for stage in stages if stage.kind == "evaluate" and _figures(stage.subtype)]
+    if not subtypes:
+        return
+    create_table_artifact(
+        table=[_row(name) for name in subtypes], key="results", description="Measured on test patients, and published"
+    )
+    for name in subtypes:
+        create_markdown_artifact(markdown=_page(name), key=f"results-{key(name)}", description=f"{name}: figures and pictures")
+
+
+def _figures(subtype: str) -> dict[str, Any]:
+    path = ROOT / "reports" / subtype / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _row(subtype: str) -> dict[str, Any]:
+    figures = _figures(subtype)
+    return {
+        "subtype": subtype,
+        "image accuracy": f"{figures['image_accuracy']:.3f}",
+        "published": _published(subtype),
+        "patient AUROC": f"{figures['patient_auroc']:.3f}",
+        "patient sensitivity": f"{figures['patient_sensitivity']:.3f}",
+        "patient specificity": f"{figures['patient_specificity']:.3f}",
+        "test patients": figures["patients"],
+    }
+
+
+def _published(subtype: str) -> str:
+    with (ROOT / "reports" / subtype / "by_class.csv").open(newline="") as file:
+        found = [row["accuracy"] for row in csv.DictReader(file) if row["source"] == "published"]
+    return f"{float(found[0]):.2f} (images)" if found else "-"
+
+
+def _page(subtype: str) -> str:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _row(subtype).items())
+    pictures = "\n\n".join(_picture(ROOT / "reports" / subtype / "plots" / f"{name}.png") for name in ("roc", "confusion"))
+    links = [f"- models: {_tracking(subtype)}", *_reports()]
+    return f"# {subtype}\n\n| figure | value |\n|---|---|\n{rows}\n\n" + "\n".join(links) + f"\n\n{pictures}\n"
+
+
+def _picture(path: Path) -> str:
+    if not path.exists():
+        return ""
+    return f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
+
+
+def _tracking(subtype: str) -> str:
+    address = os.environ.get("MLFLOW_UI_URL") or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if address.startswith(("http://", "https://")) and "@" not in address:
+        return f"[{subtype} in MLflow]({address.rstrip('/')}/#/models/{subtype})"
+    return "`make serve` opens MLflow"
+
+
+def _reports() -> list[str]:
+    address = os.environ.get("REPORTS_URL", "").rstrip("/")
+    if not address:
+        return ["- page: `reports/index.html`", "- validation: `reports/validation/data_docs/index.html`"]
+    return [f"- [page]({address}/index.html)", f"- [validation]({address}/validation/data_docs/index.html)"]

@@ -1,0 +1,137 @@
+"""The flow `training`: every stage of the DAG as a task, in DVC's order, as parallel as the hardware allows."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import Task, exponential_backoff
+
+from flows import ROOT, dag, door, results, slots
+
+_EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
+
+
+class TrainingFailedError(Exception):
+    """Some stages failed; names them."""
+
+
+def _did_not_answer(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
+    """Whether another try may help: a service was away. A broken rule or a failed training stays what it is."""
+    return isinstance(state.result(raise_on_failure=False), door.UnreachableError)
+
+
+@task(
+    task_run_name="{title}",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=10),
+    retry_jitter_factor=0.2,
+    retry_condition_fn=_did_not_answer,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def run_stage(title: str, stage: dag.Stage, force: bool, places: slots.Slots, stale: bool) -> State[door.Done]:
+    """One stage through the door, unless DVC knows that nothing changed; the state's name says what became of it."""
+    say = get_run_logger().info
+    if not stale:
+        done = door.Done(stage.name, "unchanged", 0.0)
+    elif stage.kind == "train":
+        with places.one() as place:
+            done = door.run_stage(stage.name, force=force, say=_with_progress(say, title), environment=place)
+    else:
+        done = door.run_stage(stage.name, force=force, say=say)
+    say("%s: %s, %.0f s", title, done.state, done.seconds)
+    return Completed(name=done.state.capitalize(), message=f"{done.seconds:.0f} s", data=done)
+
+
+@flow(name="training", flow_run_name=lambda: _run_name(), task_runner=ThreadPoolTaskRunner())
+def training(subtypes: list[str] | None = None, folds: list[int] | None = None, force: bool = False) -> State[str]:
+    """Bring everything up to date, as `dvc repro` does; one subtype's failure does not stop the others.
+
+    Args:
+        subtypes: train and judge these only; none given: all of params.yaml.
+        folds: train these folds only; none given: those of params.yaml's train.folds.
+        force: run the stages although nothing changed, and trainings from their first epoch.
+    """
+    with door.shut_at_the_end():
+        return _train(subtypes, folds, force)
+
+
+def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool) -> State[str]:
+    logger = get_run_logger()
+    every = dag.stages()
+    try:
+        stages = dag.chosen(every, subtypes, folds, is_there)
+        places = slots.here()
+    except (dag.SelectionError, ValueError) as error:
+        return Failed(message=str(error))
+    if left_out := [stage.title for stage in every if stage not in stages]:
+        logger.info("left out: %s", ", ".join(left_out))
+    logger.info("%d stages, at most %d trainings at once", len(stages), places.at_once)
+    if force:
+        forget_trainings(stages)
+    stale = {stage.name for stage in stages} if force else dag.stale(door.changed_stages(), every)
+    futures: dict[str, PrefectFuture[State[door.Done]]] = {}
+    for stage in stages:
+        upstream = [futures[name] for name in stage.after if name in futures]
+        futures[stage.name] = run_stage.submit(stage.title, stage, force, places, stage.name in stale, wait_for=upstream)
+    failed, waited = [], []
+    for stage in stages:
+        futures[stage.name].wait()
+        state = futures[stage.name].state
+        if state.is_failed() or state.is_crashed():
+            failed.append(str(state.message).removeprefix("Task run encountered an exception "))
+        elif not state.is_completed():
+            waited.append(stage.title)
+    results.publish(stages)
+    if failed:
+        rest = f"; not run because of that: {', '.join(waited)}" if waited else ""
+        return Failed(message=f"{len(failed)} of {len(stages)} stages failed: {' | '.join(failed)}{rest}")
+    counts = [futures[stage.name].state.name.lower() for stage in stages]
+    summary = ", ".join(f"{counts.count(name)} {name}" for name in ("ran", "restored", "unchanged") if name in counts)
+    return Completed(message=f"{len(stages)} stages: {summary}")
+
+
+def is_there(stage: dag.Stage) -> bool:
+    """Whether a stage's outputs are on disk (`register` has none)."""
+    return all((ROOT / out).exists() for out in stage.outs)
+
+
+def forget_trainings(stages: list[dag.Stage]) -> None:
+    """Finished trainings are remembered among the checkpoints; without these they start anew."""
+    for stage in stages:
+        if stage.kind == "train":
+            for checkpoint in (ROOT / ".checkpoints").glob(f"{stage.subtype}-fold-{stage.fold}-*"):
+                if checkpoint.is_file():
+                    checkpoint.unlink()
+
+
+def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
+    """`say`, and a progress bar in Prefect's pages that follows the epochs."""
+    artifact = create_progress_artifact(progress=0.0, key=results.key(title), description=f"{title}: epochs")
+
+    def both(line: str) -> None:
+        say("%s", line)
+        if found := _EPOCH.match(line):
+            done, most = int(found[1]), int(found[2])
+            update_progress_artifact(artifact_id=artifact, progress=100.0 * done / most)
+        elif line.startswith("best epoch") or "didn't change" in line or "is cached" in line:
+            update_progress_artifact(artifact_id=artifact, progress=100.0)
+
+    return both
+
+
+def _run_name() -> str:
+    from prefect.runtime import flow_run
+
+    chosen = flow_run.get_parameters()
+    parts = [*(chosen.get("subtypes") or ["all"]), *(f"fold {k}" for k in chosen.get("folds") or [])]
+    return " ".join(["training", *parts, *(["forced"] if chosen.get("force") else [])]) + os.environ.get("FLOW_RUN_SUFFIX", "")

@@ -1,0 +1,164 @@
+"""The source of params.yaml opened: which of its files are the cohort's, and where each belongs in data/raw.
+
+Read by `ingest`, which copies them, and by `source`, which only asks whether they are still the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from pipeline import console, download, paths
+from pipeline.config import Config
+from pipeline.errors import ConfigError, DataError
+from pipeline.sources import Archive, Folder, NotCopied, Tree
+
+_DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the cohort: its place in the source, and the one it gets, `<class>/<patient>/<image>`."""
+
+    path: str
+    place: str
+
+
+class Digest:
+    """Files, bytes and a SHA-256 over all: two cohorts with the same are the same."""
+
+    def __init__(self) -> None:
+        self._total = hashlib.sha256()
+        self.files = self.bytes = 0
+
+    def of(self, place: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass on a file's content, and count it when it has come to its end."""
+        own = hashlib.sha256()
+        size = 0
+        for chunk in chunks:
+            own.update(chunk)
+            size += len(chunk)
+            yield chunk
+        self._total.update(os.fsencode(place) + b"\0" + own.digest())
+        self.files += 1
+        self.bytes += size
+
+    def summary(self) -> dict[str, int | str]:
+        """As it stands in data/source.json."""
+        return {"files": self.files, "bytes": self.bytes, "sha256": self.sha256}
+
+    @property
+    def sha256(self) -> str:
+        """Of all files so far, with their places."""
+        return self._total.hexdigest()
+
+
+def open_source(config: Config) -> Tree | None:
+    """Where the images come from; None: they are drawn."""
+    match config.ingest.source:
+        case "demo":
+            return None
+        case "folder":
+            return _cohort_dir(config)
+        case "kaggle":
+            return _downloaded(config)
+
+
+def _cohort_dir(config: Config) -> Tree:
+    named = os.environ.get("COHORT_DIR", "")
+    if not named:
+        raise ConfigError(
+            "COHORT_DIR is not set; ingest.source: folder needs the folder, or ZIP archive, that holds the class folders"
+        )
+    place = Path(named).expanduser()
+    if place.is_file():
+        return Archive(place, config.ingest.archive)
+    if not place.is_dir():
+        raise ConfigError(f"COHORT_DIR: {place} is neither a folder nor a ZIP archive")
+    if paths.RAW.resolve().is_relative_to(place.resolve()) or place.resolve().is_relative_to(paths.RAW.resolve()):
+        raise ConfigError(f"COHORT_DIR: {place} and {paths.RAW} lie in each other; name the folder of the originals")
+    return Folder(place)
+
+
+def _downloaded(config: Config) -> Tree:
+    """Kaggle's archive; one that is damaged is thrown away, or it would be taken for complete for ever."""
+    archive = download.fetch(config.ingest.kaggle.dataset, config.ingest.kaggle.version, paths.DOWNLOADS)
+    try:
+        return Archive(archive, config.ingest.archive)
+    except DataError:
+        archive.unlink()
+        raise
+
+
+def cohort_files(config: Config, source: Tree) -> tuple[list[File], str]:
+    """The cohort's files in order of their places, and one of the class folders.
+
+    Raises:
+        DataError: the source holds no such cohort, or two files for one place.
+    """
+    class_folders = _find_class_folders(config, source)
+    files = [
+        File(path, f"{name}/{path.removeprefix(f'{folder}/')}")
+        for name, folder in class_folders
+        for path in source.files(folder)
+    ]
+    if not files:
+        raise DataError(f"{source.where('')}: the class folders hold no files")
+    files.sort(key=lambda file: file.place.split("/"))
+    for file, other in pairwise(files):
+        if file.place == other.place:
+            raise DataError(f"{source.where(other.path)}: a second file for {file.place}; rename one of them")
+    return files, class_folders[0][1]
+
+
+def chunks(source: Tree, file: File) -> Iterator[bytes]:
+    """A file's content.
+
+    Raises:
+        NotCopied: why this one file cannot be had.
+    """
+    try:
+        file.place.encode()
+    except UnicodeEncodeError:
+        raise NotCopied("its path is not UTF-8; rename it") from None  # DVC could not hold it
+    yield from source.chunks(file.path)
+
+
+def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:
+    """The folders named like a class, all beside each other, at the shallowest level that has any."""
+
+    def class_of(folder: str) -> str:
+        name = folder.rpartition("/")[2]
+        return config.ingest.class_folders.get(name, name)
+
+    level = [""]
+    for _ in range(_DEEPEST_COHORT_LEVEL + 1):
+        below = {parent: source.children(parent)[0] for parent in level}
+        parents = [parent for parent, folders in below.items() if any(class_of(child) in config.classes for child in folders)]
+        if len(parents) > 1:
+            raise DataError(
+                f"{source.where(parents[0])} and {source.where(parents[1])} both hold class folders; "
+                "keep one of them, or set COHORT_DIR to one"
+            )
+        if parents:
+            return _class_folders(config, source, {folder: class_of(folder) for folder in below[parents[0]]}, parents[0])
+        level = [child for folders in below.values() for child in folders]
+    raise DataError(f"{source.where('')}: no folder named like a class ({', '.join(config.classes)}); see ingest.class_folders")
+
+
+def _class_folders(config: Config, source: Tree, found: dict[str, str], parent: str) -> list[tuple[str, str]]:
+    missing = [name for name in config.classes if name not in found.values()]
+    if missing:
+        raise DataError(
+            f"{source.where(parent)}: no folder for class {missing[0]}; found "
+            f"{', '.join(folder.rpartition('/')[2] for folder in found)}. "
+            "Name it in ingest.class_folders, or take the class out of subtypes"
+        )
+    for folder, name in found.items():
+        if name not in config.classes:
+            console.warn(f"{source.where(folder)}: not a class of params.yaml, left out")
+    return [(name, folder) for folder, name in found.items() if name in config.classes]
