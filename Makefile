@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help demo serve test check fix lock clean
+.PHONY: help demo serve deploy test check fix lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -27,9 +27,11 @@ demo: $(SYNCED) ## run the whole pipeline on the demo cohort and register its mo
 	python -m pipeline register
 	@echo "report: reports/index.html"
 
-serve: $(SYNCED) ## MLflow's pages on http://127.0.0.1:5000, on this machine only, until Ctrl-C
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-		mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+serve: $(SYNCED) ## Prefect, MLflow, the reports and the schedules, on this machine only, until Ctrl-C
+	@python -m flows serve
+
+deploy: $(SYNCED) ## put the schedules of infra/prefect.yaml on the Prefect server that PREFECT_API_URL names
+	@python -m flows deploy
 
 test: $(SYNCED) ## run all tests
 	python -m pytest

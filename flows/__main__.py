@@ -7,21 +7,31 @@ import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a flow; 0 when it completed, 1 when it did not."""
-    parser = argparse.ArgumentParser(
-        prog="python -m flows", description="A flow, now and here. Schedules: see infra/prefect.yaml."
-    )
+    """Run a flow; 0 when it completed, 1 when it did not, 2 when it could not start."""
+    parser = argparse.ArgumentParser(prog="python -m flows", description="A flow, here and now; schedules: infra/prefect.yaml.")
     flows = parser.add_subparsers(dest="flow", metavar="flow", required=True)
     training = flows.add_parser("training", help="bring everything up to date, as `dvc repro` does")
     training.add_argument("--subtypes", nargs="+", help="these only")
     training.add_argument("--folds", nargs="+", type=int, help="train these folds only")
     training.add_argument("--force", action="store_true", help="although nothing changed, and trainings from the first epoch")
+    flows.add_parser("refresh", help="look whether the source has something new; if so, take it in and train")
+    flows.add_parser("serve", help="Prefect, MLflow, the reports and the schedules on this machine, until Ctrl-C")
+    flows.add_parser("deploy", help="put the schedules on the Prefect server that PREFECT_API_URL names")
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
-    from flows import training as flow_module  # Prefect takes seconds
+    from flows import deploy, door, refresh, serve
+    from flows import training as trainings  # Prefect takes seconds
 
-    state = getattr(flow_module, name)(**chosen, return_state=True)
+    try:
+        if name == "serve":
+            return serve.run()
+        if name == "deploy":
+            return deploy.run()
+    except (serve.PortTakenError, door.StageError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    state = trainings.training(**chosen, return_state=True) if name == "training" else refresh.refresh(return_state=True)
     sys.stdout.write(f"{name}: {state.name}. {state.message or ''}\n")
     return 0 if state.is_completed() else 1
 

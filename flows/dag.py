@@ -90,7 +90,7 @@ def chosen(
 
 
 def _stage(stage: object, graph: object) -> Stage:
-    name = stage.addressing  # type: ignore[attr-defined]
+    name = stage.name  # type: ignore[attr-defined]
     kind, _, item = name.partition("@")
     subtype, _, fold = item.partition("-")
     return Stage(
@@ -98,7 +98,7 @@ def _stage(stage: object, graph: object) -> Stage:
         kind=kind,
         subtype=subtype,
         fold=int(fold) if fold else None,
-        after=tuple(sorted(other.addressing for other in graph.successors(stage))),  # type: ignore[attr-defined]
+        after=tuple(sorted(other.name for other in graph.successors(stage))),  # type: ignore[attr-defined]
         outs=tuple(out.def_path for out in stage.outs),  # type: ignore[attr-defined]
         deps=tuple(dep.def_path for dep in stage.deps if dep.def_path),  # type: ignore[attr-defined]
     )

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-_GRACE_S = 5.0
+_GRACE_S = 2.0
 
 
 def _end_group(group: int) -> None:

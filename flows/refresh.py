@@ -37,7 +37,7 @@ def refresh() -> State[str]:
             return Completed(message="the source has nothing new")
         if "ingest" in {stage.name for stage in dag.stages()}:
             ingest_anew()
-        state: State[str] = training(return_state=True)
+        state = training(return_state=True)
         if not state.is_completed():
             return Failed(message=f"new data was ingested, then: {state.message}")
         return Completed(message=f"new data: {state.message}")

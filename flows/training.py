@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -52,7 +54,7 @@ def run_stage(title: str, stage: dag.Stage, force: bool, places: slots.Slots, st
     return Completed(name=done.state.capitalize(), message=f"{done.seconds:.0f} s", data=done)
 
 
-@flow(name="training", flow_run_name=lambda: _run_name(), task_runner=ThreadPoolTaskRunner())
+@flow(name="training", flow_run_name=lambda: _run_name(), task_runner=cast(Any, ThreadPoolTaskRunner()))
 def training(subtypes: list[str] | None = None, folds: list[int] | None = None, force: bool = False) -> State[str]:
     """Bring everything up to date, as `dvc repro` does; one subtype's failure does not stop the others.
 
@@ -82,7 +84,9 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool) -> 
     futures: dict[str, PrefectFuture[State[door.Done]]] = {}
     for stage in stages:
         upstream = [futures[name] for name in stage.after if name in futures]
-        futures[stage.name] = run_stage.submit(stage.title, stage, force, places, stage.name in stale, wait_for=upstream)
+        futures[stage.name] = run_stage.submit(
+            stage.title, stage, force, places, stage.name in stale, wait_for=upstream, return_state=False
+        )
     failed, waited = [], []
     for stage in stages:
         futures[stage.name].wait()
@@ -95,7 +99,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool) -> 
     if failed:
         rest = f"; not run because of that: {', '.join(waited)}" if waited else ""
         return Failed(message=f"{len(failed)} of {len(stages)} stages failed: {' | '.join(failed)}{rest}")
-    counts = [futures[stage.name].state.name.lower() for stage in stages]
+    counts = [str(futures[stage.name].state.name).lower() for stage in stages]
     summary = ", ".join(f"{counts.count(name)} {name}" for name in ("ran", "restored", "unchanged") if name in counts)
     return Completed(message=f"{len(stages)} stages: {summary}")
 
@@ -116,7 +120,8 @@ def forget_trainings(stages: list[dag.Stage]) -> None:
 
 def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
     """`say`, and a progress bar in Prefect's pages that follows the epochs."""
-    artifact = create_progress_artifact(progress=0.0, key=results.key(title), description=f"{title}: epochs")
+    bar = create_progress_artifact(progress=0.0, key=results.key(title), description=f"{title}: epochs")
+    artifact = cast(UUID, bar)  # in a task without `async` it is made at once
 
     def both(line: str) -> None:
         say("%s", line)

@@ -33,7 +33,7 @@ SOURCE = "say whether the source has something new; exit status 3 if so"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one stage; 0 when it succeeded, 2 when the user has to mend something."""
+    """Run one stage; 0 when it succeeded, 2 when the user has to mend something, 75 when a service was away."""
     chosen = _parser().parse_args(arguments)
     try:
         settings = config.load()
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
                     return failed
     except PipelineError as error:
         console.fail(str(error))
-        return 2
+        return error.status
     except OSError as error:
         if error.errno not in FULL:
             raise

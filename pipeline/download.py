@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pipeline import console
-from pipeline.errors import DownloadError
+from pipeline.errors import DownloadError, UnreachableError
 
 T = TypeVar("T")
 
@@ -46,7 +46,8 @@ def newest(dataset: str) -> Release:
     """Ask for the newest version of `owner/name`.
 
     Raises:
-        DownloadError: the service refuses, does not know it, or cannot be reached.
+        DownloadError: the service refuses, or does not know it.
+        UnreachableError: it does not answer.
     """
     from kagglehub import clients
     from kagglesdk.datasets.types.dataset_api_service import ApiGetDatasetRequest
@@ -67,7 +68,8 @@ def fetch(dataset: str, version: int, folder: Path) -> Path:
     """The archive of a version, below `folder`; what an earlier attempt left there is completed, not fetched again.
 
     Raises:
-        DownloadError: the version does not exist, the disk is too small, or the service refuses or cannot be reached.
+        DownloadError: the version does not exist, the disk is too small, or the service refuses.
+        UnreachableError: it does not answer, or the connection keeps dropping.
     """
     os.environ["KAGGLEHUB_CACHE"] = str(folder.resolve())
     os.environ.setdefault("KAGGLEHUB_VERBOSITY", "warning")  # its progress bar stays
@@ -150,7 +152,7 @@ def _insist(call: Callable[[], T], dataset: str, received: Callable[[], int]) ->
         before = now
         if fruitless >= _ATTEMPTS:
             kept = f"; {now / 1e6:,.1f} MB are kept and the next run goes on from there" if now else ""
-            raise DownloadError(
+            raise UnreachableError(
                 f"kaggle: the service {reason}, {_ATTEMPTS} times in a row; look at the network, run again{kept}"
             )
         wait = _WAIT_S * 2 ** max(0, fruitless - 1)

@@ -5,10 +5,12 @@
     ├── DataError        an image, a table, a folder of the cohort
     │   └── LeakError    a patient, or identical pixels, on both sides of a split
     ├── ModelError       weights, spec or scores that do not belong together
-    ├── DownloadError    the service the cohort is fetched from
-    └── TrackingError    the MLflow address
+    ├── DownloadError    the service the cohort is fetched from refuses
+    └── UnreachableError a service does not answer
+        └── TrackingError    the MLflow address
 
-`python -m pipeline` prints the line and exits with status 2. So does a full disk (`FULL`).
+`python -m pipeline` prints the line and exits with status 2, or 75 where the same command may work later. So does a full disk
+(`FULL`).
 Anything else that is raised is a bug and keeps its traceback.
 """
 
@@ -19,6 +21,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it: the 
 
 class PipelineError(Exception):
     """Base of all errors whose message is written for the user."""
+
+    status = 2
 
 
 class ConfigError(PipelineError):
@@ -38,8 +42,14 @@ class ModelError(PipelineError):
 
 
 class DownloadError(PipelineError):
-    """The service refuses, does not know the data set, or cannot be reached."""
+    """The service refuses, or does not know the data set."""
 
 
-class TrackingError(PipelineError):
+class UnreachableError(PipelineError):
+    """A service does not answer: worth another try."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class TrackingError(UnreachableError):
     """The MLflow address does not answer or refuses."""

@@ -1,0 +1,32 @@
+"""`python -m flows deploy`: the work pool, the schedules of infra/prefect.yaml and the watchdog, on the server."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from flows import ROOT, door
+
+_COMMANDS = (
+    ["prefect", "work-pool", "create", "pipeline", "--type", "process", "--overwrite"],
+    ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"],
+)
+
+
+def run() -> int:
+    """Bring the server that PREFECT_API_URL names up to date with this checkout.
+
+    Raises:
+        StageError: there is no such server, or it refuses; the message is Prefect's.
+    """
+    if not os.environ.get("PREFECT_API_URL"):
+        raise door.StageError("PREFECT_API_URL is not set; name your server's API, for example http://127.0.0.1:4200/api")
+    for command in _COMMANDS:
+        status, lines = door.call(command, lambda line: None, {"PIPELINE_DIR": str(ROOT)})
+        if status != 0:
+            raise door.StageError(f"{' '.join(command)}: {lines[-1] if lines else f'ended with status {status}'}")
+    from flows import watchdog
+
+    watchdog.ensure()
+    sys.stdout.write("deployed; run them with: prefect worker start --pool pipeline\n")
+    return 0

@@ -1,0 +1,42 @@
+"""Runs whose process died without a word (kill -9, power) are called Crashed by the server, which frees their slot.
+
+Without this they stay Running, and a deployment that allows one run at a time never runs again. A flow sends a heartbeat every
+30 s (`flows.HEARTBEAT_S`); three missed ones are enough.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import cast
+
+from prefect.automations import Automation
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+
+from flows import HEARTBEAT_S
+
+NAME = "runs without a heartbeat have crashed"
+_ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+
+
+def ensure() -> None:
+    """Put the automation on the server, once."""
+    wanted = Automation(
+        name=NAME,
+        description="A flow run's process died: let its concurrency slot go.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in _ENDS)},
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=3 * HEARTBEAT_S),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="no heartbeat: its process died")],
+    )
+    try:
+        Automation.read(name=NAME)
+    except ValueError:  # Prefect's word for: there is none
+        cast(Automation, wanted.create())  # without `async` it is made at once

@@ -1,0 +1,87 @@
+"""A small real DVC project with the stages' names and real `flows`, whose stages take milliseconds and fail on demand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
+STAGE = """
+import json, os, subprocess, sys, time
+from pathlib import Path
+
+name = " ".join(sys.argv[1:-1])
+with open("runs.log", "a") as log:
+    log.write(name + "\\n")
+do = json.loads(Path("behaviour.json").read_text()).get(name, "")
+if do == "fail":
+    print(f"error: {name}: broken on purpose")
+    sys.exit(2)
+if do == "away once" and Path("runs.log").read_text().splitlines().count(name) == 1:
+    print(f"error: {name}: the service does not answer")
+    sys.exit(75)
+if do == "hang":
+    Path("hanging").write_text(str(os.getpid()))
+    subprocess.run(["sleep", "600"])
+print(f"{name}: CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '-')}")
+out = Path(sys.argv[-1])
+if str(out) != "-":
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(name + Path("source.txt").read_text())
+"""
+DAG = """
+stages:
+  ingest: {cmd: python stage.py ingest data/raw, deps: [source.txt], outs: [data/raw]}
+  split: {cmd: python stage.py split data/split, deps: [data/raw], outs: [data/split]}
+  train:
+    matrix: {subtype: [A_B, C], fold: [0]}
+    cmd: python stage.py train ${item.subtype} ${item.fold} models/${item.subtype}/fold-${item.fold}
+    deps: [data/split]
+    outs: ["models/${item.subtype}/fold-${item.fold}"]
+  evaluate:
+    matrix: {subtype: [A_B, C]}
+    cmd: python stage.py evaluate ${item.subtype} data/evaluated/${item.subtype}
+    deps: ["models/${item.subtype}"]
+    outs: ["data/evaluated/${item.subtype}"]
+  register:
+    matrix: {subtype: [A_B, C]}
+    cmd: python stage.py register ${item.subtype} -
+    deps: ["data/evaluated/${item.subtype}"]
+  report: {cmd: python stage.py report page.html, deps: [data/evaluated, models], outs: [page.html]}
+"""
+
+
+def make(folder: Path) -> Path:
+    """The project in `folder`, nothing of it run yet."""
+    shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "infra", folder / "infra")
+    for name, content in {"stage.py": STAGE, "dvc.yaml": DAG, "source.txt": "1", "behaviour.json": "{}"}.items():
+        (folder / name).write_text(content)
+    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True)
+    return folder
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """This environment without anybody's Prefect settings, and with a home for Prefect in the project."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "DVC_", "CUDA_", "TRAIN"))}
+    fixed = {"PREFECT_HOME": str(folder / ".prefect"), "DVC_NO_ANALYTICS": "true", "DO_NOT_TRACK": "true", "NO_COLOR": "1"}
+    return {**kept, **fixed, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **more}
+
+
+def behave(folder: Path, **what: str) -> None:
+    """What the stages do from now on, by name with underscores for spaces' sake: train__C__0='fail'."""
+    (folder / "behaviour.json").write_text(json.dumps({name.replace("__", " "): do for name, do in what.items()}))
+
+
+def runs(folder: Path) -> list[str]:
+    """The stages that ran, in order, since the last call."""
+    log = folder / "runs.log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return lines
