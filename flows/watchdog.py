@@ -6,8 +6,8 @@ Without this they stay Running, and a deployment that allows one run at a time n
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
-from typing import cast
 
 from prefect.automations import Automation
 from prefect.client.schemas.objects import StateType
@@ -22,6 +22,10 @@ _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 
 def ensure() -> None:
     """Put the automation on the server, once."""
+    asyncio.run(_ensure())
+
+
+async def _ensure() -> None:
     wanted = Automation(
         name=NAME,
         description="A flow run's process died: let its concurrency slot go.",
@@ -34,9 +38,11 @@ def ensure() -> None:
             threshold=1,
             within=timedelta(seconds=3 * HEARTBEAT_S),
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="no heartbeat: its process died")],
+        actions=[
+            ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", force=False, message="no heartbeat: its process died")
+        ],
     )
     try:
-        Automation.read(name=NAME)
+        await Automation.aread(name=NAME)
     except ValueError:  # Prefect's word for: there is none
-        cast(Automation, wanted.create())  # without `async` it is made at once
+        await wanted.acreate()

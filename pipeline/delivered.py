@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 from pipeline import console, download, paths
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError
-from pipeline.sources import Archive, Folder, NotCopied, Tree
+from pipeline.sources import Archive, DamagedError, Folder, NotCopied, Tree
 
 _DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
 
@@ -57,8 +59,23 @@ class Digest:
         return self._total.hexdigest()
 
 
-def open_source(config: Config) -> Tree | None:
-    """Where the images come from; None: they are drawn."""
+@contextmanager
+def opened(config: Config) -> Iterator[Tree | None]:
+    """Where the images come from; None: they are drawn.
+
+    What was downloaded is thrown away when it was read to its end, and when it turns out to be damaged: it would be taken for
+    complete for ever. After any other failure it stays, for the next run.
+    """
+    try:
+        yield _source(config)
+    except DamagedError:
+        shutil.rmtree(paths.DOWNLOADS, ignore_errors=True)
+        raise
+    if config.ingest.source == "kaggle":
+        shutil.rmtree(paths.DOWNLOADS)
+
+
+def _source(config: Config) -> Tree | None:
     match config.ingest.source:
         case "demo":
             return None
@@ -85,13 +102,8 @@ def _cohort_dir(config: Config) -> Tree:
 
 
 def _downloaded(config: Config) -> Tree:
-    """Kaggle's archive; one that is damaged is thrown away, or it would be taken for complete for ever."""
     archive = download.fetch(config.ingest.kaggle.dataset, config.ingest.kaggle.version, paths.DOWNLOADS)
-    try:
-        return Archive(archive, config.ingest.archive)
-    except DataError:
-        archive.unlink()
-        raise
+    return Archive(archive, config.ingest.archive)
 
 
 def cohort_files(config: Config, source: Tree) -> tuple[list[File], str]:

@@ -32,16 +32,14 @@ _NAMED = 5  # patients listed in a warning
 
 def run(config: Config) -> None:
     """Fill data/raw, and the tables beside it: patients, what could not be copied, the truth (of the demo only), the source."""
-    source, digest = delivered.open_source(config), delivered.Digest()
-    with _gathered(paths.RAW) as incoming:
+    digest = delivered.Digest()
+    with delivered.opened(config) as source, _gathered(paths.RAW) as incoming:
         came = _draw_demo(config, incoming, digest) if source is None else _copy(config, source, incoming, digest)
     came.patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
     came.not_copied.to_csv(paths.fresh(paths.NOT_COPIED), index=False)
     came.truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
     origin = {"source": config.ingest.source, "cohort": config.ingest.cohort, **digest.summary(), "metadata": came.metadata}
     paths.fresh(paths.SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
-    if config.ingest.source == "kaggle":
-        shutil.rmtree(paths.DOWNLOADS)  # all of it is in data/raw now
     console.say(
         f"ingest: {digest.files:,} files, {digest.bytes / 1e6:,.1f} MB, {len(came.patients)} patients "
         f"from source {config.ingest.source} (sha256 {digest.sha256[:12]})"
@@ -101,7 +99,7 @@ def _draw_demo(config: Config, target: Path, digest: delivered.Digest) -> Came:
 
 def _copy(config: Config, source: Tree, target: Path, digest: delivered.Digest) -> Came:
     files, class_folder = delivered.cohort_files(config, source)
-    metadata, metadata_sha256 = _metadata(source, class_folder)
+    metadata, metadata_sha256 = _metadata(config, source, class_folder)
     _require_room(target, sum(source.size(file.path) for file in files))
     not_copied = []
     for file in console.track(files, len(files), "copying images"):
@@ -130,7 +128,7 @@ def _table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.Dat
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
 
-def _metadata(source: Tree, class_folder: str) -> tuple[pd.DataFrame | None, str]:
+def _metadata(config: Config, source: Tree, class_folder: str) -> tuple[pd.DataFrame | None, str]:
     """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them, and its SHA-256."""
     if named := os.environ.get("COHORT_METADATA", ""):
         file = Path(named).expanduser()
@@ -149,6 +147,7 @@ def _metadata(source: Tree, class_folder: str) -> tuple[pd.DataFrame | None, str
             raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
         name, content = source.where(found[0]), b"".join(source.chunks(found[0]))
     table = patients.read(content, name)
+    table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
     console.say(f"metadata: {len(table)} patients in {name}")
     return table, hashlib.sha256(content).hexdigest()
 

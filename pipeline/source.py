@@ -27,11 +27,11 @@ def run(config: Config, take: bool) -> int:
     last = json.loads(paths.SOURCE.read_text()) if paths.SOURCE.exists() else {}
     if config.ingest.source == "kaggle":
         return _kaggle(config, last, take)
-    tree = delivered.open_source(config)
-    if tree is None:
-        console.say("source: the demo cohort is drawn from params.yaml; nothing new can come from outside")
-        return 0
-    now = _digest(config, tree)
+    with delivered.opened(config) as tree:
+        if tree is None:
+            console.say("source: the demo cohort is drawn from params.yaml; nothing new can come from outside")
+            return 0
+        now = _digest(config, tree)
     if (last.get("cohort"), last.get("sha256")) == (config.ingest.cohort, now["sha256"]):
         console.say(f"source: {_shown(now)}, as ingested")
         return 0

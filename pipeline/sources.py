@@ -49,6 +49,10 @@ class Tree(Protocol):
         """
 
 
+class DamagedError(DataError):
+    """An archive's bytes are not what they were: no setting mends that."""
+
+
 class NotCopied(Exception):  # noqa: N818 - a finding about one file, not an error of the run
     """Why a file of the source cannot be had."""
 
@@ -122,7 +126,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-            raise DataError(f"{path}: not a ZIP archive, or a part of one ({error}); fetch it again") from None
+            raise DamagedError(f"{path}: not a ZIP archive, or a part of one ({error}); fetch it again") from None
         except OSError as error:
             raise _unreadable(str(path), error) from None
         self._members = {info.filename: info for info in self._judged(limits) if not info.is_dir()}
@@ -154,7 +158,7 @@ class Archive:
                 while chunk := stream.read(_CHUNK):
                     yield chunk
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise DataError(f"{self.where(path)}: damaged ({error}); fetch the archive again") from None
+            raise DamagedError(f"{self.where(path)}: damaged ({error}); fetch the archive again") from None
 
     def _place(self, name: str) -> None:
         parent = str(PurePosixPath(name).parent).removeprefix(".")

@@ -181,6 +181,25 @@ def test_what_fails_is_one_line_and_leaves_nothing(
     assert not list(Path(".downloads").rglob("*.archive"))
 
 
+def test_a_damaged_archive_is_thrown_away_and_one_over_a_limit_is_kept(ingest: Ingest) -> None:
+    content = bytearray(archive())
+    content[200] ^= 255  # in the first image
+    with Kaggle(bytes(content)) as service:
+        assert "image_1.tif: damaged (" in the_error(ingest(service)[1])
+        assert not Path(".downloads").exists()
+        service.archive = archive()
+        PARAMS["ingest.archive.max_files"] = 5
+        try:
+            assert "more than ingest.archive.max_files (5)" in the_error(ingest(service)[1])
+        finally:
+            del PARAMS["ingest.archive.max_files"]
+        assert list(Path(".downloads").rglob("*.archive"))
+        fetched = len(service.served)
+        assert ingest(service)[0] == 0
+    assert sum(sent for _, sent in service.served[fetched:]) <= len(service.archive)
+    assert left_behind(Path()) != []
+
+
 def test_a_newer_version_is_told_and_not_taken(ingest: Ingest) -> None:
     with Kaggle(archive(), version=4) as service:
         status, said = ingest(service)
