@@ -20,8 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
-    from flows import deploy, door, refresh, serve
-    from flows import training as trainings  # Prefect takes seconds
+    from flows import deploy, door, serve  # none of them imports Prefect before its address is set
 
     try:
         if name == "serve":
@@ -31,6 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (serve.PortTakenError, door.StageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+
+    from flows import refresh
+    from flows import training as trainings  # Prefect takes seconds
+
     state = trainings.training(**chosen, return_state=True) if name == "training" else refresh.refresh(return_state=True)
     sys.stdout.write(f"{name}: {state.name}. {state.message or ''}\n")
     return 0 if state.is_completed() else 1
