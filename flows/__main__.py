@@ -13,10 +13,12 @@ def main(arguments: list[str] | None = None) -> int:
     training = flows.add_parser("training", help="bring everything up to date, as `dvc repro` does")
     training.add_argument("--subtypes", nargs="+", help="these only")
     training.add_argument("--folds", nargs="+", type=int, help="train these folds only")
+    training.add_argument("--deployment", help="hand trainings to other machines: train-one/trainers")
     training.add_argument("--force", action="store_true", help="although nothing changed, and trainings from the first epoch")
     flows.add_parser("refresh", help="look whether the source has something new; if so, take it in and train")
     flows.add_parser("serve", help="Prefect, MLflow, the reports and the schedules on this machine, until Ctrl-C")
-    flows.add_parser("deploy", help="put the schedules on the Prefect server that PREFECT_API_URL names")
+    deploying = flows.add_parser("deploy", help="put the schedules on the Prefect server that PREFECT_API_URL names")
+    deploying.add_argument("--trainers", action="store_true", help="instead: offer this clone for trainings of others")
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name == "serve":
             return serve.run()
         if name == "deploy":
-            return deploy.run()
+            return deploy.run(**chosen)
     except (serve.PortTakenError, door.StageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -7,13 +7,8 @@ import sys
 
 from flows import ROOT, door
 
-_COMMANDS = (
-    ["prefect", "work-pool", "create", "pipeline", "--type", "process", "--overwrite"],
-    ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect.yaml"],
-)
 
-
-def run() -> int:
+def run(trainers: bool) -> int:
     """Bring the server that PREFECT_API_URL names up to date with this checkout.
 
     Raises:
@@ -21,12 +16,16 @@ def run() -> int:
     """
     if not os.environ.get("PREFECT_API_URL"):
         raise door.StageError("PREFECT_API_URL is not set; name your server's API, for example http://127.0.0.1:4200/api")
-    for command in _COMMANDS:
+    pool, file = ("trainers", "infra/trainers.yaml") if trainers else ("pipeline", "infra/prefect.yaml")
+    for command in (
+        ["prefect", "work-pool", "create", pool, "--type", "process", "--overwrite"],
+        ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file],
+    ):
         status, lines = door.call(command, lambda line: None, {"PIPELINE_DIR": str(ROOT)})
         if status != 0:
             raise door.StageError(f"{' '.join(command)}: {lines[-1] if lines else f'ended with status {status}'}")
     from flows import watchdog
 
     watchdog.ensure()
-    sys.stdout.write("deployed; run them with: prefect worker start --pool pipeline\n")
+    sys.stdout.write(f"deployed; run them with: prefect worker start --pool {pool}\n")
     return 0

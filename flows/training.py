@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
-from flows import ROOT, dag, door, results, slots
+from flows import ROOT, dag, door, elsewhere, results, slots
 
 _EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
 
@@ -40,11 +40,15 @@ def _did_not_answer(_task: Task[..., object], _run: TaskRun, state: State[object
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def run_stage(title: str, stage: dag.Stage, force: bool, places: slots.Slots, stale: bool) -> State[door.Done]:
+def run_stage(
+    title: str, stage: dag.Stage, force: bool, places: slots.Slots, stale: bool, deployment: str | None
+) -> State[door.Done]:
     """One stage through the door, unless DVC knows that nothing changed; the state's name says what became of it."""
     say = get_run_logger().info
     if not stale:
         done = door.Done(stage.name, "unchanged", 0.0)
+    elif stage.kind == "train" and deployment:
+        done = elsewhere.train(stage, deployment, say)
     elif stage.kind == "train":
         with places.one() as place:
             done = door.run_stage(stage.name, force=force, say=_with_progress(say, title), environment=place)
@@ -55,37 +59,42 @@ def run_stage(title: str, stage: dag.Stage, force: bool, places: slots.Slots, st
 
 
 @flow(name="training", flow_run_name=lambda: _run_name(), task_runner=cast(Any, ThreadPoolTaskRunner()))
-def training(subtypes: list[str] | None = None, folds: list[int] | None = None, force: bool = False) -> State[str]:
+def training(
+    subtypes: list[str] | None = None, folds: list[int] | None = None, force: bool = False, deployment: str | None = None
+) -> State[str]:
     """Bring everything up to date, as `dvc repro` does; one subtype's failure does not stop the others.
 
     Args:
         subtypes: train and judge these only; none given: all of params.yaml.
         folds: train these folds only; none given: those of params.yaml's train.folds.
         force: run the stages although nothing changed, and trainings from their first epoch.
+        deployment: hand trainings to this deployment of `train-one`, on other machines; none given: train here.
     """
     with door.shut_at_the_end():
-        return _train(subtypes, folds, force)
+        return _train(subtypes, folds, force, deployment)
 
 
-def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool) -> State[str]:
+def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, deployment: str | None) -> State[str]:
     logger = get_run_logger()
-    every = dag.stages()
     try:
+        every = dag.stages()
         stages = dag.chosen(every, subtypes, folds, is_there)
         places = slots.here()
-    except (dag.SelectionError, ValueError) as error:
+        if deployment:
+            elsewhere.require_committed_code()
+        stale = {stage.name for stage in stages} if force else dag.stale(door.changed_stages(), every)
+    except (dag.SelectionError, door.StageError, ValueError) as error:
         return Failed(message=str(error))
     if left_out := [stage.title for stage in every if stage not in stages]:
         logger.info("left out: %s", ", ".join(left_out))
     logger.info("%d stages, at most %d trainings at once", len(stages), places.at_once)
     if force:
         forget_trainings(stages)
-    stale = {stage.name for stage in stages} if force else dag.stale(door.changed_stages(), every)
     futures: dict[str, PrefectFuture[State[door.Done]]] = {}
     for stage in stages:
         upstream = [futures[name] for name in stage.after if name in futures]
         futures[stage.name] = run_stage.submit(
-            stage.title, stage, force, places, stage.name in stale, wait_for=upstream, return_state=False
+            stage.title, stage, force, places, stage.name in stale, deployment, wait_for=upstream, return_state=False
         )
     failed, waited = [], []
     for stage in stages:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from pipeline import config, console
-from pipeline.errors import FULL, PipelineError
+from pipeline.errors import FULL, ModelError, PipelineError
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
@@ -47,6 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings)
         elif chosen.stage in SUBTYPE_STAGES:
             stage.run(settings, subtypes)
+        elif os.environ.get("RESTORE_ONLY"):
+            raise ModelError(
+                f"train {subtypes[0]}: its outputs were to come from the DVC remote and are not there (RESTORE_ONLY)"
+            )
         elif len(subtypes) * len(folds) == 1:
             stage.run(settings, subtypes[0], folds[0])
         else:  # a process for each, as DVC does: a network's bytes must not depend on what was trained before it

@@ -326,3 +326,47 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         (project / "hanging").unlink(missing_ok=True)
         toy_project.behave(project)
         (project / "source.txt").write_text("1")
+
+
+def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Path, server: str) -> None:
+    here, there, remote = (tmp_path / name for name in ("here", "there", "remote"))
+    here.mkdir()
+    toy_project.make(here)
+
+    def do(folder: Path, *command: str) -> str:
+        variables = toy_project.environment(folder, PREFECT_API_URL=server)
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    identity = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
+    do(here, "dvc", "remote", "add", "--quiet", "--default", "store", str(remote))
+    (here / ".gitignore").write_text(
+        "/data\n/models\n/page.html\n/runs.log\n/hanging\n/.prefect\n/.worktrees\n/.checkpoints\n__pycache__\n"
+    )
+    do(here, "git", "add", "-A")
+    do(here, *identity, "commit", "--quiet", "-m", "one")
+    do(tmp_path, "git", "clone", "--quiet", str(here), str(there))
+    do(there, sys.executable, "-m", "flows", "deploy", "--trainers")
+    worker = subprocess.Popen(
+        ["prefect", "worker", "start", "--pool", "trainers"],
+        cwd=there,
+        env=toy_project.environment(there, PREFECT_API_URL=server, PREFECT_WORKER_QUERY_SECONDS="2"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        (here / "source.txt").write_text("of the parent, not committed")
+        assert run_flow(here, server, "--deployment", "train-one/trainers")[1].startswith(
+            "training: Failed. source.txt: commit it"
+        )
+        do(here, *identity, "commit", "--quiet", "-am", "two")
+        status, said = run_flow(here, server, "--deployment", "train-one/trainers")
+        assert (status, said) == (0, "training: Completed. 9 stages: 7 ran, 2 restored")
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    assert not [name for name in toy_project.runs(here) if name.startswith("train")]
+    assert json.loads(do(here, "dvc", "status", "--json")) == {}
+    assert not list((there / ".worktrees").iterdir())
+    assert do(there, "git", "status", "--porcelain") == ""
