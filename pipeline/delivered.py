@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline import console, download, paths
+import pandas as pd
+
+from pipeline import console, download, manifest, paths, patients
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError
 from pipeline.sources import Archive, DamagedError, Folder, NotCopied, Tree
@@ -69,7 +71,8 @@ def opened(config: Config) -> Iterator[Tree | None]:
     try:
         yield _source(config)
     except DamagedError:
-        shutil.rmtree(paths.DOWNLOADS, ignore_errors=True)
+        if config.ingest.source == "kaggle":
+            shutil.rmtree(paths.DOWNLOADS)
         raise
     if config.ingest.source == "kaggle":
         shutil.rmtree(paths.DOWNLOADS)
@@ -92,17 +95,18 @@ def _cohort_dir(config: Config) -> Tree:
             "COHORT_DIR is not set; ingest.source: folder needs the folder, or ZIP archive, that holds the class folders"
         )
     place = Path(named).expanduser()
+    if paths.RAW.resolve().is_relative_to(place.resolve()) or place.resolve().is_relative_to(paths.RAW.resolve()):
+        raise ConfigError(f"COHORT_DIR: {place} and {paths.RAW} lie in each other; name the folder of the originals")
     if place.is_file():
         return Archive(place, config.ingest.archive)
     if not place.is_dir():
         raise ConfigError(f"COHORT_DIR: {place} is neither a folder nor a ZIP archive")
-    if paths.RAW.resolve().is_relative_to(place.resolve()) or place.resolve().is_relative_to(paths.RAW.resolve()):
-        raise ConfigError(f"COHORT_DIR: {place} and {paths.RAW} lie in each other; name the folder of the originals")
     return Folder(place)
 
 
 def _downloaded(config: Config) -> Tree:
-    archive = download.fetch(config.ingest.kaggle.dataset, config.ingest.kaggle.version, paths.DOWNLOADS)
+    dataset, version = config.ingest.kaggle.dataset, config.ingest.kaggle.version
+    archive = download.fetch(dataset, version, paths.DOWNLOADS / f"{dataset.replace('/', '-')}-{version}")
     return Archive(archive, config.ingest.archive)
 
 
@@ -120,7 +124,7 @@ def cohort_files(config: Config, source: Tree) -> tuple[list[File], str]:
     ]
     if not files:
         raise DataError(f"{source.where('')}: the class folders hold no files")
-    files.sort(key=lambda file: file.place.split("/"))
+    files.sort(key=lambda file: [manifest.natural(part) for part in file.place.split("/")])
     for file, other in pairwise(files):
         if file.place == other.place:
             raise DataError(f"{source.where(other.path)}: a second file for {file.place}; rename one of them")
@@ -138,6 +142,48 @@ def chunks(source: Tree, file: File) -> Iterator[bytes]:
     except UnicodeEncodeError:
         raise NotCopied("its path is not UTF-8; rename it") from None  # DVC could not hold it
     yield from source.chunks(file.path)
+
+
+def metadata(config: Config, source: Tree, class_folder: str) -> tuple[pd.DataFrame | None, str]:
+    """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them, and its SHA-256."""
+    if named := os.environ.get("COHORT_METADATA", ""):
+        file = Path(named).expanduser()
+        if not file.is_file():
+            raise ConfigError(f"COHORT_METADATA: {file} is not a file")
+        name, content = str(file), _content(str(file), lambda: file.read_bytes())
+    else:
+        found: list[str] = []
+        at = class_folder
+        while at and not found:
+            at = at.rpartition("/")[0]
+            found = [path for path in source.children(at)[1] if patients.is_metadata_name(path.rpartition("/")[2])]
+        if not found:
+            return None, ""
+        if len(found) > 1:
+            raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
+        name = source.where(found[0])
+        content = _content(name, lambda: b"".join(source.chunks(found[0])))
+    table = patients.read(content, name)
+    table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
+    console.say(f"metadata: {len(table)} patients in {name}")
+    return table, hashlib.sha256(content).hexdigest()
+
+
+def _content(name: str, read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except NotCopied as reason:
+        raise DataError(f"{name}: {reason}; mend it, or take it away") from None
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror}); mend it, or take it away") from None
+
+
+def named(config: Config) -> dict[str, str | int]:
+    """What params.yaml says of where the cohort is from, as it stands in data/source.json."""
+    origin: dict[str, str | int] = {"source": config.ingest.source, "cohort": config.ingest.cohort}
+    if config.ingest.source == "kaggle":
+        origin |= {"dataset": config.ingest.kaggle.dataset, "version": config.ingest.kaggle.version}
+    return origin
 
 
 def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:

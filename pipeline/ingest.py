@@ -6,7 +6,6 @@ half-filled data/raw. What can be known before the first byte is copied (names, 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from pipeline import console, delivered, demo_cohort, paths, patients
+from pipeline import console, delivered, demo_cohort, manifest, paths, patients
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError
 from pipeline.sources import NotCopied, Tree
@@ -35,11 +34,7 @@ def run(config: Config) -> None:
     digest = delivered.Digest()
     with delivered.opened(config) as source, _gathered(paths.RAW) as incoming:
         came = _draw_demo(config, incoming, digest) if source is None else _copy(config, source, incoming, digest)
-    came.patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
-    came.not_copied.to_csv(paths.fresh(paths.NOT_COPIED), index=False)
-    came.truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
-    origin = {"source": config.ingest.source, "cohort": config.ingest.cohort, **digest.summary(), "metadata": came.metadata}
-    paths.fresh(paths.SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
+        _write_tables(config, came, digest)
     console.say(
         f"ingest: {digest.files:,} files, {digest.bytes / 1e6:,.1f} MB, {len(came.patients)} patients "
         f"from source {config.ingest.source} (sha256 {digest.sha256[:12]})"
@@ -67,6 +62,14 @@ def _gathered(target: Path) -> Iterator[Path]:
         incoming.rename(target)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _write_tables(config: Config, came: Came, digest: delivered.Digest) -> None:
+    came.patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
+    came.not_copied.to_csv(paths.fresh(paths.NOT_COPIED), index=False)
+    came.truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
+    origin = {**delivered.named(config), **digest.summary(), "metadata": came.metadata}
+    paths.fresh(paths.SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
 
 
 def _draw_demo(config: Config, target: Path, digest: delivered.Digest) -> Came:
@@ -99,7 +102,7 @@ def _draw_demo(config: Config, target: Path, digest: delivered.Digest) -> Came:
 
 def _copy(config: Config, source: Tree, target: Path, digest: delivered.Digest) -> Came:
     files, class_folder = delivered.cohort_files(config, source)
-    metadata, metadata_sha256 = _metadata(config, source, class_folder)
+    metadata, metadata_sha256 = delivered.metadata(config, source, class_folder)
     _require_room(target, sum(source.size(file.path) for file in files))
     not_copied = []
     for file in console.track(files, len(files), "copying images"):
@@ -109,7 +112,8 @@ def _copy(config: Config, source: Tree, target: Path, digest: delivered.Digest) 
             not_copied.append((_shown(file.place), str(reason)))
     if not_copied:
         console.warn(f"{len(not_copied)} files could not be copied, first {not_copied[0][0]}: {not_copied[0][1]}")
-    found = {(name, patient) for name, patient, *_ in (_shown(file.place).split("/") for file in files)}
+    places = (manifest.place(_shown(file.place)) for file in files)
+    found = {(name, patient) for name, patient, _ in places if patient}
     _compare(found, metadata)
     tables = (patients.table(found, metadata), _table([], TRUTH_COLUMNS), _table(not_copied, NOT_COPIED_COLUMNS))
     return Came(*tables, metadata_sha256)
@@ -126,30 +130,6 @@ def _copy_file(chunks: Iterator[bytes], target: Path) -> None:
 
 def _table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(columns))
-
-
-def _metadata(config: Config, source: Tree, class_folder: str) -> tuple[pd.DataFrame | None, str]:
-    """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them, and its SHA-256."""
-    if named := os.environ.get("COHORT_METADATA", ""):
-        file = Path(named).expanduser()
-        if not file.is_file():
-            raise ConfigError(f"COHORT_METADATA: {file} is not a file")
-        name, content = str(file), file.read_bytes()
-    else:
-        found: list[str] = []
-        at = class_folder
-        while at and not found:
-            at = at.rpartition("/")[0]
-            found = [path for path in source.children(at)[1] if patients.is_metadata_name(path.rpartition("/")[2])]
-        if not found:
-            return None, ""
-        if len(found) > 1:
-            raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
-        name, content = source.where(found[0]), b"".join(source.chunks(found[0]))
-    table = patients.read(content, name)
-    table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
-    console.say(f"metadata: {len(table)} patients in {name}")
-    return table, hashlib.sha256(content).hexdigest()
 
 
 def _compare(found: set[tuple[str, str]], metadata: pd.DataFrame | None) -> None:

@@ -36,6 +36,18 @@ _SEX = {"f": "f", "female": "f", "w": "f", "1": "f", "m": "m", "male": "m", "2":
 _OLDEST = 120
 
 
+def _count(high: float) -> Callable[[str], str]:
+    """A number that a spreadsheet may have grouped in thousands: 5.400 would be read as 5.4."""
+    plain = _number(0, high)
+
+    def read(cell: str) -> str:
+        if re.fullmatch(r"\d{1,3}([.,]\d{3})+", cell):
+            raise ValueError("not clear: thousands or a fraction? Write it without separators")
+        return plain(cell)
+
+    return read
+
+
 def _number(low: float, high: float, scale: float = 1.0) -> Callable[[str], str]:
     def read(cell: str) -> str:
         value = float(cell.replace(",", ".") if "." not in cell else cell)
@@ -60,8 +72,8 @@ _HEADERS: list[tuple[str, str, _Reader]] = [
     (r"bag_label|class|class_listed", "class_listed", str),
     (r"sex_1f_2m|sex", "sex", _sex),
     (r"age", "age", _number(0, _OLDEST)),
-    (r"instance_count|images_listed", "images_listed", _number(0, 1e7)),
-    (r"leu[ck]ocytes_per_.{1,8}l", "leucocytes_per_ul", _number(0, 1e7)),
+    (r"instance_count|images_listed", "images_listed", _count(1e7)),
+    (r"leu[ck]ocytes_per_.{1,8}l", "leucocytes_per_ul", _count(1e7)),
     (r"pb_myeloblast", "blast_share", _number(0, 100, 0.01)),
     (r"pb_promyelocyte", "promyelocyte_share", _number(0, 100, 0.01)),
     (r"blast_share", "blast_share", _number(0, 1)),
@@ -71,7 +83,7 @@ _HEADERS: list[tuple[str, str, _Reader]] = [
 
 def is_metadata_name(name: str) -> bool:
     """Whether a file beside the class folders is the cohort's metadata."""
-    return bool(re.search(r"metadata.*\.(csv|xlsx)$", name.lower()))
+    return bool(re.search(r"metadata.*\.(csv|xlsx)$", name.lower())) and not name.startswith((".", "~$"))
 
 
 def read(content: bytes, name: str) -> pd.DataFrame:
@@ -81,6 +93,8 @@ def read(content: bytes, name: str) -> pd.DataFrame:
         DataError: names the file, the patient and the column.
     """
     raw = _sheet(content, name) if name.lower().endswith(".xlsx") else _csv(content, name)
+    if not isinstance(raw.index, pd.RangeIndex):
+        raise DataError(f"{name}: rows with more columns than the header; quote decimal commas, or use another separator")
     known: dict[str, tuple[str, _Reader]] = {}
     for header in raw.columns:
         for pattern, column, reader in _HEADERS:
@@ -93,7 +107,7 @@ def read(content: bytes, name: str) -> pd.DataFrame:
     rows = []
     for _, cells in raw.iterrows():
         patient = str(cells[known["patient"][0]]).strip()
-        if patient.lower() in _MISSING:
+        if patient in ("", "nan"):
             continue  # spreadsheets end in empty rows
         rows.append({column: _cell(cells[header], reader, f"{name}: patient {patient}, {header}")
                      for column, (header, reader) in known.items()})  # fmt: skip
@@ -119,7 +133,7 @@ def _cell(cell: object, reader: _Reader, where: str) -> str:
     try:
         return reader(text)
     except ValueError as error:
-        reason = str(error) if str(error).startswith(("not between", "neither")) else "not a number"
+        reason = str(error) if str(error).startswith(("not between", "not clear", "neither")) else "not a number"
         raise DataError(f"{where}: {text!r} is {reason}; correct it, or leave it empty") from None
 
 

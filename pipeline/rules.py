@@ -199,7 +199,7 @@ def tables(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[st
         "files": _files(counted),
         "images": _images(usable),
         "patients": _patients(files),
-        "listed patients": _listed(frame, listed),
+        "listed patients": _listed(frame, _in_question(files, listed)),
         "expected classes": _expected(frame, config.validate_.expected or {}),
         "folders": pd.DataFrame({"folder": pd.Series(sorted(set(files["class"]) - {""}), dtype="str")}),
         "classes": class_counts(frame, config.classes),
@@ -291,6 +291,12 @@ def _deviations(values: pd.Series[float]) -> pd.Series[float]:
     distance = (values - values.median()).abs()
     spread = 1.4826 * distance.median()
     return distance / spread if spread > 0 else distance * 0.0
+
+
+def _in_question(files: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """The listed patients whom nobody excluded as a whole."""
+    kept = files[["class", "patient"]].drop_duplicates()
+    return listed.merge(kept, on=["class", "patient"])
 
 
 def _listed(frame: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:

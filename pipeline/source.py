@@ -32,7 +32,7 @@ def run(config: Config, take: bool) -> int:
             console.say("source: the demo cohort is drawn from params.yaml; nothing new can come from outside")
             return 0
         now = _digest(config, tree)
-    if (last.get("cohort"), last.get("sha256")) == (config.ingest.cohort, now["sha256"]):
+    if now == last:
         console.say(f"source: {_shown(now)}, as ingested")
         return 0
     console.say(f"source: {_shown(now)}; ingested was {_shown(last) if last else 'nothing'}")
@@ -42,16 +42,18 @@ def run(config: Config, take: bool) -> int:
 def _digest(config: Config, tree: Tree) -> dict[str, Any]:
     """What `ingest` would write down."""
     digest = delivered.Digest()
-    files, _ = delivered.cohort_files(config, tree)
+    files, class_folder = delivered.cohort_files(config, tree)
+    _, metadata = delivered.metadata(config, tree, class_folder)
     for file in console.track(files, len(files), "reading the source"):
         with suppress(NotCopied):
             for _ in digest.of(file.place, delivered.chunks(tree, file)):
                 pass
-    return digest.summary()
+    return {**delivered.named(config), **digest.summary(), "metadata": metadata}
 
 
 def _shown(summary: dict[str, Any]) -> str:
-    return f"{summary['files']:,} files (sha256 {summary['sha256'][:12]})"
+    metadata = f", metadata {summary['metadata'][:12]}" if summary["metadata"] else ""
+    return f"{summary['files']:,} files (sha256 {summary['sha256'][:12]}{metadata})"
 
 
 def _kaggle(config: Config, last: dict[str, object], take: bool) -> int:
@@ -64,8 +66,9 @@ def _kaggle(config: Config, last: dict[str, object], take: bool) -> int:
     if newest > pinned:
         console.say(f"source: {dataset} has version {newest}; params.yaml asks for {pinned} (ingest.kaggle.version)")
         return NEW
-    console.say(f"source: {dataset} is at version {newest}, as params.yaml says")
-    return 0 if last else NEW
+    console.say(f"source: {dataset} is at version {newest}, and params.yaml asks for {pinned}")
+    same = {key: last.get(key) for key in delivered.named(config)} == delivered.named(config)
+    return 0 if same else NEW
 
 
 def _pin(version: int, path: Path = Path("params.yaml")) -> None:

@@ -7,6 +7,7 @@ kind in it is judged before the first byte is unpacked, and one member that is n
 from __future__ import annotations
 
 import errno
+import lzma
 import os
 import re
 import stat
@@ -73,7 +74,7 @@ class Folder:
             entries = sorted(os.scandir(self._root / at), key=lambda entry: entry.name)
         except OSError as error:
             raise _unreadable(self.where(at), error) from None
-        places = [(entry.is_dir(), f"{at}/{entry.name}" if at else entry.name) for entry in entries]
+        places = [(_is_folder(entry), f"{at}/{entry.name}" if at else entry.name) for entry in entries]
         return [place for is_dir, place in places if is_dir], [place for is_dir, place in places if not is_dir]
 
     def files(self, at: str) -> list[str]:
@@ -125,7 +126,7 @@ class Archive:
         self._path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
             raise DamagedError(f"{path}: not a ZIP archive, or a part of one ({error}); fetch it again") from None
         except OSError as error:
             raise _unreadable(str(path), error) from None
@@ -157,14 +158,14 @@ class Archive:
             with self._zip.open(self._members[path]) as stream:
                 while chunk := stream.read(_CHUNK):
                     yield chunk
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError, OSError) as error:
             raise DamagedError(f"{self.where(path)}: damaged ({error}); fetch the archive again") from None
 
     def _place(self, name: str) -> None:
-        parent = str(PurePosixPath(name).parent).removeprefix(".")
+        parent = _above(name)
         self._folders.setdefault(parent, (set(), set()))[1].add(name)
         while parent:
-            above = str(PurePosixPath(parent).parent).removeprefix(".")
+            above = _above(parent)
             self._folders.setdefault(above, (set(), set()))[0].add(parent)
             parent = above
 
@@ -193,6 +194,13 @@ class Archive:
         return members
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
 def _why_no_file(path: Path) -> str:
     if not path.is_symlink():
         return "not a regular file"
@@ -203,6 +211,10 @@ def _why_no_file(path: Path) -> str:
     except OSError:
         return "a link that leads nowhere"
     return "a link to what is not a regular file"
+
+
+def _above(place: str) -> str:
+    return place.rpartition("/")[0]
 
 
 def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:

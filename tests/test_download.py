@@ -207,6 +207,16 @@ def test_a_newer_version_is_told_and_not_taken(ingest: Ingest) -> None:
     assert "some/cells has a newer version, 4; params.yaml asks for 3" in said
 
 
+def test_a_newer_version_is_new_until_it_is_ingested(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Kaggle(archive()) as service:
+        assert ingest(service)[0] == 0
+        assert main(["source"]) == 0
+        service.version = 4
+        assert main(["source", "--take"]) == 3
+        assert "version: 4" in Path("params.yaml").read_text()
+        assert main(["source"]) == 3  # pinned, but not ingested
+
+
 def test_a_stale_file_that_beats_good_variables_is_named(ingest: Ingest) -> None:
     token = Path("home/.kaggle/access_token").absolute()
     token.parent.mkdir(parents=True)

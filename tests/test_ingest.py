@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import REAL_CELLS
 
-from pipeline import config, ingest, validate
+from pipeline import config, ingest, source, validate
 from pipeline.errors import ConfigError, DataError
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -157,6 +157,45 @@ def test_a_file_that_cannot_be_had_is_listed_and_quarantined(
         validate.run(settings)
     quarantine = pd.read_csv("reports/validation/quarantine.csv").set_index("path")["reason"]
     assert {path: quarantine[path] for path in expected} == {path: f"not copied: {why}" for path, why in expected.items()}
+
+
+def test_what_lies_outside_a_patients_folder_is_no_patient_and_loops_are_no_tracebacks(
+    tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = cohort(tmp_path / "originals")
+    (source / "control" / "Thumbs.db").write_bytes(b"x")
+    (source / "loop").symlink_to("loop")
+    monkeypatch.setenv("COHORT_DIR", str(source))
+    ingest.run(params(FOLDER))
+    assert pd.read_csv("data/patients.csv")["patient"].tolist() == ["CCC", "AAA", "BBB"]
+    (source / "metadata.csv").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"metadata\.csv: a link that leads nowhere"):
+        ingest.run(params(FOLDER))
+
+
+def test_originals_in_data_raw_are_refused(tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "data" / "raw" / "cohort.zip"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"PK")
+    monkeypatch.setenv("COHORT_DIR", str(place))
+    with pytest.raises(ConfigError, match="lie in each other"):
+        ingest.run(params(FOLDER))
+    assert place.read_bytes() == b"PK"
+
+
+def test_a_source_is_asked_whether_it_is_new(tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    originals = cohort(tmp_path / "originals")
+    monkeypatch.setenv("COHORT_DIR", str(originals))
+    settings = params(FOLDER)
+    assert source.run(settings, take=False) == source.NEW
+    ingest.run(settings)
+    assert source.run(settings, take=False) == 0
+    (originals / "metadata.csv").write_text("patient_id,age\nAAA,3\n")
+    assert source.run(settings, take=False) == source.NEW
+    ingest.run(settings)
+    assert source.run(settings, take=False) == 0
+    (originals / "NPM1/CCC/image_2.tif").write_bytes(b"other")
+    assert source.run(settings, take=False) == source.NEW
 
 
 def test_the_demo_is_the_same_twice_and_knows_its_truth(params: Settings) -> None:

@@ -69,6 +69,11 @@ def test_our_own_columns_are_read_too() -> None:
         (b"name,age\nAAA,1\n", "m.csv: has no column patient_id (or patient); found name, age"),
         (b"patient_id,sex,sex_1f_2m\nAAA,f,1\n", "columns sex and sex_1f_2m both hold sex"),
         (b"patient_id,age\nAAA,1,2,3\nBBB,1,2,3,4,5\n", "m.csv: not a table"),
+        (b"patient_id,age\nAAA,61,\nBBB,62,\n", "m.csv: rows with more columns than the header"),
+        (
+            b"patient_id;instance_count\nAAA;5.400\n",
+            "patient AAA, instance_count: '5.400' is not clear: thousands or a fraction?",
+        ),
         (b"", "m.csv: not a table"),
     ],
 )
@@ -92,6 +97,8 @@ def test_a_file_that_only_claims_to_be_a_workbook_is_named() -> None:
         ("AML_Metadata_v2.CSV", True),
         ("metadata.txt", False),
         ("image_1.tif", False),
+        ("._metadata.csv", False),
+        ("~$metadata.xlsx", False),
     ],
 )
 def test_metadata_is_known_by_its_name(name: str, is_one: bool) -> None:

@@ -82,6 +82,11 @@ HOSTILE: dict[str, tuple[tuple[Any, bytes], Callable[[bytes], bytes], str]] = {
     "encrypted": (("control/AAA/image_2.tif", b"x"), encrypted, "is encrypted"),
     "file and folder": (("control/AAA", b"x"), bytes, "control/AAA is a file and a folder"),
     "bomb": (("control/AAA/image_2.tif", bytes(900_000)), bytes, "times its size, more than ingest.archive.max_ratio (100)"),
+    "name not UTF-8": (
+        ("PLACEHOLDER\u00e9", b"x"),
+        lambda data: data.replace("\u00e9".encode(), b"\xff\xff"),
+        "not a ZIP archive",
+    ),
     "cut off": (("control/AAA/image_2.tif", b"x"), lambda data: data[:-40], "not a ZIP archive, or a part of one"),
     "no archive": (("x", b"x"), lambda data: b"hello", "not a ZIP archive, or a part of one"),
 }
@@ -144,6 +149,23 @@ def test_an_archive_does_instead_of_a_folder(
     ]
     assert "1 patients are in the cohort but not in the metadata: AAA" in capsys.readouterr().err
     assert cohort_zip.read_bytes() == before
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_any_compression_is_named(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "cohort.zip"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("control/AAA/image_1.tif", os.urandom(5000))
+    data = bytearray(path.read_bytes())
+    data[2000:2100] = bytes(100)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"image_1\.tif: damaged"):
+        list(Archive(path, LIMITS).chunks("control/AAA/image_1.tif"))
+
+
+def test_hidden_folders_are_folders(tmp_path: Path) -> None:
+    tree = Archive(archive(tmp_path / "c.zip", (".cohort/data/x.tif", b"x")), LIMITS)
+    assert tree.children(".cohort") == ([".cohort/data"], [])
 
 
 def test_a_damaged_member_leaves_nothing_behind(cohort_zip: Path, params: Callable[[dict[str, Any]], config.Config]) -> None:
