@@ -32,6 +32,11 @@ def wait(until: Callable[[], object], what: str, seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
+def heed_ctrl_c() -> None:
+    """In a child, before it starts: a shell's background jobs, CI among them, have SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def is_alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -53,7 +58,8 @@ def alive_of(folder: Path) -> list[str]:
 def test_what_a_leash_holds_ends_with_its_parent_however_that_dies(tmp_path: Path) -> None:
     leash = ROOT / "flows" / "leash.py"
     hold = (
-        "import subprocess, sys, time\n"
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # a shell's background jobs start with it ignored
         f"p = subprocess.Popen([sys.executable, {str(leash)!r}, 'bash', '-c', 'sleep 600 & echo $! > child; wait'],"
         " stdin=subprocess.PIPE, start_new_session=True)\n"
         "time.sleep(600)"
@@ -257,6 +263,7 @@ def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: 
         env=toy_project.environment(project, PREFECT_API_URL=server),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
     )
     try:
         wait((project / "hanging").exists, "the training to hang")
