@@ -37,6 +37,16 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask, then insist."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def is_alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -302,6 +312,7 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         env=variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
     )
 
     def scheduled(*states: str) -> list[dict[str, object]]:
@@ -328,8 +339,7 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         assert time.monotonic() - started < 30
         wait(lambda: any(found["id"] == run["id"] for found in scheduled("CANCELLED")), "the run to be cancelled", 60)
     finally:
-        worker.terminate()
-        worker.wait(60)
+        end(worker)
         (project / "hanging").unlink(missing_ok=True)
         toy_project.behave(project)
         (project / "source.txt").write_text("1")
@@ -361,6 +371,7 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
         env=toy_project.environment(there, PREFECT_API_URL=server, PREFECT_WORKER_QUERY_SECONDS="2"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
     )
     try:
         (here / "source.txt").write_text("of the parent, not committed")
@@ -371,8 +382,7 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
         status, said = run_flow(here, server, "--deployment", "train-one/trainers")
         assert (status, said) == (0, "training: Completed. 9 stages: 7 ran, 2 restored")
     finally:
-        worker.terminate()
-        worker.wait(60)
+        end(worker)
     assert not [name for name in toy_project.runs(here) if name.startswith("train")]
     assert json.loads(do(here, "dvc", "status", "--json")) == {}
     assert not list((there / ".worktrees").iterdir())
