@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flows import ROOT
 
@@ -89,8 +90,8 @@ def chosen(
     return list(kept.values())
 
 
-def _stage(stage: object, graph: object) -> Stage:
-    name = stage.name  # type: ignore[attr-defined]
+def _stage(stage: Any, graph: Any) -> Stage:
+    name = stage.name
     kind, _, item = name.partition("@")
     subtype, _, fold = item.partition("-")
     return Stage(
@@ -98,7 +99,7 @@ def _stage(stage: object, graph: object) -> Stage:
         kind=kind,
         subtype=subtype,
         fold=int(fold) if fold else None,
-        after=tuple(sorted(other.name for other in graph.successors(stage))),  # type: ignore[attr-defined]
-        outs=tuple(out.def_path for out in stage.outs),  # type: ignore[attr-defined]
-        deps=tuple(dep.def_path for dep in stage.deps if dep.def_path),  # type: ignore[attr-defined]
+        after=tuple(sorted(other.name for other in graph.successors(stage))),
+        outs=tuple(out.def_path for out in stage.outs),
+        deps=tuple(dep.def_path for dep in stage.deps if dep.def_path),
     )

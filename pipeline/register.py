@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import console, paths, tracking
+from pipeline import console, paths, registry, tracking
 from pipeline.config import Config, Floors
 
 
@@ -24,14 +24,14 @@ def run(config: Config, subtypes: list[str]) -> None:
     console.say(f"MLflow: {tracking.shown_address()}")
 
 
-def _register(client: tracking.Client, config: Config, candidate: tracking.Candidate) -> list[object]:
+def _register(client: tracking.Client, config: Config, candidate: registry.Candidate) -> list[object]:
     """Make sure that a candidate stands in the registry, judged; returns its row of the table."""
-    model = tracking.log_candidate(client, candidate)
+    model = registry.log_candidate(client, candidate)
     missed = missed_floors(candidate.metrics, config.register_.floors)
-    alias = tracking.CHALLENGER if missed else tracking.CHAMPION
-    tracking.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")
+    alias = registry.CHALLENGER if missed else registry.CHAMPION
+    registry.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")
     figures = [candidate.metrics[key] for key in ("image_accuracy", "patient_auroc")]
-    aliases = ", ".join(tracking.aliases(client, model)) or "-"
+    aliases = ", ".join(registry.aliases(client, model)) or "-"
     return [candidate.subtype, *figures, f"{model.name} v{model.version}", aliases]
 
 
@@ -44,14 +44,14 @@ def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
     ]
 
 
-def _candidate(config: Config, subtype: str) -> tracking.Candidate:
+def _candidate(config: Config, subtype: str) -> registry.Candidate:
     folders = [paths.fold(subtype, k) for k in sorted(config.train.folds)]
     report = paths.report(subtype)
     figures = json.loads(paths.existing(report / "metrics.json").read_text())
     metrics = {key: float(value) for key, value in figures.items()}
     weights = {folder.name: _sha256(folder / "model.weights.h5") for folder in folders}
     specs = [_sha256(folder / "spec.json") for folder in folders]
-    return tracking.Candidate(
+    return registry.Candidate(
         subtype=subtype,
         digest=hashlib.sha256(json.dumps([weights, specs]).encode()).hexdigest(),
         folders=folders,

@@ -1,9 +1,8 @@
-"""MLflow: one experiment per subtype, a run per trained fold, a version per candidate. The one module that imports it.
+"""MLflow's runs: one experiment per subtype, a run per trained fold. `registry` has the models.
 
-A run is found again by the digest of the training it shows, a version by the digest of its weights; so everything here can
-be said twice. The address is MLFLOW_TRACKING_URI, else the file mlflow.db. A server that does not answer when a training starts
-stops it before an epoch is spent; one that goes away while the network trains costs a warning, and `register` completes the
-run from the files.
+A run is found again by the digest of the training it shows, so everything here can be said twice. The address is
+MLFLOW_TRACKING_URI, else the file mlflow.db. A server that does not answer when a training starts stops it before an epoch is
+spent; one that goes away while the network trains costs a warning, and `register` completes the run from the files.
 """
 
 from __future__ import annotations
@@ -14,18 +13,15 @@ import re
 import shutil
 import subprocess
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import pandas as pd
 from filelock import FileLock
 
-from pipeline import console, paths
+from pipeline import console
 from pipeline.errors import TrackingError
 
 # Patients' data: nothing is reported home, and a server that is away is noticed in seconds instead of minutes.
@@ -38,17 +34,12 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
 
 Client: TypeAlias = MlflowClient  # what the other modules call it
 
 _DATABASE = Path("mlflow.db")
 _ARTIFACTS = Path("mlartifacts")
-_SERVED_CODE = Path(__file__).with_name("served.py")
-CHAMPION, CHALLENGER = "champion", "challenger"
 
 
 class Follower(Protocol):
@@ -171,126 +162,26 @@ def record_training(client: Client, folder: Path) -> str:
     return str(run.info.run_id)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A subtype's trained folds, together one model."""
-
-    subtype: str
-    digest: str  # of weights and specs, see `register`
-    folders: list[Path]
-    weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
-    metrics: Mapping[str, float]
-    pictures: list[Path]
-    card: str  # Markdown
-
-
-def _find_version(client: Client, candidate: Candidate) -> ModelVersion | None:
-    """The version that holds exactly these weights, if it was registered before."""
-    found = client.search_model_versions(f"name = '{candidate.subtype}' AND tags.candidate = '{candidate.digest}'")
-    return found[0] if found else None
-
-
-def log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
-    """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
-    fold_runs = [record_training(client, folder) for folder in candidate.folders]
-    experiment = _ensure_experiment(client, candidate.subtype)
-    run = _find_run(client, experiment, "candidate", candidate.digest)
-    if run is None:
-        folds = ", ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
-        run = client.create_run(
-            experiment, run_name=f"{candidate.digest[:8]} folds {folds}", tags={"candidate": candidate.digest}
-        )
-    run_id = run.info.run_id
-    spec = json.loads((candidate.folders[0] / "spec.json").read_text())
-    _log_params(client, run, spec["knobs"])
-    now = int(time.time() * 1000)
-    changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
-    client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
-    for key, value in {**_provenance(), "mlflow.note.content": candidate.card}.items():
-        client.set_tag(run_id, key, value)
-    for picture in candidate.pictures:
-        client.log_artifact(run_id, str(picture), "pictures")
-    for fold_run in fold_runs:
-        client.set_tag(fold_run, "mlflow.parentRunId", run_id)
-    model = _find_version(client, candidate) or _log_model(client, run_id, candidate)
-    client.update_model_version(model.name, model.version, description=candidate.card)
-    client.set_terminated(run_id)
-    return model
-
-
-def judge(client: Client, model: ModelVersion, alias: str, verdict: str) -> None:
-    """Name a version champion or challenger, and nothing else; write down why."""
-    for other in {CHAMPION, CHALLENGER} & set(aliases(client, model)) - {alias}:
-        client.delete_registered_model_alias(model.name, other)
-    client.set_registered_model_alias(model.name, alias, model.version)
-    client.set_model_version_tag(model.name, model.version, "verdict", verdict)
-
-
-def aliases(client: Client, model: ModelVersion) -> list[str]:
-    """The names the version carries now."""
-    return list(client.get_model_version(model.name, model.version).aliases)
-
-
-def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersion:
-    """The networks as code, specs and weights: nothing in the model is ever unpickled."""
-    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"  # relative: MLflow notes the path
-    networks = staging / "networks"
-    try:
-        networks.mkdir(parents=True)
-        shutil.copyfile(Path(__file__).with_name("model.py"), networks / "network.py")
-        for folder in candidate.folders:
-            (networks / folder.name).mkdir()
-            for name in ("spec.json", "model.weights.h5"):
-                shutil.copyfile(folder / name, networks / folder.name / name)
-        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "An input example was not provided")  # the signature is given by hand
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(_SERVED_CODE),
-                artifacts={"networks": str(networks)},
-                model_config={"weights_sha256": dict(candidate.weights_sha256)},
-                signature=ModelSignature(
-                    inputs=Schema([ColSpec(DataType.binary, "image")]),
-                    outputs=Schema([ColSpec(DataType.double, "score")]),
-                ),
-                pip_requirements=[f"{name}=={version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
-            )
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    try:
-        client.create_registered_model(candidate.subtype)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    return client.create_model_version(
-        candidate.subtype,
-        logged.model_uri,
-        run_id=run_id,
-        model_id=logged.model_id,
-        tags={"candidate": candidate.digest, **{f"sha256.{k}": v for k, v in candidate.weights_sha256.items()}},
-        description=candidate.card,
-    )
-
-
 def _ensure_run(client: Client, spec: Mapping[str, Any]) -> Run:
     """The run of one training, found by the training's digest or made; a run that was cut off is taken up again."""
-    experiment = _ensure_experiment(client, spec["subtype"])
-    run = _find_run(client, experiment, "training", spec["training"])
+    experiment = ensure_experiment(client, spec["subtype"])
+    run = find_run(client, experiment, "training", spec["training"])
     if run is None:
         machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
         inputs = {f"sha256.{key}": value for key, value in spec["inputs"].items()}
         run = client.create_run(
             experiment,
             run_name=f"fold {spec['fold']} {spec['training'][:8]}",
-            tags={"training": spec["training"], "fold": str(spec["fold"]), **machine, **inputs, **_provenance()},
+            tags={"training": spec["training"], "fold": str(spec["fold"]), **machine, **inputs, **provenance()},
         )
-        _log_params(client, run, spec["knobs"])
+        log_params(client, run, spec["knobs"])
     elif run.info.status in ("FAILED", "KILLED"):
         client.update_run(run.info.run_id, status="RUNNING")
     return run
 
 
-def _ensure_experiment(client: Client, subtype: str) -> str:
+def ensure_experiment(client: Client, subtype: str) -> str:
+    """The id of the subtype's experiment, made if it is not there."""
     experiment = client.get_experiment_by_name(subtype)
     if experiment is not None:
         if experiment.lifecycle_stage == "deleted":  # by hand, in MLflow's pages
@@ -313,12 +204,14 @@ def _artifact_location(subtype: str) -> str | None:
     return None
 
 
-def _find_run(client: Client, experiment: str, tag: str, value: str) -> Run | None:
+def find_run(client: Client, experiment: str, tag: str, value: str) -> Run | None:
+    """A run of the experiment that carries the tag."""
     runs = client.search_runs([experiment], filter_string=f"tags.{tag} = '{value}'", max_results=1)
     return runs[0] if runs else None
 
 
-def _log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
+def log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
+    """Give the run those knobs that it does not have: MLflow lets none be said twice."""
     missing = [Param(key, str(value)) for key, value in knobs.items() if key not in run.data.params]
     if missing:
         client.log_batch(run.info.run_id, params=missing)
@@ -343,7 +236,7 @@ def _complete(client: Client, run_id: str, folder: Path) -> None:
     client.set_terminated(run_id)
 
 
-def _provenance() -> dict[str, str]:
+def provenance() -> dict[str, str]:
     """Commit, and whether the working tree differed from it (dvc.lock and the figures, which every run rewrites, aside)."""
     commit = _git("rev-parse", "HEAD")
     if not commit:

@@ -21,8 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import console, images, look_alikes, manifest, paths, quality
-from pipeline import rules as cohort_rules
+from pipeline import console, images, look_alikes, manifest, paths, quality, rules, tables
 from pipeline.config import Config
 from pipeline.errors import DataError
 
@@ -48,8 +47,8 @@ def run(config: Config) -> None:
     frame = manifest.build(chain(_read_all(files, config.image_px), not_copied))
     frame = _mark_look_alikes(manifest.drop_repeats(manifest.exclude(frame, excluded)), config)
     listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
-    findings, page = quality.check(cohort_rules.rules(config), cohort_rules.tables(frame, listed, config))
-    counts = cohort_rules.class_counts(frame, config.classes)
+    findings, page = quality.check(rules.of(config), tables.build(frame, listed, config))
+    counts = tables.class_counts(frame, config.classes)
     _write(paths.MANIFEST, _parquet(frame))
     _write(paths.VALIDATION / "quarantine.csv", _quarantine(frame))
     _write(paths.VALIDATION / "validation.json", _report(findings, counts))
