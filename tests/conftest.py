@@ -40,3 +40,10 @@ def params(tmp_path: Path) -> Callable[[dict[str, Any]], config.Config]:
         return config.load(write_params(tmp_path / "params.yaml", changes))
 
     return changed
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and the test works in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

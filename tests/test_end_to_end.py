@@ -7,20 +7,18 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any, Self
-from urllib.request import urlopen
+from typing import Any
 
 import boto3
 import pandas as pd
 import pytest
 from conftest import ROOT, write_params
 from moto.server import ThreadedMotoServer
+from processes import CLEAN, MlflowServer
 from ruamel.yaml import YAML
 
 SUBTYPES = ["PML_RARA", "NPM1"]
@@ -39,13 +37,6 @@ TINY = {
         "NPM1": {"first_conv": 8, "conv": [8, 8], "dense": [8], "learning_rate": 0.001},
     },
     "register.floors": {"image_accuracy": 0.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0},
-}
-ENVIRONMENT = {
-    **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))},
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "DVC_NO_ANALYTICS": "true",
-    "DO_NOT_TRACK": "true",
-    "COLUMNS": "200",
 }
 
 
@@ -70,7 +61,7 @@ def copy_of_the_repository(target: Path) -> Path:
 
 def call(folder: Path, *command: str, **variables: str) -> str:
     """Output of a command that must succeed."""
-    done = subprocess.run(command, cwd=folder, env={**ENVIRONMENT, **variables}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env={**CLEAN, **variables}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -248,42 +239,6 @@ def test_all_folds_test_every_patient_once_and_make_one_model(repository: Path) 
         call(repository, "dvc", "checkout", "--force")
 
 
-class Server:
-    """A real MLflow server on loopback, with a database and artifacts of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self._port}"
-        self._folder = folder
-
-    def __enter__(self) -> Self:
-        options = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "./artifacts", "--workers", "1"]
-        self._process = subprocess.Popen(
-            ["mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), *options],
-            cwd=self._folder,
-            env={**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for _ in range(300):
-            with contextlib.suppress(OSError), urlopen(f"{self.address}/health") as answer:
-                if answer.status == 200:
-                    return self
-            time.sleep(0.3)
-        raise AssertionError("the MLflow server did not start")
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-
-
 def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills_the_gap(
     repository: Path, tmp_path: Path
 ) -> None:
@@ -293,8 +248,8 @@ def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills
     before = weights.read_bytes()
     for checkpoint in (repository / ".checkpoints").glob("NPM1-*"):
         checkpoint.unlink()
-    server = Server(tmp_path)
-    environment = {**ENVIRONMENT, "MLFLOW_TRACKING_URI": server.address}
+    server = MlflowServer(tmp_path)
+    environment = {**CLEAN, "MLFLOW_TRACKING_URI": server.address}
     with server:
         run = subprocess.Popen(
             ["python", "-m", "pipeline", "train", "NPM1", "0"],
@@ -334,7 +289,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         run = subprocess.Popen(
             ["dvc", "repro"],
             cwd=folder,
-            env=ENVIRONMENT,
+            env=CLEAN,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -2,171 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 import toy_project
 from conftest import ROOT
-
-from flows import dag, slots
+from processes import alive_of, answers, end, free_port, heed_ctrl_c, wait
 
 ALL = ["ingest", "split"] + [f"train {s} 0" for s in ("A_B", "C")]
 ALL += [f"{stage} {s}" for stage in ("evaluate", "register") for s in ("A_B", "C")] + ["report"]
-
-
-def wait(until: Callable[[], object], what: str, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.1)
-
-
-def heed_ctrl_c() -> None:
-    """In a child, before it starts: a shell's background jobs, CI among them, have SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask, then insist."""
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def is_alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def alive_of(folder: Path) -> list[str]:
-    """Command lines of processes that work in the project."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (process / "cwd").readlink() == folder and int(process.name) != os.getpid():
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-    return found
-
-
-# --- without Prefect
-
-
-def test_what_a_leash_holds_ends_with_its_parent_however_that_dies(tmp_path: Path) -> None:
-    leash = ROOT / "flows" / "leash.py"
-    hold = (
-        "import signal, subprocess, sys, time\n"
-        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # a shell's background jobs start with it ignored
-        f"p = subprocess.Popen([sys.executable, {str(leash)!r}, 'bash', '-c', 'sleep 600 & echo $! > child; wait'],"
-        " stdin=subprocess.PIPE, start_new_session=True)\n"
-        "time.sleep(600)"
-    )
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-        parent = subprocess.Popen([sys.executable, "-c", hold], cwd=tmp_path, stderr=subprocess.DEVNULL)
-        wait((tmp_path / "child").exists, "the child to start")
-        wait(lambda: (tmp_path / "child").read_text().strip(), "its number")
-        child = int((tmp_path / "child").read_text())
-        parent.send_signal(number)
-        parent.wait()
-        wait(lambda pid=child: not is_alive(pid), f"the child to end with {number!r}", 10)
-        (tmp_path / "child").unlink()
-
-
-def test_a_leash_passes_the_exit_status_on_and_takes_stragglers_along(tmp_path: Path) -> None:
-    leash = [sys.executable, str(ROOT / "flows" / "leash.py")]
-    done = subprocess.run(
-        [*leash, "bash", "-c", "sleep 600 & echo $!; exit 7"],
-        stdin=subprocess.PIPE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 7
-    assert not is_alive(int(done.stdout))
-
-
-def test_the_flow_follows_dvc_yaml() -> None:
-    stages = dag.stages()
-    names = [stage.name for stage in stages]
-    listed = subprocess.run(
-        ["dvc", "stage", "list", "--name-only"],
-        cwd=ROOT,
-        env=toy_project.environment(ROOT),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert sorted(names) == sorted(listed.stdout.split())
-    for stage in stages:
-        assert all(names.index(other) < names.index(stage.name) for other in stage.after)
-    assert {stage.title for stage in stages} >= {"ingest", "train NPM1 fold 0", "evaluate PML_RARA", "report"}
-    train = next(stage for stage in stages if stage.name == "train@NPM1-0")
-    assert train.after == ("pack", "split")
-
-
-def test_what_is_chosen_has_what_it_needs(tmp_path: Path) -> None:
-    stages = dag.stages(toy_project.make(tmp_path))
-    some = dag.chosen(stages, ["C"], None, lambda stage: False)
-    assert [stage.title for stage in some] == [
-        "ingest",
-        "split",
-        "train C fold 0",
-        "evaluate C",
-        "register C",
-    ]
-    with_old = dag.chosen(stages, ["C"], None, lambda stage: True)
-    assert [stage.title for stage in with_old][-1] == "report"
-    with pytest.raises(dag.SelectionError, match=r"there is no subtype X; params\.yaml has A_B, C"):
-        dag.chosen(stages, ["X"], None, lambda stage: True)
-    assert dag.stale({"train@C-0": {}}, stages) == {"train@C-0", "evaluate@C", "register@C", "report"}
-
-
-@pytest.mark.parametrize(
-    ("variables", "at_once", "devices"),
-    [
-        ({"CUDA_VISIBLE_DEVICES": "0,2"}, 2, {"0", "2"}),
-        ({"CUDA_VISIBLE_DEVICES": "", "TRAIN_THREADS": "1"}, len(os.sched_getaffinity(0)), {None}),
-        ({"CUDA_VISIBLE_DEVICES": ""}, 1, {None}),
-        ({"CUDA_VISIBLE_DEVICES": "1", "TRAININGS_AT_ONCE": "3"}, 3, {"1"}),
-    ],
-)
-def test_each_gpu_gets_one_training_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], at_once: int, devices: set[str | None]
-) -> None:
-    for name in ("TRAININGS_AT_ONCE", "TRAIN_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    places = slots.here()
-    assert places.at_once == at_once
-    with contextlib.ExitStack() as stack:
-        given = [stack.enter_context(places.one()).get("CUDA_VISIBLE_DEVICES") for _ in range(at_once)]
-    assert set(given) == devices
-
-
-# --- with a real server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Prefect server on loopback; its API's address."""
     home = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
         env=toy_project.environment(
@@ -178,12 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     address = f"http://127.0.0.1:{port}/api"
 
-    def answers() -> bool:
-        with contextlib.suppress(OSError), urlopen(f"{address}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-        return False
-
-    wait(answers, "Prefect's server")
+    wait(lambda: answers(f"{address}/health"), "Prefect's server")
     yield address
     os.killpg(process.pid, signal.SIGTERM)
     process.wait()

@@ -1,90 +1,27 @@
 import io
-import json
 import os
 import socket
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageFilter, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
+from small_cohort import CLASSES, put, quarantine, report, settings, sound_cohort
 from test_images import PX, UNUSABLE, USABLE, cell, tiff
 
-from pipeline import config, manifest, patients, quality, validate
+from pipeline import manifest, validate
 from pipeline.errors import DataError
-from pipeline.rules import Rule
 
-CLASSES = ["control", "NPM1"]
 OUTPUTS = (
     "data/manifest.parquet",
     "reports/validation/quarantine.csv",
     "reports/validation/validation.json",
     "reports/validation/data_docs/index.html",
 )
-REPO = Path(__file__).parent.parent
-
-
-def settings(*subtypes: str, share: float = 0.02, images: int = 2, min_patients: int = 2, **more: object) -> config.Config:
-    usual = config.load(REPO / "params.yaml")
-    limits = usual.validate_.model_copy(
-        update={
-            "max_quarantined_share": share,
-            "min_images_per_patient": images,
-            "min_patients_per_class": min_patients,
-            **more,
-        }
-    )
-    return usual.model_copy(update={"control": "control", "subtypes": list(subtypes), "image_px": PX, "validate_": limits})
-
-
-def put(path: str, data: bytes) -> None:
-    file = Path("data/raw", path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data)
-    if not Path("data/patients.csv").exists():
-        patients.table([], None).to_csv("data/patients.csv", index=False)
-        Path("data/not_copied.csv").write_text("path,reason\n")
-
-
-def sound_cohort(backwards: bool = False) -> None:
-    """Two classes of three patients with four images each."""
-    paths = [f"{name}/{name[0].upper()}A{p}/image_{n}.tif" for name in CLASSES for p in "ABC" for n in (1, 2, 10, 11)]
-    seeds = {path: seed for seed, path in enumerate(paths)}
-    for path in reversed(paths) if backwards else paths:
-        put(path, tiff(cell(seeds[path])))
-
-
-def saved_again(pixels: np.ndarray, quality: int, brightness: float) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray((pixels * brightness).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
-
-
-def blurred(pixels: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(2)))
 
 
 def outputs() -> dict[str, bytes]:
     return {path: Path(path).read_bytes() for path in OUTPUTS}
-
-
-def quarantine() -> dict[str, str]:
-    table = pd.read_csv("reports/validation/quarantine.csv", keep_default_na=False)
-    return dict(zip(table["path"], table["reason"], strict=True))
-
-
-def report() -> dict:
-    return json.loads(Path("reports/validation/validation.json").read_text())
-
-
-def rule(name: str) -> dict:
-    return next(rule for rule in report()["rules"] if rule["name"] == name)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -232,65 +169,6 @@ def test_what_a_person_excludes_is_out_and_does_not_count_as_damage(here):
     assert table.loc["control/CAB/image_2.tif", "phash"]
 
 
-def test_a_shared_image_stops_the_run_until_one_side_is_excluded(here):
-    sound_cohort()
-    put("control/CAB/image_5.tif", tiff(cell(0), compression="tiff_lzw"))
-    with pytest.raises(DataError, match=r"1 of 18 rules are broken, first no_image_in_two_patients \(control/CAA/image_1"):
-        validate.run(settings("NPM1"))
-    Path("data/exclude.csv").write_text("patient,path,reason\nCAB,control/CAB/image_5.tif,belongs to CAA\n")
-    validate.run(settings("NPM1"))
-
-
-def test_a_recompressed_copy_in_another_patient_is_a_warning(here):
-    sound_cohort()
-    pixels = cell(0)
-    pixels = np.where(pixels > 250, pixels - 1, pixels + 1)
-    put("control/CAB/image_5.tif", tiff(pixels))
-    put("control/CAB/image_6.tif", tiff(cell(4).clip(1)))  # looks like image_1 of the same patient
-    validate.run(settings("NPM1"))
-    found = rule("no_look_alike_in_two_patients")
-    assert found["offenders"] == [
-        "control/CAA/image_1.tif: control/CAB/image_5.tif",
-        "control/CAB/image_5.tif: control/CAA/image_1.tif",
-    ]
-    assert (found["success"], found["stops"], report()["success"]) == (False, False, True)
-    assert rule("no_look_alike_in_a_patient")["offenders"] == ["control/CAB/image_6.tif: control/CAB/image_1.tif"]
-
-
-def test_a_copy_saved_as_jpeg_and_darkened_links_its_patients(here):
-    sound_cohort()
-    put("NPM1/NAC/image_5.tif", tiff(saved_again(cell(0), quality=50, brightness=0.8)))
-    validate.run(settings("NPM1"))
-    table = pd.read_parquet("data/manifest.parquet").set_index("path")["look_alike"]
-    alike = ["NPM1/NAC/image_5.tif", "control/CAA/image_1.tif"]
-    assert dict(table[table != ""]) == dict.fromkeys(alike, alike[0])
-
-
-def test_a_patient_of_another_stain_or_out_of_focus_is_a_warning(here):
-    sound_cohort()
-    for name, change in (("control/RED", lambda p: np.clip(p + np.array([60, 0, 0]), 0, 255)), ("NPM1/DIM", blurred)):
-        for n in range(3):
-            put(f"{name}/image_{n}.tif", tiff(change(cell(100 + n)).astype(np.uint8)))
-    validate.run(settings("NPM1"))
-    assert [text.split(":")[0] for text in rule("colour_as_others")["offenders"]] == ["RED"]
-    assert [text.split(":")[0] for text in rule("sharpness_as_others")["offenders"]] == ["DIM"]
-    assert report()["success"]
-
-
-def test_a_cohort_is_held_against_its_metadata_and_its_known_counts(here):
-    sound_cohort()
-    listed = patients.read(
-        b"patient,class,images\nCAA,NPM1,4\nCAB,control,4\nNAA,NPM1,9\n".replace(b"images", b"images_listed"), "m.csv"
-    )
-    found = [(name, name[0].upper() + "A" + p) for name in CLASSES for p in "ABC"]
-    patients.table(found, listed).to_csv("data/patients.csv", index=False)
-    counts = {"control": config.Counts(patients=3, images=12), "NPM1": config.Counts(patients=4, images=1200)}
-    with pytest.raises(DataError, match=r"2 of 18 rules are broken, first class_as_listed \(CAA: in control, listed as NPM1\)"):
-        validate.run(settings("NPM1", expected=counts))
-    assert rule("counts_as_expected")["offenders"] == ["NPM1: 3 patients, 12 image files; expected 4 and 1,200"]
-    assert rule("images_as_listed")["offenders"] == ["NAA: 4 files, 9 listed"]
-
-
 def test_what_a_tiff_says_of_a_patient_goes_no_further(here):
     sound_cohort()
     tags = TiffImagePlugin.ImageFileDirectory_v2()
@@ -304,24 +182,6 @@ def test_what_a_tiff_says_of_a_patient_goes_no_further(here):
     ]
     assert len(made) >= 5
     assert not [path for path in made if b"DOE" in path.read_bytes()]
-
-
-def test_repeats_within_a_patient_and_litter_do_not_stop_the_run(here):
-    sound_cohort()
-    put("control/CAA/image_12.tif", tiff(cell(0), compression="tiff_lzw"))
-    for patient in ("CAA", "CAB", "CAC"):
-        put(f"control/{patient}/Thumbs.db", b"x")
-    validate.run(settings("NPM1", share=0.04))
-    assert rule("few_quarantined")["observed"] == "0.04 (1 of 25 files)"
-    with pytest.raises(DataError, match=r"first few_quarantined .*1 of 25 files: 0.04"):
-        validate.run(settings("NPM1", share=0.039))
-
-
-def test_a_cohort_without_one_usable_image_is_judged_too(here):
-    put("control/AAA/image_1.tif", b"")
-    put("NPM1/BBB/image_1.tif", b"")
-    with pytest.raises(DataError, match=r"4 of 18 rules are broken, first class_present \(control: 0\)"):
-        validate.run(settings("NPM1"))
 
 
 @pytest.mark.parametrize(
@@ -365,17 +225,3 @@ def test_a_linked_folder_is_read(here):
     Path("data/raw/control").rename("elsewhere")
     Path("data/raw/control").symlink_to(Path("elsewhere").resolve())
     validate.run(settings("NPM1"))
-
-
-def test_an_expectation_that_cannot_be_evaluated_is_a_bug_not_a_failure():
-    broken = Rule("typo", "nothing", "nothing", "images", "no_such_column")
-    with pytest.raises(RuntimeError, match="rule typo could not be checked"):
-        quality.check([broken], {"images": pd.DataFrame({"path": ["a"]})})
-
-
-def test_many_offenders_are_counted_and_the_first_listed():
-    table = pd.DataFrame({"path": [f"f{n}" for n in range(50)], "twin": ["x"] * 50})
-    findings, page = quality.check([Rule("lone", "no twins", "look", "images", "twin")], {"images": table})
-    assert findings[0].offenders_total == 50
-    assert findings[0].offenders == [f"f{n}: x" for n in range(20)]
-    assert "and 30 more" in page

@@ -1,0 +1,105 @@
+"""Processes and servers on loopback, started and ended by tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+from urllib.request import urlopen
+
+# without anybody's MLflow and DVC settings
+CLEAN = {
+    **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))},
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "DVC_NO_ANALYTICS": "true",
+    "DO_NOT_TRACK": "true",
+    "COLUMNS": "200",
+}
+
+
+def wait(until: Callable[[], object], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.1)
+
+
+def heed_ctrl_c() -> None:
+    """In a child, before it starts: a shell's background jobs, CI among them, have SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask, then insist."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def is_alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def alive_of(folder: Path) -> list[str]:
+    """Command lines of processes that work in the project."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == folder and int(process.name) != os.getpid():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(address: str) -> bool:
+    """Whether a server says at `address` that all is well."""
+    with contextlib.suppress(OSError), urlopen(address, timeout=2) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+class MlflowServer:
+    """A real MLflow server on loopback, with a database and artifacts of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._port = free_port()
+        self.address = f"http://127.0.0.1:{self._port}"
+        self._folder = folder
+
+    def __enter__(self) -> Self:
+        options = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "./artifacts", "--workers", "1"]
+        self._process = subprocess.Popen(
+            ["mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), *options],
+            cwd=self._folder,
+            env={**CLEAN, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait(lambda: answers(f"{self.address}/health"), "MLflow's server")
+        return self
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
