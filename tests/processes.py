@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -11,16 +12,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
-from urllib.request import urlopen
+from typing import Any, Self
+from urllib.request import Request, urlopen
 
-# without anybody's MLflow and DVC settings
+# without anybody's settings of the tools
 CLEAN = {
-    **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))},
+    **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_", "PREFECT_", "TRAIN"))},
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "DVC_NO_ANALYTICS": "true",
     "DO_NOT_TRACK": "true",
     "COLUMNS": "200",
+    "NO_COLOR": "1",
 }
 
 
@@ -75,31 +77,72 @@ def answers(address: str) -> bool:
     return False
 
 
-class MlflowServer:
-    """A real MLflow server on loopback, with a database and artifacts of its own."""
+class _Server:
+    """A server on loopback, with a folder of its own; after `kill` it can be started again at the same address."""
+
+    health = "/health"
 
     def __init__(self, folder: Path) -> None:
-        self._port = free_port()
+        self._folder, self._port = folder, free_port()
         self.address = f"http://127.0.0.1:{self._port}"
-        self._folder = folder
 
-    def __enter__(self) -> Self:
-        options = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "./artifacts", "--workers", "1"]
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def variables(self) -> dict[str, str]:
+        raise NotImplementedError
+
+    def start(self) -> None:
         self._process = subprocess.Popen(
-            ["mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), *options],
+            [*self.command(), "--host", "127.0.0.1", "--port", str(self._port)],
             cwd=self._folder,
-            env={**CLEAN, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**CLEAN, **self.variables()},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait(lambda: answers(f"{self.address}/health"), "MLflow's server")
-        return self
+        wait(lambda: answers(self.address + self.health), " ".join(self.command()))
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+class MlflowServer(_Server):
+    def command(self) -> list[str]:
+        options = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "./artifacts", "--workers", "1"]
+        return ["mlflow", "server", *options]
+
+    def variables(self) -> dict[str, str]:
+        return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+class PrefectServer(_Server):
+    health = "/api/health"
+
+    def command(self) -> list[str]:
+        return ["prefect", "server", "start"]
+
+    def variables(self) -> dict[str, str]:
+        return {
+            "PREFECT_HOME": str(self._folder),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
+        }
+
+    @property
+    def api(self) -> str:
+        return f"{self.address}/api"
+
+    def post(self, path: str, **body: object) -> Any:
+        request = Request(f"{self.api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")

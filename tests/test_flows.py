@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -11,50 +10,24 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 import toy_project
 from conftest import ROOT
-from processes import alive_of, answers, end, free_port, heed_ctrl_c, wait
-
-ALL = ["ingest", "split"] + [f"train {s} 0" for s in ("A_B", "C")]
-ALL += [f"{stage} {s}" for stage in ("evaluate", "register") for s in ("A_B", "C")] + ["report"]
+from processes import PrefectServer, alive_of, end, heed_ctrl_c, wait
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Prefect server on loopback; its API's address."""
-    home = tmp_path_factory.mktemp("server")
-    port = free_port()
-    process = subprocess.Popen(
-        ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        env=toy_project.environment(
-            home, PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="3", PREFECT_SERVER_ANALYTICS_ENABLED="false"
-        ),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}/api"
-
-    wait(lambda: answers(f"{address}/health"), "Prefect's server")
-    yield address
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    with PrefectServer(tmp_path_factory.mktemp("server")) as running:
+        yield running
 
 
-def post(address: str, path: str, **body: object) -> object:
-    request = Request(f"{address}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
-
-
-def run_flow(folder: Path, server: str, *options: str) -> tuple[int, str]:
+def run_flow(folder: Path, server: PrefectServer, *options: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "flows", "training", *options],
         cwd=folder,
-        env=toy_project.environment(folder, PREFECT_API_URL=server),
+        env=toy_project.environment(folder, PREFECT_API_URL=server.api),
         capture_output=True,
         text=True,
         check=False,
@@ -67,11 +40,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy_project.make(tmp_path_factory.mktemp("toy"))
 
 
-def test_everything_runs_once_in_order_and_dvc_agrees(project: Path, server: str) -> None:
+def test_everything_runs_once_in_order_and_dvc_agrees(project: Path, server: PrefectServer) -> None:
     status, said = run_flow(project, server)
     assert (status, said) == (0, "training: Completed. 9 stages: 9 ran")
     ran = toy_project.runs(project)
-    assert sorted(ran) == sorted(ALL)
+    assert sorted(ran) == sorted(toy_project.ALL)
     assert ran[:2] == ["ingest", "split"]
     assert all(
         ran.index("report") > ran.index(f"evaluate {subtype}") > ran.index(f"train {subtype} 0") for subtype in ("A_B", "C")
@@ -84,7 +57,7 @@ def test_everything_runs_once_in_order_and_dvc_agrees(project: Path, server: str
     assert toy_project.runs(project) == []
 
 
-def test_what_dvc_repro_did_by_hand_the_flow_takes_and_what_ran_before_is_restored(project: Path, server: str) -> None:
+def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project: Path, server: PrefectServer) -> None:
     (project / "source.txt").write_text("2")
     subprocess.run(
         ["dvc", "repro", "--quiet"], cwd=project, env=toy_project.environment(project), check=True, capture_output=True
@@ -99,7 +72,7 @@ def test_what_dvc_repro_did_by_hand_the_flow_takes_and_what_ran_before_is_restor
 
 
 def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_away_is_tried_again(
-    project: Path, server: str
+    project: Path, server: PrefectServer
 ) -> None:
     text = (ROOT / "flows" / "training.py").read_text()
     (project / "flows" / "training.py").write_text(text.replace("backoff_factor=10", "backoff_factor=0.1"))
@@ -120,12 +93,12 @@ def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_awa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: str, number: int) -> None:
+def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: PrefectServer, number: int) -> None:
     toy_project.behave(project, train__C__0="hang")
     running = subprocess.Popen(
         [sys.executable, "-m", "flows", "training", "--force", "--subtypes", "C"],
         cwd=project,
-        env=toy_project.environment(project, PREFECT_API_URL=server),
+        env=toy_project.environment(project, PREFECT_API_URL=server.api),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=heed_ctrl_c,
@@ -143,9 +116,9 @@ def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: 
         assert run_flow(project, server)[0] == 0  # no lock is left
 
 
-def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project: Path, server: str) -> None:
+def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project: Path, server: PrefectServer) -> None:
     variables = toy_project.environment(
-        project, PREFECT_API_URL=server, PREFECT_WORKER_QUERY_SECONDS="2", PIPELINE_DIR=str(project)
+        project, PREFECT_API_URL=server.api, PREFECT_WORKER_QUERY_SECONDS="2", PIPELINE_DIR=str(project)
     )
     text = (project / "infra" / "prefect.yaml").read_text()
     (project / "infra" / "often.yaml").write_text(re.sub(r'cron: "0 2.*\n +timezone: .*', "interval: 20", text))
@@ -156,7 +129,7 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
 
     prefect("work-pool", "create", "pipeline", "--type", "process", "--overwrite")
     prefect("--no-prompt", "deploy", "--all", "--prefect-file", "infra/often.yaml")
-    deployments = post(server, "deployments/filter")
+    deployments = server.post("deployments/filter")
     assert {d["name"]: d["concurrency_options"] and d["global_concurrency_limit"]["limit"] for d in deployments} == {
         "weekly": 1,
         "daily": 1,
@@ -171,8 +144,7 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
     )
 
     def scheduled(*states: str) -> list[dict[str, object]]:
-        found = post(
-            server,
+        found = server.post(
             "flow_runs/filter",
             flow_runs={"state": {"type": {"any_": list(states)}}, "deployment_id": {"is_null_": False}},
         )
@@ -185,7 +157,7 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         wait((project / "hanging").exists, "a scheduled training to hang", 180)
         (run,) = scheduled("RUNNING")
         started = time.monotonic()
-        post(server, f"flow_runs/{run['id']}/set_state", state={"type": "CANCELLING"})
+        server.post(f"flow_runs/{run['id']}/set_state", state={"type": "CANCELLING"})
         wait(
             lambda: not any("stage.py" in command or "sleep" in command for command in alive_of(project)),
             "the training to end",
@@ -200,13 +172,13 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         (project / "source.txt").write_text("1")
 
 
-def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Path, server: str) -> None:
+def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Path, server: PrefectServer) -> None:
     here, there, remote = (tmp_path / name for name in ("here", "there", "remote"))
     here.mkdir()
     toy_project.make(here)
 
     def do(folder: Path, *command: str) -> str:
-        variables = toy_project.environment(folder, PREFECT_API_URL=server)
+        variables = toy_project.environment(folder, PREFECT_API_URL=server.api)
         done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -223,7 +195,7 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
     worker = subprocess.Popen(
         ["prefect", "worker", "start", "--pool", "trainers"],
         cwd=there,
-        env=toy_project.environment(there, PREFECT_API_URL=server, PREFECT_WORKER_QUERY_SECONDS="2"),
+        env=toy_project.environment(there, PREFECT_API_URL=server.api, PREFECT_WORKER_QUERY_SECONDS="2"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=heed_ctrl_c,

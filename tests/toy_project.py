@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from conftest import ROOT
+from processes import CLEAN
 
 STAGE = """
 import json, os, subprocess, sys, time
@@ -54,6 +53,8 @@ stages:
     deps: ["data/evaluated/${item.subtype}"]
   report: {cmd: python stage.py report page.html, deps: [data/evaluated, models], outs: [page.html]}
 """
+ALL = ["ingest", "split"] + [f"train {s} 0" for s in ("A_B", "C")]
+ALL += [f"{stage} {s}" for stage in ("evaluate", "register") for s in ("A_B", "C")] + ["report"]
 
 
 def make(folder: Path) -> Path:
@@ -68,10 +69,9 @@ def make(folder: Path) -> Path:
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """This environment without anybody's Prefect settings, and with a home for Prefect in the project."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "DVC_", "CUDA_", "TRAIN"))}
-    fixed = {"PREFECT_HOME": str(folder / ".prefect"), "DVC_NO_ANALYTICS": "true", "DO_NOT_TRACK": "true", "NO_COLOR": "1"}
-    return {**kept, **fixed, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", **more}
+    """This environment without a GPU, and with a home for Prefect in the project."""
+    kept = {key: value for key, value in CLEAN.items() if not key.startswith("CUDA_")}
+    return {**kept, "PREFECT_HOME": str(folder / ".prefect"), **more}
 
 
 def behave(folder: Path, **what: str) -> None:
