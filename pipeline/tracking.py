@@ -18,23 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+import mlflow
 import pandas as pd
 from filelock import FileLock
-
-from pipeline import console
-from pipeline.errors import TrackingError
-
-# Patients' data: nothing is reported home, and a server that is away is noticed in seconds instead of minutes.
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
+
+from pipeline import console
+from pipeline.errors import TrackingError
 
 Client: TypeAlias = MlflowClient  # what the other modules call it
 
