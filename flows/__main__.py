@@ -22,21 +22,23 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
-    from flows import deploy, door, serve  # none of them imports Prefect before its address is set
+    from flows import deploy, door, serve, services  # none of them imports Prefect before its address is set
 
     try:
         if name == "serve":
             return serve.run()
         if name == "deploy":
             return deploy.run(**chosen)
+        services.ensure_prefect()
     except (serve.PortTakenError, door.StageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
 
     from flows import refresh
-    from flows import training as trainings  # Prefect takes seconds
+    from flows import training as trainings
 
-    state = trainings.training(**chosen, return_state=True) if name == "training" else refresh.refresh(return_state=True)
+    flow = trainings.training if name == "training" else refresh.refresh
+    state = flow(**chosen, return_state=True)
     sys.stdout.write(f"{name}: {state.name}. {state.message or ''}\n")
     return 0 if state.is_completed() else 1
 

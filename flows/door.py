@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from flows import ROOT
 
@@ -117,26 +117,8 @@ def call(
     command: list[str], say: Callable[[str], None], environment: Mapping[str, str] | None = None, folder: Path = ROOT
 ) -> tuple[int, list[str]]:
     """Run a command that ends with this process; its exit status and the last lines of its output."""
-    variables = {
-        **os.environ,
-        "PYTHONUNBUFFERED": "1",
-        "DVC_NO_ANALYTICS": "true",
-        "DO_NOT_TRACK": "true",
-        **(environment or {}),
-    }
-    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"
     lines: deque[str] = deque(maxlen=_TAIL)
-    with subprocess.Popen(
-        [sys.executable, str(_LEASH), *command],
-        cwd=folder,
-        env=variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
+    with leashed(command, environment, folder, subprocess.PIPE) as process:
         _open.add(process)
         try:
             if _closed.is_set():
@@ -150,6 +132,31 @@ def call(
         finally:
             _open.discard(process)
             _let_go(process)
+
+
+def leashed(
+    command: list[str], environment: Mapping[str, str] | None, folder: Path, output: int | IO[str]
+) -> subprocess.Popen[str]:
+    """Start a command that ends when this process does or when its standard input is closed, and all that it started too."""
+    variables = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "DVC_NO_ANALYTICS": "true",
+        "DO_NOT_TRACK": "true",
+        **(environment or {}),
+    }
+    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"
+    return subprocess.Popen(
+        [sys.executable, str(_LEASH), *command],
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
 
 
 def _let_go(process: subprocess.Popen[str]) -> None:

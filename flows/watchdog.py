@@ -1,7 +1,8 @@
 """Runs whose process died without a word (kill -9, power) are called Crashed by the server, which frees their slot.
 
-Without this they stay Running, and a deployment that allows one run at a time never runs again. A flow sends a heartbeat every
-30 s (`flows.HEARTBEAT_S`); three missed ones are enough.
+Without this they stay Running, and a deployment that allows one run at a time never runs again. Our flows send a heartbeat
+every 30 s (`flows.HEARTBEAT_S`; a worker reads its settings before this package, so infra/*.yaml say it too); three missed
+ones are enough. Other flows of the same server keep Prefect's 180 s and are left alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from flows import HEARTBEAT_S
 
 NAME = "runs without a heartbeat have crashed"
+_FLOWS = ["training", "refresh", "train-one"]
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
@@ -33,6 +35,7 @@ async def _ensure() -> None:
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in _ENDS)},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": _FLOWS},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,

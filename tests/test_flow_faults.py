@@ -64,6 +64,12 @@ def state(server: PrefectServer, run: str) -> dict[str, Any]:
     return dict(found["state"])
 
 
+def heartbeats(server: PrefectServer, run: str) -> int:
+    """How often the run has said that it lives."""
+    wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+    return int(server.post("events/filter", filter=wanted)["total"])
+
+
 def let_go_on(project: Path) -> None:
     """The stage that hangs waits for a `sleep`, and goes on when that ends."""
     hanging = psutil.Process(int((project / "hanging").read_text()))
@@ -96,8 +102,9 @@ def test_a_worker_killed_in_a_training_leaves_neither_process_nor_lock_nor_occup
     with worker(project, server) as killed:
         run = order(server)
         wait((project / "hanging").exists, "the training to hang")
+        wait(lambda: heartbeats(server, run) >= 3, "the third heartbeat", 80)  # Prefect's own are 180 s apart
         for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
-            if "flow-run" in " ".join(psutil.Process(process.pid).cmdline()) or process is killed:
+            if process is killed or "prefect.engine" in process.cmdline():
                 os.kill(process.pid, signal.SIGKILL)
         wait(lambda: not alive_of(project), "all processes to end", 20)
     (project / "hanging").unlink()

@@ -1,0 +1,102 @@
+"""Servers on this machine's loopback, which end with the process that started them."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+from flows import ROOT, door
+
+_PATIENCE_S = 120.0
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server: its command, where it listens, and the path at which it says that all is well."""
+
+    name: str
+    command: list[str]
+    port: int
+    health: str
+
+    @property
+    def address(self) -> str:
+        """Where people and programs reach it."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def prefect_server(port: int) -> Service:
+    """Prefect's."""
+    return Service("prefect", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], port, "/api/health")
+
+
+@contextlib.contextmanager
+def running(*services: Service) -> Iterator[None]:
+    """All of them answer throughout the block; each writes to .logs/<name>.log.
+
+    Raises:
+        StageError: one does not answer.
+    """
+    with contextlib.ExitStack() as stack:
+        started = [(service, stack.enter_context(_started(service))) for service in services]
+        for service, process in started:
+            _wait(service, process)
+        yield
+
+
+@contextlib.contextmanager
+def _started(service: Service) -> Iterator[subprocess.Popen[str]]:
+    log = _log(service)
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as file, door.leashed(service.command, _QUIET, ROOT, file) as process:
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def _log(service: Service) -> Path:
+    return ROOT / ".logs" / f"{service.name}.log"
+
+
+def _wait(service: Service, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urlopen(service.address + service.health, timeout=2):
+            return
+        time.sleep(0.2)
+    raise door.StageError(f"{service.name} does not answer on port {service.port}; see {_log(service).relative_to(ROOT)}")
+
+
+def ensure_prefect() -> None:
+    """From now on there is a Prefect server: the one that Prefect's settings name, else one of our own until this process ends.
+
+    Prefect would start one by itself, but that one outlives a killed flow.
+
+    Raises:
+        StageError: it does not answer.
+    """
+    until_the_end = contextlib.ExitStack()
+    atexit.register(until_the_end.close)  # before Prefect registers what it does at the end, which then comes first
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if PREFECT_API_URL.value():
+        return
+    server = prefect_server(_free_port())
+    until_the_end.enter_context(running(server))
+    until_the_end.enter_context(temporary_settings(updates={PREFECT_API_URL: f"{server.address}/api"}))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
