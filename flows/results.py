@@ -7,7 +7,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +41,19 @@ def _figures(subtype: str) -> dict[str, Any]:
 
 def _row(subtype: str) -> dict[str, Any]:
     figures = _figures(subtype)
-    return {
-        "subtype": subtype,
-        "image accuracy": f"{figures['image_accuracy']:.3f}",
-        "published": _published(subtype),
-        "patient AUROC": f"{figures['patient_auroc']:.3f}",
-        "patient sensitivity": f"{figures['patient_sensitivity']:.3f}",
-        "patient specificity": f"{figures['patient_specificity']:.3f}",
-        "test patients": figures["patients"],
-    }
+    keys = ("image_accuracy", "patient_auroc", "patient_sensitivity", "patient_specificity")
+    ours = {key.replace("_", " ").replace("auroc", "AUROC"): _shown(figures[key]) for key in keys}
+    return {"subtype": subtype, **ours, "published image accuracy": _published(subtype), "test patients": figures["patients"]}
+
+
+def _shown(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
 def _published(subtype: str) -> str:
     with (ROOT / "reports" / subtype / "by_class.csv").open(newline="") as file:
         found = [row["accuracy"] for row in csv.DictReader(file) if row["source"] == "published"]
-    return f"{float(found[0]):.2f} (images)" if found else "-"
+    return f"{float(found[0]):.2f}" if found else "-"
 
 
 def _page(subtype: str) -> str:

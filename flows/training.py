@@ -19,6 +19,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from flows import ROOT, dag, door, elsewhere, results, slots
 
+_WRAPPING = re.compile(r"(Task|Flow) run encountered an exception:? *|\b\w+Error: ")
 _EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
 
 
@@ -87,7 +88,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
         return Failed(message=str(error))
     if left_out := [stage.title for stage in every if stage not in stages]:
         logger.info("left out: %s", ", ".join(left_out))
-    logger.info("%d stages, at most %d trainings at once", len(stages), places.at_once)
+    logger.info("%d stages; trainings at once: %d", len(stages), places.at_once)
     if force:
         forget_trainings(stages)
     futures: dict[str, PrefectFuture[State[door.Done]]] = {}
@@ -101,7 +102,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
         futures[stage.name].wait()
         state = futures[stage.name].state
         if state.is_failed() or state.is_crashed():
-            failed.append(str(state.message).removeprefix("Task run encountered an exception "))
+            failed.append(_reason(str(state.message)))
         elif not state.is_completed():
             waited.append(stage.title)
     results.publish(stages)
@@ -111,6 +112,11 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     counts = [str(futures[stage.name].state.name).lower() for stage in stages]
     summary = ", ".join(f"{counts.count(name)} {name}" for name in ("ran", "restored", "unchanged") if name in counts)
     return Completed(message=f"{len(stages)} stages: {summary}")
+
+
+def _reason(message: str) -> str:
+    """A failed stage's own words, without what Prefect puts before them here and on another machine."""
+    return _WRAPPING.sub("", message)
 
 
 def is_there(stage: dag.Stage) -> bool:

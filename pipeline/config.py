@@ -146,9 +146,14 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """How scores become calls."""
+    """How scores become calls, and how sure the figures are."""
 
     threshold: Share
+    target_specificity: Share
+    fewest_controls: Count
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    draws: Annotated[int, Field(ge=100)]
+    bins: Annotated[int, Field(ge=2)]
 
 
 class Floors(Section):

@@ -1,6 +1,7 @@
 """Measure a subtype's out-of-fold predictions: reports/<subtype>/.
 
-Only the scores of test patients count: every patient is scored by the one network that had not seen him or her.
+Only the scores of test patients count: every patient is scored by the one network that had not seen him or her. Temperature
+and threshold of a network come from its validation patients.
 """
 
 from __future__ import annotations
@@ -8,50 +9,53 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import console, figures, metrics, paths, published, splits
+from pipeline import calibration, comparison, console, figures, intervals, metrics, paths, published, resampling, splits
 from pipeline.config import Config
 from pipeline.errors import LeakError
+from pipeline.intervals import Interval
+from pipeline.scoring import probabilities
+
+_BAND_DRAWS = 500  # a band is looked at, not quoted
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """The figures of metrics.json; every key says its level."""
-
-    image_accuracy: float
-    image_auroc: float
-    image_sensitivity: float
-    image_specificity: float
-    patient_auroc: float
-    patient_sensitivity: float
-    patient_specificity: float
-    images: int
-    patients: int
+# The figures of metrics.json, by level; figures.csv has all.
+HEADLINE = {
+    "image": ("accuracy", "auroc", "sensitivity", "specificity"),
+    "patient": ("auroc", "auprc", "sensitivity", "specificity", "brier"),
+}
 
 
 def run(config: Config, subtypes: list[str]) -> None:
     """Write metrics.json, the tables and the pictures of each subtype."""
     for subtype in subtypes:
         _drop_other_folds(config, subtype)
-        predictions, history = _read_folds(config, subtype)
-        patients = metrics.patient_scores(predictions)
-        for table in (predictions, patients):
-            table["called"] = table["score"] > config.evaluate.threshold
-        found = _measure(predictions, patients)
-        _write(config, subtype, predictions, patients, history, found)
+        scored, history = _read_folds(config, subtype)
+        images, calibrations = _calibrate(config, scored)
+        patients = metrics.patient_scores(images)
+        images["called"] = images["score"] > config.evaluate.threshold
+        patients["called"] = patients["score"] > config.evaluate.threshold
+        found = _measure(config, images, patients)
+        _write_tables(config, subtype, images, patients, calibrations, found)
+        _write_plots(config, subtype, images, patients, history, found)
+        _list(paths.report(subtype), paths.evaluated(subtype))
         console.table(
-            f"{subtype}: {found.patients} test patients, {found.images:,} images",
+            f"{subtype}: {len(patients)} test patients, {len(images):,} images; {config.evaluate.confidence:.0%} intervals",
             ["figure", "image", "patient"],
             [
-                [name, getattr(found, f"image_{name}"), getattr(found, f"patient_{name}")]
+                [name, *(_shown(found[f"{level}_{name}"]) for level in ("image", "patient"))]
                 for name in ("auroc", "sensitivity", "specificity")
             ],
         )
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _drop_other_folds(config: Config, subtype: str) -> None:
@@ -63,70 +67,172 @@ def _drop_other_folds(config: Config, subtype: str) -> None:
 
 
 def _read_folds(config: Config, subtype: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Test predictions and curves of all trained folds, with a column `fold`."""
+    """Predictions of validation and test patients and curves of all trained folds, with a column `fold`."""
     split = pd.read_csv(paths.existing(paths.split_table(subtype)), **splits.CSV_FORMAT)
     predictions, history = [], []
     for k in sorted(config.train.folds):
         folder = paths.fold(subtype, k)
         scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
-        tested = scored[scored["split"] == "test"]
         expected = splits.roles(split, k, config.split.n_folds)
-        strangers = set(tested["patient"]) ^ set(expected.index[expected == "test"])
-        if strangers:
-            raise LeakError(
-                f"{folder}: patient {min(strangers)} was tested or is to be tested, not both; "
-                f"the split has changed: train {subtype} again"
-            )
-        predictions.append(tested.assign(fold=k))
+        for role in ("val", "test"):
+            strangers = set(scored.loc[scored["split"] == role, "patient"]) ^ set(expected.index[expected == role])
+            if strangers:
+                raise LeakError(
+                    f"{folder}: patient {min(strangers)} is in the scored or in the dealt {role} patients, not in both; "
+                    f"the split has changed: train {subtype} again"
+                )
+        predictions.append(scored.assign(fold=k))
         history.append(pd.read_csv(folder / "history.csv").assign(fold=k))
     return pd.concat(predictions, ignore_index=True), pd.concat(history, ignore_index=True)
 
 
-def _measure(predictions: pd.DataFrame, patients: pd.DataFrame) -> Metrics:
-    image = metrics.rates(predictions["label"], predictions["called"])
-    patient = metrics.rates(patients["label"], patients["called"])
-    return Metrics(
-        image_accuracy=image["accuracy"],
-        image_auroc=metrics.auroc(predictions["label"], predictions["logit"]),
-        image_sensitivity=image["sensitivity"],
-        image_specificity=image["specificity"],
-        patient_auroc=metrics.auroc(patients["label"], patients["logit"]),
-        patient_sensitivity=patient["sensitivity"],
-        patient_specificity=patient["specificity"],
-        images=len(predictions),
-        patients=len(patients),
+def _calibrate(config: Config, scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Test images with calibrated logits; and a row a fold: temperature, threshold, reason, all of validation patients."""
+    settings = config.evaluate
+    images, rows = [], []
+    for fold, of_fold in scored.groupby("fold"):
+        val, test = (of_fold[of_fold["split"] == role] for role in ("val", "test"))
+        heat = calibration.temperature(val)
+        point = calibration.operating_point(
+            metrics.patient_scores(val.assign(logit=val["logit"] / heat)),
+            settings.target_specificity,
+            settings.fewest_controls,
+            settings.threshold,
+        )
+        rows.append({"fold": fold, "temperature": heat, **asdict(point)})
+        logits = test["logit"] / heat
+        images.append(test.assign(logit=logits, score=probabilities(logits)))
+    return pd.concat(images, ignore_index=True), pd.DataFrame(rows)
+
+
+def _measure(config: Config, images: pd.DataFrame, patients: pd.DataFrame) -> dict[str, Interval]:
+    settings = config.evaluate
+    return intervals.measure(
+        images, patients, threshold=settings.threshold, draws=settings.draws, seed=config.seed, confidence=settings.confidence
     )
 
 
-def _write(
+def _write_tables(
     config: Config,
     subtype: str,
-    predictions: pd.DataFrame,
+    images: pd.DataFrame,
     patients: pd.DataFrame,
-    history: pd.DataFrame,
-    found: Metrics,
+    calibrations: pd.DataFrame,
+    found: dict[str, Interval],
 ) -> None:
     folder = paths.report(subtype)
-    plots = folder / "plots"
-    paths.fresh(folder / "metrics.json").write_text(json.dumps(asdict(found), indent=2) + "\n")
-    _published_form(subtype, predictions, found).to_csv(paths.fresh(folder / "by_class.csv"), index=False)
-    patients.to_csv(paths.fresh(folder / "patients.csv"), index=False)
+    headline = {
+        name: asdict(found[name]) for level, names in HEADLINE.items() for name in (f"{level}_{figure}" for figure in names)
+    }
+    counts = {"images": len(images), "patients": len(patients)}
+    paths.fresh(folder / "metrics.json").write_text(json.dumps(headline | counts, indent=2) + "\n")
+    tables = {
+        "figures": _figures(config, patients, calibrations, found),
+        "folds": _by_fold(images, patients, calibrations),
+        "poolings": _poolings(config, images, found["patient_auroc"]),
+        "by_class": _published_form(config, subtype, images),
+        "reliability": _reliability(config, patients),
+        "patients": patients,
+    }
+    for name, table in tables.items():
+        table.to_csv(paths.fresh(folder / f"{name}.csv"), index=False)
 
-    levels = {"image": predictions, "patient": patients}
+
+def _figures(config: Config, patients: pd.DataFrame, calibrations: pd.DataFrame, found: dict[str, Interval]) -> pd.DataFrame:
+    """Every figure: level, figure, threshold, value, low, high."""
+    usual = f"{config.evaluate.threshold:g}"
+    rows = [(*name.split("_", 1), usual, *astuple(interval)) for name, interval in found.items()]
+    thresholds = patients["fold"].map(calibrations.set_index("fold")["threshold"])
+    for figure, label in (("sensitivity", 1), ("specificity", 0)):
+        own = patients["label"] == label
+        right = (patients["score"] > thresholds)[own] == bool(label)
+        bounds = intervals.proportion(int(right.sum()), int(own.sum()), config.evaluate.confidence)
+        rows.append(("patient", figure, "operating point", *astuple(bounds)))
+    intercept, slope = calibration.intercept_and_slope(patients["label"], patients["logit"])
+    error = calibration.expected_calibration_error(_reliability(config, patients))
+    for figure, value in (("calibration_intercept", intercept), ("calibration_slope", slope), ("ece", error)):
+        rows.append(("patient", figure, "", value, float("nan"), float("nan")))
+    return pd.DataFrame(rows, columns=["level", "figure", "threshold", "value", "low", "high"])
+
+
+def _reliability(config: Config, patients: pd.DataFrame) -> pd.DataFrame:
+    settings = config.evaluate
+    return calibration.reliability(patients["label"], patients["score"], settings.bins, settings.confidence)
+
+
+def _by_fold(images: pd.DataFrame, patients: pd.DataFrame, calibrations: pd.DataFrame) -> pd.DataFrame:
+    """A row a network: whom it was tested on, how it ranked them, and what its validation patients fixed."""
+    rows = []
+    for fold, own in patients.groupby("fold"):
+        of_images = images[images["fold"] == fold]
+        rows.append(
+            {
+                "fold": fold,
+                "controls": int((own["label"] == 0).sum()),
+                "subtype_patients": int((own["label"] == 1).sum()),
+                "images": len(of_images),
+                "image_auroc": metrics.auroc(of_images["label"], of_images["logit"]),
+                "patient_auroc": metrics.auroc(own["label"], own["logit"]),
+            }
+        )
+    return pd.DataFrame(rows).merge(calibrations, on="fold")
+
+
+def _poolings(config: Config, images: pd.DataFrame, usual: Interval) -> pd.DataFrame:
+    """Patient AUROC by the way in which a patient's images make one score; the first row is the one that counts."""
+    rows = [("mean of the logits", *astuple(usual))]
+    for name, pooled in metrics.other_poolings(images).items():
+        rows.append((name, *astuple(intervals.patient_auroc(pooled, config.evaluate.confidence))))
+    return pd.DataFrame(rows, columns=["pooling", "patient_auroc", "low", "high"])
+
+
+def _published_form(config: Config, subtype: str, images: pd.DataFrame) -> pd.DataFrame:
+    """Image-level precision, recall, F1, support and accuracy: of all test images, of balanced draws, and as published."""
+    settings = config.evaluate
+    measured = metrics.by_class(images["label"], images["called"])
+    sample = resampling.summarise(images, settings.threshold)
+    tables = {
+        "measured": measured.assign(accuracy=(images["called"] == (images["label"] == 1)).mean()),
+        "balanced": comparison.balanced_draws(
+            sample, published.IMAGES_PER_CLASS, settings.draws, config.seed, settings.confidence
+        ),
+    }
+    if subtype in published.FIGURES:
+        theirs = published.FIGURES[subtype]
+        tables["published"] = theirs.by_class().assign(accuracy=theirs.accuracy)
+    return pd.concat(tables, names=["source"]).reset_index()
+
+
+def _write_plots(
+    config: Config,
+    subtype: str,
+    images: pd.DataFrame,
+    patients: pd.DataFrame,
+    history: pd.DataFrame,
+    found: dict[str, Interval],
+) -> None:
+    plots = paths.report(subtype) / "plots"
+    levels = {"image": images, "patient": patients}
     names = (config.control, subtype)
+    settings = config.evaluate
     history[["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]].to_csv(
         paths.fresh(plots / "history.csv"), index=False
     )
-    calls = predictions[["label", "called"]].astype(int).map(lambda value: names[value])
+    calls = images[["label", "called"]].astype(int).map(lambda value: names[value])
     calls.set_axis(["actual", "called"], axis=1).to_csv(paths.fresh(plots / "calls.csv"), index=False)
-    curves = {level: metrics.roc_curve(table["label"], table["logit"]) for level, table in levels.items()}
-    curves["patient"].to_csv(paths.fresh(plots / "roc.csv"), index=False)
-    areas = {"image": found.image_auroc, "patient": found.patient_auroc}
+    metrics.roc_curve(patients["label"], patients["logit"]).to_csv(paths.fresh(plots / "roc.csv"), index=False)
+    bands = {
+        level: intervals.bands(resampling.summarise(table, settings.threshold), _BAND_DRAWS, config.seed, settings.confidence)
+        for level, table in levels.items()
+    }
+    pd.concat(bands, names=["level"]).reset_index("level").to_csv(paths.fresh(plots / "bands.csv"), index=False)
     tables = {level: metrics.confusion(table["label"], table["called"]) for level, table in levels.items()}
+    shares = {level: float(table["label"].mean()) for level, table in levels.items()}
     _save(plots / "loss.png", figures.loss_curves(history, f"{subtype}: loss"))
     _save(plots / "confusion.png", figures.confusion_matrices(tables, names))
-    _save(plots / "roc.png", figures.roc_curves(curves, areas, f"{subtype}: test patients"))
-    _list(folder, paths.evaluated(subtype))
+    _save(plots / "roc.png", figures.roc_curves(bands, {level: found[f"{level}_auroc"] for level in levels}))
+    _save(plots / "pr.png", figures.pr_curves(bands, {level: found[f"{level}_auprc"] for level in levels}, shares))
+    _save(plots / "reliability.png", figures.reliability(_reliability(config, patients), patients))
 
 
 def _list(folder: Path, listing: Path) -> None:
@@ -134,16 +240,6 @@ def _list(folder: Path, listing: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     digests = {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     paths.fresh(listing).write_text(json.dumps(digests, indent=2) + "\n")
-
-
-def _published_form(subtype: str, predictions: pd.DataFrame, found: Metrics) -> pd.DataFrame:
-    """Image-level precision, recall, F1 and support per class and the accuracy, ours and the published."""
-    ours = metrics.by_class(predictions["label"], predictions["called"]).assign(accuracy=found.image_accuracy)
-    tables = {"measured": ours}
-    if subtype in published.FIGURES:
-        figures_ = published.FIGURES[subtype]
-        tables["published"] = figures_.by_class().assign(accuracy=figures_.accuracy)
-    return pd.concat(tables, names=["source"]).reset_index()
 
 
 def _save(path: Path, figure: Figure) -> None:

@@ -9,11 +9,15 @@ import io
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from pipeline.intervals import Interval
+
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6E6E6E"
+COLOURS = (BLUE, ORANGE)  # of images and of patients
 
 
 def png(figure: Figure) -> bytes:
@@ -62,14 +66,53 @@ def confusion_matrices(tables: dict[str, NDArray[np.int64]], names: tuple[str, s
     return figure
 
 
-def roc_curves(curves: dict[str, pd.DataFrame], areas: dict[str, float], title: str) -> Figure:
-    """Sensitivity against 1 - specificity, one line per level; `curves` have columns fpr, tpr."""
+def roc_curves(bands: dict[str, pd.DataFrame], areas: dict[str, Interval]) -> Figure:
+    """Sensitivity against 1 - specificity, a line and a band a level; `bands` as `intervals.bands` makes them."""
+    figure, axes = _square("1 − specificity", "sensitivity")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    _lines(axes, bands, "roc", {level: f"{level}: AUROC {_bounds(area)}" for level, area in areas.items()})
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    return figure
+
+
+def pr_curves(bands: dict[str, pd.DataFrame], areas: dict[str, Interval], shares: dict[str, float]) -> Figure:
+    """Precision against recall, a line and a band a level, dotted the share of the subtype: what chance gives."""
+    figure, axes = _square("recall (sensitivity)", "precision")
+    for level, colour in zip(shares, COLOURS, strict=False):
+        axes.axhline(shares[level], color=colour, lw=0.8, ls=":")
+    _lines(axes, bands, "pr", {level: f"{level}: AUPRC {_bounds(area)}" for level, area in areas.items()})
+    axes.legend(frameon=False, loc="lower left", fontsize=8)
+    return figure
+
+
+def reliability(table: pd.DataFrame, patients: pd.DataFrame) -> Figure:
+    """Share of the subtype by mean score with exact bounds, of `calibration.reliability`; ticks: every patient's score."""
+    figure, axes = _square("mean score of the patients", "share of the subtype")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    reach = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
+    axes.errorbar(table["mean_score"], table["share"], yerr=reach, fmt="o", color=BLUE, capsize=3, lw=1)
+    for label, place, colour in ((0, -0.04, BLUE), (1, 1.04, ORANGE)):
+        own = patients.loc[patients["label"] == label, "score"]
+        axes.plot(own, np.full(len(own), place), "|", color=colour, ms=7, alpha=0.7)
+    for row in table.itertuples():
+        axes.annotate(f"n = {row.n}", (row.mean_score, row.share), textcoords="offset points", xytext=(6, 4), fontsize=7)
+    axes.set(xlim=(-0.08, 1.08), ylim=(-0.08, 1.08))
+    return figure
+
+
+def _square(x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4.2, 4.0), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
-    for (level, curve), colour in zip(curves.items(), (BLUE, ORANGE), strict=False):
-        axes.plot(curve["fpr"], curve["tpr"], color=colour, label=f"{level}: AUROC {areas[level]:.3f}")
-    axes.set(title=title, xlabel="1 − specificity", ylabel="sensitivity", aspect="equal")
-    axes.legend(frameon=False, loc="lower right")
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    return figure, axes
+
+
+def _lines(axes: Axes, bands: dict[str, pd.DataFrame], curve: str, labels: dict[str, str]) -> None:
+    for (level, band), colour in zip(bands.items(), COLOURS, strict=False):
+        axes.fill_between(band["at"], band[f"{curve}_low"], band[f"{curve}_high"], color=colour, alpha=0.15, lw=0)
+        axes.plot(band["at"], band[curve], color=colour, label=labels[level])
+
+
+def _bounds(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"

@@ -14,6 +14,8 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from pipeline.scoring import probabilities
 
+_PATIENT = ["fold", "patient", "label"]
+
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the receiver operating characteristic; NaN when only one class is there."""
@@ -25,17 +27,6 @@ def roc_curve(labels: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
     """Columns threshold, fpr (1 - specificity) and tpr (sensitivity), from the strictest threshold to the laxest."""
     fpr, tpr, thresholds = sklearn_roc_curve(labels, scores, drop_intermediate=True)
     return pd.DataFrame({"threshold": thresholds, "fpr": fpr, "tpr": tpr})
-
-
-def rates(labels: ArrayLike, called: ArrayLike) -> dict[str, float]:
-    """Accuracy, sensitivity (share of the subtype called) and specificity (share of control not called)."""
-    (tn, fp), (fn, tp) = confusion(labels, called)
-    total = tn + fp + fn + tp
-    return {
-        "accuracy": float((tn + tp) / total) if total else float("nan"),
-        "sensitivity": float(tp / (tp + fn)) if tp + fn else float("nan"),
-        "specificity": float(tn / (tn + fp)) if tn + fp else float("nan"),
-    }
 
 
 def confusion(labels: ArrayLike, called: ArrayLike) -> NDArray[np.int64]:
@@ -55,11 +46,22 @@ def by_class(labels: ArrayLike, called: ArrayLike) -> pd.DataFrame:
     )
 
 
-def patient_scores(predictions: pd.DataFrame) -> pd.DataFrame:
+def patient_scores(images: pd.DataFrame) -> pd.DataFrame:
     """One row per patient and fold: the patient's score is the probability at the mean of the images' logits.
 
-    `predictions` has columns fold, patient, label, logit. Returns fold, patient, label, images, logit, score.
+    `images` has columns fold, patient, label, logit. Returns fold, patient, label, images, logit, score.
     """
-    patients = predictions.groupby(["fold", "patient", "label"], sort=True)["logit"].agg(["size", "mean"]).reset_index()
+    patients = images.groupby(_PATIENT, sort=True)["logit"].agg(["size", "mean"]).reset_index()
     patients = patients.rename(columns={"size": "images", "mean": "logit"})
     return patients.assign(score=probabilities(patients["logit"]))
+
+
+def other_poolings(images: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Patients (fold, patient, label, logit) pooled in other ways than by the mean, to see whether a result hangs on it."""
+    by_patient = images.groupby(_PATIENT, sort=True)["logit"]
+    pooled = {
+        "median of the logits": by_patient.median(),
+        "mean of the highest quarter": by_patient.agg(lambda x: x.nlargest(-(-len(x) // 4)).mean()),
+        "share of images called the subtype": by_patient.agg(lambda x: (x > 0).mean()),
+    }
+    return {name: values.reset_index() for name, values in pooled.items()}

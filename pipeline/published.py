@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+IMAGES_PER_CLASS = 800
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -19,7 +21,7 @@ class Figures:
     recall: tuple[float, float]
     f1: tuple[float, float]
     accuracy: float
-    support: tuple[int, int] = (800, 800)
+    support: tuple[int, int] = (IMAGES_PER_CLASS, IMAGES_PER_CLASS)
 
     def by_class(self) -> pd.DataFrame:
         """In the form of `metrics.by_class`."""

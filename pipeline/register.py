@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from pipeline import console, paths, registry, tracking
 from pipeline.config import Config, Floors
@@ -48,17 +51,19 @@ def _candidate(config: Config, subtype: str) -> registry.Candidate:
     folders = [paths.fold(subtype, k) for k in sorted(config.train.folds)]
     report = paths.report(subtype)
     figures = json.loads(paths.existing(report / "metrics.json").read_text())
-    metrics = {key: float(value) for key, value in figures.items()}
+    calibrated = pd.read_csv(paths.existing(report / "folds.csv")).set_index("fold")["temperature"]
+    temperatures = {f"fold-{fold}": float(value) for fold, value in calibrated.items()}
     weights = {folder.name: _sha256(folder / "model.weights.h5") for folder in folders}
     specs = [_sha256(folder / "spec.json") for folder in folders]
     return registry.Candidate(
         subtype=subtype,
-        digest=hashlib.sha256(json.dumps([weights, specs]).encode()).hexdigest(),
+        digest=hashlib.sha256(json.dumps([weights, specs, temperatures]).encode()).hexdigest(),
         folders=folders,
         weights_sha256=weights,
-        metrics=metrics,
+        temperatures=temperatures,
+        metrics=dict(_flat(figures)),
         pictures=sorted((report / "plots").glob("*.png")),
-        card=_card(config, subtype, metrics),
+        card=_card(config, subtype, figures),
     )
 
 
@@ -66,18 +71,30 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(paths.existing(path).read_bytes()).hexdigest()
 
 
-def _card(config: Config, subtype: str, metrics: Mapping[str, float]) -> str:
+def _flat(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """A figure with bounds as three of MLflow's metrics: itself, <figure>_low and <figure>_high."""
+    for key, figure in figures.items():
+        if isinstance(figure, dict):
+            yield key, float(figure["value"])
+            yield from ((f"{key}_{bound}", float(figure[bound])) for bound in ("low", "high"))
+        else:
+            yield key, float(figure)
+
+
+def _card(config: Config, subtype: str, figures: Mapping[str, Any]) -> str:
     """The version's description."""
-    counts = ("images", "patients")
-    rows = "\n".join(
-        f"| {'test ' * (key in counts)}{key.replace('_', ' ').replace('auroc', 'AUROC')} | "
-        + (f"{value:,.0f} |" if key in counts else f"{value:.3f} |")
-        for key, value in metrics.items()
-    )
+    rows = [
+        f"| {key.replace('_', ' ').replace('auroc', 'AUROC').replace('auprc', 'AUPRC')} | {figure['value']:.3f} "
+        f"| {figure['low']:.3f} to {figure['high']:.3f} |"
+        for key, figure in figures.items()
+        if isinstance(figure, dict)
+    ]
+    table = "\n".join(rows)
     return (
         f"**{subtype} against {config.control}**, from single-cell images of {config.image_um} um. "
         "For research only, not for diagnosis.\n\n"
         f"Folds trained: {', '.join(str(k) for k in sorted(config.train.folds))} of {config.split.n_folds}, by patient. "
-        "Figures are of test patients, whom the network that scored them had not seen.\n\n"
-        f"| figure | value |\n|---|---|\n{rows}\n"
+        f"Figures are of {figures['patients']:,} test patients ({figures['images']:,} images), whom the network that scored "
+        "them had not seen.\n\n"
+        f"| figure | value | {config.evaluate.confidence:.0%} interval |\n|---|---|---|\n{table}\n"
     )

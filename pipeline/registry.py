@@ -34,9 +34,10 @@ class Candidate:
     """A subtype's trained folds, together one model."""
 
     subtype: str
-    digest: str  # of weights and specs, see `register`
+    digest: str  # of weights, specs and temperatures, see `register`
     folders: list[Path]
     weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
+    temperatures: Mapping[str, float]  # folder name -> by what the logits of its network are divided
     metrics: Mapping[str, float]
     pictures: list[Path]
     card: str  # Markdown
@@ -106,7 +107,10 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
                 name="model",
                 python_model=str(_SERVED_CODE),
                 artifacts={"networks": str(networks)},
-                model_config={"weights_sha256": dict(candidate.weights_sha256)},
+                model_config={
+                    "weights_sha256": dict(candidate.weights_sha256),
+                    "temperatures": dict(candidate.temperatures),
+                },
                 signature=ModelSignature(
                     inputs=Schema([ColSpec(DataType.binary, "image")]),
                     outputs=Schema([ColSpec(DataType.double, "score")]),

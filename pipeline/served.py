@@ -1,7 +1,8 @@
 """The registered model as MLflow loads it: this file, the networks' code, their specs and weights; no pickle.
 
 It travels with the model and runs where this package is not installed, so it imports nothing of it. An image is the bytes
-of a TIFF, PNG or JPEG file; the score is the probability of the subtype: the mean of the folds' logits, as a probability.
+of a TIFF, PNG or JPEG file; the score is the probability of the subtype: the mean of the folds' calibrated logits, as a
+probability.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class SubtypeModel(PythonModel):
         """Rebuild the networks; refuse weights that are not the registered ones."""
         folder = Path(context.artifacts["networks"])
         code = _load_code(folder / "network.py")
-        self._logits, self._networks = code.logits, []
+        self._logits, self._networks, self._temperatures = code.logits, [], []
         for name, registered in sorted(context.model_config["weights_sha256"].items()):
             weights = folder / name / "model.weights.h5"
             if hashlib.sha256(weights.read_bytes()).hexdigest() != registered:
@@ -35,13 +36,15 @@ class SubtypeModel(PythonModel):
             network = code.build(self._spec)
             network.load_weights(weights)
             self._networks.append(network)
+            self._temperatures.append(float(context.model_config["temperatures"][name]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Column `image` (bytes) -> column `score`, a probability."""
         images = np.stack([_decode(data, number, self._spec["px"]) for number, data in enumerate(model_input["image"])])
-        logits = np.mean([self._logits(network, images) for network in self._networks], axis=0)
+        folds = zip(self._networks, self._temperatures, strict=True)
+        logits = np.mean([self._logits(network, images) / temperature for network, temperature in folds], axis=0)
         return pd.DataFrame({"score": 1 / (1 + np.exp(-logits.astype(np.float64)))})
 
 

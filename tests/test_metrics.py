@@ -14,7 +14,6 @@ CALLED = np.array([False, False, False, True, True, False])
 
 def test_rates_by_hand() -> None:
     assert metrics.confusion(LABELS, CALLED).tolist() == [[3, 1], [1, 1]]
-    assert metrics.rates(LABELS, CALLED) == {"accuracy": 4 / 6, "sensitivity": 0.5, "specificity": 0.75}
     assert scoring.balanced_accuracy(LABELS, CALLED) == 0.625
 
 
@@ -56,6 +55,16 @@ def test_a_patients_score_is_the_probability_at_the_mean_logit() -> None:
     patients = metrics.patient_scores(predictions)
     assert patients["images"].tolist() == [2, 1]
     assert patients["score"].to_numpy() == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(2))])
+
+
+def test_other_poolings_by_hand() -> None:
+    images = pd.DataFrame({"fold": 0, "patient": ["A"] * 5, "label": 1, "logit": [-2.0, -1.0, 0.5, 3.0, 9.0]})
+    pooled = {name: table["logit"].tolist() for name, table in metrics.other_poolings(images).items()}
+    assert pooled == {
+        "median of the logits": [0.5],
+        "mean of the highest quarter": [6.0],
+        "share of images called the subtype": [0.6],
+    }
 
 
 def test_the_published_figures_agree_with_each_other() -> None:

@@ -1,0 +1,198 @@
+"""How sure a figure of merit is: intervals that hold for other patients, not for other images of the same ones.
+
+All are conditional on the trained networks. `docs/evaluation.md` has their measured coverage and what was tried besides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm, t
+
+from pipeline import resampling
+from pipeline.resampling import Floats, Sample
+
+LEVELS = ("image", "patient")
+_TINY = 1e-9  # rates are sums of weights and rounded
+_SHARES = ("auroc", "auroc_pooled", "auprc", "accuracy", "sensitivity", "specificity", "balanced_accuracy", "f1")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and its bounds; NaN where they cannot be told."""
+
+    value: float
+    low: float
+    high: float
+
+
+def measure(
+    images: pd.DataFrame, patients: pd.DataFrame, *, threshold: float, draws: int, seed: int, confidence: float
+) -> dict[str, Interval]:
+    """All figures of `resampling.figures`, as image_<figure> and patient_<figure>.
+
+    Args:
+        images: fold, patient, label, logit, a row an image.
+        patients: the same columns, a row a patient.
+        threshold: a probability above it is called the subtype, at both levels.
+        draws: of the bootstrap.
+        seed: of the draws.
+        confidence: that the interval holds the figure, .95 for example.
+    """
+    found = {}
+    for level, rows in zip(LEVELS, (images, patients), strict=True):
+        sample = resampling.summarise(rows, threshold)
+        values = {name: float(value[0]) for name, value in resampling.figures(sample, resampling.unweighted(sample)).items()}
+        drawn = resampling.figures(sample, resampling.draw(sample, draws, seed))
+        exact = _of_patients(sample, values, confidence) if level == "patient" else {}
+        for name, value in values.items():
+            found[f"{level}_{name}"] = exact.get(name) or _resampled(name, value, drawn[name], sample, confidence)
+    return found
+
+
+def _resampled(figure: str, value: float, drawn: Floats, sample: Sample, confidence: float) -> Interval:
+    counts = [int((sample.labels == label).sum()) for label in (0, 1)]
+    patients = {"specificity": counts[0], "sensitivity": counts[1]}.get(figure, min(counts))
+    if figure == "mcc":  # from -1 to 1
+        half = bootstrap((value + 1) / 2, (drawn + 1) / 2, patients, confidence, share=True)
+        return Interval(value, 2 * half.low - 1, 2 * half.high - 1)
+    return bootstrap(value, drawn, patients, confidence, share=figure in _SHARES)
+
+
+def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, share: bool) -> Interval:
+    """From the figure's values `(draws,)` under resampling of patients.
+
+    A share, which lies between 0 and 1: Student's t with `patients` - 1 degrees of freedom on the logit scale; other figures:
+    percentiles. A share of which no draw is other than 1 gets the lower bound of `patients` out of `patients`.
+    """
+    drawn = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or len(drawn) < 2:
+        return Interval(value, float("nan"), float("nan"))
+    if not share:
+        low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return Interval(value, float(low), float(high))
+    if not 0 < value < 1:
+        bounds = proportion(patients if value == 1 else 0, patients, confidence)
+        return Interval(value, bounds.low, bounds.high)
+    inside = np.clip(drawn, 1e-6, 1 - 1e-6)
+    spread = np.std(np.log(inside / (1 - inside)), ddof=1)
+    reach = t.ppf((1 + confidence) / 2, max(patients - 1, 1)) * spread
+    middle = np.log(value / (1 - value))
+    low, high = 1 / (1 + np.exp(-(middle + np.array([-reach, reach]))))
+    return Interval(value, float(low), float(high))
+
+
+def proportion(right: int, total: int, confidence: float) -> Interval:
+    """Exact binomial (Clopper & Pearson 1934, Biometrika 26:404)."""
+    if not total:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    bounds = binomtest(right, total).proportion_ci(confidence, method="exact")
+    return Interval(right / total, float(bounds.low), float(bounds.high))
+
+
+def auroc(value: float, pairs: NDArray[np.int64], confidence: float) -> Interval:
+    """Bounds of an AUROC that do not collapse at 1: those values A for which |value - A| is z standard errors at A.
+
+    The variance is Hanley & McNeil's (1982, Radiology 143:29) with Newcombe's common number of patients (2006, Statistics in
+    Medicine 25:559, method 5), summed over folds by their share of the pairs.
+
+    Args:
+        value: over pairs within a fold.
+        pairs: `(folds, 2)` controls and subtype patients of each fold.
+        confidence: for example .95.
+    """
+    m, n = pairs.T.astype(np.float64)
+    shares = m * n / (m * n).sum()
+    z = norm.ppf((1 + confidence) / 2)
+
+    def variance(a: float) -> float:
+        common = (m + n) / 2 - 1
+        each = a * (1 - a) * (1 + common * ((1 - a) / (2 - a) + a / (1 + a))) / np.maximum(m * n, 1)
+        return float((shares**2 * each).sum())
+
+    def beyond(a: float) -> float:
+        return abs(value - a) - float(z * np.sqrt(variance(a)))
+
+    inside = min(max(value, 1e-9), 1 - 1e-9)  # at 0 and at 1 themselves the variance is 0
+    low = 0.0 if value <= 0 else float(brentq(beyond, 0.0, inside))
+    high = 1.0 if value >= 1 else float(brentq(beyond, inside, 1.0))
+    return Interval(value, low, high)
+
+
+def patient_auroc(patients: pd.DataFrame, confidence: float) -> Interval:
+    """AUROC over pairs within a fold, of rows fold, patient, label, logit that are one a patient, with `auroc`'s bounds."""
+    sample = resampling.summarise(patients, 0.5)
+    value = float(resampling.figures(sample, resampling.unweighted(sample))["auroc"][0])
+    return auroc(value, _pairs(sample), confidence) if np.isfinite(value) else Interval(value, value, value)
+
+
+def _pairs(sample: Sample) -> NDArray[np.int64]:
+    """`(folds, 2)` controls and subtype patients of each fold."""
+    return pd.crosstab(sample.folds, sample.labels).to_numpy(np.int64)
+
+
+def _of_patients(sample: Sample, values: dict[str, float], confidence: float) -> dict[str, Interval]:
+    """The figures of patients that have bounds of their own, which never collapse."""
+    positive = sample.labels == 1
+    right = np.where(positive, sample.sums["called"], 1 - sample.sums["called"])
+    n = {True: int(positive.sum()), False: int((~positive).sum())}
+    if not n[True] or not n[False]:
+        return {}
+    correct = {label: round(float(right[positive == label].sum())) for label in n}
+    found = {
+        "accuracy": proportion(sum(correct.values()), sum(n.values()), confidence),
+        "sensitivity": proportion(correct[True], n[True], confidence),
+        "specificity": proportion(correct[False], n[False], confidence),
+    }
+    pairs = np.array(
+        [[np.sum(~positive & (sample.folds == k)), np.sum(positive & (sample.folds == k))] for k in set(sample.folds)]
+    )
+    if (pairs.prod(axis=1) > 0).any():
+        found["auroc"] = auroc(values["auroc"], pairs, confidence)
+    return found | _from_both_rates(correct, n, values, confidence)
+
+
+def _from_both_rates(
+    correct: dict[bool, int], n: dict[bool, int], values: dict[str, float], confidence: float
+) -> dict[str, Interval]:
+    """Figures that rise with sensitivity and with specificity: at the lower and at the upper bounds of both.
+
+    Each of the two at half the error (Bonferroni), so that the pair is right as often as `confidence` at least.
+    """
+    sides = {label: proportion(correct[label], n[label], (1 + confidence) / 2) for label in n}
+    bounds: dict[str, list[float]] = {"balanced_accuracy": [], "f1": [], "mcc": []}
+    for side in ("low", "high"):
+        sensitivity, specificity = (np.array(getattr(sides[label], side)) for label in (True, False))
+        tp, tn = sensitivity * n[True], specificity * n[False]
+        bounds["balanced_accuracy"].append(float(sensitivity + specificity) / 2)
+        bounds["f1"].append(float(resampling.f1(tp, n[False] - tn, n[True] - tp)))
+        bounds["mcc"].append(float(resampling.mcc(tp, n[False] - tn, n[True] - tp, tn)))
+    return {name: Interval(values[name], *sorted(ends)) for name, ends in bounds.items()}
+
+
+def bands(sample: Sample, draws: int, seed: int, confidence: float, points: int = 51) -> pd.DataFrame:
+    """Pointwise bounds of the ROC and precision-recall curves, pooled over folds.
+
+    Columns at (the grid, from 0 to 1: false positive rate of one, recall of the other), roc, roc_low, roc_high (sensitivity),
+    pr, pr_low, pr_high (precision).
+    """
+    grid = np.linspace(0, 1, points)
+
+    def on_grid(weights: Floats) -> tuple[Floats, Floats]:
+        roc, pr = [], []
+        for fpr, tpr, precision in resampling.curves(sample, weights):
+            roc.append(tpr[np.searchsorted(fpr, grid + _TINY, "right") - 1])  # the highest at this rate or a lower one
+            pr.append(precision[np.searchsorted(tpr, grid - _TINY, "left")])  # where this recall is first reached
+        return np.array(roc), np.array(pr)
+
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    table = {"at": grid}
+    middle, drawn = on_grid(resampling.unweighted(sample)), on_grid(resampling.draw(sample, draws, seed))
+    for name, value, many in zip(("roc", "pr"), middle, drawn, strict=True):
+        low, high = np.nanquantile(many, tails, axis=0)
+        table |= {name: value[0], f"{name}_low": low, f"{name}_high": high}
+    return pd.DataFrame(table)
