@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import expit, logit
 from scipy.stats import binomtest, norm, t
 
 from pipeline import resampling
@@ -64,25 +65,21 @@ def _resampled(figure: str, value: float, drawn: Floats, sample: Sample, confide
 
 
 def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, share: bool) -> Interval:
-    """From the figure's values `(draws,)` under resampling of patients.
+    """From the figure's values `(draws,)` under resampling of patients: Student's t with `patients` - 1 degrees of freedom.
 
-    A share, which lies between 0 and 1: Student's t with `patients` - 1 degrees of freedom on the logit scale; other figures:
-    percentiles. A share of which no draw is other than 1 gets the lower bound of `patients` out of `patients`.
+    On the logit scale for a share, which lies between 0 and 1, on the logarithmic for a loss, which lies above 0. A share of
+    exactly 1 (or 0) has no spread there and gets the exact bounds of `patients` out of `patients` (or none).
     """
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or len(drawn) < 2:
         return Interval(value, float("nan"), float("nan"))
-    if not share:
-        low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return Interval(value, float(low), float(high))
-    if not 0 < value < 1:
+    if share and not 0 < value < 1:
         bounds = proportion(patients if value == 1 else 0, patients, confidence)
         return Interval(value, bounds.low, bounds.high)
-    inside = np.clip(drawn, 1e-6, 1 - 1e-6)
-    spread = np.std(np.log(inside / (1 - inside)), ddof=1)
+    forth, back = (logit, expit) if share else (np.log, np.exp)
+    spread = np.std(forth(np.clip(drawn, 1e-6, 1 - 1e-6 if share else None)), ddof=1)
     reach = t.ppf((1 + confidence) / 2, max(patients - 1, 1)) * spread
-    middle = np.log(value / (1 - value))
-    low, high = 1 / (1 + np.exp(-(middle + np.array([-reach, reach]))))
+    low, high = back(forth(value) + np.array([-reach, reach]))
     return Interval(value, float(low), float(high))
 
 

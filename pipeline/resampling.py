@@ -142,11 +142,12 @@ def mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
 
 
 def _concordance(sample: Sample, weights: Floats, wanted: NDArray[np.bool_]) -> Floats:
+    """Of the pairs `wanted` `(P0, P1)` the weighted share that is in order, `(draws,)`."""
     controls, others = weights[:, sample.labels == 0], weights[:, sample.labels == 1]
     rows = sample.sums["rows"]
-    pairs = np.outer(rows[sample.labels == 0], rows[sample.labels == 1]) * wanted
-    in_order = np.einsum("da,ab,db->d", controls, sample.in_order * wanted, others, optimize=True)
-    return np.asarray(in_order / np.einsum("da,ab,db->d", controls, pairs, others, optimize=True))
+    possible = np.outer(rows[sample.labels == 0], rows[sample.labels == 1])
+    in_order, all_ = ((controls @ (pairs * wanted) * others).sum(axis=1) for pairs in (sample.in_order, possible))
+    return np.asarray(in_order / all_)
 
 
 def _average_precision(sample: Sample, weights: Floats) -> Floats:
