@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ import pandas as pd
 from pipeline import console, contact_sheet, paths
 from pipeline.config import Config
 from pipeline.errors import DataError, ModelError, PipelineError
+from pipeline.scoring import probabilities
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": _number, "score": _score, "of": _k_of_n}
+    environment.filters |= {"number": _number, "score": _score, "of": _k_of_n, "bounds": _bounds}
     return environment.get_template(TEMPLATE)
 
 
@@ -134,12 +135,14 @@ def _cohort(config: Config) -> dict[str, Any]:
 def _subtype(config: Config, subtype: str) -> dict[str, Any]:
     folder = paths.report(subtype)
     figures = _read(folder / "metrics.json", _json, ModelError)
-    patients = _read(folder / "patients.csv", _table, ModelError)
-    by_class = _read(folder / "by_class.csv", _table, ModelError)
+    names = ("patients", "by_class", "figures", "folds", "poolings")
+    tables = {name: _read(folder / f"{name}.csv", _table, ModelError) for name in names}
+    patients, by_class = tables["patients"], tables["by_class"]
     folds = {k: paths.fold(subtype, k) for k in sorted(config.train.folds)}
     specs = {k: _read(fold / "spec.json", _json, ModelError) for k, fold in folds.items()}
-    scored = pd.concat([_read(fold / "predictions.parquet", pd.read_parquet, ModelError) for fold in folds.values()])
-    tested = scored[scored["split"] == "test"]
+    scored = {k: _read(fold / "predictions.parquet", pd.read_parquet, ModelError) for k, fold in folds.items()}
+    temperatures = tables["folds"].set_index("fold")["temperature"].to_dict()
+    tested = pd.concat([_calibrated(rows, temperatures.get(k, math.nan)) for k, rows in scored.items()])
     if set(tested["patient"]) != set(patients["patient"]) or len(tested) != figures["images"]:
         raise ModelError(f"{folder}: not of the folds in {paths.MODELS / subtype}; run `dvc repro`")
     called, label = patients["called"], patients["label"] == 1
@@ -147,20 +150,52 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
         "name": subtype,
         "genetics": GENETICS.get(subtype, {}),
         "figures": figures,
-        "by_class": {
-            source: rows.set_index("class").to_dict("index") for source, rows in by_class.groupby("source", sort=False)
-        },
+        "by_class": _published_form(by_class),
         "patients": {False: int((~label).sum()), True: int(label.sum())},
         "right": {False: int((~label & ~called).sum()), True: int((label & called).sum())},
         "points": {value: _points(patients[label == value]) for value in (False, True)},
         "pictures": {
             name: _data_uri(_read(folder / "plots" / f"{name}.png", Path.read_bytes, ModelError))
-            for name in ("confusion", "roc", "loss")
+            for name in ("confusion", "roc", "pr", "reliability", "loss")
         },
+        "all": _by_level(tables["figures"]),
+        "folds": tables["folds"].to_dict("records"),
+        "poolings": tables["poolings"].to_dict("records"),
         "sheets": _sheets(config, subtype, tested),
         "network": config.train.models[subtype],
         "specs": specs,
     }
+
+
+def _calibrated(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    tested = scored[scored["split"] == "test"]
+    logits = tested["logit"] / temperature
+    return tested.assign(logit=logits, score=probabilities(logits))
+
+
+def _published_form(by_class: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Source -> class -> support, and value, low and high of each figure."""
+    form: dict[str, dict[str, Any]] = {}
+    for row in by_class.to_dict("records"):
+        figures = {
+            name: {"value": float(row[name]), **{side: _or_nan(row[f"{name}_{side}"]) for side in ("low", "high")}}
+            for name in ("precision", "recall", "f1", "accuracy")
+        }
+        form.setdefault(str(row["source"]), {})[str(row["class"])] = {**figures, "support": int(row["support"])}
+    return form
+
+
+def _or_nan(text: object) -> float:
+    return math.nan if text == "" else float(str(text))
+
+
+def _by_level(figures: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
+    """Level, figure, and "usual", "operating point" or "": value, low, high."""
+    found = {}
+    for row in figures.to_dict("records"):
+        where = row["threshold"] if row["threshold"] in ("", "operating point") else "usual"
+        found[row["level"], row["figure"], where] = {side: _or_nan(row[side]) for side in ("value", "low", "high")}
+    return found
 
 
 def _points(patients: pd.DataFrame) -> list[dict[str, Any]]:
@@ -223,6 +258,12 @@ def _data_uri(png: bytes) -> str:
 
 def _number(value: float, decimals: int = 0) -> str:
     return f"{value:,.{decimals}f}" if math.isfinite(value) else "n/a"
+
+
+def _bounds(figure: Mapping[str, float], decimals: int = 2) -> str:
+    """The interval in words, empty where there is none."""
+    low, high = figure["low"], figure["high"]
+    return f"{low:.{decimals}f} to {high:.{decimals}f}" if math.isfinite(low) and math.isfinite(high) else ""
 
 
 def _score(score: float) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
-from pipeline import config, contact_sheet, evaluate, paths, report, scoring
+from pipeline import config, contact_sheet, evaluate, paths, report, scoring, splits
 from pipeline.errors import DataError, ModelError, PipelineError
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -48,14 +49,15 @@ def cohort_files(settings: config.Config) -> None:
         )
         split.to_csv(paths.split_table(subtype), index=False)
         for k in settings.train.folds:
-            training_files(settings, subtype, k, split[split["fold"] == k], rng)
+            training_files(settings, subtype, k, split, rng)
 
 
-def training_files(settings: config.Config, subtype: str, k: int, tested: pd.DataFrame, rng: np.random.Generator) -> None:
+def training_files(settings: config.Config, subtype: str, k: int, split: pd.DataFrame, rng: np.random.Generator) -> None:
     folder = paths.fold(subtype, k)
     folder.mkdir(parents=True)
     rows = pd.concat([pd.read_parquet(paths.cell_rows(name)) for name in (settings.control, subtype)])
-    rows = rows.merge(tested[["patient", "label"]], on="patient").assign(split="test")
+    roles = splits.roles(split, k, settings.split.n_folds).rename("split").reset_index()
+    rows = rows.merge(split[["patient", "label"]], on="patient").merge(roles[roles["split"] != "train"], on="patient")
     rows["logit"] = np.where(rows["label"] == 1, 2.0, -2.0) + rng.normal(0, 1.5, len(rows))
     rows["score"] = scoring.probabilities(rows["logit"])
     rows.to_parquet(folder / "predictions.parquet", index=False)
@@ -179,11 +181,12 @@ def test_published_figures_stand_beside_the_measured(settings):
     (known, unknown) = [table for table in page().tables if table[0][:2] == ["Class", "Precision"]]
     measured = pd.read_csv(paths.report("NPM1") / "by_class.csv").query("source == 'measured'").set_index("class")
     columns = ["precision", "recall", "f1"]
-    assert known[1] == ["control"]
-    assert known[2] == ["measured", *(f"{v:.2f}" for v in measured.loc["control", columns]), "28"]
-    assert known[3] == ["published", "0.87", "0.90", "0.89", "800"]
-    assert known[5] == ["measured", *(f"{v:.2f}" for v in measured.loc["subtype", columns]), "28"]
-    assert known[6] == ["published", "0.90", "0.86", "0.88", "800"]
+    rows = {(row[0], number > 4): row for number, row in enumerate(known) if len(row) == 5}
+    for label, name in ((False, "control"), (True, "subtype")):
+        assert rows["measured", label] == ["measured", *(f"{v:.2f}" for v in measured.loc[name, columns]), "28"]
+    assert rows["published", False] == ["published", "0.87", "0.90", "0.89", "800"]
+    assert rows["published", True] == ["published", "0.90", "0.86", "0.88", "800"]
+    assert re.fullmatch(r"0\.\d\d0\.\d\d to 0\.\d\d", rows["balanced", True][2])  # a figure and its interval
     assert known[-1] == ["published", "0.88", "1,600"]
     assert not [row for row in unknown if row[0] == "published"]
     assert "There are no published figures of this subtype." in page().text
@@ -195,7 +198,9 @@ def test_summary_says_on_how_many_patients_each_figure_rests(settings):
     right = {label: int((rows["called"] == bool(label)).sum()) for label, rows in patients.groupby("label")}
     assert row[1:3] == ["4 + 4", "56"]
     assert row[4] == "0.88"
-    assert row[-2:] == [f"{right[1]} of 4 ({right[1] / 4:.0%})", f"{right[0]} of 4 ({right[0] / 4:.0%})"]
+    for cell, label in ((row[-2], 1), (row[-1], 0)):
+        bounds = binomtest(right[label], 4).proportion_ci(0.95, method="exact")
+        assert cell == f"{right[label]} of 4 ({right[label] / 4:.0%}){bounds.low:.2f} to {bounds.high:.2f}"
     assert "moves the figure by 25 percentage points" in " ".join(page().text.split())
 
 
@@ -240,6 +245,7 @@ def test_broken_rules_show_what_to_do(settings):
     [
         ("reports/NPM1/metrics.json", ModelError),
         ("reports/NPM1/by_class.csv", ModelError),
+        ("reports/NPM1/folds.csv", ModelError),
         ("reports/NPM1/plots/roc.png", ModelError),
         ("models/NPM1/fold-1/spec.json", ModelError),
         ("models/NPM1/fold-0/predictions.parquet", ModelError),
@@ -272,12 +278,14 @@ def test_results_of_other_folds_are_refused(settings):
 
 
 def test_sheets_hold_the_surest_first_and_only_such_calls(settings):
-    scored = pd.concat([pd.read_parquet(paths.fold("NPM1", k) / "predictions.parquet") for k in (0, 1)])
-    control = scored[(scored["label"] == 0) & (scored["score"] <= settings.evaluate.threshold)]
-    surest = control.sort_values("logit").iloc[0]
+    heat = pd.read_csv(paths.report("NPM1") / "folds.csv").set_index("fold")["temperature"]
+    scored = pd.concat([pd.read_parquet(paths.fold("NPM1", k) / "predictions.parquet").assign(fold=k) for k in (0, 1)])
+    scored = scored[scored["split"] == "test"].assign(logit=lambda table: table["logit"] / table["fold"].map(heat))
+    surest = scored[(scored["label"] == 0) & (scored["logit"] <= 0)].sort_values("logit").iloc[0]
+    shown = 1 / (1 + np.exp(-surest["logit"]))
     alts = [attributes["alt"] for tag, attributes in page().tags if tag == "img"]
     (right,) = [alt for alt in alts[: len(alts) // 2] if alt.startswith("Cells of control called control")]
-    assert f"score: {surest['patient']} {surest['score']:.3f}," in right
+    assert f"score: {surest['patient']} {'<0.001' if shown < 0.0005 else f'{shown:.3f}'}," in right
     assert right.count(",") == 1 + 11  # "..., with patient and score:" and twelve captions
 
 
