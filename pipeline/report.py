@@ -16,7 +16,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from pipeline import console, contact_sheet, paths
+from pipeline import console, contact_sheet, participants, paths
 from pipeline.config import Config
 from pipeline.errors import DataError, ModelError, PipelineError
 from pipeline.scoring import probabilities
@@ -121,6 +121,12 @@ def _cohort(config: Config) -> dict[str, Any]:
             text: (paths.VALIDATION / name).relative_to(paths.REPORTS).as_posix()
             for text, name in beside.items()
             if (paths.VALIDATION / name).is_file()
+        },
+        "steps": {
+            subtype: participants.steps(
+                [counts[config.control], counts[subtype]], split, sorted(config.train.folds), config.split.n_folds
+            )
+            for subtype, split in splits.items()
         },
         "patients_per_fold": {
             subtype: [

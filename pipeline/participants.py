@@ -1,0 +1,49 @@
+"""From delivered files to tested patients: who and what is left at each step, as TRIPOD+AI and CLAIM ask a report to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline import splits
+
+
+@dataclass(frozen=True)
+class Step:
+    """Patients and images at one step, as (control, subtype); `networks` that work on them."""
+
+    name: str
+    patients: tuple[int, int]
+    images: tuple[int, int]
+    networks: int = 0
+
+
+def steps(counts: Sequence[Mapping[str, int]], split: pd.DataFrame, folds: Sequence[int], n_folds: int) -> list[Step]:
+    """The steps of one subtype.
+
+    Args:
+        counts: of control and of the subtype: patients, files, images, as validation.json has them.
+        split: patient, label, fold, images.
+        folds: that are trained.
+        n_folds: that there are.
+
+    Returns:
+        delivered, usable, and for each of train, val and test those who are it for any trained network.
+    """
+    control, subtype = counts
+    found = [
+        Step("delivered", (control["patients"], subtype["patients"]), (control["files"], subtype["files"])),
+        Step("usable", (control["patients"], subtype["patients"]), (control["images"], subtype["images"])),
+    ]
+    for role in ("train", "val", "test"):
+        members = pd.concat([_in_role(split, fold, n_folds, role) for fold in folds]).drop_duplicates("patient")
+        by_label = members.groupby("label")["images"].agg(["size", "sum"]).reindex([0, 1], fill_value=0)
+        patients, images = ((int(column[0]), int(column[1])) for column in (by_label["size"], by_label["sum"]))
+        found.append(Step(role, patients, images, networks=len(folds)))
+    return found
+
+
+def _in_role(split: pd.DataFrame, fold: int, n_folds: int, role: str) -> pd.DataFrame:
+    return split[(splits.roles(split, fold, n_folds) == role).to_numpy()]

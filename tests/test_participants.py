@@ -1,0 +1,26 @@
+"""Who is left at each step, on a split that fits on one hand."""
+
+import pandas as pd
+
+from pipeline.participants import Step, steps
+
+SPLIT = pd.DataFrame(
+    {"patient": list("ABCDEFGH"), "label": [0] * 4 + [1] * 4, "fold": [0, 1, 2, 2] * 2, "images": [1, 2, 3, 4, 10, 20, 30, 40]}
+)
+COUNTS = [{"patients": 4, "files": 12, "images": 10}, {"patients": 4, "files": 100, "images": 100}]
+
+
+def test_one_network() -> None:
+    assert steps(COUNTS, SPLIT, [0], 3) == [
+        Step("delivered", (4, 4), (12, 100)),
+        Step("usable", (4, 4), (10, 100)),
+        Step("train", (2, 2), (7, 70), 1),
+        Step("val", (1, 1), (2, 20), 1),
+        Step("test", (1, 1), (1, 10), 1),
+    ]
+
+
+def test_with_all_folds_everybody_is_tested_once() -> None:
+    found = {step.name: step for step in steps(COUNTS, SPLIT, [0, 1, 2], 3)}
+    assert found["test"] == Step("test", (4, 4), (10, 100), 3)
+    assert found["train"].patients == found["val"].patients == (4, 4)
