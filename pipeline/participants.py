@@ -24,7 +24,7 @@ def steps(counts: Sequence[Mapping[str, int]], split: pd.DataFrame, folds: Seque
     """The steps of one subtype.
 
     Args:
-        counts: of control and of the subtype: patients, files, images, as validation.json has them.
+        counts: of control and of the subtype: patients_delivered, files, patients, images, as validation.json has them.
         split: patient, label, fold, images.
         folds: that are trained.
         n_folds: that there are.
@@ -34,8 +34,8 @@ def steps(counts: Sequence[Mapping[str, int]], split: pd.DataFrame, folds: Seque
     """
     control, subtype = counts
     found = [
-        Step("delivered", (control["patients"], subtype["patients"]), (control["files"], subtype["files"])),
-        Step("usable", (control["patients"], subtype["patients"]), (control["images"], subtype["images"])),
+        Step(name, *((control[key], subtype[key]) for key in keys))
+        for name, keys in (("delivered", ("patients_delivered", "files")), ("usable", ("patients", "images")))
     ]
     for role in ("train", "val", "test"):
         members = pd.concat([_in_role(split, fold, n_folds, role) for fold in folds]).drop_duplicates("patient")

@@ -36,18 +36,20 @@ def build(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[str
 
 
 def class_counts(frame: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """Per class: patients with usable images, usable images, files, and how many of them are quarantined."""
+    """Per class: patients with usable images, usable images; patients and files as delivered; files quarantined."""
     usable = manifest.usable(frame).groupby("class")
-    files = frame.groupby("class").size().reindex(classes, fill_value=0)
+    known = frame[frame["patient"] != ""].groupby("class")
     counts = pd.DataFrame(
         {
-            "patients": usable["patient"].nunique().reindex(classes, fill_value=0),
-            "images": usable.size().reindex(classes, fill_value=0),
-            "files": files,
+            "patients": usable["patient"].nunique(),
+            "images": usable.size(),
+            "patients_delivered": known["patient"].nunique(),
+            "files": frame.groupby("class").size(),
         }
-    )
+    ).reindex(classes)
+    counts = counts.fillna(0).astype("int64")
     counts["quarantined"] = counts["files"] - counts["images"]
-    return counts.astype("int64").rename_axis("class").reset_index()
+    return counts.rename_axis("class").reset_index()
 
 
 def size(width: int, height: int) -> str:

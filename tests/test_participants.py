@@ -7,12 +7,15 @@ from pipeline.participants import Step, steps
 SPLIT = pd.DataFrame(
     {"patient": list("ABCDEFGH"), "label": [0] * 4 + [1] * 4, "fold": [0, 1, 2, 2] * 2, "images": [1, 2, 3, 4, 10, 20, 30, 40]}
 )
-COUNTS = [{"patients": 4, "files": 12, "images": 10}, {"patients": 4, "files": 100, "images": 100}]
+COUNTS = [
+    {"patients_delivered": 5, "files": 12, "patients": 4, "images": 10},
+    {"patients_delivered": 4, "files": 100, "patients": 4, "images": 100},
+]
 
 
 def test_one_network() -> None:
     assert steps(COUNTS, SPLIT, [0], 3) == [
-        Step("delivered", (4, 4), (12, 100)),
+        Step("delivered", (5, 4), (12, 100)),
         Step("usable", (4, 4), (10, 100)),
         Step("train", (2, 2), (7, 70), 1),
         Step("val", (1, 1), (2, 20), 1),

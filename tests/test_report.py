@@ -29,7 +29,8 @@ def cohort_files(settings: config.Config) -> None:
         rows = [(patient, f"{name}/{patient}/image_{n}.tif") for patient in members for n in range(7)]
         np.save(paths.cells(name), rng.integers(0, 256, (len(rows), PX, PX, 3), dtype=np.uint8))
         pd.DataFrame(rows, columns=["patient", "path"]).to_parquet(paths.cell_rows(name), index=False)
-    counts = {name: {"patients": 10, "images": 70, "files": 72, "quarantined": 2} for name in settings.classes}
+    count = {"patients": 10, "images": 70, "patients_delivered": 10, "files": 72, "quarantined": 2}
+    counts = dict.fromkeys(settings.classes, count)
     rules = [
         {"name": "a", "expectation": "a patient is in one class", "success": True, "observed": "0 of 30", "advice": ""},
         {"name": "b", "expectation": "no <i>", "success": False, "observed": "1 of 30", "advice": "mend it"},

@@ -145,7 +145,7 @@ def test_the_same_cohort_gives_the_same_bytes(here, monkeypatch):
         found.append(outputs())
     assert found[0] == found[1]
     assert report()["success"]
-    assert report()["classes"]["NPM1"] == {"patients": 3, "images": 12, "files": 12, "quarantined": 0}
+    assert report()["classes"]["NPM1"] == {"patients": 3, "images": 12, "patients_delivered": 3, "files": 12, "quarantined": 0}
     table = pd.read_parquet("data/manifest.parquet")
     assert [Path(path).stem for path in table["path"][:4]] == ["image_1", "image_2", "image_10", "image_11"]
     assert not list(Path().rglob("*.unfinished"))
