@@ -33,10 +33,9 @@ def steps(counts: Sequence[Mapping[str, int]], split: pd.DataFrame, folds: Seque
         delivered, usable, and for each of train, val and test those who are it for any trained network.
     """
     control, subtype = counts
-    found = [
-        Step(name, *((control[key], subtype[key]) for key in keys))
-        for name, keys in (("delivered", ("patients_delivered", "files")), ("usable", ("patients", "images")))
-    ]
+    found = []
+    for name, people, what in (("delivered", "patients_delivered", "files"), ("usable", "patients", "images")):
+        found.append(Step(name, (control[people], subtype[people]), (control[what], subtype[what])))
     for role in ("train", "val", "test"):
         members = pd.concat([_in_role(split, fold, n_folds, role) for fold in folds]).drop_duplicates("patient")
         by_label = members.groupby("label")["images"].agg(["size", "sum"]).reindex([0, 1], fill_value=0)
