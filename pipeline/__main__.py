@@ -27,6 +27,7 @@ COHORT_STAGES = {
 }
 SUBTYPE_STAGES = {
     "evaluate": "measure a subtype's out-of-fold predictions",
+    "audit": "ask what else than the look of the cells could explain a subtype's result",
     "register": "bring a subtype's model to MLflow; name it champion if it reaches the floors",
 }
 FOLD_STAGES = {"train": "train a subtype's networks, one a fold"}

@@ -156,6 +156,15 @@ class Evaluate(Section):
     bins: Annotated[int, Field(ge=2)]
 
 
+class Audit(Section):
+    """How the audit decides."""
+
+    permutations: Count
+    significance: Annotated[float, Field(gt=0, lt=1)]
+    min_known_share: Annotated[float, Field(gt=0, le=1)]
+    fewest_patients: Count
+
+
 class Floors(Section):
     """What a model must reach to become champion."""
 
@@ -184,6 +193,7 @@ class Config(Section):
     pack: Pack
     train: Train
     evaluate: Evaluate
+    audit: Audit
     register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
 
     @property
@@ -202,8 +212,8 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() == "validation":
-                yield f"subtypes: a class cannot be called {name}; reports/validation is another folder"
+            if name.lower() in ("validation", "audit"):
+                yield f"subtypes: a class cannot be called {name}; reports/{name.lower()} is another folder"
         for subtype in self.subtypes:
             if subtype not in self.train.models:
                 yield f"train.models: no model for {subtype}; add one, or take it out of subtypes"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
@@ -21,6 +22,21 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     """Area under the receiver operating characteristic; NaN when only one class is there."""
     y = np.asarray(labels)
     return float(roc_auc_score(y, scores)) if 0 < y.sum() < len(y) else float("nan")
+
+
+def within_fold_auroc(labels: ArrayLike, scores: ArrayLike, folds: ArrayLike) -> float:
+    """Share of the pairs of control and subtype of one fold that stand in the right order, ties counting half; NaN: no pair.
+
+    Scores of different networks are not comparable, so pairs across folds do not count. `folds` `(n,)`.
+    """
+    table = pd.DataFrame({"label": np.asarray(labels), "score": np.asarray(scores), "fold": np.asarray(folds)})
+    right = pairs = 0.0
+    for _, fold in table.groupby("fold"):
+        positives = int(fold["label"].sum())
+        ranks = rankdata(fold["score"])
+        right += float(ranks[fold["label"] == 1].sum()) - positives * (positives + 1) / 2
+        pairs += positives * (len(fold) - positives)
+    return right / pairs if pairs else float("nan")
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> pd.DataFrame:

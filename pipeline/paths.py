@@ -74,3 +74,8 @@ def report(subtype: str) -> Path:
 def evaluated(subtype: str) -> Path:
     """The digests of all files in `report(subtype)`."""
     return EVALUATED / f"{subtype}.json"
+
+
+def audit(subtype: str) -> Path:
+    """What else than morphology could explain the results of one subtype."""
+    return REPORTS / "audit" / f"{subtype}.json"

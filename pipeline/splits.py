@@ -19,6 +19,7 @@ CSV_FORMAT: dict[str, Any] = {
     "dtype": {"patient": "str"},
     "keep_default_na": False,
 }  # patients 007 and NA are no numbers
+SAME_PICTURE = {"pixels_sha256": "the same", "look_alike": "nearly the same"}  # column of the manifest -> what it says
 
 
 def deal(patients: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:
@@ -79,20 +80,28 @@ def roles(split: pd.DataFrame, trained_fold: int, n_folds: int) -> pd.Series:
     )
 
 
+def shared_pictures(split: pd.DataFrame, images: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Images whose picture is in another fold too: columns path and other (the first image of that picture), by path.
+
+    `images` has columns path, patient and `column`, in which images of one picture hold the same text ("": no other).
+    """
+    placed = images.merge(split[["patient", "fold"]], on="patient").sort_values("path")
+    same = placed[placed[column] != ""]
+    first = same.groupby(column)[["fold", "path"]].transform("first")
+    return same.assign(other=first["path"]).loc[same["fold"] != first["fold"], ["path", "other"]]
+
+
 def require_no_shared_pictures(split: pd.DataFrame, images: pd.DataFrame) -> None:
     """Refuse a picture in two folds; `images` has columns path, patient, pixels_sha256, look_alike.
 
     Raises:
         LeakError: names two such images.
     """
-    placed = images.merge(split[["patient", "fold"]], on="patient").sort_values("path")
-    for column, how in (("pixels_sha256", "the same"), ("look_alike", "nearly the same")):
-        same = placed[placed[column] != ""]
-        first = same.groupby(column)[["fold", "path"]].transform("first")
-        leaks = same[same["fold"] != first["fold"]]
-        if len(leaks):
-            path, other = leaks["path"].iloc[0], first.loc[leaks.index[0], "path"]
+    for column, how in SAME_PICTURE.items():
+        shared = shared_pictures(split, images, column)
+        if len(shared):
+            path, other = shared.iloc[0]
             raise LeakError(
-                f"{path} and {other} are {how} picture in two folds ({len(leaks)} such); "
+                f"{path} and {other} are {how} picture in two folds ({len(shared)} such); "
                 "exclude one of the patients or images in data/exclude.csv"
             )
