@@ -167,6 +167,7 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
         "all": _by_level(tables["figures"]),
         "folds": tables["folds"].to_dict("records"),
         "poolings": tables["poolings"].to_dict("records"),
+        "audit": _read(paths.audit(subtype), _json, ModelError),
         "sheets": _sheets(config, subtype, tested),
         "network": config.train.models[subtype],
         "specs": specs,

@@ -87,6 +87,20 @@ def training_files(settings: config.Config, subtype: str, k: int, split: pd.Data
     (folder / "spec.json").write_text(json.dumps(spec))
 
 
+def audit_file(subtype: str) -> None:
+    """What `audit` finds: something red, something not known, and groups."""
+    sides = {"control": {"patients": 4, "right": 3}, "subtype": {"patients": 2, "right": 2}}
+    group = {"group": "<women>", **sides, "patient_auroc": None, "note": "too few to say: 2 subtype"}
+    common = {"rule": "red when so", "advice": "restain"}
+    checks = [
+        {"name": "colour_only", "question": "Do colours tell?", "found": "AUROC 0.9", "value": {}, "red": True, **common},
+        {"name": "by_sex", "question": "By sex?", "found": "alike", "value": {"groups": [group]}, "red": False, **common},
+        {"name": "by_age", "question": "By age?", "found": "not known", "value": None, "red": False, **common},
+    ]
+    paths.audit(subtype).parent.mkdir(parents=True, exist_ok=True)
+    paths.audit(subtype).write_text(json.dumps({"red": 1, "checks": checks}))
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """A folder with everything that the stage reads; the real `evaluate` wrote its part."""
@@ -101,6 +115,8 @@ def results(tmp_path_factory):
         patch.chdir(folder)
         cohort_files(settings)
         evaluate.run(settings, SUBTYPES)
+        for subtype in SUBTYPES:
+            audit_file(subtype)
         report.run(settings)
     return folder, settings
 
@@ -199,7 +215,8 @@ def test_summary_says_on_how_many_patients_each_figure_rests(settings):
     right = {label: int((rows["called"] == bool(label)).sum()) for label, rows in patients.groupby("label")}
     assert row[1:3] == ["4 + 4", "56"]
     assert row[4] == "0.88"
-    for cell, label in ((row[-2], 1), (row[-1], 0)):
+    assert row[-1] == "✗ 1 of 3 checks"
+    for cell, label in ((row[-3], 1), (row[-2], 0)):
         bounds = binomtest(right[label], 4).proportion_ci(0.95, method="exact")
         assert cell == f"{right[label]} of 4 ({right[label] / 4:.0%}){bounds.low:.2f} to {bounds.high:.2f}"
     assert "moves the figure by 25 percentage points" in " ".join(page().text.split())
@@ -241,12 +258,21 @@ def test_broken_rules_show_what_to_do(settings):
     assert rules[2] == ["No <i>", "✗ fail", "1 of 30; what to do: mend it"]
 
 
+def test_what_speaks_against_a_result_stands_with_what_to_do(settings):
+    questions = next(table for table in page().tables if table[0][0] == "Question")
+    assert questions[1] == ["Do colours tell?", "✗ red", "AUROC 0.9; what to do: restainRed when so."]
+    assert [row[1] for row in questions[2:]] == ["✓ fine", "not known"]
+    (women,) = [row for table in page().tables for row in table if row[0] == "<women>"][:1]
+    assert women[1:] == ["2 of 2 (100%)", "3 of 4 (75%)", "–", "too few to say: 2 subtype"]
+
+
 @pytest.mark.parametrize(
     ("file", "error"),
     [
         ("reports/NPM1/metrics.json", ModelError),
         ("reports/NPM1/by_class.csv", ModelError),
         ("reports/NPM1/folds.csv", ModelError),
+        ("reports/audit/NPM1.json", ModelError),
         ("reports/NPM1/plots/roc.png", ModelError),
         ("models/NPM1/fold-1/spec.json", ModelError),
         ("models/NPM1/fold-0/predictions.parquet", ModelError),

@@ -1,0 +1,178 @@
+"""Ask what else than the look of the cells could explain a subtype's result: reports/audit/<subtype>.json.
+
+Everything is asked of the folds, patients and images on which the result rests. Nothing here changes a model or stops a run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline import checks, console, groups, metrics, paths, splits
+from pipeline.baselines import COLOURS, Baseline, patient_auroc, people
+from pipeline.checks import BASELINES, Check, Network
+from pipeline.config import Config
+from pipeline.errors import DataError, ModelError
+
+_MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
+_SCORED = ["fold", "patient", "path", "split", "label", "logit", "score"]
+_SEXES = {"f": "women", "m": "men"}
+# Of healthy controls the share of blasts and the like are not asked: these groups hold patients of the subtype alone.
+_BLOOD = {"blast_share": "share of blasts", "promyelocyte_share": "share of promyelocytes", "leucocytes_per_ul": "leucocytes"}
+_DECIMALS = 6
+
+
+def run(config: Config, subtypes: list[str]) -> None:
+    """Write each subtype's audit, and show it.
+
+    Raises:
+        DataError, ModelError: names the file that is missing or does not hold what the others need.
+    """
+    for subtype in subtypes:
+        split = pd.read_csv(paths.existing(paths.split_table(subtype)), **splits.CSV_FORMAT)
+        images = _images(config, subtype)
+        scored = _scored(config, subtype)
+        people_ = _people(config, subtype, images, split)
+        network = _network(paths.report(subtype) / "metrics.json")
+        found = [
+            *_leaks(config, split, images, scored),
+            *_baselines(config, network, images, people_, split),
+            *_groups(config, people_, scored),
+            _truth(config, scored),
+        ]
+        _write(subtype, config, network, found)
+        _show(subtype, found)
+
+
+def _images(config: Config, subtype: str) -> pd.DataFrame:
+    """The manifest's usable images of control and subtype."""
+    frame = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_MANIFEST)
+    return frame[(frame["error"] == "") & frame["class"].isin([config.control, subtype])]
+
+
+def _scored(config: Config, subtype: str) -> pd.DataFrame:
+    """The images that the trained folds' networks scored, validation and test, with a column fold."""
+    scored = []
+    for k in sorted(config.train.folds):
+        path = paths.existing(paths.fold(subtype, k) / "predictions.parquet")
+        scored.append(pd.read_parquet(path).assign(fold=k))
+    table = pd.concat(scored, ignore_index=True)[_SCORED]
+    return table.assign(called=table["score"] > config.evaluate.threshold)
+
+
+def _people(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+    """The split's patients, with the number of usable images and what patients.csv says: text, empty where unknown."""
+    listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
+    if strangers := set(split["patient"]) - set(listed["patient"]):
+        raise DataError(f"{paths.PATIENTS}: does not have patient {min(strangers)} of the split; run `dvc repro`")
+    counts = images.groupby(["class", "patient"]).size().rename("images").reset_index()
+    table = split.drop(columns="images").assign(**{"class": split["label"].map({0: config.control, 1: subtype})})
+    table = table.merge(listed, on=["patient", "class"], how="left").merge(counts, on=["patient", "class"], how="left")
+    return table.fillna({"images": 0, "sex": "", "age": "", **dict.fromkeys(_BLOOD, "")})
+
+
+def _network(path: Path) -> Network:
+    """The patient AUROC of metrics.json: a number, or {value, low, high}."""
+    try:
+        found: Any = json.loads(paths.existing(path).read_text(encoding="utf-8"))["patient_auroc"]
+        if isinstance(found, dict):
+            return Network(float(found["value"]), float(found["low"]), float(found["high"]))
+        return Network(float(found), None, None)
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{path}: holds no patient_auroc; delete it and run `dvc repro`") from None
+
+
+def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, scored: pd.DataFrame) -> list[Check]:
+    names = {"pixels_sha256": "same_pictures", "look_alike": "similar_pictures"}
+    return [
+        checks.people_apart(split, scored, images[["patient", "class"]], config.split.n_folds),
+        *(
+            checks.pictures_apart(names[column], how, splits.shared_pictures(split, images, column))
+            for column, how in splits.SAME_PICTURE.items()
+        ),
+    ]
+
+
+def _baselines(
+    config: Config, network: Network, images: pd.DataFrame, people_: pd.DataFrame, split: pd.DataFrame
+) -> list[Check]:
+    described, known = people(people_, config.audit.min_known_share)
+    cells = images.merge(people_[["patient", "class", "label", "fold"]], on=["patient", "class"])
+    asked = {"colour": (cells, list(COLOURS)), "count": (people_, ["images"]), "people": (described, known)}
+    found = []
+    for name, (rows, features) in asked.items():
+        if not features:
+            reason = f"neither is known of {config.audit.min_known_share:.0%} of the patients of both classes"
+            found.append(checks.not_known(BASELINES[name], reason))
+            continue
+        baseline = Baseline(rows, features, sorted(config.train.folds), config.split.n_folds)
+        predictions = baseline.predictions()
+        auroc = {"patient_auroc": patient_auroc(predictions)}
+        if name == "colour":
+            auroc["image_auroc"] = metrics.within_fold_auroc(predictions["label"], predictions["logit"], predictions["fold"])
+        chance = baseline.null(config.audit.permutations, config.seed)
+        found.append(checks.baseline(BASELINES[name], features, auroc, chance, network))
+    return found
+
+
+def _groups(config: Config, people_: pd.DataFrame, scored: pd.DataFrame) -> list[Check]:
+    tested = metrics.patient_scores(scored[scored["split"] == "test"]).drop(columns=["images"])
+    tested = tested.merge(people_.drop(columns=["fold"]), on=["patient", "label"])
+    tested["called"] = tested["score"] > config.evaluate.threshold
+    diseased = tested[tested["label"] == 1]
+    numbers = [("age", "age", tested), *((column, what, diseased) for column, what in _BLOOD.items())]
+    found = [_group(config, "sex", "sex", tested, tested["sex"].map(_SEXES).fillna(groups.UNKNOWN), tested["sex"])]
+    for column, what, rows in [*numbers, ("images", "number of images", tested)]:
+        values = pd.to_numeric(rows[column], errors="coerce")
+        found.append(_group(config, column, what, rows, groups.thirds(values), values))
+    return found
+
+
+def _group(config: Config, column: str, what: str, rows: pd.DataFrame, of: pd.Series, order: pd.Series) -> Check:
+    results = groups.results(rows, of, order, config.audit.fewest_patients)
+    return checks.by_group(f"by_{column}", what, results, config.audit.fewest_patients, config.audit.significance)
+
+
+def _truth(config: Config, scored: pd.DataFrame) -> Check:
+    known = pd.read_parquet(paths.existing(paths.TRUTH))
+    tested = scored[scored["split"] == "test"].merge(known[["path", "diseased"]], on="path")
+    tested["diseased"] = tested["diseased"].astype(bool)
+    return checks.truth(tested, config.audit.permutations, config.seed, config.audit.significance)
+
+
+def _write(subtype: str, config: Config, network: Network, found: list[Check]) -> None:
+    audit = {
+        "subtype": subtype,
+        "folds": sorted(config.train.folds),
+        "network": {"patient_auroc": asdict(network)},
+        "red": sum(check.red for check in found),
+        "checks": [asdict(check) for check in found],
+    }
+    text = json.dumps(_plain(audit), indent=2, ensure_ascii=False, allow_nan=False)
+    paths.fresh(paths.audit(subtype)).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers rounded, so that the last bits of a library's sums don't show; NaN becomes null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, _DECIMALS) if math.isfinite(value) else None
+    return value
+
+
+def _show(subtype: str, found: list[Check]) -> None:
+    states = [("RED" if check.red else "-" if check.value is None else "ok") for check in found]
+    rows = [[state, check.name, check.found] for state, check in zip(states, found, strict=True)]
+    console.table(f"{subtype}: what else could explain the result", ["", "check", "found"], rows)
+    for check in found:
+        if check.red:
+            console.say(f"RED {check.name}: {check.question}")
+            console.say(f"    what to do: {check.advice}")
