@@ -15,9 +15,10 @@ import pandas as pd
 
 from pipeline import checks, console, groups, metrics, paths, splits
 from pipeline.baselines import COLOURS, Baseline, patient_auroc, people
-from pipeline.checks import BASELINES, Check, Network
+from pipeline.checks import BASELINES, Check
 from pipeline.config import Config
 from pipeline.errors import DataError, ModelError
+from pipeline.intervals import Interval
 
 _MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
 _SCORED = ["fold", "patient", "path", "split", "label", "logit", "score"]
@@ -76,15 +77,12 @@ def _people(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFr
     return table.fillna({"images": 0, "sex": "", "age": "", **dict.fromkeys(_BLOOD, "")})
 
 
-def _network(path: Path) -> Network:
-    """The patient AUROC of metrics.json: a number, or {value, low, high}."""
+def _network(path: Path) -> Interval:
+    """The patient AUROC of metrics.json."""
     try:
-        found: Any = json.loads(paths.existing(path).read_text(encoding="utf-8"))["patient_auroc"]
-        if isinstance(found, dict):
-            return Network(float(found["value"]), float(found["low"]), float(found["high"]))
-        return Network(float(found), None, None)
+        return Interval(**json.loads(paths.existing(path).read_text(encoding="utf-8"))["patient_auroc"])
     except (ValueError, KeyError, TypeError):
-        raise ModelError(f"{path}: holds no patient_auroc; delete it and run `dvc repro`") from None
+        raise ModelError(f"{path}: holds no patient_auroc with bounds; delete it and run `dvc repro`") from None
 
 
 def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, scored: pd.DataFrame) -> list[Check]:
@@ -99,7 +97,7 @@ def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, scored: pd
 
 
 def _baselines(
-    config: Config, network: Network, images: pd.DataFrame, people_: pd.DataFrame, split: pd.DataFrame
+    config: Config, network: Interval, images: pd.DataFrame, people_: pd.DataFrame, split: pd.DataFrame
 ) -> list[Check]:
     described, known = people(people_, config.audit.min_known_share)
     cells = images.merge(people_[["patient", "class", "label", "fold"]], on=["patient", "class"])
@@ -145,7 +143,7 @@ def _truth(config: Config, scored: pd.DataFrame) -> Check:
     return checks.truth(tested, config.audit.permutations, config.seed, config.audit.significance)
 
 
-def _write(subtype: str, config: Config, network: Network, found: list[Check]) -> None:
+def _write(subtype: str, config: Config, network: Interval, found: list[Check]) -> None:
     audit = {
         "subtype": subtype,
         "folds": sorted(config.train.folds),

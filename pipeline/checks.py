@@ -15,6 +15,7 @@ import pandas as pd
 
 from pipeline import groups, metrics
 from pipeline.baselines import Null, null, shuffled
+from pipeline.intervals import Interval
 from pipeline.splits import role
 
 EXAMPLES = 5
@@ -33,23 +34,6 @@ class Check:
     rule: str
     red: bool
     advice: str
-
-
-@dataclass(frozen=True)
-class Network:
-    """The network's patient AUROC; no bounds where none were measured."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    @property
-    def sure(self) -> float:
-        """The lower bound, or the value where there is no bound."""
-        return self.value if self.low is None else self.low
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f}" + ("" if self.low is None else f" ({self.low:.3f} to {self.high:.3f})")
 
 
 @dataclass(frozen=True)
@@ -128,20 +112,21 @@ def baseline(
     features: Sequence[str],
     auroc: dict[str, float],
     chance: Null,
-    network: Network,
+    network: Interval,
 ) -> Check:
-    """Whether the network is surely better than a baseline; `auroc` has patient_auroc, and others that are only shown."""
+    """Whether the network is surely better than a baseline; `auroc` has patient_auroc, and others that are only shown.
+
+    `network` is the interval of its patient AUROC.
+    """
     reached = auroc["patient_auroc"]
-    red = not network.sure > reached
-    bound = "patient AUROC (of which no bound is known)" if network.low is None else "lower bound of the patient AUROC"
     return Check(
         asked.name,
         asked.question,
         f"patient AUROC {reached:.3f}; by chance {chance.low:.3f} to {chance.high:.3f} (p {chance.p_value:.3f}); "
-        f"the network {network}",
+        f"the network {network.value:.3f} ({network.low:.3f} to {network.high:.3f})",
         {"features": list(features), **auroc, "permuted": asdict(chance)},
-        f"red when the network's {bound} is not above the baseline's patient AUROC",
-        red,
+        "red when the lower bound of the network's patient AUROC is not above the baseline's",
+        not network.low > reached,
         f"{asked.advice}; {_MORE}",
     )
 
