@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline import checks, console, groups, metrics, paths, splits
-from pipeline.baselines import COLOURS, Baseline, patient_auroc, people
+from pipeline.baselines import COLOURS, Baseline, people
 from pipeline.checks import BASELINES, Check
 from pipeline.config import Config
 from pipeline.errors import DataError, ModelError
@@ -25,6 +25,7 @@ _SCORED = ["fold", "patient", "path", "split", "label", "logit", "score"]
 _SEXES = {"f": "women", "m": "men"}
 # Of healthy controls the share of blasts and the like are not asked: these groups hold patients of the subtype alone.
 _BLOOD = {"blast_share": "share of blasts", "promyelocyte_share": "share of promyelocytes", "leucocytes_per_ul": "leucocytes"}
+_RARE = ("promyelocyte_share", "leucocytes_per_ul")  # not asked at all where known of nobody
 _DECIMALS = 6
 
 
@@ -109,10 +110,9 @@ def _baselines(
             found.append(checks.not_known(BASELINES[name], reason))
             continue
         baseline = Baseline(rows, features, sorted(config.train.folds), config.split.n_folds)
-        predictions = baseline.predictions()
-        auroc = {"patient_auroc": patient_auroc(predictions)}
+        auroc = {"patient_auroc": baseline.patient_auroc()}
         if name == "colour":
-            auroc["image_auroc"] = metrics.within_fold_auroc(predictions["label"], predictions["logit"], predictions["fold"])
+            auroc["image_auroc"] = baseline.image_auroc()
         chance = baseline.null(config.audit.permutations, config.seed)
         found.append(checks.baseline(BASELINES[name], features, auroc, chance, network))
     return found
@@ -127,6 +127,8 @@ def _groups(config: Config, people_: pd.DataFrame, scored: pd.DataFrame) -> list
     found = [_group(config, "sex", "sex", tested, tested["sex"].map(_SEXES).fillna(groups.UNKNOWN), tested["sex"])]
     for column, what, rows in [*numbers, ("images", "number of images", tested)]:
         values = pd.to_numeric(rows[column], errors="coerce")
+        if column in _RARE and values.isna().all():
+            continue
         found.append(_group(config, column, what, rows, groups.thirds(values), values))
     return found
 
@@ -167,7 +169,7 @@ def _plain(value: Any) -> Any:
 
 
 def _show(subtype: str, found: list[Check]) -> None:
-    states = [("RED" if check.red else "-" if check.value is None else "ok") for check in found]
+    states = [("RED" if check.red else "ok" if check.answered else "-") for check in found]
     rows = [[state, check.name, check.found] for state, check in zip(states, found, strict=True)]
     console.table(f"{subtype}: what else could explain the result", ["", "check", "found"], rows)
     for check in found:

@@ -8,12 +8,14 @@ of his or her rows.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -57,45 +59,57 @@ class Baseline:
     """A baseline on `features` of `rows`, over the folds that were trained of `n_folds`."""
 
     def __init__(self, rows: pd.DataFrame, features: Sequence[str], trained_folds: Sequence[int], n_folds: int) -> None:
-        self._rows = rows
         keys = ["fold", "label", "patient"]
-        self._patients = rows[keys].drop_duplicates().sort_values(keys, ignore_index=True)
-        position = pd.MultiIndex.from_frame(self._patients).get_indexer(pd.MultiIndex.from_frame(rows[keys]))
-        self._folds = {}
+        patients = rows[keys].drop_duplicates().sort_values(keys, ignore_index=True)
+        position = pd.MultiIndex.from_frame(patients).get_indexer(pd.MultiIndex.from_frame(rows[keys]))
+        values = rows[list(features)].to_numpy(dtype=np.float64)
+        self._labels, self._of_fold = patients["label"].to_numpy(), patients["fold"].to_numpy()
+        self._folds = []
         for k in trained_folds:
             roles = np.array([splits.role(fold, k, n_folds) for fold in rows["fold"]])
             train, test = roles == "train", roles == "test"
             scale = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
-            self._folds[k] = _Fold(
-                np.asarray(scale.fit_transform(rows.loc[train, list(features)].to_numpy(dtype=np.float64))),
-                position[train],
-                np.asarray(scale.transform(rows.loc[test, list(features)].to_numpy(dtype=np.float64))),
-                position[test],
-            )
+            trained, tested = np.asarray(scale.fit_transform(values[train])), np.asarray(scale.transform(values[test]))
+            self._folds.append(_Fold(trained, position[train], tested, position[test]))
 
-    def predictions(self) -> pd.DataFrame:
-        """One row per test row: fold, patient, label, logit."""
-        return self._predict(self._patients["label"].to_numpy())
+    def patient_auroc(self) -> float:
+        """Share of the pairs of test patients of one fold whose scores stand in the right order."""
+        return self._patient_auroc(self._labels)
+
+    def image_auroc(self) -> float:
+        """The same of the test rows themselves."""
+        logits = self._logits(self._labels)
+        rows = np.concatenate([fold.test_patient for fold in self._folds])
+        return metrics.within_fold_auroc(self._labels[rows], np.concatenate(logits), self._of_fold[rows])
 
     def null(self, permutations: int, seed: int) -> Null:
         """The same fits and the same test with the patients' labels shuffled, each class as large in every fold as it is."""
-        observed = patient_auroc(self.predictions())
         rng = np.random.default_rng(seed)
-        labels, folds = self._patients["label"].to_numpy(), self._patients["fold"].to_numpy()
-        drawn = np.array([patient_auroc(self._predict(shuffled(labels, folds, rng))) for _ in range(permutations)])
-        return null(observed, drawn)
+        drawn = [self._patient_auroc(shuffled(self._labels, self._of_fold, rng)) for _ in range(permutations)]
+        return null(self.patient_auroc(), np.array(drawn))
 
-    def _predict(self, labels: Integers) -> pd.DataFrame:
-        """`labels` `(patients,)`."""
-        names = self._patients["patient"].to_numpy()
-        scored = []
-        for k, fold in self._folds.items():
+    def _patient_auroc(self, labels: Integers) -> float:
+        """`labels` `(patients,)`, of training and of test."""
+        patients, scores = [], []
+        for fold, logits in zip(self._folds, self._logits(labels), strict=True):
+            tested, images = np.unique(fold.test_patient, return_counts=True)
+            patients.append(tested)
+            scores.append(np.bincount(fold.test_patient, weights=logits)[tested] / images)
+        tested = np.concatenate(patients)
+        return metrics.within_fold_auroc(labels[tested], np.concatenate(scores).round(_DECIMALS), self._of_fold[tested])
+
+    def _logits(self, labels: Integers) -> list[Floats]:
+        """Of each fold's test rows."""
+        logits = []
+        for fold in self._folds:
             y = labels[fold.train_patient]
-            model = LogisticRegression().fit(fold.train, y, sample_weight=weights(y, fold.train_patient))
-            logits = model.decision_function(fold.test).round(_DECIMALS)
-            tested = {"fold": k, "patient": names[fold.test_patient], "label": labels[fold.test_patient], "logit": logits}
-            scored.append(pd.DataFrame(tested))
-        return pd.concat(scored, ignore_index=True)
+            # This solver takes few steps, to the same optimum however many threads a library uses.
+            model = LogisticRegression(solver="newton-cholesky")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # features that say nothing: it starts at the optimum
+                model.fit(fold.train, y, sample_weight=weights(y, fold.train_patient))
+            logits.append(np.asarray(model.decision_function(fold.test)).round(_DECIMALS))
+        return logits
 
 
 def weights(labels: Integers, patients: Integers) -> Floats:
@@ -103,12 +117,6 @@ def weights(labels: Integers, patients: Integers) -> Floats:
     share = 1 / np.bincount(patients)[patients]
     share = share / np.bincount(labels, weights=share)[labels]
     return share * len(labels) / 2
-
-
-def patient_auroc(predictions: pd.DataFrame) -> float:
-    """Pairs of patients of one fold in the right order; `predictions` has columns fold, patient, label, logit."""
-    patients = metrics.patient_scores(predictions)
-    return metrics.within_fold_auroc(patients["label"], patients["logit"].round(_DECIMALS), patients["fold"])
 
 
 def shuffled(labels: ArrayLike, groups: ArrayLike, rng: np.random.Generator) -> Integers:

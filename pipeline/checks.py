@@ -1,6 +1,7 @@
 """The questions of the audit, and when an answer is red. No file is read here.
 
-A check that could not be made, because something is not known of the patients, has no value and is not red.
+A check that could not be made, because something is not known of the patients or they are too few, is not `answered` and
+never red.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pipeline.splits import role
 
 EXAMPLES = 5
 _MORE = "train all folds (train.folds) or add patients first, where there are few: then the bound is low whatever was learned"
+_ADD = "add it to the cohort's metadata"
 _LEAK = "red when there is any"
 
 
@@ -34,6 +36,7 @@ class Check:
     rule: str
     red: bool
     advice: str
+    answered: bool = True
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,7 @@ def baseline(
 
 def not_known(asked: Question, reason: str) -> Check:
     """A baseline for which the features are not there."""
-    return Check(
-        asked.name, asked.question, f"not known: {reason}", None, "not asked", False, "add it to the cohort's metadata"
-    )
+    return Check(asked.name, asked.question, f"not known: {reason}", None, "not asked", False, _ADD, False)
 
 
 def by_group(name: str, what: str, rows: list[dict[str, Any]], fewest: int, significance: float) -> Check:
@@ -147,13 +148,13 @@ def by_group(name: str, what: str, rows: list[dict[str, Any]], fewest: int, sign
         f"explains (Fisher's exact test, p below {significance:g} after Bonferroni's correction; groups of {fewest} or more)"
     )
     if {row["group"] for row in rows} <= {groups.UNKNOWN}:
-        return Check(name, question, "not known of any patient", None, "not asked", False, "add it to the cohort's metadata")
+        return Check(name, question, "not known of any patient", None, "not asked", False, _ADD, False)
     clearest = groups.difference(rows, fewest)
     found = "too few patients to compare"
     if clearest:
         found = f"largest difference: {clearest['rate']} of {clearest['group']}, p {clearest['p_value']:.3f}"
     red = clearest is not None and clearest["p_value"] < significance
-    return Check(name, question, found, {"groups": rows, "difference": clearest}, rule, red, advice)
+    return Check(name, question, found, {"groups": rows, "difference": clearest}, rule, red, advice, bool(clearest))
 
 
 def truth(images: pd.DataFrame, permutations: int, seed: int, significance: float) -> Check:
@@ -170,7 +171,8 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
     own = images[images["label"] == 1]
     within = metrics.within_fold_auroc(own["diseased"], own["logit"], own["patient"])
     if math.isnan(within):  # no patient has both
-        return Check("cell_truth", question, "not known: the cohort does not say what each image shows", None, rule, False, "")
+        reason = "not known: the cohort does not say what each image shows"
+        return Check("cell_truth", question, reason, None, "not asked", False, "only a synthetic cohort can say", False)
     rng = np.random.default_rng(seed)
     diseased, patients = own["diseased"].to_numpy(), own["patient"].to_numpy()
     drawn = [metrics.within_fold_auroc(shuffled(diseased, patients, rng), own["logit"], patients) for _ in range(permutations)]

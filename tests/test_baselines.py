@@ -1,6 +1,7 @@
-"""Baselines where it is known what they can and cannot reach."""
+"""Baselines on tables where the answer is known."""
 
-from __future__ import annotations
+import itertools
+import math
 
 import numpy as np
 import pandas as pd
@@ -9,84 +10,131 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import baselines, metrics
+from pipeline.baselines import Baseline
+
+FOLDS = 5
 
 
-def cohort(planted: float, patients: int = 20, folds: int = 4, seed: int = 1) -> pd.DataFrame:
-    """Images of `patients` + `patients`, each with a hue of his or her own; that of the subtype lies `planted` higher."""
+def images(shift: float, seed: int, patients: int = 60, unequal: bool = False) -> pd.DataFrame:
+    """Every second patient is of the subtype, whose images are redder by `shift` standard deviations."""
     rng = np.random.default_rng(seed)
     rows = []
-    for label in (0, 1):
-        for number in range(patients):
-            hue = rng.normal(planted * label)
-            for value in rng.normal(hue, 0.2, int(rng.integers(1, 12))):
-                rows.append((f"{label}-{number}", label, number % folds, value, 1.0))
-    return pd.DataFrame(rows, columns=["patient", "label", "fold", "hue", "constant"])
+    for number in range(patients):
+        label = number % 2
+        own = rng.normal(label * shift)
+        count = 3 + (90 if unequal and number == 0 else 0)
+        rows += [(f"P{number:02}", label, (number // 2) % FOLDS, own + rng.normal(0, 0.3), rng.normal()) for _ in range(count)]
+    return pd.DataFrame(rows, columns=["patient", "label", "fold", "red", "green"])
 
 
-def test_a_planted_colour_is_found_and_no_colour_is_not() -> None:
-    found = {}
-    for planted in (6.0, 0.0):
-        baseline = baselines.Baseline(cohort(planted), ["hue"], range(4), 4)
-        found[planted] = baselines.patient_auroc(baseline.predictions()), baseline.null(60, seed=2)
-    auroc, chance = found[6.0]
-    assert auroc > 0.98
-    assert auroc > chance.high
-    assert chance.p_value == pytest.approx(1 / 61)
-    auroc, chance = found[0.0]
-    assert chance.low < auroc < chance.high
-    assert chance.mean == pytest.approx(0.5, abs=0.1)
+def baseline(rows: pd.DataFrame, trained: list[int] | None = None) -> Baseline:
+    return Baseline(rows, ["red", "green"], list(range(FOLDS)) if trained is None else trained, FOLDS)
 
 
-def test_a_feature_that_says_nothing_is_a_coin() -> None:
-    predictions = baselines.Baseline(cohort(6.0), ["constant"], range(4), 4).predictions()
-    assert baselines.patient_auroc(predictions) == 0.5
+scored = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 2)), min_size=1, max_size=25)
 
 
-def test_every_patient_of_a_trained_fold_is_scored_once_and_by_others_alone() -> None:
-    rows = cohort(1.0)
-    whole = baselines.Baseline(rows, ["hue"], [0, 2], 4).predictions()
-    assert set(whole["patient"]) == set(rows.loc[rows["fold"].isin([0, 2]), "patient"])
-    assert len(whole) == rows["fold"].isin([0, 2]).sum()
-    spoilt = rows.assign(hue=rows["hue"].where(rows["patient"] != "1-0", 1000.0))  # of fold 0
-    others = whole["patient"] != "1-0"
-    again = baselines.Baseline(spoilt, ["hue"], [0, 2], 4).predictions()
-    tested = others & (whole["fold"] == 0)
-    assert again.loc[tested, "logit"].tolist() == whole.loc[tested, "logit"].tolist()  # not seen by its own network ...
-    assert again.loc[whole["fold"] == 2, "logit"].tolist() != whole.loc[whole["fold"] == 2, "logit"].tolist()  # ... but by that
+@given(scored)
+def test_auroc_within_folds_is_the_share_of_the_folds_pairs_in_order(rows: list[tuple[int, int, int]]) -> None:
+    pairs = [(a, b) for a, b in itertools.product(rows, rows) if a[0] == 1 and b[0] == 0 and a[2] == b[2]]
+    found = metrics.within_fold_auroc(*(list(column) for column in zip(*rows, strict=True)))
+    if pairs:
+        assert found == pytest.approx(sum(1 if a[1] > b[1] else 0.5 if a[1] == b[1] else 0 for a, b in pairs) / len(pairs))
+    else:
+        assert math.isnan(found)
 
 
-def test_patients_and_classes_weigh_the_same() -> None:
-    labels, patients = np.array([0, 0, 0, 0, 1, 1, 1]), np.array([0, 0, 0, 1, 2, 3, 3])
+def test_a_planted_colour_is_found_and_chance_does_not_reach_it() -> None:
+    found = baseline(images(4, seed=1))
+    chance = found.null(99, seed=3)
+    assert found.patient_auroc() > 0.97
+    assert 0.9 < found.image_auroc() <= 1
+    assert chance.high < found.patient_auroc()
+    assert chance.p_value == 0.01
+    assert chance.permutations == 99
+
+
+def test_without_a_difference_it_stays_within_chance() -> None:
+    inside = [baseline(images(0, seed)).null(39, seed=3).p_value for seed in range(8)]
+    assert min(inside) >= 1 / 40
+    assert sum(p > 0.05 for p in inside) >= 6
+    assert np.mean([baseline(images(0, seed)).patient_auroc() for seed in range(30)]) == pytest.approx(0.5, abs=0.07)
+
+
+def test_chance_is_half_and_the_same_for_the_same_seed() -> None:
+    found = baseline(images(1, seed=5), trained=[0, 2])
+    chance = found.null(200, seed=1)
+    assert chance.low < chance.mean < chance.high
+    assert chance.mean == pytest.approx(0.5, abs=0.05)
+    assert chance == found.null(200, seed=1)
+    assert chance != found.null(200, seed=2)
+
+
+def test_test_patients_are_never_fitted_on() -> None:
+    """What only the tested fold and its validation fold show cannot be learned."""
+    rows = images(0, seed=2)
+    rows["red"] = np.where(rows["fold"].isin([0, 1]), rows["label"] * 10.0, 0.0)
+    assert Baseline(rows, ["red"], [0], FOLDS).patient_auroc() == 0.5  # a feature without spread has no weight
+
+
+def test_only_trained_folds_are_tested() -> None:
+    rows = images(3, seed=1)
+    rows.loc[rows["fold"] == 4, "red"] *= -1
+    assert baseline(rows, trained=[0]).patient_auroc() > 0.9
+    assert baseline(rows, trained=[4]).patient_auroc() < 0.1
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    rows = images(0.5, seed=4)
+    mixed = rows.sample(frac=1, random_state=0)
+    assert baseline(mixed).patient_auroc() == baseline(rows).patient_auroc()
+    assert baseline(mixed).null(10, seed=0) == baseline(rows).null(10, seed=0)
+
+
+def test_patients_and_classes_weigh_alike() -> None:
+    labels, patients = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 3, 3])
     weights = baselines.weights(labels, patients)
-    by_patient = np.bincount(patients, weights)
-    assert weights.mean() == pytest.approx(1)
-    assert by_patient[0] == pytest.approx(by_patient[1])
-    assert by_patient[2] == pytest.approx(by_patient[3])
-    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    assert weights.tolist() == [0.5, 0.5, 0.5, 1.5, 1.5, 1.5]
+    assert weights.mean() == 1
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 2)), min_size=1, max_size=30))
-def test_auroc_within_folds_is_the_share_of_pairs_in_order(rows: list[tuple[int, int, int]]) -> None:
-    labels, scores, folds = (np.array(column) for column in zip(*rows, strict=True))
-    pairs = [
-        1.0 if scores[b] > scores[a] else 0.5 if scores[b] == scores[a] else 0.0
-        for a in range(len(rows))
-        for b in range(len(rows))
-        if (labels[a], labels[b]) == (0, 1) and folds[a] == folds[b]
-    ]
-    found = metrics.within_fold_auroc(labels, scores, folds)
-    assert found == pytest.approx(np.mean(pairs)) if pairs else np.isnan(found)
+def test_one_patient_with_many_images_does_not_decide() -> None:
+    few, many = images(2, seed=6), images(2, seed=6, unequal=True)
+    assert (len(few), len(many)) == (180, 270)
+    for rows in (few, many):  # P00 is a control, as red as the subtype
+        rows.loc[rows["patient"] == "P00", "red"] = 5.0
+    assert baseline(many).patient_auroc() == pytest.approx(baseline(few).patient_auroc(), abs=0.1)
 
 
-def test_shuffled_labels_keep_their_numbers_in_every_fold() -> None:
-    labels, folds = np.array([0, 0, 1, 1, 1, 0, 0, 1]), np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    drawn = [baselines.shuffled(labels, folds, np.random.default_rng(seed)) for seed in range(30)]
-    assert {tuple(np.bincount(folds, each)) for each in drawn} == {(2, 2)}
-    assert len({tuple(each) for each in drawn}) > 5
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=30), st.integers(0, 99))
+def test_shuffled_labels_keep_the_classes_of_every_fold(rows: list[tuple[int, int]], seed: int) -> None:
+    labels, folds = (np.array(column) for column in zip(*rows, strict=True))
+    drawn = baselines.shuffled(labels, folds, np.random.default_rng(seed))
+    for fold in set(folds):
+        assert sorted(drawn[folds == fold]) == sorted(labels[folds == fold])
 
 
-def test_age_and_sex_count_where_enough_is_known() -> None:
-    table = pd.DataFrame({"label": [0, 0, 1, 1], "sex": ["f", "m", "f", ""], "age": ["30", "40", "", "70"]})
-    assert baselines.people(table, 0.5)[1] == ["sex_f", "sex_m", "age"]
-    assert baselines.people(table, 0.8)[1] == []
-    assert baselines.people(table.assign(age="50"), 0.8)[1] == ["age"]
+def test_p_value_counts_the_observed_among_the_draws() -> None:
+    assert baselines.null(0.9, np.array([0.2, 0.9, 0.5])).p_value == 0.5
+    assert baselines.null(1.0, np.array([0.2, 0.9, 0.5])).p_value == 0.25
+
+
+def people(sexes: str, ages: list[str]) -> pd.DataFrame:
+    sex = ["" if letter == "?" else letter for letter in sexes]
+    return pd.DataFrame({"label": [0, 0, 1, 1], "sex": sex, "age": ages})
+
+
+def test_sex_and_age_count_where_known_of_enough_of_either_class() -> None:
+    numbers, known = baselines.people(people("fmmf", ["30", "", "", ""]), 0.8)
+    assert known == ["sex_f", "sex_m"]
+    assert numbers[known].to_numpy().tolist() == [[1, 0], [0, 1], [0, 1], [1, 0]]
+    numbers, known = baselines.people(people("f?mf", ["30", "", "50.5", "61"]), 0.5)
+    assert known == ["sex_f", "sex_m", "age"]
+    assert numbers["sex_f"].tolist() == [1, 0, 0, 1]
+    assert baselines.people(people("ff??", [""] * 4), 0.5)[1] == []
+
+
+def test_an_unknown_age_is_no_reason_to_leave_a_patient_out() -> None:
+    rows = images(3, seed=1)
+    rows.loc[rows["patient"].isin(["P03", "P20"]), "red"] = float("nan")
+    assert 0.85 < baseline(rows).patient_auroc() < 1

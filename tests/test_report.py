@@ -91,11 +91,12 @@ def audit_file(subtype: str) -> None:
     """What `audit` finds: something red, something not known, and groups."""
     sides = {"control": {"patients": 4, "right": 3}, "subtype": {"patients": 2, "right": 2}}
     group = {"group": "<women>", **sides, "patient_auroc": None, "note": "too few to say: 2 subtype"}
-    common = {"rule": "red when so", "advice": "restain"}
+    common = {"rule": "red when so", "advice": "restain", "answered": True}
     checks = [
         {"name": "colour_only", "question": "Do colours tell?", "found": "AUROC 0.9", "value": {}, "red": True, **common},
         {"name": "by_sex", "question": "By sex?", "found": "alike", "value": {"groups": [group]}, "red": False, **common},
-        {"name": "by_age", "question": "By age?", "found": "not known", "value": None, "red": False, **common},
+        {"name": "by_age", "question": "By age?", "found": "not known", "value": None, "red": False, **common}
+        | {"answered": False},
     ]
     paths.audit(subtype).parent.mkdir(parents=True, exist_ok=True)
     paths.audit(subtype).write_text(json.dumps({"red": 1, "checks": checks}))
