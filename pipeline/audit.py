@@ -106,8 +106,8 @@ def _baselines(
     found = []
     for name, (rows, features) in asked.items():
         if not features:
-            reason = f"neither is known of {config.audit.min_known_share:.0%} of the patients of both classes"
-            found.append(checks.not_known(BASELINES[name], reason))
+            share = f"{config.audit.min_known_share:.0%}"
+            found.append(checks.not_known(BASELINES[name], f"of {share} of the patients of either class"))
             continue
         baseline = Baseline(rows, features, sorted(config.train.folds), config.split.n_folds)
         auroc = {"patient_auroc": baseline.patient_auroc()}
@@ -139,9 +139,11 @@ def _group(config: Config, column: str, what: str, rows: pd.DataFrame, of: pd.Se
 
 
 def _truth(config: Config, scored: pd.DataFrame) -> Check:
-    known = pd.read_parquet(paths.existing(paths.TRUTH))
-    tested = scored[scored["split"] == "test"].merge(known[["path", "diseased"]], on="path")
-    tested["diseased"] = tested["diseased"].astype(bool)
+    """Of a cohort that was not drawn, the table of truths is empty."""
+    known = pd.read_parquet(paths.existing(paths.TRUTH), columns=["path", "diseased"]).astype(
+        {"path": "str", "diseased": "bool"}
+    )
+    tested = scored[scored["split"] == "test"].merge(known, on="path")
     return checks.truth(tested, config.audit.permutations, config.seed, config.audit.significance)
 
 

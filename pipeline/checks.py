@@ -36,7 +36,7 @@ class Check:
     rule: str
     red: bool
     advice: str
-    answered: bool = True
+    answered: bool
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ BASELINES = {
     "count": Question(
         "image_count_only",
         "Does the number of images a patient has alone tell subtype from control?",
-        "find out why one class has more images: who chose the cells, and were they chosen alike in both classes?",
+        "find out why one class has more images: who chose the cells, and whether they were chosen alike in both classes",
     ),
     "people": Question(
         "metadata_only",
@@ -74,26 +74,32 @@ def people_apart(split: pd.DataFrame, scored: pd.DataFrame, classes: pd.DataFram
     `split` has columns patient, fold; `scored` (what the networks scored: fold, patient, split); `classes` (patient, class).
     """
     found = [
-        f"{patient}: in the classes {', '.join(sorted(of_patient))}"
+        (patient, f"in the classes {', '.join(sorted(of_patient))}")
         for patient, of_patient in classes.drop_duplicates().groupby("patient")["class"]
         if len(of_patient) > 1
     ]
-    found += [f"{patient}: more than once in the split" for patient in split.loc[split["patient"].duplicated(), "patient"]]
-    for fold, of_fold in scored.groupby("fold"):
-        dealt = {(str(row.patient), role(int(str(row.fold)), int(str(fold)), n_folds)) for row in split.itertuples()}
+    found += [(patient, "more than once in the split") for patient in split.loc[split["patient"].duplicated(), "patient"]]
+    for k in sorted(scored["fold"].unique().tolist()):
+        of_fold = scored[scored["fold"] == k]
+        dealt = {
+            (patient, role(fold, k, n_folds)) for patient, fold in split[["patient", "fold"]].itertuples(index=False, name=None)
+        }
         used = set(of_fold[["patient", "split"]].itertuples(index=False, name=None))
-        for patient, where in sorted(used - dealt):
-            found.append(f"{patient}: scored as {where} by the network of fold {fold}, dealt otherwise")
-        for patient, where in sorted((dealt - used) - {pair for pair in dealt if pair[1] == "train"}):
-            found.append(f"{patient}: dealt as {where} to the network of fold {fold}, not scored as that")
+        missed = {(patient, where) for patient, where in dealt - used if where != "train"}
+        found += [
+            (patient, f"scored as {where} by the network of fold {k}, dealt otherwise") for patient, where in used - dealt
+        ]
+        found += [(patient, f"dealt as {where} to the network of fold {k}, not scored as that") for patient, where in missed]
+    patients = len({patient for patient, _ in found})
     return Check(
         "patients_apart",
         "Was every patient tested by a network that had not seen him or her?",
-        f"{_count(len(found), 'patient')} in more than one class, fold or role",
-        _examples(found),
+        f"{_count(patients, 'patient')} in more than one class, fold or role",
+        _examples(patients, [f"{patient}: {what}" for patient, what in sorted(found)]),
         _LEAK,
         bool(found),
         "run `dvc repro`, which deals and trains anew; a patient of two classes is to be excluded in data/exclude.csv",
+        True,
     )
 
 
@@ -103,10 +109,13 @@ def pictures_apart(name: str, how: str, shared: pd.DataFrame) -> Check:
         name,
         f"Is {how} picture in two folds, so that a network was tested on what it had seen?",
         f"{_count(len(shared), 'image')} in two folds",
-        _examples([f"{path} and {other}" for path, other in shared[["path", "other"]].itertuples(index=False, name=None)]),
+        _examples(
+            len(shared), [f"{path} and {other}" for path, other in shared[["path", "other"]].itertuples(index=False, name=None)]
+        ),
         _LEAK,
         bool(len(shared)),
         "exclude one of the images or patients in data/exclude.csv, then `dvc repro`",
+        True,
     )
 
 
@@ -131,12 +140,13 @@ def baseline(
         "red when the lower bound of the network's patient AUROC is not above the baseline's",
         not network.low > reached,
         f"{asked.advice}; {_MORE}",
+        True,
     )
 
 
-def not_known(asked: Question, reason: str) -> Check:
+def not_known(asked: Question, what: str) -> Check:
     """A baseline for which the features are not there."""
-    return Check(asked.name, asked.question, f"not known: {reason}", None, "not asked", False, _ADD, False)
+    return _unanswered(asked.name, asked.question, what, _ADD)
 
 
 def by_group(name: str, what: str, rows: list[dict[str, Any]], fewest: int, significance: float) -> Check:
@@ -148,9 +158,9 @@ def by_group(name: str, what: str, rows: list[dict[str, Any]], fewest: int, sign
         f"explains (Fisher's exact test, p below {significance:g} after Bonferroni's correction; groups of {fewest} or more)"
     )
     if {row["group"] for row in rows} <= {groups.UNKNOWN}:
-        return Check(name, question, "not known of any patient", None, "not asked", False, _ADD, False)
+        return _unanswered(name, question, "of any patient", _ADD)
     clearest = groups.difference(rows, fewest)
-    found = "too few patients to compare"
+    found = "nothing to compare: one group only, or too few patients"
     if clearest:
         found = f"largest difference: {clearest['rate']} of {clearest['group']}, p {clearest['p_value']:.3f}"
     red = clearest is not None and clearest["p_value"] < significance
@@ -171,8 +181,7 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
     own = images[images["label"] == 1]
     within = metrics.within_fold_auroc(own["diseased"], own["logit"], own["patient"])
     if math.isnan(within):  # no patient has both
-        reason = "not known: the cohort does not say what each image shows"
-        return Check("cell_truth", question, reason, None, "not asked", False, "only a synthetic cohort can say", False)
+        return _unanswered("cell_truth", question, "what each image shows", "nothing: only of a drawn cohort is it known")
     rng = np.random.default_rng(seed)
     diseased, patients = own["diseased"].to_numpy(), own["patient"].to_numpy()
     drawn = [metrics.within_fold_auroc(shuffled(diseased, patients, rng), own["logit"], patients) for _ in range(permutations)]
@@ -202,11 +211,16 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
         rule,
         chance.p_value >= significance,
         advice,
+        True,
     )
 
 
-def _examples(found: Sequence[str]) -> dict[str, Any]:
-    return {"count": len(found), "examples": list(found[:EXAMPLES])}
+def _unanswered(name: str, question: str, what: str, advice: str) -> Check:
+    return Check(name, question, f"not known {what}", None, "not asked", False, advice, False)
+
+
+def _examples(count: int, found: Sequence[str]) -> dict[str, Any]:
+    return {"count": count, "examples": list(found[:EXAMPLES])}
 
 
 def _count(number: int, what: str) -> str:

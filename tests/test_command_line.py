@@ -30,6 +30,7 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         (["pack"], "data/manifest.parquet: not there"),
         (["train", "NPM1", "0"], "data/splits/NPM1.csv: not there"),
         (["evaluate", "NPM1"], "data/splits/NPM1.csv: not there"),
+        (["audit", "NPM1"], "data/splits/NPM1.csv: not there"),
         (["register", "NPM1"], "reports/NPM1/metrics.json: not there"),
         (["report"], "data/source.json: not there"),
     ],
@@ -58,7 +59,7 @@ def test_a_tracking_server_that_is_away_is_named_before_anything_is_registered(t
 
 
 def test_every_stage_has_help() -> None:
-    for stage in ("ingest", "validate", "split", "pack", "train", "evaluate", "register", "report"):
+    for stage in ("ingest", "validate", "split", "pack", "train", "evaluate", "audit", "register", "report"):
         done = call(ROOT, stage, "--help")
         assert done.returncode == 0
         assert f"python -m pipeline {stage}" in done.stdout

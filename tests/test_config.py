@@ -36,6 +36,7 @@ def test_the_published_networks_are_the_same_in_both_settings() -> None:
         ({"subtypes": ["NPM1", "control"]}, ["subtypes", "control is named twice"]),
         ({"subtypes": ["NPM1", "npm1"]}, ["subtypes", "NPM1 is named twice"]),
         ({"control": "validation"}, ["subtypes", "cannot be called validation"]),
+        ({"control": "Audit"}, ["subtypes", "cannot be called Audit", "reports/audit"]),
         ({"seed": 2**32}, ["seed", "less than 4294967296"]),
         ({"subtypes": ["a b"]}, ["subtypes.0", "pattern"]),
         ({"ingest.class_folders": {"normal": "healthy"}}, ["ingest.class_folders.normal", "healthy is not a class"]),
