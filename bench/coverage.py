@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
+from sklearn.metrics import average_precision_score
 
 from pipeline import intervals, metrics, resampling
 
@@ -30,6 +31,7 @@ METHODS = (
     "patient sensitivity: exact, in use",
     "patient Brier score: bootstrap, log and t, in use",
     "patient Brier score: bootstrap, percentiles",
+    "patient AUPRC: logit, in use",
     "image AUROC: bootstrap, logit and t, in use",
     "image AUROC: bootstrap, percentiles",
     "image AUROC: bootstrap over images",
@@ -61,7 +63,8 @@ def truths(level: str, auroc: float) -> dict[str, float]:
     patients = metrics.patient_scores(rows)
     y, x = patients["label"], patients["logit"]
     brier = float(((1 / (1 + np.exp(-x)) - y) ** 2).mean())
-    return {"auroc": metrics.auroc(y, x), "sensitivity": float((x[y == 1] > 0).mean()), "brier": brier}
+    precision = float(average_precision_score(y, x))
+    return {"auroc": metrics.auroc(y, x), "auprc": precision, "sensitivity": float((x[y == 1] > 0).mean()), "brier": brier}
 
 
 def simulate(cell: tuple[float, int, int, int, int]) -> dict[str, tuple[int, int]]:
@@ -88,12 +91,12 @@ def _intervals(
     fewest = int(sample.labels.sum())
     of_t = intervals.bootstrap(value["auroc"], drawn["auroc"], fewest, CONFIDENCE, share=True)
     if level == "image":
-        yield METHODS[6], true["auroc"], of_t
-        yield METHODS[7], true["auroc"], percentiles(drawn["auroc"])
+        yield METHODS[7], true["auroc"], of_t
+        yield METHODS[8], true["auroc"], percentiles(drawn["auroc"])
         if seed % 5:  # it takes long, and misses by far
             return
         lone = resampling.summarise(rows.assign(patient=np.arange(len(rows))), 0.5)
-        yield METHODS[8], true["auroc"], percentiles(resampling.figures(lone, resampling.draw(lone, 100, seed))["auroc"])
+        yield METHODS[9], true["auroc"], percentiles(resampling.figures(lone, resampling.draw(lone, 100, seed))["auroc"])
         return
     yield METHODS[0], true["auroc"], intervals.patient_auroc(table, CONFIDENCE)
     yield METHODS[1], true["auroc"], of_t
@@ -104,6 +107,7 @@ def _intervals(
         bounds = intervals.bootstrap(value["brier"], drawn["brier"], fewest, CONFIDENCE, share=False)
         yield METHODS[4], true["brier"], bounds
         yield METHODS[5], true["brier"], percentiles(drawn["brier"])
+        yield METHODS[6], true["auprc"], intervals.auprc(value["auprc"], fewest, CONFIDENCE)
 
 
 def percentiles(drawn: NDArray[np.float64]) -> intervals.Interval:

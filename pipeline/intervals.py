@@ -120,6 +120,17 @@ def auroc(value: float, pairs: NDArray[np.int64], confidence: float) -> Interval
     return Interval(value, low, high)
 
 
+def auprc(value: float, positives: int, confidence: float) -> Interval:
+    """Bounds of an average precision over `positives` patients of the subtype.
+
+    The logit interval of Boyd, Eng & Page (2013, ECML PKDD, LNCS 8190:451); exact binomial where the value is 0 or 1.
+    """
+    if not 0 < value < 1:
+        return proportion(positives if value == 1 else 0, positives, confidence)
+    reach = norm.ppf((1 + confidence) / 2) / np.sqrt(positives * value * (1 - value))
+    return Interval(value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach)))
+
+
 def patient_auroc(patients: pd.DataFrame, confidence: float) -> Interval:
     """AUROC over pairs within a fold, of rows fold, patient, label, logit that are one a patient, with `auroc`'s bounds."""
     sample = resampling.summarise(patients, 0.5)

@@ -47,6 +47,15 @@ def test_at_each_bound_of_an_auroc_the_value_is_z_standard_errors_away(a: float,
     assert found.low < found.high
 
 
+@given(st.floats(0.01, 0.99), st.integers(1, 60))
+def test_the_bounds_of_an_average_precision_are_equally_far_on_the_logit_scale(value: float, positives: int) -> None:
+    found = intervals.auprc(value, positives, 0.95)
+    odds = [math.log(x / (1 - x)) for x in (found.low, value, found.high)]
+    assert odds[2] - odds[1] == pytest.approx(odds[1] - odds[0])
+    assert odds[2] - odds[1] == pytest.approx(1.96 / math.sqrt(positives * value * (1 - value)), rel=1e-3)
+    assert intervals.auprc(1.0, positives, 0.95) == intervals.proportion(positives, positives, 0.95)
+
+
 def test_more_patients_and_fewer_folds_make_an_auroc_surer() -> None:
     def width(*pairs: tuple[int, int]) -> float:
         found = intervals.auroc(0.9, np.array(pairs), 0.95)
