@@ -20,6 +20,7 @@ from prefect.tasks import Task, exponential_backoff
 from flows import ROOT, dag, door, elsewhere, results, slots
 
 _WRAPPING = re.compile(r"(Task|Flow) run encountered an exception:? *|\b\w+Error: ")
+NETWORKS = ("train", "audit_networks")  # the stages that train, which need a place each
 _EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
 
 
@@ -50,7 +51,7 @@ def run_stage(
         done = door.Done(stage.name, "unchanged", 0.0)
     elif stage.kind == "train" and deployment:
         done = elsewhere.train(stage, deployment, say)
-    elif stage.kind == "train":
+    elif stage.kind in NETWORKS:
         with places.one() as place:
             done = door.run_stage(stage.name, force=force, say=_with_progress(say, title), environment=place)
     else:

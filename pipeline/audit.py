@@ -6,18 +6,17 @@ Everything is asked of the folds, patients and images on which the result rests.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from pipeline import checks, console, groups, metrics, paths, splits
+from pipeline import checks, findings, groups, metrics, paths, splits
 from pipeline.baselines import COLOURS, Baseline, people
-from pipeline.checks import BASELINES, Check
+from pipeline.checks import BASELINES
 from pipeline.config import Config
 from pipeline.errors import DataError, ModelError
+from pipeline.findings import Check
 from pipeline.intervals import Interval
 
 _MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
@@ -26,7 +25,6 @@ _SEXES = {"f": "women", "m": "men"}
 # Of healthy controls the share of blasts and the like are not asked: these groups hold patients of the subtype alone.
 _BLOOD = {"blast_share": "share of blasts", "promyelocyte_share": "share of promyelocytes", "leucocytes_per_ul": "leucocytes"}
 _RARE = ("promyelocyte_share", "leucocytes_per_ul")  # not asked at all where known of nobody
-_DECIMALS = 6
 
 
 def run(config: Config, subtypes: list[str]) -> None:
@@ -47,8 +45,9 @@ def run(config: Config, subtypes: list[str]) -> None:
             *_groups(config, people_, scored),
             _truth(config, scored),
         ]
-        _write(subtype, config, network, found)
-        _show(subtype, found)
+        about = {"subtype": subtype, "folds": sorted(config.train.folds), "network": {"patient_auroc": asdict(network)}}
+        findings.write(paths.audit(subtype), about, found)
+        findings.show(f"{subtype}: what else could explain the result", found)
 
 
 def _images(config: Config, subtype: str) -> pd.DataFrame:
@@ -145,36 +144,3 @@ def _truth(config: Config, scored: pd.DataFrame) -> Check:
     )
     tested = scored[scored["split"] == "test"].merge(known, on="path")
     return checks.truth(tested, config.audit.permutations, config.seed, config.audit.significance)
-
-
-def _write(subtype: str, config: Config, network: Interval, found: list[Check]) -> None:
-    audit = {
-        "subtype": subtype,
-        "folds": sorted(config.train.folds),
-        "network": {"patient_auroc": asdict(network)},
-        "red": sum(check.red for check in found),
-        "checks": [asdict(check) for check in found],
-    }
-    text = json.dumps(_plain(audit), indent=2, ensure_ascii=False, allow_nan=False)
-    paths.fresh(paths.audit(subtype)).write_text(text + "\n", encoding="utf-8", newline="\n")
-
-
-def _plain(value: Any) -> Any:
-    """Numbers rounded, so that the last bits of a library's sums don't show; NaN becomes null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return round(value, _DECIMALS) if math.isfinite(value) else None
-    return value
-
-
-def _show(subtype: str, found: list[Check]) -> None:
-    states = [("RED" if check.red else "ok" if check.answered else "-") for check in found]
-    rows = [[state, check.name, check.found] for state, check in zip(states, found, strict=True)]
-    console.table(f"{subtype}: what else could explain the result", ["", "check", "found"], rows)
-    for check in found:
-        if check.red:
-            console.say(f"RED {check.name}: {check.question}")
-            console.say(f"    what to do: {check.advice}")

@@ -16,6 +16,7 @@ import pandas as pd
 
 from pipeline import groups, metrics
 from pipeline.baselines import Null, null, shuffled
+from pipeline.findings import Check
 from pipeline.intervals import Interval
 from pipeline.splits import role
 
@@ -23,20 +24,6 @@ EXAMPLES = 5
 _MORE = "train all folds (train.folds) or add patients first, where there are few: then the bound is low whatever was learned"
 _ADD = "add it to the cohort's metadata"
 _LEAK = "red when there is any"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question in plain words, what was found (`value` for programs, `found` for people), and what to do when it is red."""
-
-    name: str
-    question: str
-    found: str
-    value: dict[str, Any] | None
-    rule: str
-    red: bool
-    advice: str
-    answered: bool
 
 
 @dataclass(frozen=True)

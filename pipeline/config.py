@@ -157,8 +157,9 @@ class Evaluate(Section):
 
 
 class Audit(Section):
-    """How the audit decides."""
+    """How the audit decides, and for which subtypes it trains."""
 
+    networks: list[Name]
     permutations: Count
     significance: Annotated[float, Field(gt=0, lt=1)]
     min_known_share: Annotated[float, Field(gt=0, le=1)]
@@ -227,6 +228,9 @@ class Config(Section):
         for name in self.validate_.expected or {}:
             if name not in self.classes:
                 yield f"validate.expected.{name}: not a class; allowed: {', '.join(self.classes)}"
+        for name in self.audit.networks:
+            if name not in self.subtypes:
+                yield f"audit.networks: {name} is not one of subtypes"
         for fold in self.train.folds:
             if fold >= self.split.n_folds:
                 yield f"train.folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"

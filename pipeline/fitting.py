@@ -24,22 +24,10 @@ from pipeline.augment import augment
 from pipeline.config import Augment, Train
 from pipeline.errors import ModelError
 from pipeline.model import build, logits
+from pipeline.selection import Pool
 
 History = list[dict[str, float]]
 _HEARTBEAT_S = 30.0
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Images of one class: rows of a (memory-mapped) uint8 `(images, px, px, 3)` and each row's patient `(rows,)`."""
-
-    cells: NDArray[np.uint8]
-    rows: NDArray[np.int64]
-    patients: NDArray[np.object_]
-
-    def take(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Pixels `(n, px, px, 3)` of the rows numbered `chosen`."""
-        return np.asarray(self.cells[self.rows[chosen]])
 
 
 @dataclass

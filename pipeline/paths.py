@@ -79,3 +79,8 @@ def evaluated(subtype: str) -> Path:
 def audit(subtype: str) -> Path:
     """What else than morphology could explain the results of one subtype."""
     return REPORTS / "audit" / f"{subtype}.json"
+
+
+def audit_networks(subtype: str) -> Path:
+    """What networks reach that were trained to be wrong in one thing."""
+    return REPORTS / "audit" / f"{subtype}_networks.json"

@@ -167,11 +167,18 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
         "all": _by_level(tables["figures"]),
         "folds": tables["folds"].to_dict("records"),
         "poolings": tables["poolings"].to_dict("records"),
-        "audit": _read(paths.audit(subtype), _json, ModelError),
+        "audit": _audit(config, subtype),
         "sheets": _sheets(config, subtype, tested),
         "network": config.train.models[subtype],
         "specs": specs,
     }
+
+
+def _audit(config: Config, subtype: str) -> dict[str, Any]:
+    """The number of red answers, and all answers, those of the twins too where they were trained."""
+    files = [paths.audit(subtype), *([paths.audit_networks(subtype)] if subtype in config.audit.networks else [])]
+    found = [_read(path, _json, ModelError) for path in files]
+    return {"red": sum(audit["red"] for audit in found), "checks": [check for audit in found for check in audit["checks"]]}
 
 
 def _calibrated(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:

@@ -5,10 +5,25 @@ Everything follows from the seed and the epoch's number, so a resumed training s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images of one class: rows of a (memory-mapped) uint8 `(images, px, px, 3)` and each row's patient `(rows,)`."""
+
+    cells: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    patients: NDArray[np.object_]
+
+    def take(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Pixels `(n, px, px, 3)` of the rows numbered `chosen`."""
+        return np.asarray(self.cells[self.rows[chosen]])
 
 
 def evenly(patients: NDArray[np.object_], count: int, rng: np.random.Generator) -> Rows:

@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from pipeline import config, device, fitting, model
 from pipeline.errors import ModelError
+from pipeline.selection import Pool
 
 SPEC: dict[str, Any] = {
     "px": 12,
@@ -29,11 +30,11 @@ def _deterministic() -> None:
     device.prepare("float32")
 
 
-def pool(seed: int, bright: int) -> fitting.Pool:
+def pool(seed: int, bright: int) -> Pool:
     rng = np.random.default_rng(seed)
     cells = rng.integers(0, 200, (24, 12, 12, 3), dtype=np.uint8)
     cells[:, 3:9, 3:9] += np.uint8(bright)
-    return fitting.Pool(cells, np.arange(24), np.repeat(["A", "B", "C"], 8).astype(object))
+    return Pool(cells, np.arange(24), np.repeat(["A", "B", "C"], 8).astype(object))
 
 
 def settings(**changes: Any) -> config.Train:

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from pipeline import config, train
+from pipeline import config, learning
 from pipeline.__main__ import COHORT_STAGES, FOLD_STAGES, SUBTYPE_STAGES
 
 PIPELINE = ROOT / "pipeline"
@@ -111,7 +111,7 @@ def test_deps_cover_what_a_stage_imports(stage: str) -> None:
 
 def test_checkpoints_are_tied_to_the_code_that_dvc_ties_training_to() -> None:
     listed = {Path(dep).stem for dep in dag()["train"]["deps"] if dep.startswith("pipeline/")}
-    assert set(train.CODE) - INERT == listed
+    assert set(learning.CODE) - INERT == listed
 
 
 @pytest.mark.parametrize("stage", STAGES)
