@@ -29,10 +29,13 @@ SUBTYPE_STAGES = {
     "evaluate": "measure a subtype's out-of-fold predictions",
     "audit": "ask what else than the look of the cells could explain a subtype's result",
     "audit_networks": "train twins of a subtype's networks: labels shuffled, grey, split by image",
-    "register": "bring a subtype's model to MLflow; name it champion if it reaches the floors",
+    "register": "bring a subtype's model to MLflow; name it champion if it passes the gate",
 }
 FOLD_STAGES = {"train": "train a subtype's networks, one a fold"}
+# Beside the DAG.
 SOURCE = "say whether the source has something new; exit status 3 if so"
+PROMOTE = "name a version of a subtype's model champion by hand"
+ROLLBACK = "name the version that the champion replaced champion again"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,11 +45,15 @@ def main(arguments: list[str] | None = None) -> int:
         settings = config.load()
         subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
-        stage = importlib.import_module(f"pipeline.{chosen.stage}")
+        stage = importlib.import_module(f"pipeline.{'promote' if chosen.stage == 'rollback' else chosen.stage}")
         if chosen.stage == "source":
             status: int = stage.run(settings, chosen.take)
             return status
-        if chosen.stage in COHORT_STAGES:
+        if chosen.stage == "promote":
+            stage.run(chosen.subtype, chosen.version, chosen.because)
+        elif chosen.stage == "rollback":
+            stage.rollback(chosen.subtype, chosen.because)
+        elif chosen.stage in COHORT_STAGES:
             stage.run(settings)
         elif chosen.stage in SUBTYPE_STAGES:
             stage.run(settings, subtypes)
@@ -86,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("fold", nargs="?", type=int, help="one of train.folds; all of them when left out")
     source = stages.add_parser("source", help=SOURCE, description=SOURCE[0].upper() + SOURCE[1:] + ".")
     source.add_argument("--take", action="store_true", help="raise ingest.kaggle.version in params.yaml to the newest version")
+    for name, purpose in {"promote": PROMOTE, "rollback": ROLLBACK}.items():
+        by_hand = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        by_hand.add_argument("subtype", help="one of params.yaml's subtypes")
+        if name == "promote":
+            by_hand.add_argument("version", help="number of the version in MLflow")
+        by_hand.add_argument("--because", required=True, help="the reason, which is written down with the version")
     return parser
 
 

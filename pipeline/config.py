@@ -174,10 +174,20 @@ class Floors(Section):
     patient_specificity: Share
 
 
+class Gate(Section):
+    """What a candidate must be, compared with the champion, to take its place."""
+
+    min_gain: Annotated[float, Field(ge=0)]
+    max_probability_worse: Annotated[float, Field(ge=0, le=0.5)]
+    fewest_patients: Annotated[int, Field(ge=2)]
+    draws: Annotated[int, Field(ge=100)]
+
+
 class Register(Section):
     """What decides over a candidate."""
 
     floors: Floors
+    gate: Gate
 
 
 class Config(Section):

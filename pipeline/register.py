@@ -1,7 +1,7 @@
-"""Bring each subtype's trained folds to MLflow as one model; name it champion if it reaches the floors.
+"""Bring each subtype's trained folds to MLflow as one model; name it champion if it passes the gate.
 
 Works from the files alone and can be repeated: what stands in MLflow already stays, what is missing is added, and the verdict
-is that of the floors as they are now. So it also fills an empty registry, at any address, without training.
+is that of the rules, and against the champion, of now. So it also fills an empty registry, at any address, without training.
 """
 
 from __future__ import annotations
@@ -14,28 +14,62 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import console, paths, registry, tracking
-from pipeline.config import Config, Floors
+from pipeline import console, gate, paths, registry, tracking
+from pipeline.config import Config, Floors, Register
+from pipeline.errors import DataError
+
+_NOT_ALONE = (
+    "not promoted: other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
+)
 
 
 def run(config: Config, subtypes: list[str]) -> None:
     """Register the candidates of `subtypes` and print what became of each."""
     client = tracking.connect()
     with tracking.answering():
-        rows = [_register(client, config, _candidate(config, subtype)) for subtype in subtypes]
+        rows, reasons = [], []
+        for subtype in subtypes:
+            candidate = _candidate(config, subtype)
+            model = registry.log_candidate(client, candidate)
+            verdict = settle(client, model, candidate, config.register_, config.seed)
+            figures = [candidate.metrics[key] for key in ("image_accuracy", "patient_auroc")]
+            aliases = ", ".join(registry.aliases(client, model)) or "-"
+            rows.append([subtype, *figures, f"{model.name} v{model.version}", aliases])
+            reasons.append(f"{model.name} v{model.version}: {verdict}")
     console.table("models", ["subtype", "image accuracy", "patient AUROC", "model version", "alias"], rows)
+    for reason in reasons:
+        console.say(reason)
     console.say(f"MLflow: {tracking.shown_address()}")
 
 
-def _register(client: tracking.Client, config: Config, candidate: registry.Candidate) -> list[object]:
-    """Make sure that a candidate stands in the registry, judged; returns its row of the table."""
-    model = registry.log_candidate(client, candidate)
-    missed = missed_floors(candidate.metrics, config.register_.floors)
-    alias = registry.CHALLENGER if missed else registry.CHAMPION
-    registry.judge(client, model, alias, f"{alias}: {'; '.join(missed) or 'all floors reached'}")
-    figures = [candidate.metrics[key] for key in ("image_accuracy", "patient_auroc")]
-    aliases = ", ".join(registry.aliases(client, model)) or "-"
-    return [candidate.subtype, *figures, f"{model.name} v{model.version}", aliases]
+def settle(client: tracking.Client, model: registry.Version, candidate: registry.Candidate, rules: Register, seed: int) -> str:
+    """Judge a candidate against the champion of this moment and name it accordingly; returns the verdict, one line."""
+    missed = missed_floors(candidate.metrics, rules.floors)
+    with tracking.deciding() as alone:
+        champion = registry.champion(client, candidate.subtype)
+        is_champion = champion is not None and champion.version == model.version
+        if is_champion and not missed:
+            verdict = gate.Verdict("champion", "is the champion, and all floors are reached", {})
+        elif not missed and (why := model.tags.get("rolled_back")):
+            verdict = gate.Verdict("challenger", f"was rolled back by hand ({why}); promote it by hand", {})
+        else:
+            theirs = registry.scores(client, champion) if champion and not is_champion else None
+            verdict = gate.judge(candidate.scores, theirs, missed, rules.gate, seed)
+        if verdict.alias == registry.CHAMPION and not alone and not is_champion:
+            verdict = gate.Verdict("challenger", f"{verdict.reason}; {_NOT_ALONE}", verdict.figures)
+        tried = registry.tried_before(client, model)
+        line = f"{verdict.decision}: {verdict.reason}"
+        if verdict.figures:
+            line += f"; tried before on the same patients: {tried}"
+        about = {
+            "verdict": line,
+            "figures": verdict.figures,
+            "against": str(champion.version) if champion else None,
+            "rules": rules.model_dump(),
+            "tried_before": tried,
+        }
+        registry.decide(client, model, verdict.alias, about)
+    return line
 
 
 def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
@@ -62,9 +96,25 @@ def _candidate(config: Config, subtype: str) -> registry.Candidate:
         weights_sha256=weights,
         temperatures=temperatures,
         metrics=dict(_flat(figures)),
+        scores=_scores(subtype),
         pictures=sorted((report / "plots").glob("*.png")),
         card=_card(config, subtype, figures),
     )
+
+
+def _scores(subtype: str) -> pd.DataFrame:
+    """The patients' calibrated out-of-fold logits. Names stay here: a key follows from a patient's name and pictures.
+
+    So whoever has the pictures can tell the same patient again, and nobody else can.
+    """
+    images = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["patient", "pixels_sha256", "error"])
+    first = images[images["error"] == ""].groupby("patient")["pixels_sha256"].min()
+    table = pd.read_csv(paths.existing(paths.report(subtype) / "patients.csv"), dtype={"patient": "str"}, keep_default_na=False)
+    if strangers := set(table["patient"]) - set(first.index):
+        raise DataError(f"{paths.MANIFEST}: has no usable image of patient {min(strangers)}; run `dvc repro`")
+    names = table["patient"] + " " + table["patient"].map(first)
+    keys = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in names]
+    return table.assign(patient=keys, logit=table["logit"].astype(float))[gate.SCORES]
 
 
 def _sha256(path: Path) -> str:

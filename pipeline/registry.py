@@ -5,17 +5,22 @@ A version is found again by the digest of its weights, so everything here can be
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import mlflow
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
@@ -23,9 +28,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
-from pipeline import paths, tracking
+from pipeline import gate, paths, tracking
+
+Version: TypeAlias = ModelVersion  # what the other modules call it
 
 _SERVED_CODE = Path(__file__).with_name("served.py")
+_SCORES = "out_of_fold.csv"
 CHAMPION, CHALLENGER = "champion", "challenger"
 
 
@@ -39,6 +47,7 @@ class Candidate:
     weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
     temperatures: Mapping[str, float]  # folder name -> by what the logits of its network are divided
     metrics: Mapping[str, float]
+    scores: pd.DataFrame  # out of fold, as `gate` reads them; `patient` is a key that tells nobody who it is
     pictures: list[Path]
     card: str  # Markdown
 
@@ -71,18 +80,85 @@ def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
         client.log_artifact(run_id, str(picture), "pictures")
     for fold_run in fold_runs:
         client.set_tag(fold_run, "mlflow.parentRunId", run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        candidate.scores.to_csv(Path(folder) / _SCORES, index=False)
+        client.log_artifact(run_id, str(Path(folder) / _SCORES))
     model = _find_version(client, candidate) or _log_model(client, run_id, candidate)
     client.update_model_version(model.name, model.version, description=candidate.card)
+    patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
+    note(client, model, patients=patients)
     client.set_terminated(run_id)
-    return model
+    return client.get_model_version(model.name, model.version)
 
 
-def judge(client: MlflowClient, model: ModelVersion, alias: str, verdict: str) -> None:
-    """Name a version champion or challenger, and nothing else; write down why."""
+def champion(client: MlflowClient, subtype: str) -> ModelVersion | None:
+    """The version that is champion now."""
+    try:
+        return client.get_model_version_by_alias(subtype, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no such model, no such alias
+            return None
+        raise
+
+
+def versions(client: MlflowClient, subtype: str) -> list[ModelVersion]:
+    """All versions of the subtype's model, oldest first."""
+    return sorted(client.search_model_versions(f"name = '{subtype}'"), key=lambda model: int(model.version))
+
+
+def version(client: MlflowClient, subtype: str, number: str) -> ModelVersion | None:
+    """One version of the subtype's model, if there is one of that number."""
+    return next((model for model in versions(client, subtype) if str(model.version) == number), None)
+
+
+def note(client: MlflowClient, model: ModelVersion, **tags: str) -> None:
+    """Write tags on a version."""
+    for key, value in tags.items():
+        client.set_model_version_tag(model.name, model.version, key, value)
+
+
+def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
+    """The version's out-of-fold scores as `log_candidate` stored them; empty where it has none."""
+    run_id = _run_id(model)
+    if _SCORES not in {file.path for file in client.list_artifacts(run_id)}:
+        return pd.DataFrame(columns=gate.SCORES)
+    with tempfile.TemporaryDirectory() as folder:
+        return pd.read_csv(client.download_artifacts(run_id, _SCORES, folder), dtype={"patient": "str"})
+
+
+def _run_id(model: ModelVersion) -> str:
+    assert model.run_id is not None  # every version here was made from a run
+    return model.run_id
+
+
+def tried_before(client: MlflowClient, model: ModelVersion) -> int:
+    """How many other candidates were judged on the same patients."""
+    others = client.search_model_versions(f"name = '{model.name}' AND tags.patients = '{model.tags['patients']}'")
+    return sum(other.version != model.version and "verdict" in other.tags for other in others)
+
+
+def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping[str, Any]) -> None:
+    """Name a version champion or challenger, and nothing else; write down why. To be called while `tracking.deciding`.
+
+    `about` is what led to it: `verdict`, a sentence, stands in the version's tags too.
+    """
     for other in {CHAMPION, CHALLENGER} & set(aliases(client, model)) - {alias}:
         client.delete_registered_model_alias(model.name, other)
-    client.set_registered_model_alias(model.name, alias, model.version)
-    client.set_model_version_tag(model.name, model.version, "verdict", verdict)
+    if alias == CHAMPION:
+        crown(client, model)
+    else:
+        client.set_registered_model_alias(model.name, alias, model.version)
+    note(client, model, **{key: str(about[key]) for key in ("verdict", "tried_before") if key in about})
+    client.log_dict(_run_id(model), dict(about), "verdict.json")
+
+
+def crown(client: MlflowClient, model: ModelVersion) -> None:
+    """Name a version champion; it remembers since when, and whom it replaced. To be called while `tracking.deciding`."""
+    before = champion(client, model.name)
+    if before is None or before.version != model.version:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        note(client, model, champion_since=now, replaced=str(before.version) if before else "none")
+        client.set_registered_model_alias(model.name, CHAMPION, model.version)
 
 
 def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
@@ -102,7 +178,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
             for name in ("spec.json", "model.weights.h5"):
                 shutil.copyfile(folder / name, networks / folder.name / name)
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "An input example was not provided")  # the signature is given by hand
+            warnings.filterwarnings("ignore", ".*input example was not provided")  # the signature is given by hand
             logged = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(_SERVED_CODE),
@@ -115,7 +191,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
                     inputs=Schema([ColSpec(DataType.binary, "image")]),
                     outputs=Schema([ColSpec(DataType.double, "score")]),
                 ),
-                pip_requirements=[f"{name}=={version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
+                pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
             )
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -7,23 +7,29 @@ spent; one that goes away while the network trains costs a warning, and `registe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
+from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from pipeline import console
 from pipeline.errors import TrackingError
@@ -32,6 +38,8 @@ Client: TypeAlias = MlflowClient  # what the other modules call it
 
 _DATABASE = Path("mlflow.db")
 _ARTIFACTS = Path("mlartifacts")
+_PATIENCE_S = 600
+_ADVISORY_KEY = int.from_bytes(hashlib.sha256(b"who is champion").digest()[:8], signed=True)
 
 
 class Follower(Protocol):
@@ -92,6 +100,75 @@ def answering() -> Iterator[None]:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering ({_first_line(error)}); nothing is lost: "
             "run `python -m pipeline register` when it is back"
+        ) from None
+
+
+@contextmanager
+def deciding() -> Iterator[bool]:
+    """Alone with the names of the models, among all who use this address; False when nothing can ensure that.
+
+    MLflow has no compare-and-set for an alias, so who reads the champion, decides and names another must not be interrupted:
+    a lock file where the records are used from one machine, PostgreSQL's advisory lock where they lie in PostgreSQL or where
+    REGISTRY_LOCK names a database of this kind that all machines share.
+
+    Raises:
+        TrackingError: another one has held the lock for ten minutes, or the database does not answer.
+    """
+    uri = os.environ.get("REGISTRY_LOCK") or address()
+    if uri.startswith("postgresql"):
+        with _advisory_lock(uri):
+            yield True
+    elif path := _lock_file(uri):
+        try:
+            with FileLock(path, timeout=_PATIENCE_S, mode=0o666):
+                yield True
+        except Timeout:
+            raise TrackingError(f"{path}: locked by another process for {_PATIENCE_S} s; end that, run this again") from None
+    else:
+        yield False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """`deciding` for those who must not go on without.
+
+    Raises:
+        TrackingError: also when nothing can keep others from deciding at the same time.
+    """
+    with deciding() as locked:
+        if not locked:
+            raise TrackingError(
+                f"MLFLOW_TRACKING_URI: {shown_address()} is another machine, where others may decide at the same time; let "
+                "REGISTRY_LOCK name a PostgreSQL database that all share"
+            )
+        yield
+
+
+def _lock_file(uri: str) -> Path | None:
+    """Beside a database file, or for a server on this machine."""
+    if uri.startswith("sqlite:///"):
+        return Path(f"{uri.removeprefix('sqlite:///')}.decide.lock")
+    host = urlsplit(uri).hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return Path(tempfile.gettempdir()) / f"mlflow-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.decide.lock"
+    return None
+
+
+@contextmanager
+def _advisory_lock(uri: str) -> Iterator[None]:
+    try:
+        engine = create_engine(uri, poolclass=NullPool)
+        with engine.connect() as connection:
+            connection.execute(text(f"SET lock_timeout = '{_PATIENCE_S}s'"))
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_KEY})
+            try:
+                yield
+            finally:
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_KEY})
+    except SQLAlchemyError as error:
+        raise TrackingError(
+            f"{_without_password(uri)}: the lock for deciding over models cannot be taken ({_first_line(error)}); look at the "
+            "database, run this again"
         ) from None
 
 

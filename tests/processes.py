@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -146,3 +148,38 @@ class PrefectServer(_Server):
         request = Request(f"{self.api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
         with urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"null")
+
+
+class Postgres:
+    """A PostgreSQL server on loopback with an empty database, in a folder that goes with it."""
+
+    def __init__(self) -> None:
+        self._port = free_port()
+        self.uri = f"postgresql+psycopg2://postgres@127.0.0.1:{self._port}/postgres"
+
+    @staticmethod
+    def programs() -> Path | None:
+        """Where initdb and postgres are: Debian keeps them off the PATH; None where they are not installed."""
+        found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *map(Path, filter(None, [shutil.which("initdb")]))]
+        return found[0].resolve().parent if found else None
+
+    def __enter__(self) -> Self:
+        programs = self.programs()
+        assert programs is not None
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}  # it refuses root
+        if account:
+            shutil.chown(self._folder, "postgres", "postgres")
+        where, quiet = {"cwd": self._folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}, ["-c", "fsync=off"]
+        initdb = [str(programs / "initdb"), "--auth=trust", "--username=postgres", "--pgdata=data"]
+        subprocess.run(initdb, check=True, **where, **account)
+        command = [str(programs / "postgres"), "-D", "data", "-p", str(self._port), "-h", "127.0.0.1", "-k", str(self._folder)]
+        self._process = subprocess.Popen([*command, *quiet], **where, **account)
+        ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(self._port)]
+        wait(lambda: subprocess.run(ready, check=False, **where).returncode == 0, "PostgreSQL")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGINT)  # ends sessions too
+        self._process.wait()
+        shutil.rmtree(self._folder)

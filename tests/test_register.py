@@ -1,0 +1,199 @@
+"""Champions come and go in a real MLflow, on sqlite and on PostgreSQL: by the gate, by hand, and all at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from processes import CLEAN, Postgres
+from test_gate import scores
+
+from pipeline import config, gate, promote, register, registry, tracking
+from pipeline.errors import ModelError, TrackingError
+
+REACHED = {"image_accuracy": 0.9, "patient_auroc": 0.9, "patient_sensitivity": 0.9, "patient_specificity": 0.9}
+
+Params = Callable[[dict[str, Any]], config.Config]
+
+
+def candidate(name: str, table: pd.DataFrame, **figures: float) -> registry.Candidate:
+    """A model that could not be loaded: files of the right names, and scores."""
+    folder = Path("models") / name / "fold-0"
+    folder.mkdir(parents=True)
+    spec = {
+        "subtype": "NPM1",
+        "fold": 0,
+        "training": name,
+        "knobs": {"px": 48, "seed": len(name)},
+        "machine": {"name": "none"},
+        "inputs": {"cells": "0"},
+    }
+    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "model.weights.h5").write_text(name)
+    (folder / "history.csv").write_text("epoch,loss,val_loss,kept\n0,0.5,0.5,1\n")
+    return registry.Candidate(
+        subtype="NPM1",
+        digest=name,
+        folders=[folder],
+        weights_sha256={"fold-0": name},
+        temperatures={"fold-0": 1.0},
+        metrics={**REACHED, **figures},
+        scores=table,
+        pictures=[],
+        card=name,
+    )
+
+
+@pytest.fixture
+def settings(params: Params, here: Path, monkeypatch: pytest.MonkeyPatch) -> config.Config:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    return params({"register.gate.draws": 200})
+
+
+def settle(settings: config.Config, given: registry.Candidate) -> str:
+    client = tracking.connect()
+    return register.settle(client, registry.log_candidate(client, given), given, settings.register_, settings.seed)
+
+
+def champion() -> str:
+    found = registry.champion(tracking.connect(), "NPM1")
+    return found.description if found else "none"
+
+
+def tags(version: str) -> dict[str, str]:
+    found = registry.version(tracking.connect(), "NPM1", version)
+    assert found is not None
+    return dict(found.tags)
+
+
+def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings: config.Config) -> None:
+    poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
+    assert settle(settings, poor).startswith("challenger: patient_sensitivity 0.400 is below the floor 0.500")
+    assert champion() == "none"
+    first = candidate("first", scores(2.0))
+    assert settle(settings, first) == "champion: no champion yet, and all floors are reached"
+    assert settle(settings, first) == "champion: is the champion, and all floors are reached"
+    worse = settle(settings, candidate("worse", scores(0.5, seed=1)))
+    assert worse.startswith("challenger: Brier score better by -0.")
+    assert worse.endswith("tried before on the same patients: 2")
+    assert champion() == "first"
+    better = settle(settings, candidate("better", scores(4.0, seed=1)))
+    assert better.startswith("champion: Brier score better by 0.")
+    assert champion() == "better"
+    client = tracking.connect()
+    aliases = [registry.aliases(client, model) for model in registry.versions(client, "NPM1")]
+    assert aliases == [[], [], ["challenger"], ["champion"]]
+    assert tags("4")["replaced"] == "2"
+    assert tags("4")["verdict"] == better
+    written = client.download_artifacts(str(registry.versions(client, "NPM1")[3].run_id), "verdict.json", "models")
+    verdict = json.loads(Path(written).read_text())
+    assert (verdict["verdict"], verdict["against"], verdict["tried_before"]) == (better, "2", 3)
+    assert verdict["figures"]["probability_worse"] <= verdict["rules"]["gate"]["max_probability_worse"]
+
+
+def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
+    settings: config.Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    better = candidate("better", scores(4.0, seed=1))
+    settle(settings, candidate("first", scores(2.0)))
+    settle(settings, better)
+    promote.rollback("NPM1", "reads the clinic's slides worse")
+    assert champion() == "first"
+    said = (
+        "NPM1: version 1 is champion instead of version 2; rolled back by hand from version 2: reads the clinic's slides worse"
+    )
+    assert said in capsys.readouterr().out
+    assert "reads the clinic's slides worse" in tags("1")["verdict"]
+    assert (
+        settle(settings, better) == "challenger: was rolled back by hand (reads the clinic's slides worse); promote it by hand"
+    )
+    assert champion() == "first"
+    promote.run("NPM1", "2", "the slides were at fault")
+    assert champion() == "better"
+    for version, line in (("2", "version 2 is the champion already"), ("9", "no version 9; there are: 1, 2")):
+        with pytest.raises(ModelError, match=line):
+            promote.run("NPM1", version, "why not")
+    promote.rollback("NPM1", "after all")
+    assert champion() == "first"
+
+
+def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(
+    settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_LOCK", "http://mlflow.example:5000")  # as an MLflow server on another machine
+    assert "not promoted: other machines may decide" in settle(settings, candidate("first", scores(2.0)))
+    assert champion() == "none"
+    with pytest.raises(TrackingError, match="let REGISTRY_LOCK name a PostgreSQL database"):
+        promote.run("NPM1", "1", "why not")
+    monkeypatch.setenv("REGISTRY_LOCK", "postgresql+psycopg2://mlflow:pa55@127.0.0.1:1/mlflow")
+    with pytest.raises(TrackingError, match=r"//\*\*\*@127.0.0.1:1/mlflow: the lock .* cannot be taken") as refused:
+        promote.run("NPM1", "1", "why not")
+    assert "pa55" not in str(refused.value)
+
+
+RACE = """
+import json, sys
+from pathlib import Path
+from test_gate import scores
+from test_register import candidate
+from pipeline import config, register, registry, tracking
+settings = config.load(Path("params.yaml"))
+name, distance, seed = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+given = candidate(name, scores(distance, seed=seed))
+client = tracking.connect()
+register.settle(client, registry.log_candidate(client, given), given, settings.register_, settings.seed)
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, here: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{here}/mlflow.db"
+        return
+    if Postgres.programs() is None:
+        pytest.skip("PostgreSQL is not installed: `apt-get install postgresql`")
+    with Postgres() as server:
+        yield server.uri
+
+
+def test_of_candidates_that_all_come_at_once_the_gate_makes_one_champion(
+    settings: config.Config, database: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the one that it would have made of them one after the other."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    candidates = {f"candidate-{n}": (1.0 + n % 3, n) for n in range(4)}
+    starts = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, name, str(distance), str(seed)],
+            env={**CLEAN, "MLFLOW_TRACKING_URI": database, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, (distance, seed) in candidates.items()
+    ]
+    ends = [(start.communicate()[1], start.returncode) for start in starts]
+    assert [code for _, code in ends] == [0] * len(starts), "\n".join(err for err, _ in ends)
+    client = tracking.connect()
+    versions = registry.versions(client, "NPM1")
+    assert sorted(model.description for model in versions) == sorted(candidates)
+    assert all("verdict" in model.tags for model in versions)
+    assert replay(settings, client, candidates) == champion()
+
+
+def replay(settings: config.Config, client: tracking.Client, candidates: dict[str, tuple[float, int]]) -> str:
+    """The champion that the gate makes of the candidates in the order in which they were judged."""
+    crowned, best = "none", None
+    for model in sorted(registry.versions(client, "NPM1"), key=lambda model: int(model.tags["tried_before"])):
+        distance, seed = candidates[model.description]
+        table = scores(distance, seed=seed)
+        if gate.judge(table, best, [], settings.register_.gate, settings.seed).decision == "champion":
+            crowned, best = model.description, table
+    return crowned
