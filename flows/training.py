@@ -13,6 +13,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
@@ -47,15 +48,16 @@ def run_stage(
 ) -> State[door.Done]:
     """One stage through the door, unless DVC knows that nothing changed; the state's name says what became of it."""
     say = get_run_logger().info
+    environment = {"FLOW_RUN": str(flow_run.id)}  # a tag of MLflow's runs
     if not stale:
         done = door.Done(stage.name, "unchanged", 0.0)
     elif stage.kind == "train" and deployment:
         done = elsewhere.train(stage, deployment, say)
     elif stage.kind in NETWORKS:
         with places.one() as place:
-            done = door.run_stage(stage.name, force=force, say=_with_progress(say, title), environment=place)
+            done = door.run_stage(stage.name, force=force, say=_with_progress(say, title), environment={**place, **environment})
     else:
-        done = door.run_stage(stage.name, force=force, say=say)
+        done = door.run_stage(stage.name, force=force, say=say, environment=environment)
     say("%s: %s, %.0f s", title, done.state, done.seconds)
     return Completed(name=done.state.capitalize(), message=f"{done.seconds:.0f} s", data=done)
 
@@ -151,8 +153,6 @@ def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None
 
 
 def _run_name() -> str:
-    from prefect.runtime import flow_run
-
     chosen = flow_run.get_parameters()
     parts = [*(chosen.get("subtypes") or ["all"]), *(f"fold {k}" for k in chosen.get("folds") or [])]
     return " ".join(["training", *parts, *(["forced"] if chosen.get("force") else [])]) + os.environ.get("FLOW_RUN_SUFFIX", "")

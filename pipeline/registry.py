@@ -34,6 +34,7 @@ Version: TypeAlias = ModelVersion  # what the other modules call it
 
 _SERVED_CODE = Path(__file__).with_name("served.py")
 _SCORES = "out_of_fold.csv"
+_MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
 
 
@@ -62,14 +63,16 @@ def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
     fold_runs = [tracking.record_training(client, folder) for folder in candidate.folders]
     experiment = tracking.ensure_experiment(client, candidate.subtype)
+    spec = json.loads((candidate.folders[0] / "spec.json").read_text())
     run = tracking.find_run(client, experiment, "candidate", candidate.digest)
     if run is None:
-        folds = ", ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
         run = client.create_run(
-            experiment, run_name=f"{candidate.digest[:8]} folds {folds}", tags={"candidate": candidate.digest}
+            experiment,
+            run_name=_run_name(client, candidate, spec),
+            tags={"candidate": candidate.digest, **tracking.origin(spec)},
         )
+        tracking.log_data(client, run, spec)
     run_id = run.info.run_id
-    spec = json.loads((candidate.folders[0] / "spec.json").read_text())
     tracking.log_params(client, run, spec["knobs"])
     now = int(time.time() * 1000)
     changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
@@ -89,6 +92,19 @@ def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     note(client, model, patients=patients)
     client.set_terminated(run_id)
     return client.get_model_version(model.name, model.version)
+
+
+def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any]) -> str:
+    """What differs from the champion of now, the folds, and the beginning of the digest."""
+    folds = "folds " + " ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
+    reigning = champion(client, candidate.subtype)
+    if reigning is None:
+        return f"first, {folds}, {candidate.digest[:8]}"
+    theirs = client.get_run(_run_id(reigning)).data
+    turned = [f"{key}={value}" for key, value in spec["knobs"].items() if theirs.params.get(key) != str(value)]
+    others = [key for key, value in spec["inputs"].items() if theirs.tags.get(f"sha256.{key}") != value]
+    differs = turned[:_MOST_KNOBS] + (["..."] if len(turned) > _MOST_KNOBS else []) or [f"other {key}" for key in others]
+    return f"{', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
 
 
 def champion(client: MlflowClient, subtype: str) -> ModelVersion | None:
@@ -149,6 +165,8 @@ def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping
     else:
         client.set_registered_model_alias(model.name, alias, model.version)
     note(client, model, **{key: str(about[key]) for key in ("verdict", "tried_before") if key in about})
+    client.update_model_version(model.name, model.version, f"{model.description}\n\n{about['verdict']}\n")
+    client.set_tag(_run_id(model), "verdict", str(about["verdict"]))
     client.log_dict(_run_id(model), dict(about), "verdict.json")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -25,8 +26,9 @@ import mlflow
 import pandas as pd
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -39,7 +41,13 @@ Client: TypeAlias = MlflowClient  # what the other modules call it
 _DATABASE = Path("mlflow.db")
 _ARTIFACTS = Path("mlartifacts")
 _PATIENCE_S = 600
+_LOAD_EVERY_S = 5
+_LONGEST_DIGEST = 36  # MLflow's limit
 _ADVISORY_KEY = int.from_bytes(hashlib.sha256(b"who is champion").digest()[:8], signed=True)
+
+
+# When the server is lost one warning is enough, and it is ours.
+logging.getLogger("mlflow.system_metrics.system_metrics_monitor").setLevel(logging.CRITICAL)
 
 
 class Follower(Protocol):
@@ -189,20 +197,23 @@ def follow_training(spec: Mapping[str, Any]) -> Iterator[Follower]:
 
 
 class _Live:
-    """Sends each epoch once; stops at the first failure, with one warning."""
+    """Sends each epoch once, and the machine's load; stops at the first failure, with one warning."""
 
     def __init__(self, client: Client, run: Run) -> None:
         self._client, self._run_id, self._known = client, run.info.run_id, _steps_logged(client, run)
         self._lost = False
+        self._load = _follow_load(self._run_id)
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         if int(row["epoch"]) not in self._known:
             self._send(lambda: self._client.log_batch(self._run_id, metrics=_metrics(row)))
 
     def finish(self, folder: Path) -> None:
+        self._send(self._load.finish)
         self._send(lambda: _complete(self._client, self._run_id, folder))
 
     def abandon(self) -> None:
+        self._send(self._load.finish)
         self._send(lambda: self._client.set_terminated(self._run_id, "FAILED"))
 
     def _send(self, call: Any) -> None:
@@ -216,6 +227,13 @@ class _Live:
                 f"MLflow at {shown_address()} is lost ({_first_line(error)}); the training goes on, and "
                 "`python -m pipeline register` completes its run from the files"
             )
+
+
+def _follow_load(run_id: str) -> Any:
+    """Sends processor, memory, disk, network and GPU every few seconds, until its `finish`."""
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=_LOAD_EVERY_S, resume_logging=True)  # type: ignore[no-untyped-call]
+    monitor.start()  # type: ignore[no-untyped-call]
+    return monitor
 
 
 def record_training(client: Client, folder: Path) -> str:
@@ -236,14 +254,13 @@ def _ensure_run(client: Client, spec: Mapping[str, Any]) -> Run:
     experiment = ensure_experiment(client, spec["subtype"])
     run = find_run(client, experiment, "training", spec["training"])
     if run is None:
-        machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
-        inputs = {f"sha256.{key}": value for key, value in spec["inputs"].items()}
         run = client.create_run(
             experiment,
             run_name=f"fold {spec['fold']} {spec['training'][:8]}",
-            tags={"training": spec["training"], "fold": str(spec["fold"]), **machine, **inputs, **provenance()},
+            tags={"training": spec["training"], "fold": str(spec["fold"]), **origin(spec), **provenance()},
         )
         log_params(client, run, spec["knobs"])
+        log_data(client, run, spec)
     elif run.info.status in ("FAILED", "KILLED"):
         client.update_run(run.info.run_id, status="RUNNING")
     return run
@@ -286,6 +303,34 @@ def log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
         client.log_batch(run.info.run_id, params=missing)
 
 
+def origin(spec: Mapping[str, Any]) -> dict[str, str]:
+    """On what machine a network was trained, and the digests of data, split and code."""
+    machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
+    return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}}
+
+
+def log_data(client: Client, run: Run, spec: Mapping[str, Any]) -> None:
+    """Name the data that a run learned from: where it lies and its digest, nothing of it."""
+    if run.inputs is not None and run.inputs.dataset_inputs:
+        return
+    classes = f"{spec['control']} and {spec['subtype']}"
+    data = {
+        "cells": (
+            f"cells of {classes}, {spec['px']} px",
+            [f"data/cells/{spec['control']}.npy", f"data/cells/{spec['subtype']}.npy"],
+        ),
+        "split": (f"split of {classes} by patient", [f"data/splits/{spec['subtype']}.csv"]),
+    }
+    inputs = [
+        DatasetInput(
+            Dataset(name, str(spec["inputs"][kind])[:_LONGEST_DIGEST], "dvc", json.dumps({"paths": files})),
+            [InputTag("mlflow.data.context", "training")],
+        )
+        for kind, (name, files) in data.items()
+    ]
+    client.log_inputs(run.info.run_id, inputs)
+
+
 def _steps_logged(client: Client, run: Run) -> set[int]:
     if "val_loss" not in run.data.metrics:
         return set()
@@ -306,12 +351,13 @@ def _complete(client: Client, run_id: str, folder: Path) -> None:
 
 
 def provenance() -> dict[str, str]:
-    """Commit, and whether the working tree differed from it (dvc.lock and the figures, which every run rewrites, aside)."""
+    """Commit, whether the working tree differed from it (what every run rewrites aside), and the Prefect flow run, if any."""
     commit = _git("rev-parse", "HEAD")
+    flow_run = {"prefect_flow_run": os.environ["FLOW_RUN"]} if os.environ.get("FLOW_RUN") else {}
     if not commit:
-        return {}
+        return flow_run
     dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
-    return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower()}
+    return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **flow_run}
 
 
 def _git(*arguments: str) -> str:

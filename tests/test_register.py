@@ -32,9 +32,11 @@ def candidate(name: str, table: pd.DataFrame, **figures: float) -> registry.Cand
         "subtype": "NPM1",
         "fold": 0,
         "training": name,
+        "control": "control",
+        "px": 48,
         "knobs": {"px": 48, "seed": len(name)},
         "machine": {"name": "none"},
-        "inputs": {"cells": "0"},
+        "inputs": {"cells": "0", "split": "1"},
     }
     (folder / "spec.json").write_text(json.dumps(spec))
     (folder / "model.weights.h5").write_text(name)
@@ -65,7 +67,7 @@ def settle(settings: config.Config, given: registry.Candidate) -> str:
 
 def champion() -> str:
     found = registry.champion(tracking.connect(), "NPM1")
-    return found.description if found else "none"
+    return str(found.tags["candidate"]) if found else "none"
 
 
 def tags(version: str) -> dict[str, str]:
@@ -183,7 +185,7 @@ def test_of_candidates_that_all_come_at_once_the_gate_makes_one_champion(
     assert [code for _, code in ends] == [0] * len(starts), "\n".join(err for err, _ in ends)
     client = tracking.connect()
     versions = registry.versions(client, "NPM1")
-    assert sorted(model.description for model in versions) == sorted(candidates)
+    assert sorted(model.tags["candidate"] for model in versions) == sorted(candidates)
     assert all("verdict" in model.tags for model in versions)
     assert replay(settings, client, candidates) == champion()
 
@@ -192,8 +194,8 @@ def replay(settings: config.Config, client: tracking.Client, candidates: dict[st
     """The champion that the gate makes of the candidates in the order in which they were judged."""
     crowned, best = "none", None
     for model in sorted(registry.versions(client, "NPM1"), key=lambda model: int(model.tags["tried_before"])):
-        distance, seed = candidates[model.description]
+        distance, seed = candidates[model.tags["candidate"]]
         table = scores(distance, seed=seed)
         if gate.judge(table, best, [], settings.register_.gate, settings.seed).decision == "champion":
-            crowned, best = model.description, table
+            crowned, best = model.tags["candidate"], table
     return crowned
