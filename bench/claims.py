@@ -1,4 +1,4 @@
-"""What the page claims of cohorts in which it is known what there is to find. `python bench/claims.py`
+"""What the page claims of cohorts in which it is known what there is to find. `python -m bench.claims`
 
 Every draw is a demo cohort of another seed, taken through ingest, validate, split, pack, train (all folds), evaluate and audit.
 Three kinds: the subtype's patients show leukaemic cells; they show none, so that there is nothing to find; they show none, but

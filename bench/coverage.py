@@ -1,4 +1,4 @@
-"""How often the 95 % intervals hold the truth: simulated cohorts of known AUROC. `python bench/coverage.py`
+"""How often the 95 % intervals hold the truth: simulated cohorts of known AUROC. `python -m bench.coverage`
 
 A patient has a tendency of his or her own, around which the images' logits lie; with five folds every fold has a shift and a
 scale of its own, as different networks do. Beside the intervals in use stand those that were tried and rejected, and a

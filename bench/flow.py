@@ -1,4 +1,4 @@
-"""A flow beside `dvc repro`: the trainings of all subtypes, and a run that has nothing to do. `python bench/flow.py`
+"""A flow beside `dvc repro`: the trainings of all subtypes, and a run that has nothing to do. `python -m bench.flow`
 
 Every round changes train.patience, which makes the trainings and what follows from them stale, once for each way of running
 them; rounds alternate the ways, so that a busy machine slows all of them alike. The cohort is the demo's, trained for a few

@@ -1,4 +1,4 @@
-"""How often the gate promotes a candidate that is better by a known amount. `python bench/gate.py`
+"""How often the gate promotes a candidate that is better by a known amount. `python -m bench.gate`
 
 Two models score the same patients; their scores are calibrated (the logit is the log likelihood ratio of a binormal score) and
 their errors correlated, as of two networks trained on the same images. The patient AUROC of the candidate differs from that of

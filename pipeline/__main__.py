@@ -28,7 +28,7 @@ COHORT_STAGES = {
 SUBTYPE_STAGES = {
     "evaluate": "measure a subtype's out-of-fold predictions",
     "audit": "ask what else than the look of the cells could explain a subtype's result",
-    "audit_networks": "train twins of a subtype's networks: labels shuffled, grey, split by image",
+    "audit_networks": "train twins of a subtype's networks: another seed, labels shuffled, grey, split by image",
     "register": "bring a subtype's model to MLflow; name it champion if it passes the gate",
 }
 FOLD_STAGES = {"train": "train a subtype's networks, one a fold"}
