@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
-from conftest import ROOT
-from processes import CLEAN, Postgres
+from candidates import candidate, champion, race
+from processes import Postgres
 from test_gate import scores
 
-from pipeline import config, gate, promote, register, registry, tracking
+from pipeline import config, promote, register, registry, tracking
 from pipeline.errors import ModelError, TrackingError
 
-REACHED = {"image_accuracy": 0.9, "patient_auroc": 0.9, "patient_sensitivity": 0.9, "patient_specificity": 0.9}
-
 Params = Callable[[dict[str, Any]], config.Config]
-
-
-def candidate(name: str, table: pd.DataFrame, **figures: float) -> registry.Candidate:
-    """A model that could not be loaded: files of the right names, and scores."""
-    folder = Path("models") / name / "fold-0"
-    folder.mkdir(parents=True)
-    spec = {
-        "subtype": "NPM1",
-        "fold": 0,
-        "training": name,
-        "control": "control",
-        "px": 48,
-        "knobs": {"px": 48, "seed": len(name)},
-        "machine": {"name": "none"},
-        "inputs": {"cells": "0", "split": "1"},
-    }
-    (folder / "spec.json").write_text(json.dumps(spec))
-    (folder / "model.weights.h5").write_text(name)
-    (folder / "history.csv").write_text("epoch,loss,val_loss,kept\n0,0.5,0.5,1\n")
-    return registry.Candidate(
-        subtype="NPM1",
-        digest=name,
-        folders=[folder],
-        weights_sha256={"fold-0": name},
-        temperatures={"fold-0": 1.0},
-        metrics={**REACHED, **figures},
-        scores=table,
-        pictures=[],
-        card=name,
-    )
 
 
 @pytest.fixture
@@ -63,11 +27,6 @@ def settings(params: Params, here: Path, monkeypatch: pytest.MonkeyPatch) -> con
 def settle(settings: config.Config, given: registry.Candidate) -> str:
     client = tracking.connect()
     return register.settle(client, registry.log_candidate(client, given), given, settings.register_, settings.seed)
-
-
-def champion() -> str:
-    found = registry.champion(tracking.connect(), "NPM1")
-    return str(found.tags["candidate"]) if found else "none"
 
 
 def tags(version: str) -> dict[str, str]:
@@ -141,20 +100,6 @@ def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(
     assert "pa55" not in str(refused.value)
 
 
-RACE = """
-import json, sys
-from pathlib import Path
-from test_gate import scores
-from test_register import candidate
-from pipeline import config, register, registry, tracking
-settings = config.load(Path("params.yaml"))
-name, distance, seed = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-given = candidate(name, scores(distance, seed=seed))
-client = tracking.connect()
-register.settle(client, registry.log_candidate(client, given), given, settings.register_, settings.seed)
-"""
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, here: Path) -> Iterator[str]:
     if request.param == "sqlite":
@@ -171,31 +116,4 @@ def test_of_candidates_that_all_come_at_once_the_gate_makes_one_champion(
 ) -> None:
     """And the one that it would have made of them one after the other."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    candidates = {f"candidate-{n}": (1.0 + n % 3, n) for n in range(4)}
-    starts = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACE, name, str(distance), str(seed)],
-            env={**CLEAN, "MLFLOW_TRACKING_URI": database, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name, (distance, seed) in candidates.items()
-    ]
-    ends = [(start.communicate()[1], start.returncode) for start in starts]
-    assert [code for _, code in ends] == [0] * len(starts), "\n".join(err for err, _ in ends)
-    client = tracking.connect()
-    versions = registry.versions(client, "NPM1")
-    assert sorted(model.tags["candidate"] for model in versions) == sorted(candidates)
-    assert all("verdict" in model.tags for model in versions)
-    assert replay(settings, client, candidates) == champion()
-
-
-def replay(settings: config.Config, client: tracking.Client, candidates: dict[str, tuple[float, int]]) -> str:
-    """The champion that the gate makes of the candidates in the order in which they were judged."""
-    crowned, best = "none", None
-    for model in sorted(registry.versions(client, "NPM1"), key=lambda model: int(model.tags["tried_before"])):
-        distance, seed = candidates[model.tags["candidate"]]
-        table = scores(distance, seed=seed)
-        if gate.judge(table, best, [], settings.register_.gate, settings.seed).decision == "champion":
-            crowned, best = model.tags["candidate"], table
-    return crowned
+    race(settings, here, 4)

@@ -1,0 +1,93 @@
+"""Candidates for the registry that nobody has trained, and many of them at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+from conftest import ROOT
+from processes import CLEAN
+from test_gate import scores
+
+from pipeline import config, gate, register, registry, tracking
+
+REACHED = {"image_accuracy": 0.9, "patient_auroc": 0.9, "patient_sensitivity": 0.9, "patient_specificity": 0.9}
+
+
+def candidate(name: str, table: pd.DataFrame, **figures: float) -> registry.Candidate:
+    """A model that could not be loaded: files of the right names, and scores."""
+    folder = Path("models") / name / "fold-0"
+    folder.mkdir(parents=True)
+    spec = {
+        "subtype": "NPM1",
+        "fold": 0,
+        "training": name,
+        "control": "control",
+        "px": 48,
+        "knobs": {"px": 48, "seed": len(name)},
+        "machine": {"name": "none"},
+        "inputs": {"cells": "0", "split": "1"},
+    }
+    (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "model.weights.h5").write_text(name)
+    (folder / "history.csv").write_text("epoch,loss,val_loss,kept\n0,0.5,0.5,1\n")
+    return registry.Candidate(
+        subtype="NPM1",
+        digest=name,
+        folders=[folder],
+        weights_sha256={"fold-0": name},
+        temperatures={"fold-0": 1.0},
+        metrics={**REACHED, **figures},
+        scores=table,
+        pictures=[],
+        card=name,
+    )
+
+
+def champion() -> str:
+    """Whose version is champion."""
+    found = registry.champion(tracking.connect(), "NPM1")
+    return str(found.tags["candidate"]) if found else "none"
+
+
+def race(settings: config.Config, folder: Path, number: int) -> None:
+    """As many processes register a candidate each, at once; what came of it must be what comes of one after the other."""
+    starts = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(n)],
+            cwd=folder,
+            env={**CLEAN, "MLFLOW_TRACKING_URI": tracking.address(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(number)
+    ]
+    ends = [(start.communicate()[1], start.returncode) for start in starts]
+    assert [code for _, code in ends] == [0] * number, "\n".join(err for err, _ in ends)
+    versions = registry.versions(tracking.connect(), "NPM1")
+    assert sorted(model.tags["candidate"] for model in versions) == sorted(map(_name, range(number)))
+    assert all("verdict" in model.tags for model in versions)
+    crowned, best = "none", None
+    for model in sorted(versions, key=lambda model: int(model.tags["tried_before"])):  # in the order of the verdicts
+        table = _scores(next(n for n in range(number) if _name(n) == model.tags["candidate"]))
+        if gate.judge(table, best, [], settings.register_.gate, settings.seed).decision == "champion":
+            crowned, best = model.tags["candidate"], table
+    assert champion() == crowned
+
+
+def _name(n: int) -> str:
+    return f"candidate-{n}"
+
+
+def _scores(n: int) -> pd.DataFrame:
+    return scores(1.0 + n % 5, seed=n)
+
+
+if __name__ == "__main__":
+    given = candidate(_name(int(sys.argv[1])), _scores(int(sys.argv[1])))
+    rules, client = config.load(Path("params.yaml")), tracking.connect()
+    register.settle(client, registry.log_candidate(client, given), given, rules.register_, rules.seed)
