@@ -1,0 +1,218 @@
+"""How fast `train` trains, beside its bound and beside the usual ways. `python -m bench.training`
+
+For every network of params.yaml, in images a second, measured in alternation in one process:
+
+    train       what the stage `train` does: memory-mapped cells, batches of both classes, augmentation, Keras' fit
+    bare step   the same compiled step on one batch that lies ready: the bound, nothing can be faster with this network
+    notebook    what one writes first: every image opened and resized with Pillow in every epoch, float32, Keras' defaults
+    PyTorch     the same network, channels last, in the same precision, batches ready in memory; where it is installed
+
+The images are the demo cohort's or whatever `dvc repro` left in data/. A ratio's lower bound is the fifth percentile over the
+rounds, each of which measures all ways once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from pipeline import config, learning, paths, splits
+
+Way = Callable[[], None]
+
+
+def ways(settings: config.Config, subtype: str, precision: str, steps: int) -> dict[str, Way]:
+    """Each runs `steps` steps of `train.batch_size` images."""
+    from pipeline import device, fitting, model
+
+    machine = device.prepare(precision)  # type: ignore[arg-type]
+    fitting.keras.utils.clear_session()
+    split, tables, cells = learning.inputs(settings, subtype)
+    roles = splits.roles(split, settings.train.folds[0], settings.split.n_folds)
+    images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
+    pools = learning.pools(settings, cells, images)
+    spec = learning.spec(settings, subtype, 0, learning.normalisation(pools["train"]), vars(machine))
+    epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
+    network, bare = _compiled(model.build(spec)), _compiled(model.build(spec))
+    found: dict[str, Way] = {
+        "train": lambda: _fit(network, _Repeated(epoch, steps)),
+        "bare step": _bare(bare, epoch[0], steps),
+        "notebook": _notebook(settings, subtype, images, steps),
+    }
+    if importlib.util.find_spec("torch"):
+        found["PyTorch"] = _torch(spec, epoch, steps)
+    return found
+
+
+def _compiled(network: Any, rate: float = 1e-4) -> Any:
+    import keras
+
+    network.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+        jit_compile=False,
+    )
+    return network
+
+
+def _fit(network: Any, batches: Any) -> None:
+    network.fit(batches, epochs=1, shuffle=False, verbose=0)
+
+
+def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that needs Keras, which is imported late
+    import keras
+
+    class Repeated(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
+        """The epoch's batches again and again, made anew every time."""
+
+        def __len__(self) -> int:
+            return steps
+
+        def __getitem__(self, step: int) -> Any:
+            return epoch[step % len(epoch)]
+
+    return Repeated()
+
+
+def _bare(network: Any, batch: Any, steps: int) -> Way:
+    import tensorflow as tf
+
+    data = tuple(tf.constant(part) for part in batch)
+    step = tf.function(lambda: network.train_step(data))
+
+    def run() -> None:
+        for _ in range(steps):
+            logs = step()
+        float(logs["loss"])
+
+    return run
+
+
+def _notebook(settings: config.Config, subtype: str, images: list[pd.DataFrame], steps: int) -> Way:
+    import keras
+
+    layers, px, half = keras.layers, settings.pack.px, settings.train.batch_size // 2
+    network, own = settings.train.models[subtype], [table[table["role"] == "train"]["path"].tolist() for table in images]
+    x = inputs = keras.Input((px, px, 3))
+    for number, filters in enumerate([network.first_conv, *network.conv]):
+        x = layers.Conv2D(filters, settings.train.kernel_px, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D()(layers.BatchNormalization()(x) if number else x)
+    x = layers.Flatten()(x)
+    for units in network.dense:
+        x = layers.Dense(units, activation="relu")(x)
+    classifier = keras.Model(inputs, layers.Dense(1, activation="sigmoid", dtype="float32")(x))
+    classifier.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+
+    def opened(path: str) -> Any:
+        with Image.open(paths.RAW / path) as image:
+            return np.asarray(image.convert("RGB").resize((px, px)), dtype=np.float32) / 255
+
+    class Files(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
+        def __len__(self) -> int:
+            return steps
+
+        def __getitem__(self, step: int) -> Any:
+            chosen = [paths_[(step * half + n) % len(paths_)] for paths_ in own for n in range(half)]
+            return np.stack([opened(path) for path in chosen]), np.repeat([0.0, 1.0], half)[:, None]
+
+    return lambda: _fit(classifier, Files())
+
+
+def _torch(spec: dict[str, Any], epoch: Any, steps: int) -> Way:
+    import torch
+    from torch import nn
+
+    layers: list[Any] = []
+    channels, side, flat = 3, spec["px"], False
+    for layer in spec["layers"]:
+        if layer["kind"] == "conv":
+            layers += [nn.Conv2d(channels, layer["filters"], layer["kernel_px"], padding="same"), nn.ReLU()]
+            channels = layer["filters"]
+            if layer["batch_norm_momentum"] is not None:
+                layers.append(nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - layer["batch_norm_momentum"]))
+            if layer["pool"]:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+        else:
+            width = channels if flat else channels * side**2
+            layers += [*([] if flat else [nn.Flatten()]), nn.Linear(width, layer["units"]), nn.ReLU()]
+            channels, flat = layer["units"], True
+    network = nn.Sequential(*layers, nn.Linear(channels, 1)).to(memory_format=torch.channels_last)
+    optimizer, loss = torch.optim.Adam(network.parameters(), 1e-4), nn.BCEWithLogitsLoss()
+    mean, std = (torch.tensor(spec["normalisation"][key])[:, None, None] for key in ("mean", "std"))
+    batches = (epoch[n] for n in range(len(epoch)))
+    ready = [(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(y)) for x, y in batches]
+    torch.set_num_threads(int(spec["machine"]["threads"]))
+
+    def run() -> None:
+        for step in range(steps):
+            images, labels = ready[step % len(ready)]
+            with torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bfloat16"):
+                x = ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+                value = loss(network(x).float(), labels)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+
+    return run
+
+
+def measure(found: dict[str, Way], images: int, rounds: int) -> pd.DataFrame:
+    """Images a second, a row a round and a column a way."""
+    for run in found.values():
+        run()  # the first time compiles
+    rows = []
+    for number in range(rounds):
+        row = {}
+        for name in list(found)[number % len(found) :] + list(found)[: number % len(found)]:
+            started = time.perf_counter()
+            found[name]()
+            row[name] = images / (time.perf_counter() - started)
+        rows.append(row)
+    return pd.DataFrame(rows)[list(found)]
+
+
+def main() -> None:
+    """Print a table of each precision."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=32, help="a round and way")
+    parser.add_argument("--precision", choices=["auto", "bfloat16", "float32"], default="auto")
+    parser.add_argument("subtypes", nargs="*", help="all of params.yaml when left out")
+    options = parser.parse_args()
+    settings = config.load(Path("params.yaml"))
+    from pipeline import device
+
+    machine = device.prepare(options.precision)
+    threads = f"{machine.threads} of {os.cpu_count()} threads"
+    tools = f"TensorFlow {version('tensorflow')}, Python {platform.python_version()}"
+    print(f"{machine.name}, {threads}, {machine.precision}, {tools}")
+    print(f"{settings.pack.px} px, batches of {settings.train.batch_size}, {options.rounds} rounds of {options.steps} steps\n")
+    head = ["network", "train", "bare step", "notebook", "PyTorch", "train / bare step", "train / notebook", "train / PyTorch"]
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for subtype in options.subtypes or settings.subtypes:
+        found = ways(settings, subtype, options.precision, options.steps)
+        table = measure(found, options.steps * settings.train.batch_size, options.rounds)
+        medians = table.median()
+        speeds = [f"{medians[name]:.0f}" if name in table else "-" for name in head[1:5]]
+        ratios = []
+        for other in head[2:5]:
+            ratio = table["train"] / table[other] if other in table else None
+            ratios.append(f"{ratio.median():.2f} ({ratio.quantile(0.05):.2f})" if ratio is not None else "-")
+        print("| " + " | ".join([subtype, *speeds, *ratios]) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
