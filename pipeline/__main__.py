@@ -36,6 +36,7 @@ FOLD_STAGES = {"train": "train a subtype's networks, one a fold"}
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
 ROLLBACK = "name the version that the champion replaced champion again"
+PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(chosen.subtype, chosen.version, chosen.because)
         elif chosen.stage == "rollback":
             stage.rollback(chosen.subtype, chosen.because)
+        elif chosen.stage == "predict":
+            stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES:
             stage.run(settings)
         elif chosen.stage in SUBTYPE_STAGES:
@@ -93,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("fold", nargs="?", type=int, help="one of train.folds; all of them when left out")
     source = stages.add_parser("source", help=SOURCE, description=SOURCE[0].upper() + SOURCE[1:] + ".")
     source.add_argument("--take", action="store_true", help="raise ingest.kaggle.version in params.yaml to the newest version")
+    predict = stages.add_parser("predict", help=PREDICT, description=PREDICT[0].upper() + PREDICT[1:] + ".")
+    predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
+    predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")
+    predict.add_argument("--output", type=Path, help="folder for the results; predictions/<folder's name> when left out")
     for name, purpose in {"promote": PROMOTE, "rollback": ROLLBACK}.items():
         by_hand = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         by_hand.add_argument("subtype", help="one of params.yaml's subtypes")

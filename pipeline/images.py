@@ -2,7 +2,8 @@
 
 Pixels are uint8 `(h, w, 3)`, red, green, blue. Nothing here knows a file name, a patient or the cohort, and nothing is
 converted silently: what cannot become 8-bit RGB without loss or guesswork is unusable, with a reason. The size is read
-from the header before any pixel is decoded, and every image is decoded to its end.
+from the header before any pixel is decoded, and every image is decoded to its end. This file travels with every registered
+model, which so accepts what training accepted, and therefore imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -17,8 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
-
-from pipeline.errors import DataError
 
 Pixels = NDArray[np.uint8]
 
@@ -49,6 +48,10 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 _WAVES = np.rint(1024 * np.cos(np.pi * np.outer(np.arange(1, 9), 2 * np.arange(32) + 1) / 64)).astype(np.int64)
 
 
+class UnusableError(ValueError):
+    """Why an image cannot be used; the caller knows the file's name."""
+
+
 @dataclass(frozen=True)
 class Inspected:
     """What a file holds: as much as could be read, and why it is unusable ("" if it is usable)."""
@@ -71,8 +74,8 @@ class Statistics:
     sharpness: float
 
 
-def inspect(data: bytes, expected_px: int) -> Inspected:
-    """Read a file of which `expected_px` x `expected_px` pixels are expected; never raises."""
+def inspect(data: bytes, expected_px: int | None) -> Inspected:
+    """Read a file of which `expected_px` x `expected_px` pixels are expected (None: any square); never raises."""
     return _read(data, expected_px)
 
 
@@ -80,11 +83,11 @@ def decode(data: bytes) -> Pixels:
     """The pixels of a usable file of any size.
 
     Raises:
-        DataError: why it is unusable; the caller knows the file's name.
+        UnusableError: why it is not usable.
     """
     seen = _read(data, None)
     if seen.pixels is None:
-        raise DataError(seen.reason)
+        raise UnusableError(seen.reason)
     return seen.pixels
 
 
@@ -167,6 +170,8 @@ def _header_fault(image: Any, expected_px: int | None) -> str:
     width, height = image.size
     if expected_px and (width, height) != (expected_px, expected_px):
         return f"{width} x {height} px instead of {expected_px} x {expected_px}"
+    if width != height:
+        return f"{width} x {height} px: not square"
     tile_sides = [side for tag in _TILE_SIDES if isinstance(side := image.tag_v2.get(tag, 0), int)]
     if max(width, height, *tile_sides) > _LARGEST_PX:
         return f"claims {max(width, height, *tile_sides):,} px a side; at most {_LARGEST_PX:,} are decoded"

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from pipeline import console, images, paths
+from pipeline import console, image_files, images, paths
 from pipeline.config import Config
 
 _CHUNK = 256  # images in flight: bounds the memory, whatever the cohort's size
@@ -20,7 +20,7 @@ def run(config: Config) -> None:
     px = config.pack.px
 
     def packed(path: str) -> np.ndarray:
-        return images.resize(images.decode((paths.RAW / path).read_bytes()), px)
+        return images.resize(image_files.pixels(paths.RAW / path), px)
 
     with ThreadPoolExecutor() as pool:
         for class_name in config.classes:

@@ -23,6 +23,7 @@ VALIDATION = REPORTS / "validation"
 REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
 DOWNLOADS = Path(".downloads")
+PREDICTIONS = Path("predictions")
 
 
 def existing(path: Path) -> Path:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline import console, gate, paths, registry, tracking
+from pipeline import card, console, ensemble, gate, manifest, paths, reference, registry, tracking
 from pipeline.config import Config, Floors, Register
-from pipeline.errors import DataError
+from pipeline.errors import DataError, ModelError
 
 _NOT_ALONE = (
     "not promoted: other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
@@ -85,21 +85,58 @@ def _candidate(config: Config, subtype: str) -> registry.Candidate:
     folders = [paths.fold(subtype, k) for k in sorted(config.train.folds)]
     report = paths.report(subtype)
     figures = json.loads(paths.existing(report / "metrics.json").read_text())
-    calibrated = pd.read_csv(paths.existing(report / "folds.csv")).set_index("fold")["temperature"]
-    temperatures = {f"fold-{fold}": float(value) for fold, value in calibrated.items()}
     weights = {folder.name: _sha256(folder / "model.weights.h5") for folder in folders}
     specs = [_sha256(folder / "spec.json") for folder in folders]
+    settings = _settings(config, subtype)
+    code = [_sha256(file) for file in registry.CODE]
+    digest = hashlib.sha256(json.dumps([weights, specs, settings, code]).encode()).hexdigest()
+    facts = card.Facts(
+        subtype=subtype,
+        control=config.control,
+        um=settings["um"],
+        px=settings["px"],
+        sides_px=settings["reference"]["px"],
+        source=settings["cohort"],
+        folds=sorted(config.train.folds),
+        n_folds=config.split.n_folds,
+        figures=figures,
+        by_class=pd.read_csv(paths.existing(report / "by_class.csv")),
+        confidence=config.evaluate.confidence,
+        operating_point=settings["operating_point"],
+        digest=digest,
+        weights_sha256=weights,
+    )
     return registry.Candidate(
         subtype=subtype,
-        digest=hashlib.sha256(json.dumps([weights, specs, temperatures]).encode()).hexdigest(),
+        digest=digest,
         folders=folders,
         weights_sha256=weights,
-        temperatures=temperatures,
+        settings=settings,
         metrics=dict(_flat(figures)),
         scores=_scores(subtype),
         pictures=sorted((report / "plots").glob("*.png")),
-        card=_card(config, subtype, figures),
+        card=card.markdown(facts),
     )
+
+
+def _settings(config: Config, subtype: str) -> dict[str, Any]:
+    """What the served model's code and `predict` read besides networks."""
+    calibrated = pd.read_csv(paths.existing(paths.report(subtype) / "folds.csv")).set_index("fold")
+    if set(calibrated.index) != set(config.train.folds):
+        raise ModelError(f"{paths.report(subtype)}/folds.csv: not of train.folds; run `dvc repro`")
+    images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
+    source = json.loads(paths.existing(paths.SOURCE).read_text())
+    spec = json.loads(paths.existing(paths.fold(subtype, min(config.train.folds)) / "spec.json").read_text())
+    return {
+        "subtype": subtype,
+        "control": config.control,
+        "cohort": source,
+        "um": spec["um"],
+        "px": spec["px"],
+        "temperatures": {f"fold-{fold}": float(value) for fold, value in calibrated["temperature"].items()},
+        "operating_point": ensemble.operating_point(calibrated["threshold"].tolist()),
+        "reference": reference.of(images[images["class"].isin([config.control, subtype])]),
+    }
 
 
 def _scores(subtype: str) -> pd.DataFrame:
@@ -129,22 +166,3 @@ def _flat(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield from ((f"{key}_{bound}", float(figure[bound])) for bound in ("low", "high"))
         else:
             yield key, float(figure)
-
-
-def _card(config: Config, subtype: str, figures: Mapping[str, Any]) -> str:
-    """The version's description."""
-    rows = [
-        f"| {key.replace('_', ' ').replace('auroc', 'AUROC').replace('auprc', 'AUPRC')} | {figure['value']:.3f} "
-        f"| {figure['low']:.3f} to {figure['high']:.3f} |"
-        for key, figure in figures.items()
-        if isinstance(figure, dict)
-    ]
-    table = "\n".join(rows)
-    return (
-        f"**{subtype} against {config.control}**, from single-cell images of {config.image_um} um. "
-        "For research only, not for diagnosis.\n\n"
-        f"Folds trained: {', '.join(str(k) for k in sorted(config.train.folds))} of {config.split.n_folds}, by patient. "
-        f"Figures are of {figures['patients']:,} test patients ({figures['images']:,} images), whom the network that scored "
-        "them had not seen.\n\n"
-        f"| figure | value | {config.evaluate.confidence:.0%} interval |\n|---|---|---|\n{table}\n"
-    )

@@ -26,13 +26,14 @@ from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from pipeline import gate, paths, tracking
+from pipeline import card, gate, paths, tracking
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
 
-_SERVED_CODE = Path(__file__).with_name("served.py")
+_SERVED, _NETWORK, _IMAGES = (Path(__file__).with_name(f"{name}.py") for name in ("served", "model", "images"))
+CODE = (_SERVED, _NETWORK, _IMAGES)  # what travels with a model
 _SCORES = "out_of_fold.csv"
 _MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -43,10 +44,10 @@ class Candidate:
     """A subtype's trained folds, together one model."""
 
     subtype: str
-    digest: str  # of weights, specs and temperatures, see `register`
+    digest: str  # of weights, specs, settings and code, see `register`
     folders: list[Path]
     weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
-    temperatures: Mapping[str, float]  # folder name -> by what the logits of its network are divided
+    settings: Mapping[str, Any]  # what `served` and `predict` read: temperatures, operating point, field of view ...
     metrics: Mapping[str, float]
     scores: pd.DataFrame  # out of fold, as `gate` reads them; `patient` is a key that tells nobody who it is
     pictures: list[Path]
@@ -165,7 +166,9 @@ def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping
     else:
         client.set_registered_model_alias(model.name, alias, model.version)
     note(client, model, **{key: str(about[key]) for key in ("verdict", "tried_before") if key in about})
-    client.update_model_version(model.name, model.version, f"{model.description}\n\n{about['verdict']}\n")
+    description = f"{model.description}\n{about['verdict']}\n"
+    if len(description) <= card.LONGEST:
+        client.update_model_version(model.name, model.version, description)
     client.set_tag(_run_id(model), "verdict", str(about["verdict"]))
     client.log_dict(_run_id(model), dict(about), "verdict.json")
 
@@ -190,25 +193,22 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
     networks = staging / "networks"
     try:
         networks.mkdir(parents=True)
-        shutil.copyfile(Path(__file__).with_name("model.py"), networks / "network.py")
+        shutil.copyfile(_NETWORK, networks / "network.py")
+        shutil.copyfile(_IMAGES, networks / "images.py")
         for folder in candidate.folders:
             (networks / folder.name).mkdir()
             for name in ("spec.json", "model.weights.h5"):
                 shutil.copyfile(folder / name, networks / folder.name / name)
+        # In a file: MLflow would show a model_config as parameters of the run, beside the knobs.
+        settings = json.dumps({**candidate.settings, "sha256": _digests(networks)}, indent=2)
+        (networks / "settings.json").write_text(settings + "\n", encoding="utf-8")
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*input example was not provided")  # the signature is given by hand
             logged = mlflow.pyfunc.log_model(
                 name="model",
-                python_model=str(_SERVED_CODE),
+                python_model=str(_SERVED),
                 artifacts={"networks": str(networks)},
-                model_config={
-                    "weights_sha256": dict(candidate.weights_sha256),
-                    "temperatures": dict(candidate.temperatures),
-                },
-                signature=ModelSignature(
-                    inputs=Schema([ColSpec(DataType.binary, "image")]),
-                    outputs=Schema([ColSpec(DataType.double, "score")]),
-                ),
+                signature=_signature(float(candidate.settings["um"])),
                 pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
             )
     finally:
@@ -225,4 +225,26 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
         model_id=logged.model_id,
         tags={"candidate": candidate.digest, **{f"sha256.{k}": v for k, v in candidate.weights_sha256.items()}},
         description=candidate.card,
+    )
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _signature(um: float) -> ModelSignature:
+    """What `served` takes and gives."""
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "patient", required=False)]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.double, "score"),
+                ColSpec(DataType.double, "logit"),
+                ColSpec(DataType.double, "patient_score", required=False),
+                ColSpec(DataType.boolean, "patient_call", required=False),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("um", DataType.double, um)]),
     )

@@ -5,18 +5,16 @@ One file: pictures and style are inside, nothing is asked of any host, and the s
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jinja2
 import numpy as np
 import pandas as pd
 
-from pipeline import console, contact_sheet, participants, paths
+from pipeline import console, contact_sheet, genetics, pages, participants, paths
 from pipeline.config import Config
 from pipeline.errors import DataError, ModelError, PipelineError
 from pipeline.scoring import probabilities
@@ -24,25 +22,6 @@ from pipeline.scoring import probabilities
 T = TypeVar("T")
 
 TEMPLATE = "report_page.html.j2"
-# WHO classification of AML with recurrent genetic abnormalities; FAB: the morphological type it goes with.
-GENETICS = {
-    "PML_RARA": {
-        "WHO classification": "Acute promyelocytic leukaemia (APL) with PML::RARA",
-        "Genetic change": "t(15;17)(q22;q12)",
-        "FAB type": "M3",
-    },
-    "NPM1": {"WHO classification": "AML with mutated NPM1", "Genetic change": "mutation of the gene NPM1"},
-    "CBFB_MYH11": {
-        "WHO classification": "AML with CBFB::MYH11",
-        "Genetic change": "inv(16)(p13q22) or t(16;16)(p13;q22); in the published cohort without NPM1 mutation",
-        "FAB type": "M4eo",
-    },
-    "RUNX1_RUNX1T1": {
-        "WHO classification": "AML with RUNX1::RUNX1T1",
-        "Genetic change": "t(8;21)(q22;q22)",
-        "FAB type": "M2",
-    },
-}
 _ON_A_SHEET = 12
 _POINT_WIDTH = 0.03  # of a point in a strip plot, as a share of the axis on a phone
 _MOST_LANES = 5  # above and below the middle of a row; points beyond overlap
@@ -56,7 +35,7 @@ def run(config: Config) -> None:
     """
     cohort = _cohort(config)
     subtypes = [_subtype(config, subtype) for subtype in config.subtypes]
-    page = _template().render(
+    page = pages.template(TEMPLATE).render(
         config=config,
         folds=sorted(config.train.folds),
         cohort=cohort,
@@ -68,19 +47,6 @@ def run(config: Config) -> None:
     unfinished.write_text(page, encoding="utf-8", newline="\n")
     unfinished.replace(paths.REPORT_PAGE)
     console.say(f"report: {paths.REPORT_PAGE}, {len(page.encode()) / 1e6:.1f} MB, opens in any browser")
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": _number, "score": _score, "of": _k_of_n, "bounds": _bounds}
-    return environment.get_template(TEMPLATE)
 
 
 def _read(path: Path, reader: Callable[[Path], T], error: type[PipelineError]) -> T:
@@ -154,14 +120,14 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
     called, label = patients["called"], patients["label"] == 1
     return {
         "name": subtype,
-        "genetics": GENETICS.get(subtype, {}),
+        "genetics": genetics.NAMES.get(subtype, {}),
         "figures": figures,
         "by_class": _published_form(by_class),
         "patients": {False: int((~label).sum()), True: int(label.sum())},
         "right": {False: int((~label & ~called).sum()), True: int((label & called).sum())},
         "points": {value: _points(patients[label == value]) for value in (False, True)},
         "pictures": {
-            name: _data_uri(_read(folder / "plots" / f"{name}.png", Path.read_bytes, ModelError))
+            name: pages.data_uri(_read(folder / "plots" / f"{name}.png", Path.read_bytes, ModelError))
             for name in ("confusion", "roc", "pr", "reliability", "loss")
         },
         "all": _by_level(tables["figures"]),
@@ -243,7 +209,9 @@ def _sheets(config: Config, subtype: str, tested: pd.DataFrame) -> list[dict[str
         for label in (called, not called):
             chosen = ranked[ranked["label"] == int(label)]
             shown = chosen.head(_ON_A_SHEET)
-            captions = [f"{patient} {_score(score)}" for patient, score in zip(shown["patient"], shown["score"], strict=True)]
+            captions = [
+                f"{patient} {pages.score(score)}" for patient, score in zip(shown["patient"], shown["score"], strict=True)
+            ]
             sheets.append(
                 {
                     "right": label == called,
@@ -263,27 +231,4 @@ def _sheet(class_name: str, chosen: list[str], captions: list[str]) -> str:
     places = pd.Index(_read(rows, pd.read_parquet, DataError)["path"]).get_indexer(pd.Index(chosen))
     if (places < 0).any() or places.max() >= len(pixels):
         raise DataError(f"{cells}: does not hold all test images of {class_name}; run `dvc repro`")
-    return _data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[places]), captions)))
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _number(value: float, decimals: int = 0) -> str:
-    return f"{value:,.{decimals}f}" if math.isfinite(value) else "n/a"
-
-
-def _bounds(figure: Mapping[str, float], decimals: int = 2) -> str:
-    """The interval in words, empty where there is none."""
-    low, high = figure["low"], figure["high"]
-    return f"{low:.{decimals}f} to {high:.{decimals}f}" if math.isfinite(low) and math.isfinite(high) else ""
-
-
-def _score(score: float) -> str:
-    """Three decimals, which never claim certainty."""
-    return "<0.001" if score < 0.0005 else ">0.999" if score >= 0.9995 else f"{score:.3f}"
-
-
-def _k_of_n(right: int, total: int) -> str:
-    return f"{right} of {total} ({right / total:.0%})" if total else "none"
+    return pages.data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[places]), captions)))

@@ -7,7 +7,6 @@ stops the run, after everything a person needs to see it has been written.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -21,12 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import console, images, look_alikes, manifest, paths, quality, rules, tables
+from pipeline import console, image_files, images, look_alikes, manifest, paths, quality, rules, tables
 from pipeline.config import Config
 from pipeline.errors import DataError
 
 _CHUNK = 1024  # files handed to the threads at a time, so that Ctrl-C need not wait for the whole cohort
-_LARGEST_BYTES = 64 * 2**20  # of a file that is opened: an uncompressed image of 144 px has 62 KB
 _NAMED = 3  # offenders of a rule on the terminal; the page has more
 DATA_DOCS = paths.VALIDATION / "data_docs" / "index.html"
 
@@ -88,7 +86,7 @@ def _read_all(files: Sequence[Path], image_px: int) -> Iterator[dict[str, object
 def _row(file: Path, image_px: int) -> dict[str, object]:
     path, fault = _relative(file)
     row = _empty_row(path, fault)
-    data, row["sha256"], unreadable = _bytes(file)
+    data, row["sha256"], unreadable = image_files.read(file)
     row["error"] = fault = fault or manifest.name_fault(path) or unreadable
     if fault:
         return row
@@ -114,7 +112,7 @@ def _mark_look_alikes(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
     alike = config.validate_.look_alike
 
     def thumbnail(position: int) -> look_alikes.Thumbnail:
-        return images.thumbnail(images.decode((paths.RAW / usable["path"].iloc[position]).read_bytes()))
+        return images.thumbnail(image_files.pixels(paths.RAW / usable["path"].iloc[position]))
 
     first = look_alikes.groups(usable["phash"].tolist(), thumbnail, alike.max_hash_bits, alike.min_correlation)
     return manifest.mark_look_alikes(frame, first.tolist())
@@ -128,20 +126,6 @@ def _relative(file: Path) -> tuple[str, str]:
     except UnicodeEncodeError:
         return os.fsencode(path).decode(errors="backslashreplace"), "its path is not UTF-8; rename it"
     return path, ""
-
-
-def _bytes(file: Path) -> tuple[bytes, str, str]:
-    """(content, its sha256, why it cannot be had)."""
-    try:
-        if not file.is_file():  # a pipe would keep us waiting
-            return b"", "", "a link that leads nowhere" if file.is_symlink() else "not a regular file"
-        with file.open("rb") as stream:
-            if os.fstat(stream.fileno()).st_size > _LARGEST_BYTES:
-                return b"", hashlib.file_digest(stream, "sha256").hexdigest(), "too large for an image of one cell"
-            data = stream.read()
-    except OSError as error:
-        return b"", "", f"cannot be read: {error.strerror}"
-    return data, hashlib.sha256(data).hexdigest(), ""
 
 
 def _exclusions(table: Path) -> list[manifest.Exclusion]:

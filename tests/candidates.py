@@ -40,7 +40,7 @@ def candidate(name: str, table: pd.DataFrame, **figures: float) -> registry.Cand
         digest=name,
         folders=[folder],
         weights_sha256={"fold-0": name},
-        temperatures={"fold-0": 1.0},
+        settings={"um": 24.9},
         metrics={**REACHED, **figures},
         scores=table,
         pictures=[],

@@ -33,6 +33,7 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         (["audit", "NPM1"], "data/splits/NPM1.csv: not there"),
         (["register", "NPM1"], "reports/NPM1/metrics.json: not there"),
         (["report"], "data/source.json: not there"),
+        (["predict", "nowhere"], "nowhere: not a folder; name a patient's folder of images"),
     ],
 )
 def test_one_line_and_status_2(tmp_path: Path, arguments: list[str], expected: str) -> None:
@@ -59,7 +60,7 @@ def test_a_tracking_server_that_is_away_is_named_before_anything_is_registered(t
 
 
 def test_every_stage_has_help() -> None:
-    for stage in ("ingest", "validate", "split", "pack", "train", "evaluate", "audit", "register", "report"):
+    for stage in ("ingest", "validate", "split", "pack", "train", "evaluate", "audit", "register", "report", "predict"):
         done = call(ROOT, stage, "--help")
         assert done.returncode == 0
         assert f"python -m pipeline {stage}" in done.stdout

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from pipeline import images
-from pipeline.errors import DataError
 
 PX = 24
 
@@ -134,12 +133,12 @@ def test_all_else_is_unusable_for_a_reason(kind):
 @pytest.mark.parametrize("kind", ["text", "16-bit RGB", "translucent", "two pages", "turned"])
 def test_decode_refuses_what_inspect_refuses(kind):
     data, reason = UNUSABLE[kind]
-    with pytest.raises(DataError, match=reason.split("(")[0]):
+    with pytest.raises(images.UnusableError, match=reason.split("(")[0]):
         images.decode(data)
 
 
 def test_decode_refuses_a_bomb_without_knowing_the_size():
-    with pytest.raises(DataError, match="claims 20,000 px a side"):
+    with pytest.raises(images.UnusableError, match="claims 20,000 px a side"):
         images.decode(UNUSABLE["bomb"][0])
 
 

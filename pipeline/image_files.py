@@ -1,0 +1,44 @@
+"""Image files on disk: their bytes, or why they cannot be had; their pixels, or one line that names the file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from pipeline import images
+from pipeline.errors import DataError
+
+_LARGEST_BYTES = 64 * 2**20  # of a file that is opened: an uncompressed image of 144 px has 62 KB
+
+
+def read(file: Path) -> tuple[bytes, str, str]:
+    """(content, its sha256, why it cannot be had)."""
+    try:
+        if not file.is_file():  # a pipe would keep us waiting
+            return b"", "", "a link that leads nowhere" if file.is_symlink() else "not a regular file"
+        with file.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size > _LARGEST_BYTES:
+                return b"", hashlib.file_digest(stream, "sha256").hexdigest(), "too large for an image of one cell"
+            data = stream.read()
+    except OSError as error:
+        return b"", "", f"cannot be read: {error.strerror}"
+    return data, hashlib.sha256(data).hexdigest(), ""
+
+
+def pixels(file: Path) -> images.Pixels:
+    """The pixels of a file that was found usable before.
+
+    Raises:
+        DataError: it no longer is.
+    """
+    data, _, unreadable = read(file)
+    seen = images.inspect(data, None)
+    if seen.pixels is None:
+        raise DataError(f"{file}: {unreadable or seen.reason}; it was usable before: run it again")
+    return seen.pixels
+
+
+def shown(name: str) -> str:
+    """A file's name as text, also when its bytes are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

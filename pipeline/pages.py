@@ -1,0 +1,53 @@
+"""Pages that stand alone: one file each, pictures and style inside, nothing asked of any host.
+
+Templates lie beside this file. What is shown is escaped; how numbers are written is the same on every page.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this folder, with the filters below."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": number, "score": score, "of": k_of_n, "bounds": bounds}
+    return environment.get_template(name)
+
+
+def data_uri(png: bytes) -> str:
+    """A picture as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """With a comma every three digits, n/a where there is none."""
+    return f"{value:,.{decimals}f}" if math.isfinite(value) else "n/a"
+
+
+def bounds(figure: Mapping[str, float], decimals: int = 2) -> str:
+    """The interval in words, empty where there is none."""
+    low, high = figure["low"], figure["high"]
+    return f"{low:.{decimals}f} to {high:.{decimals}f}" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def score(value: float) -> str:
+    """Three decimals, which never claim certainty."""
+    return "<0.001" if value < 0.0005 else ">0.999" if value >= 0.9995 else f"{value:.3f}"
+
+
+def k_of_n(right: int, total: int) -> str:
+    """A share as counts and in per cent."""
+    return f"{right} of {total} ({right / total:.0%})" if total else "none"
