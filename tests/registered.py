@@ -18,6 +18,7 @@ UM, PX = 24.9, 16
 TEMPERATURES = {0: 1.5, 1: 0.7}
 THRESHOLDS = {0: 0.4, 1: 0.55}
 TRAINED = ("PML_RARA", "NPM1", "CBFB_MYH11")
+PATIENTS = {"control": "AAA", "PML_RARA": "BBB", "NPM1": "CCC", "CBFB_MYH11": "DDD"}
 REGISTERED = ["PML_RARA", "NPM1"]  # the third is trained and has no model in MLflow
 INTERVAL = {"value": 0.8, "low": 0.6, "high": 0.9}
 LAYERS = [
@@ -42,7 +43,7 @@ def build(folder: Path) -> None:
     """What the earlier stages leave, as far as `register` reads it; and then `register` itself."""
     write_params(folder / "params.yaml", {"subtypes": list(TRAINED), "train.folds": list(TEMPERATURES)})
     rows = [
-        _manifest_row(f"{name}/AAA/image_{number}.tif", data)
+        _manifest_row(f"{name}/{PATIENTS[name]}/image_{number}.tif", data)
         for name in ("control", *TRAINED)
         for number, data in enumerate(cells(name, 12))
     ]
@@ -54,10 +55,10 @@ def build(folder: Path) -> None:
     for number, subtype in enumerate(TRAINED):
         for fold in TEMPERATURES:
             _train(folder / "models" / subtype / f"fold-{fold}", subtype, fold, seed=10 * number + fold)
-        _report(folder / "reports" / subtype)
+        _report(folder / "reports" / subtype, subtype)
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
-        here.delenv("MLFLOW_TRACKING_URI", raising=False)
+        here.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # MLflow remembers databases by address
         register.run(config.load(), REGISTERED)
 
 
@@ -75,6 +76,7 @@ def _train(folder: Path, subtype: str, fold: int, seed: int) -> None:
     folder.mkdir(parents=True)
     spec = {
         "subtype": subtype,
+        "control": "control",
         "fold": fold,
         "px": PX,
         "um": UM,
@@ -83,7 +85,7 @@ def _train(folder: Path, subtype: str, fold: int, seed: int) -> None:
         "layers": LAYERS,
         "knobs": {"px": PX},
         "machine": {"kind": "cpu"},
-        "inputs": {"cells": "0" * 64},
+        "inputs": dict.fromkeys(("cells", "split", "code"), "0" * 64),
         "training": f"{subtype}-{fold}",
     }
     model.seed_everything(seed)
@@ -94,10 +96,12 @@ def _train(folder: Path, subtype: str, fold: int, seed: int) -> None:
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
 
 
-def _report(folder: Path) -> None:
+def _report(folder: Path, subtype: str) -> None:
     (folder / "plots").mkdir(parents=True)
     names = ("image_accuracy", "image_auroc", "patient_auroc", "patient_sensitivity", "patient_specificity")
     (folder / "metrics.json").write_text(json.dumps({**dict.fromkeys(names, INTERVAL), "images": 24, "patients": 2}))
+    scored = {"patient": [PATIENTS["control"], PATIENTS[subtype]], "fold": [0, 1], "label": [0, 1], "logit": [-1.0, 1.0]}
+    pd.DataFrame(scored).to_csv(folder / "patients.csv", index=False)
     folds = pd.DataFrame({"temperature": TEMPERATURES, "threshold": THRESHOLDS})
     folds.rename_axis("fold").to_csv(folder / "folds.csv")
     figures = ("precision", "recall", "f1", "accuracy")

@@ -69,7 +69,7 @@ def printed(project: Path) -> str:
 @pytest.fixture
 def there(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(project)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
     return project
 
 
@@ -196,7 +196,7 @@ def test_without_any_champion_it_says_what_to_do(there: Path, monkeypatch: pytes
 
 
 def test_a_champion_whose_digests_differ_is_refused(there: Path) -> None:
-    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    client = mlflow.MlflowClient(f"sqlite:///{there}/mlflow.db")
     version = client.get_model_version_by_alias("NPM1", "champion")
     digest = version.tags["sha256.fold-0"]
     client.set_model_version_tag("NPM1", version.version, "sha256.fold-0", "0" * 64)
