@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -44,25 +46,28 @@ def load(client: tracking.Client, subtype: str) -> Champion | None:
     if version is None:
         return None
     name = f"{subtype} v{version.version}"
-    try:
-        model = mlflow.pyfunc.load_model(f"models:/{subtype}/{version.version}")
-    except (MlflowException, OSError, ValueError, ImportError) as error:
-        if "failed with exception" in str(error):  # the server went away: `tracking.answering` says so
-            raise
-        raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
-    settings = getattr(model.unwrap_python_model(), "settings", {})
+    with tempfile.TemporaryDirectory() as fetched:
+        try:
+            place = mlflow.artifacts.download_artifacts(f"models:/{subtype}/{version.version}", dst_path=fetched)
+            entrance = registry.entrance(Path(place))
+            _require_tagged(name, version, entrance)  # before any code of it runs
+            model = mlflow.pyfunc.load_model(place)
+        except (MlflowException, OSError, ValueError, ImportError) as error:
+            if tracking.went_away(error):  # `tracking.answering` says so
+                raise
+            raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+        settings = getattr(model.unwrap_python_model(), "settings", {})
     if missing := [key for key in _NEEDED if key not in settings]:
         raise ModelError(
             f"{name}: was registered without {missing[0]}, by an earlier version; run `python -m pipeline register`"
         )
-    _require_tagged(name, version, settings["sha256"])
+    weights = {file.partition("/")[0]: digest for file, digest in settings["sha256"].items() if file.endswith(".weights.h5")}
+    _require_tagged(name, version, entrance | weights)
     return Champion(subtype, str(version.version), settings, model)
 
 
-def _require_tagged(name: str, version: registry.Version, sha256: dict[str, str]) -> None:
-    """The weights are those that the registry names, too: the model's own list lies beside the weights."""
-    tagged = {key.removeprefix("sha256."): value for key, value in version.tags.items() if key.startswith("sha256.")}
-    loaded = {file.partition("/")[0]: digest for file, digest in sha256.items() if file.endswith(".weights.h5")}
-    for fold in sorted(tagged.keys() | loaded.keys()):
-        if tagged.get(fold) != loaded.get(fold):
-            raise ModelError(f"{name}: its weights of {fold} are not those that the registry names (SHA-256 differs); not used")
+def _require_tagged(name: str, version: registry.Version, files: dict[str, str]) -> None:
+    """These are the files that the registry names: the model's own list of digests lies beside them."""
+    for file, digest in files.items():
+        if version.tags.get(f"sha256.{file}") != digest:
+            raise ModelError(f"{name}: {file} is not what the registry names (SHA-256 differs); not used")

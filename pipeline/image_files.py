@@ -40,5 +40,6 @@ def pixels(file: Path) -> images.Pixels:
 
 
 def shown(name: str) -> str:
-    """A file's name as text, also when its bytes are not UTF-8."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file's name as text that can be printed, also when its bytes are not UTF-8 or move a terminal's cursor."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -48,6 +48,7 @@ _ON_A_SHEET = 8
 _CELL_PX = 144
 _PATIENTS_SHOWN = 25  # on the terminal; the table has all
 _SHOWN = ["patient", "images", "left out", "subtype", "score", "call", "unlike training"]
+_LONGEST_NAME = 255  # bytes, of a file on Linux
 _MANY_UNLIKE = 0.1  # share of a patient's images from which the page and the table speak of it
 
 
@@ -69,7 +70,7 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
     patients = _patients(folder)
     target = output or paths.PREDICTIONS / folder.resolve().name
     _require_free(target)
-    with _gathered(target) as unfinished:
+    with _gathered(target.resolve()) as unfinished:
         models = _champions(config, um)
         scored, left_out = _score(patients, models, um)
         if scored.empty:
@@ -82,7 +83,7 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
         names = list(dict.fromkeys(table["patient"]))
         for patient in console.track(names, len(names), "writing pages"):
             page = template.render(_page(config, patient, patients[patient], table, scored, left_out, models, um))
-            (unfinished / f"{patient}.html").write_text(page, encoding="utf-8", newline="\n")
+            (unfinished / _page_name(patient)).write_text(page, encoding="utf-8", newline="\n")
     _show(target, table, left_out, list(patients))
 
 
@@ -103,7 +104,13 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
     patients = {name: files for name, files in patients.items() if any(map(manifest.is_image_name, files))}
     if not patients:
         raise DataError(f"{folder}: no .tif or .tiff file in it or in the folders directly in it")
+    if too_long := [name for name in patients if len(_page_name(name).encode()) > _LONGEST_NAME]:
+        raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
     return patients
+
+
+def _page_name(patient: str) -> str:
+    return f"{patient}.html"
 
 
 def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -120,8 +127,12 @@ def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
 
 
 def _require_free(target: Path) -> None:
-    """What lies at the target may be replaced only if it is an earlier prediction."""
-    if target.exists() and not (target / TABLE).is_file() and (not target.is_dir() or any(target.iterdir())):
+    """What lies at the target may be replaced only if it is an earlier prediction and nothing else."""
+    if not os.path.lexists(target):
+        return
+    names = {entry.name for entry in target.iterdir()} if target.is_dir() else {""}
+    tables = {TABLE, IMAGES, QUARANTINE}
+    if names and not (tables <= names and all(name.endswith(".html") for name in names - tables)):
         raise DataError(f"{target}: exists and is no earlier prediction; name another folder with --output")
 
 

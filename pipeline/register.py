@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,7 @@ from pipeline import card, console, ensemble, gate, manifest, paths, reference, 
 from pipeline.config import Config, Floors, Register
 from pipeline.errors import DataError, ModelError
 
-_NOT_ALONE = (
-    "not promoted: other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
-)
+_NOT_ALONE = "other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
 
 
 def run(config: Config, subtypes: list[str]) -> None:
@@ -46,17 +44,19 @@ def settle(client: tracking.Client, model: registry.Version, candidate: registry
     """Judge a candidate against the champion of this moment and name it accordingly; returns the verdict, one line."""
     missed = missed_floors(candidate.metrics, rules.floors)
     with tracking.deciding() as alone:
+        model = client.get_model_version(model.name, model.version)  # as it is now: the lock may have been waited for
         champion = registry.champion(client, candidate.subtype)
         is_champion = champion is not None and champion.version == model.version
-        if is_champion and not missed:
-            verdict = gate.Verdict("champion", "is the champion, and all floors are reached", {})
-        elif not missed and (why := model.tags.get("rolled_back")):
+        if is_champion and (stays := _stays(missed, model.tags.get(registry.BY_HAND), alone)):
+            registry.describe(client, model, model.tags.get("verdict", stays))
+            return f"champion: {stays}"
+        if not missed and (why := model.tags.get(registry.ROLLED_BACK)):
             verdict = gate.Verdict("challenger", f"was rolled back by hand ({why}); promote it by hand", {})
         else:
             theirs = registry.scores(client, champion) if champion and not is_champion else None
             verdict = gate.judge(candidate.scores, theirs, missed, rules.gate, seed)
-        if verdict.alias == registry.CHAMPION and not alone and not is_champion:
-            verdict = gate.Verdict("challenger", f"{verdict.reason}; {_NOT_ALONE}", verdict.figures)
+        if verdict.alias == registry.CHAMPION and not alone:
+            verdict = gate.Verdict("challenger", f"{verdict.reason}; not promoted: {_NOT_ALONE}", verdict.figures)
         tried = registry.tried_before(client, model)
         line = f"{verdict.decision}: {verdict.reason}"
         if verdict.figures:
@@ -70,6 +70,15 @@ def settle(client: tracking.Client, model: registry.Version, candidate: registry
         }
         registry.decide(client, model, verdict.alias, about)
     return line
+
+
+def _stays(missed: Sequence[str], by_hand: str | None, alone: bool) -> str:
+    """Why a champion that is registered again keeps its name; empty if it loses it."""
+    if not missed:
+        return "is the champion, and all floors are reached"
+    if by_hand:
+        return f"is the champion, promoted by hand ({by_hand}), although {'; '.join(missed)}"
+    return "" if alone else f"is the champion, although {'; '.join(missed)}; kept: {_NOT_ALONE}"
 
 
 def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:

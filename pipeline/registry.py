@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 import mlflow
 import pandas as pd
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
@@ -29,14 +30,18 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pipeline import card, gate, paths, tracking
+from pipeline.errors import ModelError
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
 
 _SERVED, _NETWORK, _IMAGES = (Path(__file__).with_name(f"{name}.py") for name in ("served", "model", "images"))
 CODE = (_SERVED, _NETWORK, _IMAGES)  # what travels with a model
+_ENTRANCE = (Path("MLmodel"), Path(_SERVED.name), Path("artifacts/networks/settings.json"))
 _SCORES = "out_of_fold.csv"
 _MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
+ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
+_VERDICT = "\n### Verdict\n\n"
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,12 @@ def _find_version(client: MlflowClient, candidate: Candidate) -> ModelVersion | 
 
 def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
+    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.lock"):  # a flow and a person may do so at once
+        return _log_candidate(client, candidate)
+
+
+def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     fold_runs = [tracking.record_training(client, folder) for folder in candidate.folders]
     experiment = tracking.ensure_experiment(client, candidate.subtype)
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
@@ -144,7 +155,8 @@ def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
 
 
 def _run_id(model: ModelVersion) -> str:
-    assert model.run_id is not None  # every version here was made from a run
+    if not model.run_id:
+        raise ModelError(f"{model.name} v{model.version}: was made from no run, so not by `register`; leave it to who made it")
     return model.run_id
 
 
@@ -155,22 +167,33 @@ def tried_before(client: MlflowClient, model: ModelVersion) -> int:
 
 
 def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping[str, Any]) -> None:
-    """Name a version champion or challenger, and nothing else; write down why. To be called while `tracking.deciding`.
+    """Write down what became of a version and why, then name it so and nothing else. To be called while `tracking.deciding`.
 
-    `about` is what led to it: `verdict`, a sentence, stands in the version's tags too.
+    `about` is what led to it: `verdict`, a sentence, stands in the version's tags too, and with its time for good. The name
+    comes last: whoever is killed before it has decided nothing.
     """
-    for other in {CHAMPION, CHALLENGER} & set(aliases(client, model)) - {alias}:
-        client.delete_registered_model_alias(model.name, other)
+    note(client, model, **{key: str(about[key]) for key in ("verdict", "tried_before") if key in about})
+    if why := about.get(BY_HAND):
+        note(client, model, **{BY_HAND: str(why)})
+    elif BY_HAND in model.tags:
+        client.delete_model_version_tag(model.name, model.version, BY_HAND)
+    note(client, model, **{f"decided.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}": str(about["verdict"])})
+    client.set_tag(_run_id(model), "verdict", str(about["verdict"]))
+    client.log_dict(_run_id(model), dict(about), "verdict.json")
+    describe(client, model, str(about["verdict"]))
     if alias == CHAMPION:
         crown(client, model)
     else:
         client.set_registered_model_alias(model.name, alias, model.version)
-    note(client, model, **{key: str(about[key]) for key in ("verdict", "tried_before") if key in about})
-    description = f"{model.description}\n{about['verdict']}\n"
-    if len(description) <= card.LONGEST:
-        client.update_model_version(model.name, model.version, description)
-    client.set_tag(_run_id(model), "verdict", str(about["verdict"]))
-    client.log_dict(_run_id(model), dict(about), "verdict.json")
+    for other in {CHAMPION, CHALLENGER} & set(aliases(client, model)) - {alias}:
+        client.delete_registered_model_alias(model.name, other)
+
+
+def describe(client: MlflowClient, model: ModelVersion, verdict: str) -> None:
+    """The version's card with the verdict below it, where there is room."""
+    card_alone = str(model.description).split(_VERDICT)[0]
+    text = f"{card_alone}{_VERDICT}{verdict}\n"
+    client.update_model_version(model.name, model.version, text if len(text) <= card.LONGEST else card_alone)
 
 
 def crown(client: MlflowClient, model: ModelVersion) -> None:
@@ -178,7 +201,9 @@ def crown(client: MlflowClient, model: ModelVersion) -> None:
     before = champion(client, model.name)
     if before is None or before.version != model.version:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        note(client, model, champion_since=now, replaced=str(before.version) if before else "none")
+        note(client, model, champion_since=now)
+        if before is not None and ROLLED_BACK not in before.tags:  # one that was rolled back is nothing to go back to
+            note(client, model, replaced=str(before.version))
         client.set_registered_model_alias(model.name, CHAMPION, model.version)
 
 
@@ -213,6 +238,8 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
             )
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    registered = {f"sha256.{name}": digest for name, digest in candidate.weights_sha256.items()}
+    registered |= {f"sha256.{name}": digest for name, digest in _entrance_of(client, logged.model_id).items()}
     try:
         client.create_registered_model(candidate.subtype)
     except MlflowException as error:
@@ -223,9 +250,25 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
         logged.model_uri,
         run_id=run_id,
         model_id=logged.model_id,
-        tags={"candidate": candidate.digest, **{f"sha256.{k}": v for k, v in candidate.weights_sha256.items()}},
+        tags={"candidate": candidate.digest, **registered},
         description=candidate.card,
     )
+
+
+def entrance(model: Path) -> dict[str, str]:
+    """SHA-256 of what MLflow reads first of a model that was fetched: its description, its code, the list of other digests."""
+    return {path.name: hashlib.sha256((model / path).read_bytes()).hexdigest() for path in _ENTRANCE}
+
+
+def _entrance_of(client: MlflowClient, model_id: str) -> dict[str, str]:
+    """The same of a model that was just logged, without fetching its weights."""
+    place = client.get_logged_model(model_id).artifact_location
+    with tempfile.TemporaryDirectory() as folder:
+        for path in _ENTRANCE:
+            target = Path(folder) / path.parent
+            target.mkdir(parents=True, exist_ok=True)
+            mlflow.artifacts.download_artifacts(artifact_uri=f"{place}/{path.as_posix()}", dst_path=str(target))
+        return entrance(Path(folder))
 
 
 def _digests(folder: Path) -> dict[str, str]:

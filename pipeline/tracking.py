@@ -17,20 +17,21 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
+import requests
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from pipeline import console
@@ -43,7 +44,10 @@ _ARTIFACTS = Path("mlartifacts")
 _PATIENCE_S = 600
 _LOAD_EVERY_S = 5
 _LONGEST_DIGEST = 36  # MLflow's limit
-_ADVISORY_KEY = int.from_bytes(hashlib.sha256(b"who is champion").digest()[:8], signed=True)
+_AWAY = re.compile(r"failed with exception|failed with error code (401|403|413|5\d\d)|database is locked|OperationalError")
+_DECIDING, _CREATING = (
+    int.from_bytes(hashlib.sha256(what).digest()[:8], signed=True) for what in (b"who is champion", b"MLflow's tables")
+)
 
 
 # When the server is lost one warning is enough, and it is ours.
@@ -81,7 +85,7 @@ def connect() -> Client:
     try:
         # Several processes that find no database would all create its tables and crash; later ones pass quickly. The first
         # call of each of MLflow's two stores creates its tables.
-        with FileLock(f"{_DATABASE}.lock"):
+        with _creating(uri):
             client = Client(uri)
             client.search_experiments(max_results=1, view_type=ViewType.ALL)
             client.search_registered_models(max_results=1)
@@ -102,13 +106,20 @@ def answering() -> Iterator[None]:
     """
     try:
         yield
-    except MlflowException as error:
-        if "failed with exception" not in str(error):  # MLflow's words for a request without any answer
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        if not went_away(error):
             raise
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering ({_first_line(error)}); nothing is lost: "
-            "run `python -m pipeline register` when it is back"
+            f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering or refuses ({_first_line(error)}); nothing is lost: "
+            "run the same command again when it is back"
         ) from None
+
+
+def went_away(error: Exception) -> bool:
+    """Whether an error is the server's absence or refusal, in the words of MLflow's client, rather than a bug."""
+    if isinstance(error, requests.RequestException | OperationalError):
+        return True
+    return isinstance(error, MlflowException) and _AWAY.search(str(error)) is not None
 
 
 @contextmanager
@@ -123,17 +134,26 @@ def deciding() -> Iterator[bool]:
         TrackingError: another one has held the lock for ten minutes, or the database does not answer.
     """
     uri = os.environ.get("REGISTRY_LOCK") or address()
-    if uri.startswith("postgresql"):
-        with _advisory_lock(uri):
-            yield True
-    elif path := _lock_file(uri):
+    with ExitStack() as held:
         try:
-            with FileLock(path, timeout=_PATIENCE_S, mode=0o666):
-                yield True
-        except Timeout:
-            raise TrackingError(f"{path}: locked by another process for {_PATIENCE_S} s; end that, run this again") from None
-    else:
-        yield False
+            if uri.startswith("postgresql"):
+                held.enter_context(_advisory_lock(uri, _DECIDING))
+            for path in (files := _lock_files(uri)):
+                held.enter_context(FileLock(path, timeout=_PATIENCE_S, mode=0o666))
+        except SQLAlchemyError as error:
+            raise TrackingError(
+                f"{_without_password(uri)}: the lock for deciding over models cannot be taken ({_first_line(error)}); look at "
+                "the database, run this again"
+            ) from None
+        except Timeout as error:
+            raise TrackingError(
+                f"{error.lock_file}: locked by another process for {_PATIENCE_S} s; end that, run this again"
+            ) from None
+        except PermissionError as error:
+            raise TrackingError(
+                f"{error.filename}: another user's lock; let REGISTRY_LOCK name a PostgreSQL database that all share"
+            ) from None
+        yield uri.startswith("postgresql") or bool(files)
 
 
 @contextmanager
@@ -152,32 +172,39 @@ def alone() -> Iterator[None]:
         yield
 
 
-def _lock_file(uri: str) -> Path | None:
-    """Beside a database file, or for a server on this machine."""
+def _lock_files(uri: str) -> list[Path]:
+    """Beside a database file; for a server on this machine one by its port, and this folder's, whose database it may serve."""
     if uri.startswith("sqlite:///"):
-        return Path(f"{uri.removeprefix('sqlite:///')}.decide.lock")
-    host = urlsplit(uri).hostname or ""
+        return [Path(f"{uri.removeprefix('sqlite:///')}.decide.lock")]
+    parts = urlsplit(uri)
+    host = parts.hostname or ""
     if host == "localhost" or host.startswith("127.") or host == "::1":
-        return Path(tempfile.gettempdir()) / f"mlflow-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.decide.lock"
-    return None
+        place = f"{parts.port or parts.scheme}{parts.path.rstrip('/')}".replace("/", "-")
+        return [Path(f"{_DATABASE}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{place}.decide.lock"]
+    return []
 
 
 @contextmanager
-def _advisory_lock(uri: str) -> Iterator[None]:
-    try:
-        engine = create_engine(uri, poolclass=NullPool)
-        with engine.connect() as connection:
-            connection.execute(text(f"SET lock_timeout = '{_PATIENCE_S}s'"))
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_KEY})
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_KEY})
-    except SQLAlchemyError as error:
-        raise TrackingError(
-            f"{_without_password(uri)}: the lock for deciding over models cannot be taken ({_first_line(error)}); look at the "
-            "database, run this again"
-        ) from None
+def _creating(uri: str) -> Iterator[None]:
+    """Alone with a database that may have no tables yet; a server sees to that itself."""
+    if uri.startswith("postgresql"):
+        with _advisory_lock(uri, _CREATING):
+            yield
+    elif uri.startswith("sqlite:///"):
+        with FileLock(f"{uri.removeprefix('sqlite:///')}.lock"):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _advisory_lock(uri: str, key: int) -> Iterator[None]:
+    """PostgreSQL's, among all who use this database; it goes with the connection."""
+    engine = create_engine(uri, poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{_PATIENCE_S}s'"))
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        yield
 
 
 @contextmanager
@@ -372,4 +399,5 @@ def _first_line(error: Exception) -> str:
 
 
 def _without_password(text: str) -> str:
-    return re.sub(r"//[^/@\s]*@", "//***@", text)
+    """Without what stands before an @ in an address, and without a password among its options."""
+    return re.sub(r"(password=)[^&\s]+", r"\1***", re.sub(r"//\S*@", "//***@", text))

@@ -187,6 +187,12 @@ def test_bad_input_is_one_line_and_leaves_what_was_there(there: Path, printed: s
         DataError, "exists and is no earlier prediction; name another folder with --output", "incoming", output=str(tmp_path)
     )
     assert (tmp_path / "mine.txt").read_text() == "precious"
+    for name in (predict.TABLE, predict.IMAGES, predict.QUARANTINE):  # the names are common ones
+        (tmp_path / name).write_text("somebody's")
+        refused(DataError, "exists and is no earlier prediction", "incoming", output=str(tmp_path))
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    put(tmp_path / "long" / ("P" * 251), registered.cells("NPM1", 1, seed=7))
+    refused(DataError, "too long a name for a patient's page; shorten it", str(tmp_path / "long"))
     refused(DataError, "cannot be made (Not a directory)", "incoming", output=str(tmp_path / "mine.txt" / "below"))
 
 
@@ -201,9 +207,17 @@ def test_a_champion_whose_digests_differ_is_refused(there: Path) -> None:
     digest = version.tags["sha256.fold-0"]
     client.set_model_version_tag("NPM1", version.version, "sha256.fold-0", "0" * 64)
     try:
-        refused(ModelError, "NPM1 v1: its weights of fold-0 are not those that the registry names", "incoming")
+        refused(ModelError, "NPM1 v1: fold-0 is not what the registry names", "incoming")
     finally:
         client.set_model_version_tag("NPM1", version.version, "sha256.fold-0", digest)
+    (listed,) = (there / "mlartifacts/NPM1").rglob("settings.json")
+    settings = listed.read_text()
+    listed.write_text(settings.replace('"operating_point": 0.', '"operating_point": 0.9'))
+    assert listed.read_text() != settings
+    try:
+        refused(ModelError, "NPM1 v1: settings.json is not what the registry names", "incoming")
+    finally:
+        listed.write_text(settings)
     (weights,) = (there / "mlartifacts/NPM1").rglob("fold-0/model.weights.h5")
     good = weights.read_bytes()
     weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
@@ -251,10 +265,13 @@ def test_a_page_tells_of_images_unlike_training(there: Path, tmp_path: Path) -> 
     assert "72 px instead of 144" in page
 
 
-def test_a_folder_whose_name_is_not_utf8(there: Path, tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_or_not_printable(there: Path, tmp_path: Path) -> None:
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/p\xff"))
     put(odd / "A", registered.cells("NPM1", 1, seed=9))
     put(Path(os.fsdecode(os.fsencode(odd) + b"/Q\xfe")), registered.cells("NPM1", 1, seed=10))
+    put(odd / "R\x1b[2J", registered.cells("NPM1", 1, seed=12))
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
     run(str(odd), output=str(tmp_path / "out"))
     table = pd.read_csv(tmp_path / "out/predictions.csv")
-    assert list(dict.fromkeys(table["patient"])) == ["A", "Q\\xfe"]
+    assert list(dict.fromkeys(table["patient"])) == ["A", "Q\\xfe", "R\\x1b[2J"]

@@ -86,6 +86,52 @@ def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
     assert champion() == "first"
 
 
+def test_what_a_person_decided_stays_through_registrations_and_a_second_rollback_goes_further_back(
+    settings: config.Config,
+) -> None:
+    poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
+    settle(settings, poor)
+    settle(settings, candidate("first", scores(2.0)))
+    better, client = candidate("better", scores(4.0, seed=1)), tracking.connect()
+    settle(settings, better)
+    waiting = registry.log_candidate(client, better)
+    promote.rollback("NPM1", "reads the clinic's slides worse")
+    assert champion() == "first"
+    said = register.settle(client, waiting, better, settings.register_, settings.seed)
+    assert said.startswith("challenger: was rolled back by hand")  # although it was read before
+    with pytest.raises(ModelError, match="version 2 replaced no other; name one"):
+        promote.rollback("NPM1", "once more")  # and not forward to the one that was rolled back
+    promote.run("NPM1", "1", "the only one for children")
+    assert settle(settings, poor) == (
+        "champion: is the champion, promoted by hand (the only one for children), although patient_sensitivity 0.400 is below "
+        "the floor 0.500"
+    )
+    assert champion() == "poor"
+    assert tags("1")["verdict"].startswith("promoted by hand: the only one for children (")
+    assert "the only one for children" in str(client.get_model_version("NPM1", "1").description)
+    decided = [line.partition(":")[0] for key, line in sorted(tags("1").items()) if key.startswith("decided.")]
+    assert decided == ["challenger", "promoted by hand"]
+    promote.rollback("NPM1", "it was not")
+    assert champion() == "first"
+
+
+def test_a_champion_that_no_longer_reaches_the_floors_is_none(settings: config.Config, params: Params) -> None:
+    first = candidate("first", scores(2.0))
+    settle(settings, first)
+    raised = params({"register.floors.image_accuracy": 0.95})
+    assert settle(raised, first) == "challenger: image_accuracy 0.900 is below the floor 0.950"
+    assert champion() == "none"
+
+
+def test_one_server_on_this_machine_has_one_lock_however_its_address_is_written() -> None:
+    files = [
+        tracking._lock_files(address) for address in ("http://127.0.0.1:5000", "http://localhost:5000/", "http://[::1]:5000")
+    ]
+    assert files[0] == files[1] == files[2]
+    assert set(tracking._lock_files("sqlite:///mlflow.db")) < set(files[0])  # whose database it may serve
+    assert tracking._lock_files("http://mlflow.example:5000") == []
+
+
 def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(
     settings: config.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

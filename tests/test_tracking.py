@@ -41,6 +41,8 @@ def test_processes_that_all_find_no_database_make_one(tmp_path: Path) -> None:
     ("address", "shown"),
     [
         ("postgresql+psycopg2://mlflow:pa55@db:5432/mlflow", "postgresql+psycopg2://***@db:5432/mlflow"),
+        ("postgresql://mlflow:pa/ss@word@db/mlflow", "postgresql://***@db/mlflow"),
+        ("postgresql://db/mlflow?user=mlflow&password=pa55", "postgresql://db/mlflow?user=mlflow&password=***"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("", "sqlite:///mlflow.db"),
     ],
