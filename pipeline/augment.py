@@ -15,31 +15,22 @@ Pixels = NDArray[np.uint8]
 
 def augment(images: Pixels, settings: Augment, rng: np.random.Generator) -> Pixels:
     """Flip, turn and re-stain every image on its own."""
-    if settings.quarter_turns:
-        images = turn(images, rng.integers(4, size=len(images)))
-    if settings.flips:
-        images = flip(images, rng.integers(2, size=len(images)), rng.integers(2, size=len(images)))
+    n = len(images)
+    quarters = rng.integers(4, size=n) if settings.quarter_turns else np.zeros(n, dtype=np.int64)
+    up_down, left_right = rng.integers(2, size=(2, n)) if settings.flips else np.zeros((2, n), dtype=np.int64)
+    images = orient(images, quarters, up_down, left_right)
     if settings.stain_jitter:
         span = settings.stain_jitter
-        images = restain(images, rng.uniform(1 - span, 1 + span, size=(len(images), 3)))
+        images = restain(images, rng.uniform(1 - span, 1 + span, size=(n, 3)))
     return images
 
 
-def turn(images: Pixels, quarters: NDArray[np.int64]) -> Pixels:
-    """Rotate image i by `quarters[i]` quarter turns."""
-    turned = images.copy()
-    for quarter in (1, 2, 3):
-        chosen = quarters == quarter
-        turned[chosen] = np.rot90(images[chosen], quarter, axes=(1, 2))
-    return turned
-
-
-def flip(images: Pixels, up_down: NDArray[np.int64], left_right: NDArray[np.int64]) -> Pixels:
-    """Mirror image i along the axes whose flag is 1."""
-    flipped = images.copy()
-    flipped[up_down == 1] = flipped[up_down == 1, ::-1]
-    flipped[left_right == 1] = flipped[left_right == 1, :, ::-1]
-    return flipped
+def orient(images: Pixels, quarters: NDArray[np.int64], up_down: NDArray[np.int64], left_right: NDArray[np.int64]) -> Pixels:
+    """Rotate image i by `quarters[i]` quarter turns, then mirror it along the axes whose flag is 1: one copy in all."""
+    oriented = np.empty_like(images)
+    for target, image, quarter, upside, sideways in zip(oriented, images, quarters, up_down, left_right, strict=True):
+        target[:] = np.rot90(image, quarter)[:: -1 if upside else 1, :: -1 if sideways else 1]
+    return oriented
 
 
 def restain(images: Pixels, strength: NDArray[np.float64]) -> Pixels:
@@ -47,5 +38,6 @@ def restain(images: Pixels, strength: NDArray[np.float64]) -> Pixels:
 
     Absorption is taken as linear in the distance from white, which is close enough for a few per cent.
     """
-    absorbed = (255 - images).astype(np.float32) * strength[:, None, None, :].astype(np.float32)
-    return (255.5 - np.minimum(absorbed, 255)).astype(np.uint8)
+    absorbed = (255 - images) * strength[:, None, None, :].astype(np.float32)
+    np.minimum(absorbed, 255, out=absorbed)
+    return np.subtract(255.5, absorbed, out=absorbed).astype(np.uint8)

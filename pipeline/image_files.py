@@ -26,13 +26,15 @@ def read(file: Path) -> tuple[bytes, str, str]:
     return data, hashlib.sha256(data).hexdigest(), ""
 
 
-def pixels(file: Path) -> images.Pixels:
-    """The pixels of a file that was found usable before.
+def pixels(file: Path, sha256: str = "") -> images.Pixels:
+    """The pixels of a file that was found usable before, and then had this `sha256` (where it is known).
 
     Raises:
-        DataError: it no longer is.
+        DataError: it no longer is, or has.
     """
-    data, _, unreadable = read(file)
+    data, digest, unreadable = read(file)
+    if sha256 and not unreadable and digest != sha256:
+        raise DataError(f"{file}: is not the file that `validate` saw; run `dvc repro`, which brings that back")
     seen = images.inspect(data, None)
     if seen.pixels is None:
         raise DataError(f"{file}: {unreadable or seen.reason}; it was usable before: run it again")

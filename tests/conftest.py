@@ -16,6 +16,9 @@ ROOT = Path(__file__).parents[1]
 settings.register_profile("here", deadline=None, max_examples=40)  # no timed tests: machines are shared
 settings.load_profile("here")
 
+# These wait for servers, flows and trainings; the others fill the gaps.
+SLOWEST_FIRST = ["test_flow_faults", "test_end_to_end", "test_flows", "test_refresh"]
+
 REAL_CELLS = ROOT.parent / "shared" / "real_cells"
 
 
@@ -30,6 +33,11 @@ def write_params(target: Path, changes: dict[str, Any]) -> Path:
         section[last] = value
     YAML().dump(values, target)
     return target
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture

@@ -29,9 +29,15 @@ def test_all_eight_positions_of_a_cell_are_reached(images: np.ndarray) -> None:
 
 def test_by_hand() -> None:
     image = np.arange(4, dtype=np.uint8).reshape(1, 2, 2, 1).repeat(3, axis=3)
-    assert augment.turn(image, np.array([1]))[0, ..., 0].tolist() == [[1, 3], [0, 2]]
-    assert augment.flip(image, np.array([1]), np.array([0]))[0, ..., 0].tolist() == [[2, 3], [0, 1]]
-    assert augment.flip(image, np.array([0]), np.array([1]))[0, ..., 0].tolist() == [[1, 0], [3, 2]]
+
+    def oriented(*how: int) -> list[list[int]]:
+        found: list[list[int]] = augment.orient(image, *(np.array([number]) for number in how))[0, ..., 0].tolist()
+        return found
+
+    assert oriented(1, 0, 0) == [[1, 3], [0, 2]]
+    assert oriented(0, 1, 0) == [[2, 3], [0, 1]]
+    assert oriented(0, 0, 1) == [[1, 0], [3, 2]]
+    assert oriented(1, 1, 0) == [[0, 2], [1, 3]]  # turned first
     stained = augment.restain(np.array([[[[255, 155, 5]]]], dtype=np.uint8), np.array([[1.1, 1.1, 1.1]]))
     assert stained[0, 0, 0].tolist() == [255, 145, 0]  # white stays white; 255 - 110; no wrap-around below 0
 

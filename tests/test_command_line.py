@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, write_params
 
+from pipeline.__main__ import main
+
 
 def call(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -36,12 +38,16 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         (["predict", "nowhere"], "nowhere: not a folder; name a patient's folder of images"),
     ],
 )
-def test_one_line_and_status_2(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    write_params(tmp_path / "params.yaml", {})
-    done = call(tmp_path, *arguments, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {expected}"), done.stderr
-    assert done.stderr.count("\n") == 1
+def test_one_line_and_status_2(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    """In this process: `call` below shows that a shell gets the same."""
+    write_params(here / "params.yaml", {})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    assert main(arguments) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"error: {expected}"), said
+    assert said.count("\n") == 1
 
 
 def test_without_params_it_says_where_to_stand(tmp_path: Path) -> None:
@@ -59,8 +65,9 @@ def test_a_tracking_server_that_is_away_is_named_before_anything_is_registered(t
     assert "secret" not in done.stderr
 
 
-def test_every_stage_has_help() -> None:
+def test_every_stage_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for stage in ("ingest", "validate", "split", "pack", "train", "evaluate", "audit", "register", "report", "predict"):
-        done = call(ROOT, stage, "--help")
-        assert done.returncode == 0
-        assert f"python -m pipeline {stage}" in done.stdout
+        with pytest.raises(SystemExit) as ended:
+            main([stage, "--help"])
+        assert ended.value.code == 0
+        assert f"python -m pipeline {stage}" in capsys.readouterr().out

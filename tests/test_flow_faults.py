@@ -25,7 +25,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterator[PrefectServer]:
-    """A server that has the deployments, which allow one run at a time."""
+    """A server that has the deployments, which allow one run at a time, and calls a run crashed after 1.5 heartbeats, not 3."""
+    watchdog = project / "flows" / "watchdog.py"
+    text = watchdog.read_text()
+    assert text.count("seconds=3 * HEARTBEAT_S") == 1
+    watchdog.write_text(text.replace("seconds=3 * HEARTBEAT_S", "seconds=1.5 * HEARTBEAT_S"))
     with PrefectServer(tmp_path_factory.mktemp("server")) as running:
         subprocess.run(
             [sys.executable, "-m", "flows", "deploy"],
@@ -102,10 +106,11 @@ def test_a_worker_killed_in_a_training_leaves_neither_process_nor_lock_nor_occup
     with worker(project, server) as killed:
         run = order(server)
         wait((project / "hanging").exists, "the training to hang")
-        wait(lambda: heartbeats(server, run) >= 2, "the second heartbeat", 60)  # Prefect's own are 180 s apart
-        for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
-            if process is killed or "prefect.engine" in process.cmdline():
-                os.kill(process.pid, signal.SIGKILL)
+        wait(lambda: heartbeats(server, run) >= 1, "a heartbeat", 60)
+        (engine,) = (one for one in psutil.Process(killed.pid).children(recursive=True) if "prefect.engine" in one.cmdline())
+        assert engine.environ()["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"  # Prefect's own are 180 s apart
+        for process in (engine, killed):
+            os.kill(process.pid, signal.SIGKILL)
         wait(lambda: not alive_of(project), "all processes to end", 20)
     (project / "hanging").unlink()
     toy_project.behave(project)

@@ -53,7 +53,6 @@ def test_everything_runs_once_in_order_and_dvc_agrees(project: Path, server: Pre
         ["dvc", "repro"], cwd=project, env=toy_project.environment(project), capture_output=True, text=True, check=True
     )
     assert "up to date" in repro.stdout
-    assert run_flow(project, server)[1] == "training: Completed. 9 stages: 9 unchanged"
     assert toy_project.runs(project) == []
 
 

@@ -25,10 +25,9 @@ TOOLS = {
     "great_expectations": {"quality"},
     "mlflow": {"tracking", "registry", "champions", "served"},  # runs; models; those in use; a model's own code
     "tensorflow": {"device"},
-    "keras": {
-        "model",
-        "fitting",
-    },  # a network, which travels with the registered model, and its training, which doesn't
+    "jax": {"device"},
+    # a network, which travels with the registered model; its training, which doesn't; which backend Keras has
+    "keras": {"model", "fitting", "device"},
     "matplotlib": {"figures", "evaluate"},  # evaluate names the type of what it saves
     "kagglehub": {"download"},
     "rich": {"console"},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pipeline import config, pack, split
+from pipeline.errors import DataError
 
 Settings = Callable[[dict[str, Any]], config.Config]
 CLASSES = {"control": ["AAA", "BBB", "007"], "NPM1": ["CCC", "DDD", "NA"]}
@@ -39,8 +42,9 @@ def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndar
                 target = tmp_path / "data/raw" / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels[path]).save(target)
-                rows.append((path, class_name, patient, pixels[path].tobytes().hex(), "", "too dark" if n == 2 else ""))
-    columns = pd.Index(["path", "class", "patient", "pixels_sha256", "look_alike", "error"])
+                digest = hashlib.sha256(target.read_bytes()).hexdigest()
+                rows.append((path, class_name, patient, digest, pixels[path].tobytes().hex(), "", "too dark" if n == 2 else ""))
+    columns = pd.Index(["path", "class", "patient", "sha256", "pixels_sha256", "look_alike", "error"])
     pd.DataFrame(rows, columns=columns).to_parquet("data/manifest.parquet")
     return pixels
 
@@ -60,6 +64,14 @@ def test_smaller_cells_keep_the_whole_field_and_its_mean_colour(cohort: dict[str
     assert cells.shape == (6, 8, 8, 3)
     for cell, path in zip(cells, rows["path"], strict=True):
         assert cell.mean(axis=(0, 1)) == pytest.approx(cohort[path].mean(axis=(0, 1)), abs=0.6)
+
+
+def test_a_file_that_is_not_the_one_validated_is_refused(cohort: dict[str, np.ndarray], params: Settings) -> None:
+    """DVC knows data/raw as what `ingest` made and pack's input as the manifest, which names every file by its digest."""
+    changed = Path("data/raw/NPM1/CCC/image_10.tif")
+    Image.fromarray(cohort["NPM1/CCC/image_1.tif"]).save(changed)
+    with pytest.raises(DataError, match=re.escape(f"{changed}: is not the file that `validate` saw; run `dvc repro`")):
+        pack.run(params(CHANGES))
 
 
 def test_patients_whose_ids_look_like_numbers_stay_who_they_are(params: Settings) -> None:
