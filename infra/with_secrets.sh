@@ -1,0 +1,10 @@
+#!/bin/sh
+# with_secrets.sh COMMAND...: every secret whose file is called like an environment variable becomes that variable, for COMMAND
+# alone: `docker inspect` and the compose file don't show it.
+set -eu
+for file in "${SECRETS_DIR:-/run/secrets}"/[A-Z]*; do
+    if [ -f "$file" ]; then
+        export "${file##*/}=$(cat "$file")"
+    fi
+done
+exec "$@"
