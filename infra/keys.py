@@ -12,6 +12,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 _STATE = ("postgres", "store", "worker", "tls")
+_TWINS = {
+    "s3_credentials": ("store.env",),
+    "store.env": ("s3_credentials",),
+    "postgres_password": ("postgres.pgpass",),
+    "postgres.pgpass": ("postgres_password",),
+}
 
 
 def contents() -> dict[str, str]:
@@ -20,6 +26,7 @@ def contents() -> dict[str, str]:
     access_key, secret_key = f"GK{secrets.token_hex(12)}", secrets.token_hex(32)  # the form that Garage asks for
     return {
         "postgres_password": password["postgres"],
+        "postgres.pgpass": f"*:*:*:postgres:{password['postgres']}\n",
         "mlflow.pgpass": f"*:*:*:mlflow:{password['mlflow']}\n",
         "prefect.pgpass": f"*:*:*:prefect:{password['prefect']}\n",
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
@@ -37,12 +44,11 @@ def contents() -> dict[str, str]:
 def make(folder: Path) -> list[str]:
     """Write what is missing below `folder`: secrets/, state/ and .env; the names of the new secrets.
 
-    `s3_credentials` and `store.env` hold the same key: both are made anew if one of them is missing.
+    What belongs together (a password and its other form) is made anew together.
     """
     (folder / "secrets").mkdir(mode=0o700, parents=True, exist_ok=True)
-    pair = {"s3_credentials", "store.env"}
     there = {path.name for path in (folder / "secrets").iterdir()}
-    missing = {name: text for name, text in contents().items() if name not in there or (name in pair and pair - there)}
+    missing = {name: text for name, text in contents().items() if {name, *_TWINS.get(name, ())} - there}
     for name, text in missing.items():
         write_private(folder / "secrets" / name, text)
     for name in _STATE:
