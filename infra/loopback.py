@@ -63,7 +63,13 @@ class Loopback:
         home.mkdir(parents=True, exist_ok=True)
         outer = {key: value for key, value in os.environ.items() if not key.startswith(_TOOLS)}
         programs = os.pathsep.join([str(Path(sys.executable).parent), str(_postgres_programs()), str(HERE), os.environ["PATH"]])
-        environment = {**outer, "HOME": str(home), **variables, "PATH": programs, "SECRETS_DIR": str(self._own_secrets(service))}
+        environment = {
+            **outer,
+            "HOME": str(home),
+            **variables,
+            "PATH": programs,
+            "SECRETS_DIR": str(self._own_secrets(service)),
+        }
         if not Path(environment["HOME"]).is_relative_to(self.folder):
             environment["HOME"] = str(home)
         entry = [str(HERE / "with_secrets.sh")] if spec.get("build") else []
@@ -97,7 +103,9 @@ class Loopback:
                 case "postgres":
                     self._start_postgres()
                 case "store":
-                    self._popen("store", [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.ports["store"])])
+                    self._popen(
+                        "store", [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.ports["store"])]
+                    )
                 case _:
                     words, environment, folder = self.command(service)
                     self._popen(service, words, environment, folder)
