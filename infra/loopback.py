@@ -1,8 +1,8 @@
 """The services of compose.yaml as processes of this machine: the same commands, environment, secrets and files, on 127.0.0.1.
 
-For trying the set-up where there is no container engine, and for its tests. What differs: addresses and ports; folders; PostgreSQL is
-this machine's; and in place of the S3 store stands moto's server, which keeps everything in memory. docker-compose itself reads
-compose.yaml, so its rules, interpolation included, are not repeated here.
+For trying the set-up where there is no container engine, and for its tests. What differs: addresses, ports and folders;
+PostgreSQL is this machine's, without fsync; in place of the S3 store stands moto's server, which keeps everything in memory.
+docker-compose itself reads compose.yaml, so its rules, interpolation included, are not repeated here.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Loopback:
             keys.write_private(password, (self.secrets / "postgres_password").read_text())
             if account:
                 shutil.chown(password, "postgres", "postgres")
-            initdb = [_postgres_programs() / "initdb", "--username=postgres", f"--pwfile={password}", f"--pgdata={data}"]
+            initdb = [str(_postgres_programs() / "initdb"), "--username=postgres", f"--pwfile={password}", f"--pgdata={data}"]
             arguments = environment["POSTGRES_INITDB_ARGS"].split()
             made = subprocess.run([*initdb, *arguments], check=False, capture_output=True, text=True, cwd="/", **account)
             password.unlink()
@@ -192,8 +192,8 @@ class Loopback:
         self._popen("postgres", [*as_postgres, str(_postgres_programs() / "postgres"), *options], None, Path("/"))
         if new:
             self._wait("postgres")
-            where = {"PGHOST": "127.0.0.1", "PGPORT": port, "PGPASSFILE": str(self.secrets / "postgres.pgpass")}
-            self.run("postgres", str(HERE / "roles.sh"), **where)
+            passwords = str(self.secrets / "postgres.pgpass")
+            self.run("postgres", str(HERE / "roles.sh"), PGHOST="127.0.0.1", PGPORT=port, PGPASSFILE=passwords)
 
     def _stop_postgres_softly(self) -> None:
         data = self.folder / "state" / "postgres"
@@ -302,5 +302,6 @@ def team(folder: Path, checkout: Path) -> Iterator[Loopback]:
 
 def make_bucket(servers: Loopback) -> None:
     """Garage makes it by itself (`--default-bucket`); moto does not."""
-    code = "import boto3; boto3.client('s3').create_bucket(Bucket='pipeline', CreateBucketConfiguration={'LocationConstraint': 'garage'})"
+    place = "CreateBucketConfiguration={'LocationConstraint': 'garage'}"
+    code = f"import boto3; boto3.client('s3').create_bucket(Bucket='pipeline', {place})"
     servers.run("objects", "python", "-c", code)

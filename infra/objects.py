@@ -1,4 +1,4 @@
-"""`python -m infra.objects save FOLDER`: what lies in the team's S3 store (MLflow's artifacts, DVC's remote), as files; and back.
+"""`python -m infra.objects save FOLDER`: the team's S3 store (MLflow's artifacts, DVC's remote) as files, and back.
 
 The store and its credentials are AWS_ENDPOINT_URL and AWS_SHARED_CREDENTIALS_FILE. Only what differs is copied.
 """

@@ -1,6 +1,6 @@
 """`python -m infra.to_postgres sqlite:///mlflow.db postgresql+psycopg2://...`: MLflow's records, moved with their history.
 
-Both databases are brought to this MLflow's schema, the tables copied in one transaction, and what was copied counted again. With
+Both databases are brought to this MLflow's schema, the tables copied in one transaction, what was copied counted again. With
 `--artifacts s3://pipeline/mlflow`, which is where the server keeps them, the artifacts are copied too, and all records that
 name a local folder name the server instead. The sqlite file is only read from (a copy of it is upgraded); it stays as it was.
 """
