@@ -75,7 +75,7 @@ class Loopback:
         entry = [str(HERE / "with_secrets.sh")] if spec.get("build") else []
         return [*entry, *words], environment, Path(paths.get("/srv/pipeline", home))
 
-    def run(self, service: str, *command: str, seconds: float = 300, **more: str) -> str:
+    def run(self, service: str, *command: str, seconds: float = 900, variables: Mapping[str, str] | None = None) -> str:
         """Run a service that ends, or another command in its place (`docker compose run`); its output.
 
         Raises:
@@ -83,7 +83,13 @@ class Loopback:
         """
         words, environment, folder = self.command(service, *command)
         done = subprocess.run(
-            words, env={**environment, **more}, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds
+            words,
+            env={**environment, **(variables or {})},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
         )
         with (self.logs / f"{service}.log").open("a") as log:
             log.write(done.stdout + done.stderr)
@@ -193,7 +199,8 @@ class Loopback:
         if new:
             self._wait("postgres")
             passwords = str(self.secrets / "postgres.pgpass")
-            self.run("postgres", str(HERE / "roles.sh"), PGHOST="127.0.0.1", PGPORT=port, PGPASSFILE=passwords)
+            where = {"PGHOST": "127.0.0.1", "PGPORT": port, "PGPASSFILE": passwords}
+            self.run("postgres", str(HERE / "roles.sh"), variables=where)
 
     def _stop_postgres_softly(self) -> None:
         data = self.folder / "state" / "postgres"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -48,8 +49,8 @@ def move(source: str, target: str, artifacts: str | None) -> dict[str, int]:
         raise MoveError(f"{source}: not an existing sqlite file; write sqlite:///mlflow.db")
     if not target.startswith("postgresql"):
         raise MoveError("the target: not PostgreSQL; write postgresql+psycopg2://user@host:5432/database")
-    with _upgraded_copy(file) as copy:
-        _upgrade(target)
+    _upgrade(target)
+    with _copy_of(file, target) as copy:
         old, new = create_engine(f"sqlite:///{copy}"), create_engine(target, poolclass=NullPool)
         with old.connect() as reading, new.begin() as writing:
             tables = _tables(writing)
@@ -69,18 +70,25 @@ def move(source: str, target: str, artifacts: str | None) -> dict[str, int]:
 
 
 @contextmanager
-def _upgraded_copy(file: Path) -> Iterator[Path]:
-    """`backup` of sqlite itself: consistent also while somebody writes."""
-    import sqlite3
-
+def _copy_of(file: Path, target: str) -> Iterator[Path]:
+    """With the schema of the target; sqlite's own backup is consistent also while somebody writes."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "mlflow.db"
         with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as old, sqlite3.connect(copy) as new:
             old.backup(new)
         new.close()
         old.close()
-        _upgrade(f"sqlite:///{copy}")
+        if _schema(f"sqlite:///{copy}") != _schema(target):
+            _upgrade(f"sqlite:///{copy}")
         yield copy
+
+
+def _schema(address: str) -> str | None:
+    engine = create_engine(address, poolclass=NullPool)
+    if not inspect(engine).has_table(_VERSIONS[0]):
+        return None
+    with engine.connect() as connection:
+        return str(connection.scalar(text(f"SELECT version_num FROM {_VERSIONS[0]}")))
 
 
 def _upgrade(address: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, write_params
 from PIL import Image
-from processes import CLEAN
 
-from pipeline import config, ingest, pseudonyms, source, validate
+from pipeline import config, ingest, pack, pseudonyms, source, split, validate
 from pipeline.errors import ConfigError, PipelineError
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -91,19 +87,15 @@ def traces(folder: Path, said: str) -> list[str]:
     return found
 
 
-def test_no_name_is_left_in_any_file_or_word(cohort: Path, here: Path) -> None:
-    write_params(here / "params.yaml", KEYED)
-    said = ""
-    for stage in ("ingest", "validate", "split", "pack", "source"):
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline", stage],
-            env={**CLEAN, "PYTHONPATH": str(ROOT), **{name: os.environ[name] for name in ("COHORT_DIR", "PSEUDONYMS_DIR")}},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        said += done.stdout + done.stderr
+def test_no_name_is_left_in_any_file_or_word(
+    cohort: Path, here: Path, params: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = params(KEYED)
+    for stage in (ingest, validate, split, pack):
+        stage.run(settings)
+    assert source.run(settings, take=False) == 0
+    said = "".join(capsys.readouterr())
+    assert "ingest: 20 files" in said
     assert traces(here, said) == []
     table = pd.read_csv(cohort / "table.csv", dtype="str").set_index("name")["pseudonym"]
     assert set(OWN) | {"Absent", "WLT smear of 3 May.tif"} <= set(table.index)
