@@ -1,6 +1,6 @@
 """`python -m infra.rehearsal`: the team's set-up tried with the demo, on loopback, from an empty folder to a restored backup.
 
-A copy of this checkout, with what was changed in it, joins the servers of compose.yaml as `loopback` runs them. A schedule fires,
+A copy of this checkout, with what was changed in it, joins the servers of compose.yaml as `loopback` runs them. A schedule comes,
 the worker makes the four champions; calls without a password are refused; patients are scored; everything is saved, lost and
 restored, and the same patients get the same scores. It takes some ten minutes on two cores, and leaves nothing.
 """

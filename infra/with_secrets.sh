@@ -7,4 +7,10 @@ for file in "${SECRETS_DIR:-/run/secrets}"/[A-Z]*; do
         export "${file##*/}=$(cat "$file")"
     fi
 done
+# libpq takes no password file that others may read, and Kubernetes makes no other.
+if [ -f "${PGPASSFILE:-}" ] && [ "$(stat --dereference --format=%a "$PGPASSFILE")" != 600 ]; then
+    private=$(mktemp)
+    cat "$PGPASSFILE" > "$private"
+    export PGPASSFILE="$private"
+fi
 exec "$@"
