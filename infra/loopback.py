@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -47,6 +48,8 @@ class Loopback:
             names = {"STATE": self.folder / "state", "CHECKOUT": checkout.resolve(), "BACKUP": self.folder / "backup"}
             file.writelines(f"{name}={path}\n" for name, path in names.items())
         self.services: dict[str, Any] = compose(self.folder)["services"]
+        # As root its programs run as the account postgres, which may not look into a private folder.
+        self.data = Path(tempfile.mkdtemp(prefix="postgres-")) if os.getuid() == 0 else self.folder / "state" / "postgres"
         self.ports = {name: _free_port() for name in _PORTS}
         self.address = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
         self._running: dict[str, tuple[subprocess.Popen[bytes], contextlib.ExitStack]] = {}
@@ -134,6 +137,8 @@ class Loopback:
 
     def __exit__(self, *_: object) -> None:
         self.stop(*reversed(self._running))
+        if not self.data.is_relative_to(self.folder):
+            shutil.rmtree(self.data)
 
     def health(self, service: str) -> bool:
         """Whether the service's health check passes."""
@@ -173,21 +178,18 @@ class Loopback:
 
     def _start_postgres(self) -> None:
         """As the image's entrypoint does: initdb with a password, roles.sh once, then the server of compose.yaml."""
-        data = self.folder / "state" / "postgres"
+        data = self.data
         port, words = str(self.ports["postgres"]), self.services["postgres"]["command"]
         options = ["-D", str(data), "-p", port, "-h", "127.0.0.1", "-k", "", "-c", "fsync=off", *words[1:]]
         account: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
         new = not (data / "PG_VERSION").exists()
         if new:
-            if account:  # it refuses root
-                for parent in (self.folder, self.folder / "state"):
-                    parent.chmod(0o711)
-                shutil.chown(data, "postgres", "postgres")
             _, environment, _ = self.command("postgres")
-            password = data.with_name("initdb_password")
+            password = data.with_name(f"{data.name}-password")
             keys.write_private(password, (self.secrets / "postgres_password").read_text())
-            if account:
-                shutil.chown(password, "postgres", "postgres")
+            if account:  # it refuses root
+                for path in (data, password):
+                    shutil.chown(path, "postgres", "postgres")
             initdb = [str(_postgres_programs() / "initdb"), "--username=postgres", f"--pwfile={password}", f"--pgdata={data}"]
             arguments = environment["POSTGRES_INITDB_ARGS"].split()
             made = subprocess.run([*initdb, *arguments], check=False, capture_output=True, text=True, cwd="/", **account)
@@ -203,8 +205,7 @@ class Loopback:
             self.run("postgres", str(HERE / "roles.sh"), variables=where)
 
     def _stop_postgres_softly(self) -> None:
-        data = self.folder / "state" / "postgres"
-        number = (data / "postmaster.pid").read_text().split()[0]
+        number = (self.data / "postmaster.pid").read_text().split()[0]
         os.kill(int(number), 2)  # "fast": ends sessions, then writes everything down
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._running["postgres"][0].wait(30)

@@ -1,7 +1,7 @@
 """`python -m infra.rehearsal`: the team's set-up tried with the demo, on loopback, from an empty folder to a restored backup.
 
-A copy of this checkout, with what was changed in it, joins the servers of compose.yaml as `loopback` runs them. A schedule comes,
-the worker makes the four champions; calls without a password are refused; patients are scored; everything is saved, lost and
+A copy of this checkout, with what was changed in it, joins the servers of compose.yaml as `loopback` runs them. A schedule
+comes, the worker makes the four champions; calls without a password are refused; patients are scored; everything is saved, lost and
 restored, and the same patients get the same scores. It takes some ten minutes on two cores, and leaves nothing.
 """
 
@@ -151,8 +151,8 @@ def save(servers: Loopback) -> None:
 def lose(servers: Loopback) -> None:
     """Databases and objects are gone."""
     servers.stop("postgres", "store")
-    shutil.rmtree(servers.folder / "state" / "postgres")
-    (servers.folder / "state" / "postgres").mkdir()
+    for entry in servers.data.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def restore(servers: Loopback) -> None:

@@ -16,6 +16,7 @@ from pipeline import registry, tracking
 from pipeline.errors import ModelError
 from pipeline.images import Pixels
 
+_LOADER = "mlflow.pyfunc.loaders.code_model"
 _NEEDED = ("um", "px", "operating_point", "reference", "cohort", "sha256", "temperatures")
 
 
@@ -45,6 +46,7 @@ def load(client: tracking.Client, subtype: str) -> Champion | None:
         return None
     name = f"{subtype} v{version.version}"
     try:
+        _require_code(name, version)
         model = mlflow.pyfunc.load_model(f"models:/{subtype}/{version.version}")
     except (MlflowException, OSError, ValueError, ImportError) as error:
         if "failed with exception" in str(error):  # the server went away: `tracking.answering` says so
@@ -57,6 +59,15 @@ def load(client: tracking.Client, subtype: str) -> Champion | None:
         )
     _require_tagged(name, version, settings["sha256"])
     return Champion(subtype, str(version.version), settings, model)
+
+
+def _require_code(name: str, version: registry.Version) -> None:
+    """Before anything of it is loaded: `register` stores code, specs and weights, and a pickle could run anything."""
+    stored = mlflow.models.get_model_info(f"models:/{version.name}/{version.version}").flavors.get("python_function", {})
+    if stored.get("loader_module") != _LOADER or "python_model" in stored:
+        raise ModelError(
+            f"{name}: was not registered by this pipeline and may hold pickled objects, which could run anything; not used"
+        )
 
 
 def _require_tagged(name: str, version: registry.Version, sha256: dict[str, str]) -> None:
