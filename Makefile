@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help demo serve deploy test check fix lock clean
+.PHONY: help demo serve deploy secrets test check fix audit lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ serve: $(SYNCED) ## Prefect, MLflow, the reports and the schedules, on this mach
 deploy: $(SYNCED) ## put the schedules of infra/prefect.yaml on the Prefect server that PREFECT_API_URL names
 	@python -m flows deploy
 
+secrets: ## passwords and settings for the team's servers (infra/compose.yaml), in files of your account
+	@$(PYTHON) -m infra.keys
+
 test: $(SYNCED) ## run all tests
 	python -m pytest
 
@@ -45,9 +48,15 @@ fix: $(SYNCED) ## mend what the linter and the formatter can mend
 	ruff check --fix .
 	ruff format .
 
+audit: $(SYNCED) ## known vulnerabilities and licences of all locked packages
+	python -m infra.audit
+
 lock: $(SYNCED) ## resolve pyproject.toml's ranges anew into requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --quiet --upgrade --group dev pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --quiet --constraint requirements.lock infra/requirements-gpu.in \
+		-o infra/requirements-gpu.lock
 
 clean: ## remove the environment and all caches, but neither data nor results
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

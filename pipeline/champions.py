@@ -18,6 +18,7 @@ from pipeline import registry, tracking
 from pipeline.errors import ModelError
 from pipeline.images import Pixels
 
+_LOADER = "mlflow.pyfunc.loaders.code_model"
 _NEEDED = ("um", "px", "operating_point", "reference", "cohort", "sha256", "temperatures")
 
 
@@ -49,6 +50,7 @@ def load(client: tracking.Client, subtype: str) -> Champion | None:
     with tempfile.TemporaryDirectory() as fetched:
         try:
             place = mlflow.artifacts.download_artifacts(f"models:/{subtype}/{version.version}", dst_path=fetched)
+            _require_code(name, place)
             entrance = registry.entrance(Path(place))
             _require_tagged(name, version, entrance)  # before any code of it runs
             model = mlflow.pyfunc.load_model(place)
@@ -64,6 +66,15 @@ def load(client: tracking.Client, subtype: str) -> Champion | None:
     weights = {file.partition("/")[0]: digest for file, digest in settings["sha256"].items() if file.endswith(".weights.h5")}
     _require_tagged(name, version, entrance | weights)
     return Champion(subtype, str(version.version), settings, model)
+
+
+def _require_code(name: str, place: str) -> None:
+    """Before anything of it is loaded: `register` stores code, specs and weights, and a pickle could run anything."""
+    stored = mlflow.models.Model.load(place).flavors.get("python_function", {})
+    if stored.get("loader_module") != _LOADER or "python_model" in stored:
+        raise ModelError(
+            f"{name}: was not registered by this pipeline and may hold pickled objects, which could run anything; not used"
+        )
 
 
 def _require_tagged(name: str, version: registry.Version, files: dict[str, str]) -> None:

@@ -69,6 +69,7 @@ class Ingest(Section):
     source: Literal["demo", "folder", "kaggle"]
     cohort: Annotated[str, Field(min_length=1)]
     class_folders: dict[str, Name]
+    pseudonyms: bool
     kaggle: Kaggle
     archive: ArchiveLimits
     demo: Demo

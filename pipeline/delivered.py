@@ -18,7 +18,8 @@ import pandas as pd
 
 from pipeline import console, download, manifest, paths, patients
 from pipeline.config import Config
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, PipelineError
+from pipeline.pseudonyms import Names
 from pipeline.sources import Archive, DamagedError, Folder, NotCopied, Tree
 
 _DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
@@ -26,9 +27,10 @@ _DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
 
 @dataclass(frozen=True)
 class File:
-    """One file of the cohort: its place in the source, and the one it gets, `<class>/<patient>/<image>`."""
+    """One file of the cohort: where it is in the source, there below its class, and its place, `<class>/<patient>/<image>`."""
 
     path: str
+    below: str
     place: str
 
 
@@ -110,18 +112,30 @@ def _downloaded(config: Config) -> Tree:
     return Archive(archive, config.ingest.archive)
 
 
-def cohort_files(config: Config, source: Tree) -> tuple[list[File], str]:
+@contextmanager
+def hiding(names: Names) -> Iterator[None]:
+    """What goes wrong within is told without the names that are hidden."""
+    try:
+        yield
+    except PipelineError as error:
+        raise type(error)(names.hide(str(error))) from None
+
+
+def cohort_files(config: Config, source: Tree, names: Names) -> tuple[list[File], str]:
     """The cohort's files in order of their places, and one of the class folders.
 
     Raises:
         DataError: the source holds no such cohort, or two files for one place.
     """
     class_folders = _find_class_folders(config, source)
-    files = [
-        File(path, f"{name}/{path.removeprefix(f'{folder}/')}")
-        for name, folder in class_folders
-        for path in source.files(folder)
-    ]
+    for _, folder in class_folders:
+        for child in source.children(folder)[0]:
+            names.patient(child.rpartition("/")[2])  # known before anything can go wrong with what they hold
+    files = []
+    for name, folder in class_folders:
+        for path in source.files(folder):
+            below = path.removeprefix(f"{folder}/")
+            files.append(File(path, below, f"{name}/{names.path(below)}"))
     if not files:
         raise DataError(f"{source.where('')}: the class folders hold no files")
     files.sort(key=lambda file: [manifest.natural(part) for part in file.place.split("/")])
@@ -131,7 +145,7 @@ def cohort_files(config: Config, source: Tree) -> tuple[list[File], str]:
     return files, class_folders[0][1]
 
 
-def chunks(source: Tree, file: File) -> Iterator[bytes]:
+def chunks(source: Tree, file: File, names: Names) -> Iterator[bytes]:
     """A file's content.
 
     Raises:
@@ -141,10 +155,10 @@ def chunks(source: Tree, file: File) -> Iterator[bytes]:
         file.place.encode()
     except UnicodeEncodeError:
         raise NotCopied("its path is not UTF-8; rename it") from None  # DVC could not hold it
-    yield from source.chunks(file.path)
+    yield from names.checked(file.below, source.chunks(file.path))
 
 
-def metadata(config: Config, source: Tree, class_folder: str) -> tuple[pd.DataFrame | None, str]:
+def metadata(config: Config, source: Tree, class_folder: str, names: Names) -> tuple[pd.DataFrame | None, str]:
     """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them, and its SHA-256."""
     if named := os.environ.get("COHORT_METADATA", ""):
         file = Path(named).expanduser()
@@ -163,7 +177,7 @@ def metadata(config: Config, source: Tree, class_folder: str) -> tuple[pd.DataFr
             raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
         name = source.where(found[0])
         content = _content(name, lambda: b"".join(source.chunks(found[0])))
-    table = patients.read(content, name)
+    table = patients.read(content, name, names.patient)
     table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
     console.say(f"metadata: {len(table)} patients in {name}")
     return table, hashlib.sha256(content).hexdigest()

@@ -18,9 +18,10 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from pipeline import console, delivered, demo_cohort, manifest, paths, patients
+from pipeline import console, delivered, demo_cohort, manifest, paths, patients, pseudonyms
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError
+from pipeline.pseudonyms import Names
 from pipeline.sources import NotCopied, Tree
 
 TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
@@ -31,9 +32,10 @@ _NAMED = 5  # patients listed in a warning
 
 def run(config: Config) -> None:
     """Fill data/raw, and the tables beside it: patients, what could not be copied, the truth (of the demo only), the source."""
-    digest = delivered.Digest()
-    with delivered.opened(config) as source, _gathered(paths.RAW) as incoming:
-        came = _draw_demo(config, incoming, digest) if source is None else _copy(config, source, incoming, digest)
+    digest, names = delivered.Digest(), pseudonyms.of(config)
+    with delivered.hiding(names), delivered.opened(config) as source, _gathered(paths.RAW) as incoming:
+        came = _draw_demo(config, incoming, digest, names) if source is None else _copy(config, source, incoming, digest, names)
+        names.write_table()
         _write_tables(config, came, digest)
     console.say(
         f"ingest: {digest.files:,} files, {digest.bytes / 1e6:,.1f} MB, {len(came.patients)} patients "
@@ -72,7 +74,7 @@ def _write_tables(config: Config, came: Came, digest: delivered.Digest) -> None:
     paths.fresh(paths.SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
 
 
-def _draw_demo(config: Config, target: Path, digest: delivered.Digest) -> Came:
+def _draw_demo(config: Config, target: Path, digest: delivered.Digest, names: Names) -> Came:
     demo = config.ingest.demo
     try:
         people = demo_cohort.draw_patients(
@@ -90,24 +92,24 @@ def _draw_demo(config: Config, target: Path, digest: delivered.Digest) -> Came:
             # Uncompressed, as the real cohort is; compressed bytes would differ between builds of zlib.
             buffer = io.BytesIO()
             Image.fromarray(cell.pixels).save(buffer, format="TIFF")
-            place = f"{person.class_name}/{person.patient}/{cell.image}"
+            place = f"{person.class_name}/{names.path(f'{person.patient}/{cell.image}')}"
             _copy_file(digest.of(place, iter([buffer.getvalue()])), target / place)
             truth.append((place, cell.cell_type, cell.diseased))
-    known = pd.DataFrame(
-        {"patient": [p.patient for p in people], "sex": [p.sex for p in people], "age": [str(p.age) for p in people]}
-    )
-    table = patients.table(((p.class_name, p.patient) for p in people), known.set_index("patient"))
+    called = [names.patient(p.patient) for p in people]
+    known = pd.DataFrame({"patient": called, "sex": [p.sex for p in people], "age": [str(p.age) for p in people]})
+    found = zip((p.class_name for p in people), called, strict=True)
+    table = patients.table(found, known.set_index("patient"))
     return Came(table, _table(truth, TRUTH_COLUMNS), _table([], NOT_COPIED_COLUMNS), "")
 
 
-def _copy(config: Config, source: Tree, target: Path, digest: delivered.Digest) -> Came:
-    files, class_folder = delivered.cohort_files(config, source)
-    metadata, metadata_sha256 = delivered.metadata(config, source, class_folder)
+def _copy(config: Config, source: Tree, target: Path, digest: delivered.Digest, names: Names) -> Came:
+    files, class_folder = delivered.cohort_files(config, source, names)
+    metadata, metadata_sha256 = delivered.metadata(config, source, class_folder, names)
     _require_room(target, sum(source.size(file.path) for file in files))
     not_copied = []
     for file in console.track(files, len(files), "copying images"):
         try:
-            _copy_file(digest.of(file.place, delivered.chunks(source, file)), target / file.place)
+            _copy_file(digest.of(file.place, delivered.chunks(source, file, names)), target / file.place)
         except NotCopied as reason:
             not_copied.append((_shown(file.place), str(reason)))
     if not_copied:

@@ -86,8 +86,8 @@ def is_metadata_name(name: str) -> bool:
     return bool(re.search(r"metadata.*\.(csv|xlsx)$", name.lower())) and not name.startswith((".", "~$"))
 
 
-def read(content: bytes, name: str) -> pd.DataFrame:
-    """A metadata file, one row per patient, indexed by patient, cells as text in our units.
+def read(content: bytes, name: str, called: Callable[[str], str] = str) -> pd.DataFrame:
+    """A metadata file, one row per patient, indexed by patient as they are `called`, cells as text in our units.
 
     Raises:
         DataError: names the file, the patient and the column.
@@ -109,8 +109,10 @@ def read(content: bytes, name: str) -> pd.DataFrame:
         patient = str(cells[known["patient"][0]]).strip()
         if patient in ("", "nan"):
             continue  # spreadsheets end in empty rows
-        rows.append({column: _cell(cells[header], reader, f"{name}: patient {patient}, {header}")
-                     for column, (header, reader) in known.items()})  # fmt: skip
+        patient = called(patient)
+        said = {column: _cell(cells[header], reader, f"{name}: patient {patient}, {header}")
+                for column, (header, reader) in known.items()}  # fmt: skip
+        rows.append({**said, "patient": patient})
     table = pd.DataFrame(rows, columns=["patient", *COLUMNS[2:]]).fillna("")
     if len(twice := table.loc[table["patient"].duplicated(), "patient"]):
         raise DataError(f"{name}: patient {twice.iloc[0]} stands in it more than once; remove all rows but the right one")

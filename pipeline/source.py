@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline import console, delivered, download, paths
+from pipeline import console, delivered, download, paths, pseudonyms
 from pipeline.config import Config
 from pipeline.sources import NotCopied, Tree
 
@@ -27,11 +27,12 @@ def run(config: Config, take: bool) -> int:
     last = json.loads(paths.SOURCE.read_text()) if paths.SOURCE.exists() else {}
     if config.ingest.source == "kaggle":
         return _kaggle(config, last, take)
-    with delivered.opened(config) as tree:
+    names = pseudonyms.of(config)
+    with delivered.hiding(names), delivered.opened(config) as tree:
         if tree is None:
             console.say("source: the demo cohort is drawn from params.yaml; nothing new can come from outside")
             return 0
-        now = _digest(config, tree)
+        now = _digest(config, tree, names)
     if now == last:
         console.say(f"source: {_shown(now)}, as ingested")
         return 0
@@ -39,14 +40,14 @@ def run(config: Config, take: bool) -> int:
     return NEW
 
 
-def _digest(config: Config, tree: Tree) -> dict[str, Any]:
+def _digest(config: Config, tree: Tree, names: pseudonyms.Names) -> dict[str, Any]:
     """What `ingest` would write down."""
     digest = delivered.Digest()
-    files, class_folder = delivered.cohort_files(config, tree)
-    _, metadata = delivered.metadata(config, tree, class_folder)
+    files, class_folder = delivered.cohort_files(config, tree, names)
+    _, metadata = delivered.metadata(config, tree, class_folder, names)
     for file in console.track(files, len(files), "reading the source"):
         with suppress(NotCopied):
-            for _ in digest.of(file.place, delivered.chunks(tree, file)):
+            for _ in digest.of(file.place, delivered.chunks(tree, file, names)):
                 pass
     return {**delivered.named(config), **digest.summary(), "metadata": metadata}
 

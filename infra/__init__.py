@@ -1,0 +1,1 @@
+"""The team's servers: compose.yaml and what stands around it. Nothing of the pipeline imports this."""

@@ -1,0 +1,95 @@
+"""`python -m infra.accounts NAME`: a user of MLflow's server, made by its administrator.
+
+Everybody with an account may read. `--writer` gives the role `writers`, who may write to all experiments and models: what a
+team needs to continue each other's work. The server is MLFLOW_TRACKING_URI; the administrator MLFLOW_AUTH_ADMIN_USERNAME with
+MLFLOW_AUTH_ADMIN_PASSWORD; the user's password is MLFLOW_TRACKING_PASSWORD, else it is asked for on the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from typing import Any
+
+_ROLE, _WORKSPACE = "writers", "default"
+_WRITES_TO = ("experiment", "registered_model")
+
+
+class AccountError(Exception):
+    """The server refuses, or is not there; the message says what to do."""
+
+
+def ensure(server: Any, name: str, password: str, writer: bool) -> str:
+    """Make the user, or give it this password; what was done."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        server.create_user(name, password)
+        done = "made"
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        server.update_user_password(name, password)
+        done = "was there, has this password from now on"
+    if writer and _ROLE not in {role.name for role in server.list_user_roles(name)}:
+        server.assign_role(name, _writers(server))
+    return f"{done}{', writer' if writer else ''}"
+
+
+def _writers(server: Any) -> int:
+    """The id of the role, made if it is not there."""
+    for role in server.list_roles(_WORKSPACE):
+        if role.name == _ROLE:
+            return int(role.id)
+    role = server.create_role(_WORKSPACE, _ROLE, "write to all experiments and models")
+    for kind in _WRITES_TO:
+        server.add_role_permission(role.id, kind, "*", "MANAGE")
+    return int(role.id)
+
+
+def _connect() -> Any:
+    """MLflow's own client of such a server, as the administrator."""
+    address, password = os.environ.get("MLFLOW_TRACKING_URI", ""), os.environ.get("MLFLOW_AUTH_ADMIN_PASSWORD", "")
+    if not address.startswith("http"):
+        raise AccountError("MLFLOW_TRACKING_URI: name the server, for example http://127.0.0.1:5000")
+    if not password:
+        raise AccountError("MLFLOW_AUTH_ADMIN_PASSWORD is not set; it is in infra/secrets")
+    os.environ["MLFLOW_TRACKING_USERNAME"] = os.environ.get("MLFLOW_AUTH_ADMIN_USERNAME") or "admin"
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = password
+    from mlflow.server.auth.client import AuthServiceClient
+
+    return AuthServiceClient(address)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make, change or remove a user; 2 when it could not be done."""
+    parser = argparse.ArgumentParser(prog="python -m infra.accounts", description="A user of MLflow's server.")
+    parser.add_argument("name")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--writer", action="store_true", help="may write to all experiments and models; else reads only")
+    kind.add_argument("--remove", action="store_true", help="remove the user; what the user made stays")
+    chosen = parser.parse_args(arguments)
+    password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+    try:
+        server = _connect()
+        if chosen.remove:
+            server.delete_user(chosen.name)
+            done = "removed"
+        else:
+            password = password or getpass.getpass(f"password of {chosen.name}: ")
+            done = ensure(server, chosen.name, password, chosen.writer)
+    except AccountError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except Exception as error:  # MLflow raises its own and requests' errors here
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(password or "\0", "***")
+        sys.stderr.write(f"error: {os.environ['MLFLOW_TRACKING_URI']}: {said[:300]}\n")
+        return 2
+    sys.stdout.write(f"{chosen.name}: {done}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""`make audit`: what is known against the packages of requirements.lock, and whether their licences are those of licences.toml.
+
+Vulnerabilities are pip-audit's business, which asks PyPI; a package that cannot be looked up is a failure, never silence.
+Licences are read from what is installed, so run it in the environment of the lock.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LOCK, CUDA = HERE.parent / "requirements.lock", HERE / "requirements-gpu.lock"
+
+
+def licence(about: metadata.PackageMetadata) -> str:
+    """An SPDX expression or what comes nearest to it; "" if the package is silent."""
+    if "License-Expression" in about:
+        return about["License-Expression"]
+    classifiers = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
+    free = about["License"].strip() if "License" in about else ""
+    named = [name for name in classifiers if name != "OSI Approved"]
+    return " AND ".join(named) if named else free.splitlines()[0] if free else ""
+
+
+def is_allowed(expression: str, allowed: Iterable[str]) -> bool:
+    """Whether an expression of AND, OR and brackets comes out as allowed."""
+    known = set(allowed)
+
+    def holds(part: str) -> bool:
+        part = part.strip()
+        while inner := re.search(r"\(([^()]* (?:AND|OR) [^()]*)\)", part):
+            part = part.replace(inner.group(), _ALLOWED if holds(inner.group(1)) else _REFUSED)
+        if " OR " in part:
+            return any(map(holds, part.split(" OR ")))
+        if " AND " in part:
+            return all(map(holds, part.split(" AND ")))
+        return part.strip() == _ALLOWED or part.strip() in known
+
+    return bool(expression) and holds(expression)
+
+
+_ALLOWED, _REFUSED = "<allowed>", "<refused>"
+
+
+def locked(lock: Path) -> set[str]:
+    """Names in a lock file."""
+    return {
+        name.lower().replace("_", "-") for name in re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", lock.read_text(), re.M)
+    }
+
+
+def licences() -> tuple[dict[str, str], list[str]]:
+    """Package -> licence, of those that are both locked and installed; and a line for each that is not allowed."""
+    table = tomllib.loads((HERE / "licences.toml").read_text())
+    found, faults = {}, []
+    names = locked(LOCK)
+    for installed in metadata.distributions():
+        name = installed.metadata["Name"].lower().replace("_", "-")
+        if name in names:
+            found[name] = licence(installed.metadata)
+            if not is_allowed(found[name], table["allowed"]) and name not in table["reviewed"]:
+                said = found[name] or "nothing"
+                faults.append(
+                    f"{name}: says {said!r}; look at it, then allow or review it in infra/licences.toml, or do without"
+                )
+    idle = sorted(set(table["reviewed"]) - names)
+    return found, faults + [
+        f"{name}: reviewed in infra/licences.toml, but not in requirements.lock; take the line out" for name in idle
+    ]
+
+
+def vulnerabilities(lock: Path) -> int:
+    """pip-audit's exit status; it says what it finds."""
+    options = ["--strict", "--require-hashes", "--disable-pip", "--no-deps", "--progress-spinner", "off"]
+    return subprocess.run([sys.executable, "-m", "pip_audit", *options, "--requirement", str(lock)], check=False).returncode
+
+
+def main() -> int:
+    """0: nothing is known against them and every licence is allowed."""
+    found, faults = licences()
+    sys.stdout.write(f"licences: {len(found)} packages of {LOCK.name}, {len(faults)} not allowed\n")
+    for fault in faults:
+        sys.stderr.write(f"error: {fault}\n")
+    sys.stdout.flush()
+    status = [vulnerabilities(lock) for lock in (LOCK, CUDA)]
+    if any(status):
+        sys.stderr.write("error: pip-audit found something, or could not look everything up; its words are above\n")
+    return 1 if faults or any(status) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""Keyed names in place of patients' own, where `ingest.pseudonyms` asks for them.
+
+PSEUDONYMS_DIR is a folder outside this repository that holds the `key` and gets the table of who is who. A pseudonym is the
+beginning of HMAC-SHA256 of the name under that key: the same patient has the same pseudonym in every release, and without the
+key nobody can try names. File names that say more than a number are replaced too, and files that are no images, or whose tags
+name the patient, are not taken in: their bytes are never changed.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import hmac
+import io
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image, UnidentifiedImageError
+
+from pipeline import manifest
+from pipeline.config import Config
+from pipeline.errors import ConfigError, DataError
+from pipeline.sources import NotCopied
+
+DIR, KEY, TABLE = "PSEUDONYMS_DIR", "key", "table.csv"
+_FEWEST_KEY_CHARACTERS = 32
+_LENGTH = 10  # characters of five bits: among a million patients the chance of two alike is 1 in 2,000, and is checked
+_PLAIN_FILE = re.compile(r"image_\d+\.tiff?", re.IGNORECASE)
+_EXTENSION = re.compile(r"\.[A-Za-z]{1,5}$")
+
+
+class Names(Protocol):
+    """How patients and files are called from `ingest` on."""
+
+    def patient(self, own: str) -> str:
+        """The name of a patient."""
+
+    def path(self, below: str) -> str:
+        """`<patient>/<image>`, whatever lies how deep."""
+
+    def checked(self, below: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """A file's content, if it may be taken in.
+
+        Raises:
+            NotCopied: why not.
+        """
+
+    def hide(self, text: str) -> str:
+        """A message without the names that are hidden."""
+
+    def write_table(self) -> None:
+        """Write down who is who, where that is kept."""
+
+
+class OwnNames:
+    """Everything keeps its name."""
+
+    def patient(self, own: str) -> str:
+        """As it is."""
+        return own
+
+    def path(self, below: str) -> str:
+        """As it is."""
+        return below
+
+    def checked(self, below: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """As it is."""
+        return chunks
+
+    def hide(self, text: str) -> str:
+        """As it is."""
+        return text
+
+    def write_table(self) -> None:
+        """There is none."""
+
+
+class Pseudonyms:
+    """Keyed names; what was named is remembered until the table is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._key = _key(folder / KEY)
+        self._table = folder / TABLE
+        self._patients: dict[str, str] = {}
+        self._files: dict[str, str] = {}
+
+    def patient(self, own: str) -> str:
+        """P and ten letters or digits."""
+        return self._named(self._patients, own, "P", "patient")
+
+    def path(self, below: str) -> str:
+        """A file's name stays if it is `image_<number>.tif`."""
+        first, *rest = below.split("/")
+        return "/".join([self.patient(first) if rest else self._file(first), *map(self._file, rest)])
+
+    def checked(self, below: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Images only, and none whose tags name the patient."""
+        patient, _, name = below.rpartition("/")
+        if not manifest.is_image_name(name):
+            raise NotCopied("not an image, and ingest.pseudonyms is on")
+        content = b"".join(chunks)
+        if patient and _mentions(_text_of_tags(content), patient.split("/")[0]):
+            raise NotCopied("its tags name the patient, and ingest.pseudonyms is on; remove them")
+        yield content
+
+    def hide(self, text: str) -> str:
+        """Every name given so far is replaced, longest first."""
+        for own, name in sorted({**self._files, **self._patients}.items(), key=lambda item: -len(item[0])):
+            text = _mention(own).sub(name, text)
+        return text
+
+    def write_table(self) -> None:
+        """For the owner's eyes only; patients of earlier runs stay in it."""
+        rows = {**_rows(self._table), **self._patients, **self._files}
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerows([("name", "pseudonym"), *sorted(rows.items())])
+        unfinished = self._table.with_name(f".{TABLE}.unfinished")
+        unfinished.unlink(missing_ok=True)
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text.getvalue())
+        unfinished.replace(self._table)
+
+    def _file(self, own: str) -> str:
+        if _PLAIN_FILE.fullmatch(own):
+            return own
+        extension = _EXTENSION.search(own)
+        return self._named(self._files, own, "file_", "file") + (extension.group().lower() if extension else "")
+
+    def _named(self, known: dict[str, str], own: str, start: str, what: str) -> str:
+        if own not in known:
+            digest = hmac.new(self._key, f"{what}\0".encode() + os.fsencode(own), hashlib.sha256).digest()
+            name = start + base64.b32encode(digest).decode()[:_LENGTH]
+            if name in known.values():
+                raise DataError(f"{name}: two names have this pseudonym; make another key, and ingest everything again")
+            known[own] = name
+        return known[own]
+
+
+def of(config: Config) -> Names:
+    """Those that params.yaml asks for.
+
+    Raises:
+        ConfigError: PSEUDONYMS_DIR is not set, lies in this repository, or holds no key.
+    """
+    if not config.ingest.pseudonyms:
+        return OwnNames()
+    named = os.environ.get(DIR, "")
+    if not named:
+        raise ConfigError(f"{DIR} is not set; ingest.pseudonyms needs a folder outside this repository for key and table")
+    folder = Path(named).expanduser().resolve()
+    if folder.is_relative_to(Path.cwd().resolve()):
+        raise ConfigError(f"{DIR}: {folder} lies in this repository, where git or DVC could take it; name a folder elsewhere")
+    if not folder.is_dir():
+        raise ConfigError(f"{DIR}: {folder} is not a folder; make it, for your eyes only: mkdir --mode=700 {folder}")
+    return Pseudonyms(folder)
+
+
+def _key(file: Path) -> bytes:
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        make = f"(umask 077; openssl rand -hex 32 > {file})"
+        raise ConfigError(f"{DIR}: {file} is not there; bring the cohort's key, or make one for a new cohort: {make}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{DIR}: {file} cannot be read ({type(error).__name__}); it is a line of text") from None
+    if len(key) < _FEWEST_KEY_CHARACTERS:
+        raise ConfigError(f"{DIR}: {file} holds fewer than {_FEWEST_KEY_CHARACTERS} characters; names could be guessed")
+    return key.encode()
+
+
+def _rows(table: Path) -> dict[str, str]:
+    if not table.exists():
+        return {}
+    with table.open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row["pseudonym"] for row in csv.DictReader(file)}
+
+
+def _mention(own: str) -> re.Pattern[str]:
+    """A name as a word of its own: ALW, but not in `always`."""
+    return re.compile(rf"(?<![^\W_]){re.escape(own)}(?![^\W_])", re.IGNORECASE)
+
+
+def _mentions(text: str, own: str) -> bool:
+    return bool(_mention(own).search(text))
+
+
+def _text_of_tags(content: bytes) -> str:
+    """What the header of an image says in words; nothing of a file that cannot be read (it will be quarantined)."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
+            values = [*getattr(image, "tag_v2", {}).values(), *image.info.values()]
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return content.decode("latin-1")
+    words = [value.decode("latin-1") if isinstance(value, bytes) else value for value in values]
+    return "\n".join(word for word in words if isinstance(word, str))
