@@ -306,7 +306,8 @@ def log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
 def origin(spec: Mapping[str, Any]) -> dict[str, str]:
     """On what machine a network was trained, and the digests of data, split and code."""
     machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
-    return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}}
+    searched = {f"tuned_on.{key}": str(value) for key, value in spec.get("tuned_on", {}).items()}  # no names of patients
+    return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}, **searched}
 
 
 def log_data(client: Client, run: Run, spec: Mapping[str, Any]) -> None:
