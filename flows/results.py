@@ -60,12 +60,13 @@ def _published(subtype: str) -> str:
 
 def _page(subtype: str) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in _row(subtype).items())
-    pictures = "\n\n".join(_picture(ROOT / "reports" / subtype / "plots" / f"{name}.png") for name in ("roc", "confusion"))
+    pictures = "\n\n".join(picture(ROOT / "reports" / subtype / "plots" / f"{name}.png") for name in ("roc", "confusion"))
     links = [f"- models: {_tracking(subtype)}", *_reports()]
     return f"# {subtype}\n\n| figure | value |\n|---|---|\n{rows}\n\n" + "\n".join(links) + f"\n\n{pictures}\n"
 
 
-def _picture(path: Path) -> str:
+def picture(path: Path) -> str:
+    """A PNG file within Markdown; nothing where there is none."""
     if not path.exists():
         return ""
     return f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"

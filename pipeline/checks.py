@@ -143,7 +143,7 @@ def search_apart(tested: int, seen: int, leaked: bool) -> Check:
         {"tested": tested, "seen_by_search": seen},
         "red when a search made here saw all test patients of a class, so that none is left to measure on",
         leaked,
-        "test on other patients: another cohort, or the outer fold of a search that saw training patients alone (tune.patients)",
+        "test on other patients: another cohort, or the outer fold of a search that saw its training patients alone",
         True,
     )
 

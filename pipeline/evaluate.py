@@ -100,7 +100,7 @@ def _require_same_search(config: Config, subtype: str, folder: Path) -> None:
     seen = config.train.models[subtype].tuned_on
     if spec.get("tuned_on") != (splits.told_apart(seen) if seen else None):
         raise ModelError(
-            f"{folder}: its spec and train.models.{subtype}.tuned_on name other patients as seen by a search; train {subtype} again"
+            f"{folder}: trained with another train.models.{subtype}.tuned_on than params.yaml's; train {subtype} again"
         )
 
 
