@@ -129,8 +129,7 @@ def search_history(losses: Sequence[float], ended: Sequence[bool], marked: Mappi
     axes.plot(places[~whole], values[~whole], "o", mfc="none", color=GREY, ms=5, label="given up")
     best = np.fmin.accumulate(np.where(whole, values, np.nan))
     axes.step(places, best, where="post", color=ORANGE, lw=1.4, label="best so far")
-    for name, place in marked.items():
-        _named(axes, name, place, values[place])
+    _name(axes, {name: (place, values[place]) for name, place in marked.items()})
     axes.set(xlabel="trial", ylabel="validation loss", xlim=(-0.7, max(len(losses) - 0.3, 1)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
@@ -154,20 +153,25 @@ def cost_front(costs: Sequence[float], losses: Sequence[float], marked: Mapping[
     """Loss against multiplications for an image; the line joins the networks of which none is both cheaper and better."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
-    x, y = np.asarray(costs, dtype=np.float64), np.asarray(losses, dtype=np.float64)
+    x, y = np.asarray(costs, dtype=np.float64) / 1e6, np.asarray(losses, dtype=np.float64)
     axes.plot(x, y, "o", color=BLUE, ms=5)
     order = np.lexsort((y, x))
     best = np.minimum.accumulate(y[order]) if len(y) else y
     front = order[np.flatnonzero(np.diff(best, prepend=np.inf) < 0)]
     axes.step(x[front], y[front], where="post", color=ORANGE, lw=1.4, label="none is cheaper and better")
-    for name, place in marked.items():
-        _named(axes, name, x[place], y[place])
-    axes.set(xlabel="multiplications for one image", ylabel="validation loss", xscale="log")
+    _name(axes, {name: (x[place], y[place]) for name, place in marked.items()})
+    axes.set(xlabel="million multiplications for one image", ylabel="validation loss", xscale="log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis("{x:g}")
+    axes.tick_params(axis="x", which="minor", labelsize=7)
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def _named(axes: Axes, name: str, x: float, y: float) -> None:
-    axes.plot([x], [y], "o", mfc="none", color=ORANGE, ms=10)
-    axes.annotate(name, (x, y), textcoords="offset points", xytext=(8, 7), fontsize=8)
+def _name(axes: Axes, places: Mapping[str, tuple[float, float]]) -> None:
+    """A ring and a name at each place; names of neighbours one above the other."""
+    for number, (name, (x, y)) in enumerate(places.items()):
+        axes.plot([x], [y], "o", mfc="none", color=ORANGE, ms=10)
+        above = (7, -14, 20)[number % 3]
+        axes.annotate(name, (x, y), textcoords="offset points", xytext=(8, above), fontsize=8)

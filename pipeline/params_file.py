@@ -26,7 +26,7 @@ def set_network(subtype: str, entry: Mapping[str, Any], path: Path = Path("param
     for key in ("train", "models", subtype):
         node = _value(node, key)
     indent = " " * (_line_indent(text, node.start_mark.index) + 2)
-    replaced = text[: node.start_mark.index] + _flow(entry, indent) + text[_end(node) :]
+    replaced = text[: node.start_mark.index] + _flow(entry, indent, node.start_mark.column) + text[_end(node) :]
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(replaced, encoding="utf-8")
@@ -64,12 +64,14 @@ def _line_indent(text: str, index: int) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _flow(entry: Mapping[str, Any], indent: str) -> str:
-    """`{key: value, ...}`, broken into lines at commas."""
+def _flow(entry: Mapping[str, Any], indent: str, column: int) -> str:
+    """`{key: value, ...}` that begins in `column`, broken into lines at commas."""
     words = ", ".join(f"{key}: {_shown(value)}" for key, value in entry.items()).split(" ")
-    lines, line = [], "{"
+    lines: list[str] = []
+    line = "{"
     for word in words:
-        if len(indent) + len(line) + 1 + len(word) > _WIDTH and line.endswith((",", ":")):
+        before = len(indent) if lines else column
+        if before + len(line) + 1 + len(word) > _WIDTH and line.endswith((",", ":")):
             lines.append(line)
             line = word
         else:

@@ -1,67 +1,84 @@
-"""A network's figures when it was trained with several seeds: their mean, with bounds for other patients and seeds."""
+"""A network's figures when it was trained with several seeds: their mean, with bounds for other patients and seeds.
+
+The bounds of image figures and of the Brier score are those of a bootstrap over patients and seeds. Shares of patients, and the
+AUROC of so few, have bounds over patients alone, which don't collapse: those of one network that is as good as the mean.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline import intervals, metrics, resampling
 from pipeline.intervals import Interval
 from pipeline.resampling import Floats
 
-FIGURES = (
-    ("image", "accuracy"),
-    ("image", "auroc"),
-    ("patient", "auroc"),
-    ("patient", "brier"),
-    ("patient", "sensitivity"),
-    ("patient", "specificity"),
-)
-_LOSSES = ("brier", "log_loss")
+_FIGURES = {
+    "image": ("accuracy", "auroc"),
+    "patient": ("auroc", "brier", "sensitivity", "specificity"),
+}
 
 
-def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: int) -> dict[str, tuple[float, Floats, int]]:
-    """Of each figure the mean over seeds, its values `(draws,)` under resampling, and the patients of the smaller class.
+@dataclass(frozen=True)
+class Drawn:
+    """One figure: its mean over the seeds, the same under resampling `(draws,)`, and controls and others `(folds, 2)`."""
+
+    mean: float
+    spread: Floats
+    patients: NDArray[np.int64]
+
+
+def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: int) -> dict[str, Drawn]:
+    """Every figure of `measure`.
 
     `scored` has a table a seed: fold, patient, label, logit, a row an image, of the same patients. The patients drawn are the
-    same for all networks that are asked with one `seed`; of S seeds S - 1 are drawn, so that the spread of their mean is right.
+    same for all networks that are asked with one `seed`. Of S seeds S - 1 are drawn, so that the spread of their mean is right.
     """
     found = {}
     rng = np.random.default_rng([seed, 1])
-    chosen = rng.integers(len(scored), size=(draws, max(len(scored) - 1, 1)))
-    for level in ("image", "patient"):
-        samples = [
-            resampling.summarise(images if level == "image" else metrics.patient_scores(images), threshold) for images in scored
-        ]
+    chosen = rng.integers(len(scored), size=(max(len(scored) - 1, 1), draws))
+    for level, names in _FIGURES.items():
+        rows = scored if level == "image" else [metrics.patient_scores(images) for images in scored]
+        samples = [resampling.summarise(table, threshold) for table in rows]
+        counts = pd.crosstab(samples[0].folds, samples[0].labels).to_numpy(np.int64)
         weights = resampling.draw(samples[0], draws, seed)
         values = [resampling.figures(sample, resampling.unweighted(sample)) for sample in samples]
         spreads = [resampling.figures(sample, weights) for sample in samples]
-        fewest = min(int((samples[0].labels == label).sum()) for label in (0, 1))
-        for name in (figure for of, figure in FIGURES if of == level):
+        for name in names:
             by_seed = np.stack([spread[name] for spread in spreads])  # (seeds, draws)
-            mean = np.take_along_axis(by_seed, chosen.T, axis=0).mean(axis=0)
-            found[f"{level}_{name}"] = (float(np.mean([value[name][0] for value in values])), mean, fewest)
+            mean = float(np.mean([value[name][0] for value in values]))
+            found[f"{level}_{name}"] = Drawn(mean, np.take_along_axis(by_seed, chosen, axis=0).mean(axis=0), counts)
     return found
 
 
-def measure(of: dict[str, tuple[float, Floats, int]], confidence: float) -> dict[str, Interval]:
-    """What `drawn` gave, with bounds."""
-    return {
-        name: intervals.bootstrap(value, spread, fewest, confidence, share=name.split("_")[1] not in _LOSSES)
-        for name, (value, spread, fewest) in of.items()
-    }
+def measure(figures: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
+    """image_accuracy, image_auroc, patient_auroc, patient_brier, patient_sensitivity and patient_specificity, with bounds."""
+    return {name: _bounds(name, figure, confidence) for name, figure in figures.items()}
 
 
-def gains(
-    ours: dict[str, tuple[float, Floats, int]], theirs: dict[str, tuple[float, Floats, int]], confidence: float
-) -> dict[str, Interval]:
+def _bounds(name: str, figure: Drawn, confidence: float) -> Interval:
+    controls, others = (int(count) for count in figure.patients.sum(axis=0))
+    match name:
+        case "patient_auroc":
+            return intervals.auroc(figure.mean, figure.patients, confidence)
+        case "patient_sensitivity" | "patient_specificity":
+            n = others if name == "patient_sensitivity" else controls
+            bounds = intervals.proportion(round(figure.mean * n), n, confidence)
+            return Interval(figure.mean, min(bounds.low, figure.mean), max(bounds.high, figure.mean))
+        case _:
+            share = name != "patient_brier"
+            return intervals.bootstrap(figure.mean, figure.spread, min(controls, others), confidence, share=share)
+
+
+def gains(ours: Mapping[str, Drawn], theirs: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
     """By how much `ours` are higher on the same patients, with percentile bounds."""
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     found = {}
-    for name, (value, spread, _) in ours.items():
-        other, other_spread, _ = theirs[name]
-        low, high = np.nanquantile(spread - other_spread, tails)
-        found[name] = Interval(value - other, float(low), float(high))
+    for name, figure in ours.items():
+        low, high = np.nanquantile(figure.spread - theirs[name].spread, tails)
+        found[name] = Interval(figure.mean - theirs[name].mean, float(low), float(high))
     return found

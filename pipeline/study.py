@@ -3,7 +3,7 @@
 A study is a queue of a fixed number of places. Workers on this machine (a database file) or on many (TUNE_STORAGE names a
 PostgreSQL database) take places from it until none is left, so no place is lost and none is taken twice. A worker that was
 killed is found out, by its process number on the same machine, by its silence on another, and its place goes back to the queue
-with the same values.
+with the same values; so does the place of a worker that was interrupted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NEW_S = 5.0  # a trial that was taken up again carries its dead worker's number
 State = Literal["complete", "pruned", "running", "waiting"]
 _PLACE, _WORKER = "place", "worker"
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 _STATES: dict[TrialState, State] = {
@@ -169,7 +169,7 @@ class Study:
             if place is None or self._is_taken(int(place), trial.number):
                 raise _SurplusError
             trial.set_user_attr(_WORKER, _me())
-            # The values of a place follow from the seed and what is known by then, also after a kill.
+            # The values of a place follow from the seed and what is known by then, not from how often the worker began anew.
             self._study.sampler = optuna.samplers.TPESampler(seed=_seed(self._seed, int(place)), multivariate=False)
             taken.append(int(place))
             try:
@@ -178,8 +178,18 @@ class Study:
                 raise optuna.TrialPruned(str(hopeless)) from None
 
         with _answering():
-            self._study.optimize(run, n_trials=1, catch=(_SurplusError,))
+            try:
+                self._study.optimize(run, n_trials=1, catch=(_SurplusError,))
+            except BaseException:  # Ctrl-C too: the place goes back to the queue
+                if taken:
+                    self._put_back(taken[0])
+                raise
         return taken[0] if taken else None
+
+    def _put_back(self, place: int) -> None:
+        failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        mine = [trial for trial in failed if trial.user_attrs.get(_WORKER) == _me() and trial.user_attrs.get(_PLACE) == place]
+        RetryHeartbeatStaleTrialCallback()(self._study, mine[-1])
 
     def _is_taken(self, place: int, number: int) -> bool:
         """Whether an earlier trial has this place: two workers may queue the same one at the same moment."""

@@ -40,6 +40,7 @@ from pipeline.study import Ask, Study, Trial
 
 _CODE = (*learning.CODE, "search_space", "trying")
 _NOT_OF_A_TRIAL = {"trials", "finalists", "seeds"}  # a search goes on when these change
+_INTERRUPTED = 130  # exit status after Ctrl-C
 _SAMPLED = 200  # networks of the space, to know what the mean one costs
 
 
@@ -87,10 +88,14 @@ def run(config: Config, subtype: str, apply: bool, only_trials: bool) -> None:
     search = Search(config, trying.Data(subtype, split, tables, cells), kept, known, run_id)
     _say_plan(search)
     began = time.monotonic()
-    kept.work(partial(_objective, search), partial(_ended, search, client, began))
-    if only_trials:
-        return
-    result = _result(search)
+    try:
+        kept.work(partial(_objective, search), partial(_ended, search, client, began))
+        if only_trials:
+            return
+        result = _result(search)
+    except KeyboardInterrupt:
+        console.warn("stopped; nothing is lost: the same command goes on")
+        raise SystemExit(_INTERRUPTED) from None
     folder = search_report.write(result, kept.trials(), [search.network(trial) for trial in kept.trials()], kept.importances())
     _log(search, client, result, folder)
     _forget_checkpoints(search)
