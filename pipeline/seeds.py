@@ -71,7 +71,8 @@ def _bounds(name: str, figure: Drawn, confidence: float) -> Interval:
             return Interval(figure.mean, min(bounds.low, figure.mean), max(bounds.high, figure.mean))
         case _:
             share = name != "patient_brier"
-            return intervals.bootstrap(figure.mean, figure.spread, min(controls, others), confidence, share=share)
+            bounds = intervals.bootstrap(figure.mean, figure.spread, min(controls, others), confidence, share=share)
+            return Interval(bounds.value, bounds.low, min(bounds.high, 1.0))
 
 
 def gains(ours: Mapping[str, Drawn], theirs: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
