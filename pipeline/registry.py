@@ -69,7 +69,7 @@ def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     if run is None:
         run = client.create_run(
             experiment,
-            run_name=_run_name(client, candidate, spec),
+            run_name=tracking.in_experiment(_run_name(client, candidate, spec)),
             tags={"candidate": candidate.digest, **tracking.origin(spec)},
         )
         tracking.log_data(client, run, spec)

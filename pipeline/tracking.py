@@ -62,7 +62,13 @@ class Follower(Protocol):
 
 def address() -> str:
     """Where MLflow keeps its records: MLFLOW_TRACKING_URI, else a database file in this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home() / _DATABASE}"
+
+
+def _home() -> Path:
+    """This folder; for an experiment that DVC runs in a copy of the checkout, deleted afterwards, the checkout itself."""
+    root = Path(os.environ.get("DVC_ROOT") or ".")
+    return root if Path.cwd().is_relative_to(root / ".dvc") else Path()
 
 
 def shown_address() -> str:
@@ -81,7 +87,7 @@ def connect() -> Client:
     try:
         # Several processes that find no database would all create its tables and crash; later ones pass quickly. The first
         # call of each of MLflow's two stores creates its tables.
-        with FileLock(f"{_DATABASE}.lock"):
+        with FileLock(_home() / f"{_DATABASE}.lock"):
             client = Client(uri)
             client.search_experiments(max_results=1, view_type=ViewType.ALL)
             client.search_registered_models(max_results=1)
@@ -256,7 +262,7 @@ def _ensure_run(client: Client, spec: Mapping[str, Any]) -> Run:
     if run is None:
         run = client.create_run(
             experiment,
-            run_name=f"fold {spec['fold']} {spec['training'][:8]}",
+            run_name=in_experiment(f"fold {spec['fold']} {spec['training'][:8]}"),
             tags={"training": spec["training"], "fold": str(spec["fold"]), **origin(spec), **provenance()},
         )
         log_params(client, run, spec["knobs"])
@@ -264,6 +270,11 @@ def _ensure_run(client: Client, spec: Mapping[str, Any]) -> Run:
     elif run.info.status in ("FAILED", "KILLED"):
         client.update_run(run.info.run_id, status="RUNNING")
     return run
+
+
+def in_experiment(name: str) -> str:
+    """A run's name, behind that of the DVC experiment it belongs to."""
+    return f"{os.environ['DVC_EXP_NAME']}: {name}" if os.environ.get("DVC_EXP_NAME") else name
 
 
 def ensure_experiment(client: Client, subtype: str) -> str:
@@ -352,13 +363,14 @@ def _complete(client: Client, run_id: str, folder: Path) -> None:
 
 
 def provenance() -> dict[str, str]:
-    """Commit, whether the working tree differed from it (what every run rewrites aside), and the Prefect flow run, if any."""
+    """Commit, whether the working tree differed from it (what every run rewrites aside), Prefect's and DVC's names, if any."""
     commit = _git("rev-parse", "HEAD")
-    flow_run = {"prefect_flow_run": os.environ["FLOW_RUN"]} if os.environ.get("FLOW_RUN") else {}
+    names = {"prefect_flow_run": "FLOW_RUN", "dvc_exp": "DVC_EXP_NAME"}
+    named = {tag: os.environ[variable] for tag, variable in names.items() if os.environ.get(variable)}
     if not commit:
-        return flow_run
+        return named
     dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
-    return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **flow_run}
+    return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **named}
 
 
 def _git(*arguments: str) -> str:
