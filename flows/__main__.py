@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,6 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     training.add_argument("--deployment", help="hand trainings to other machines: train-one/trainers")
     training.add_argument("--force", action="store_true", help="although nothing changed, and trainings from the first epoch")
     flows.add_parser("refresh", help="look whether the source has something new; if so, take it in and train")
+    tuning = flows.add_parser("tune", help="search a better network for a subtype, with several workers")
+    tuning.add_argument("subtype", help="one of params.yaml's subtypes")
+    tuning.add_argument("--workers", type=int, default=2, help="trials at once on this machine (2)")
+    tuning.add_argument("--apply", action="store_true", help="put the winner into params.yaml")
     flows.add_parser("serve", help="Prefect, MLflow, the reports and the schedules on this machine, until Ctrl-C")
     deploying = flows.add_parser("deploy", help="put the schedules on the Prefect server that PREFECT_API_URL names")
     deploying.add_argument("--trainers", action="store_true", help="instead: offer this clone for trainings of others")
@@ -34,10 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
 
-    from flows import refresh
+    from flows import refresh, tune
     from flows import training as trainings
 
-    flow = trainings.training if name == "training" else refresh.refresh
+    flow: Any = {"training": trainings.training, "refresh": refresh.refresh, "tune": tune.tune}[name]
     state = flow(**chosen, return_state=True)
     sys.stdout.write(f"{name}: {state.name}. {state.message or ''}\n")
     return 0 if state.is_completed() else 1

@@ -91,9 +91,9 @@ def run_stage(
     if _closed.is_set():
         raise StageError(f"{stage}: ended with the flow")
     if status != 0:
-        reason = _reason(lines) or f"{' '.join(command)} ended with status {status}"
+        why = reason(lines) or f"{' '.join(command)} ended with status {status}"
         kind = UnreachableError if any(f"exited with {UNREACHABLE}" in line for line in lines) else StageError
-        raise kind(f"{stage}: {reason}")
+        raise kind(f"{stage}: {why}")
     return Done(stage, _state(lines), time.monotonic() - started)
 
 
@@ -110,7 +110,7 @@ def changed_stages(folder: Path = ROOT) -> Mapping[str, object]:
             return answer
     except (json.JSONDecodeError, IndexError):
         pass
-    raise StageError(f"dvc status: {_reason(lines) or f'ended with status {status}'}")
+    raise StageError(f"dvc status: {reason(lines) or f'ended with status {status}'}")
 
 
 def call(
@@ -172,7 +172,7 @@ def _state(lines: list[str]) -> State:
     return "restored" if re.search(r"cached - skipping run|checking out outputs|Fetching", text) else "unchanged"
 
 
-def _reason(lines: list[str]) -> str:
+def reason(lines: list[str]) -> str:
     """The pipeline's own line where there is one, else DVC's, else the last."""
     for start in ("error: ", "ERROR: "):
         found = [line.removeprefix(start) for line in lines if line.startswith(start)]

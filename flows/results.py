@@ -36,17 +36,19 @@ def publish(stages: Sequence[Stage]) -> None:
 
 def _figures(subtype: str) -> dict[str, Any]:
     path = ROOT / "reports" / subtype / "metrics.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text()) if path.exists() else {}  # of a network whose search saw its test patients: leaked_...
 
 
 def _row(subtype: str) -> dict[str, Any]:
     figures = _figures(subtype)
     keys = ("image_accuracy", "patient_auroc", "patient_sensitivity", "patient_specificity")
-    ours = {key.replace("_", " ").replace("auroc", "AUROC"): _shown(figures[key]) for key in keys}
+    ours = {key.replace("_", " ").replace("auroc", "AUROC"): _shown(figures.get(key)) for key in keys}
     return {"subtype": subtype, **ours, "published image accuracy": _published(subtype), "test patients": figures["patients"]}
 
 
-def _shown(figure: Mapping[str, float]) -> str:
+def _shown(figure: Mapping[str, float] | None) -> str:
+    if figure is None:
+        return "not claimed"
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
@@ -58,12 +60,13 @@ def _published(subtype: str) -> str:
 
 def _page(subtype: str) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in _row(subtype).items())
-    pictures = "\n\n".join(_picture(ROOT / "reports" / subtype / "plots" / f"{name}.png") for name in ("roc", "confusion"))
+    pictures = "\n\n".join(picture(ROOT / "reports" / subtype / "plots" / f"{name}.png") for name in ("roc", "confusion"))
     links = [f"- models: {_tracking(subtype)}", *_reports()]
     return f"# {subtype}\n\n| figure | value |\n|---|---|\n{rows}\n\n" + "\n".join(links) + f"\n\n{pictures}\n"
 
 
-def _picture(path: Path) -> str:
+def picture(path: Path) -> str:
+    """A PNG file within Markdown; nothing where there is none."""
     if not path.exists():
         return ""
     return f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"

@@ -33,8 +33,8 @@ class Slots:
             self._places.put(place)
 
 
-def here() -> Slots:
-    """The places of this machine.
+def here(at_once: int | None = None) -> Slots:
+    """The places of this machine, or as many as asked for.
 
     Raises:
         ValueError: TRAININGS_AT_ONCE or TRAIN_THREADS is not a whole number above 0.
@@ -42,7 +42,7 @@ def here() -> Slots:
     gpus = _gpus()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     usual = len(gpus) or max(1, cores // _whole("TRAIN_THREADS", cores))
-    return Slots(gpus, _whole("TRAININGS_AT_ONCE", usual))
+    return Slots(gpus, at_once or _whole("TRAININGS_AT_ONCE", usual))
 
 
 def _gpus() -> list[str]:

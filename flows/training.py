@@ -29,7 +29,7 @@ class TrainingFailedError(Exception):
     """Some stages failed; names them."""
 
 
-def _did_not_answer(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
+def did_not_answer(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
     """Whether another try may help: a service was away. A broken rule or a failed training stays what it is."""
     return isinstance(state.result(raise_on_failure=False), door.UnreachableError)
 
@@ -39,7 +39,7 @@ def _did_not_answer(_task: Task[..., object], _run: TaskRun, state: State[object
     retries=3,
     retry_delay_seconds=exponential_backoff(backoff_factor=10),
     retry_jitter_factor=0.2,
-    retry_condition_fn=_did_not_answer,
+    retry_condition_fn=did_not_answer,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

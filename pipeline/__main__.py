@@ -36,6 +36,7 @@ FOLD_STAGES = {"train": "train a subtype's networks, one a fold"}
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
 ROLLBACK = "name the version that the champion replaced champion again"
+TUNE = "search a better network for a subtype, on one fold's training patients; goes on where it was stopped"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
 
@@ -54,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(chosen.subtype, chosen.version, chosen.because)
         elif chosen.stage == "rollback":
             stage.rollback(chosen.subtype, chosen.because)
+        elif chosen.stage == "tune":
+            stage.run(settings, chosen.subtype, chosen.apply, chosen.only_trials)
         elif chosen.stage == "predict":
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES:
@@ -96,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("fold", nargs="?", type=int, help="one of train.folds; all of them when left out")
     source = stages.add_parser("source", help=SOURCE, description=SOURCE[0].upper() + SOURCE[1:] + ".")
     source.add_argument("--take", action="store_true", help="raise ingest.kaggle.version in params.yaml to the newest version")
+    tune = stages.add_parser("tune", help=TUNE, description=TUNE[0].upper() + TUNE[1:] + ". Settings: params.yaml's tune.")
+    tune.add_argument("subtype", help="one of params.yaml's subtypes")
+    tune.add_argument("--apply", action="store_true", help="put the winner into params.yaml; `dvc repro` then trains it")
+    tune.add_argument("--only-trials", action="store_true", help="end with the trials: one worker of several")
     predict = stages.add_parser("predict", help=PREDICT, description=PREDICT[0].upper() + PREDICT[1:] + ".")
     predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")

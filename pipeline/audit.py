@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import checks, findings, groups, metrics, paths, splits
+from pipeline import checks, claims, findings, groups, metrics, paths, splits
 from pipeline.baselines import COLOURS, Baseline, people
 from pipeline.checks import BASELINES
 from pipeline.config import Config
@@ -41,6 +41,7 @@ def run(config: Config, subtypes: list[str]) -> None:
         network = _network(paths.report(subtype) / "metrics.json")
         found = [
             *_leaks(config, split, images, scored),
+            _search(config, subtype, scored),
             *_baselines(config, network, images, people_, split),
             *_groups(config, people_, scored),
             _truth(config, scored),
@@ -80,7 +81,8 @@ def _people(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFr
 def _network(path: Path) -> Interval:
     """The patient AUROC of metrics.json."""
     try:
-        return Interval(**json.loads(paths.existing(path).read_text(encoding="utf-8"))["patient_auroc"])
+        figures, _ = claims.read(json.loads(paths.existing(path).read_text(encoding="utf-8")))
+        return Interval(**figures["patient_auroc"])
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"{path}: holds no patient_auroc with bounds; delete it and run `dvc repro`") from None
 
@@ -94,6 +96,12 @@ def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, scored: pd
             for column, how in splits.SAME_PICTURE.items()
         ),
     ]
+
+
+def _search(config: Config, subtype: str, scored: pd.DataFrame) -> Check:
+    tested = scored[scored["split"] == "test"].drop_duplicates(["fold", "patient"])
+    seen = config.train.models[subtype].tuned_on or []
+    return checks.search_apart(len(tested), int(tested["patient"].isin(seen).sum()), claims.are_leaked(tested, seen))
 
 
 def _baselines(

@@ -104,7 +104,7 @@ def _trained(
         network,
         pools["train"],
         pools["val"],
-        config.train,
+        config.train_of(subtype),
         config.train.models[subtype].learning_rate,
         seed,
         machine.xla,

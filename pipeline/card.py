@@ -40,6 +40,8 @@ class Facts:
     operating_point: float
     digest: str
     weights_sha256: Mapping[str, str]
+    tuned_on: Mapping[str, Any] | None  # how many patients a search saw, and their digest
+    leaked: bool  # whether it saw the test patients
 
 
 def markdown(facts: Facts) -> str:
@@ -90,6 +92,7 @@ def _results(facts: Facts) -> str:
         [
             "### Results",
             "",
+            *_searched(facts),
             f"Of {facts.figures['patients']:,} test patients ({facts.figures['images']:,} images), each scored by the one "
             "network that had not seen the patient; they estimate the procedure, not the mean of the folds.",
             "",
@@ -99,6 +102,16 @@ def _results(facts: Facts) -> str:
             *_beside_published(facts),
         ]
     )
+
+
+def _searched(facts: Facts) -> list[str]:
+    if facts.tuned_on is None:
+        return []
+    seen = f"The network was found by a search that saw {facts.tuned_on['patients']:,} patients of this cohort"
+    if facts.leaked:
+        return [f"**{seen}, the test patients among them: the figures below are flattered, and none is claimed.**", ""]
+    left_out = facts.figures.get("patients_seen_by_search", 0)
+    return [f"{seen}; none of them is in the figures below{f' ({left_out} test patients left out)' if left_out else ''}.", ""]
 
 
 def _words(key: str) -> str:

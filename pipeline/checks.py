@@ -131,6 +131,23 @@ def baseline(
     )
 
 
+def search_apart(tested: int, seen: int, leaked: bool) -> Check:
+    """Whether the search for the network saw the patients whom it is tested on."""
+    found = "no search was made here for this network" if not seen else f"it saw {seen} of {_count(tested, 'test patient')}"
+    if seen:
+        found += "; no figure is claimed" if leaked else ", who are left out of the figures"
+    return Check(
+        "search_apart",
+        "Was the network chosen without looking at the patients it is tested on?",
+        found,
+        {"tested": tested, "seen_by_search": seen},
+        "red when a search made here saw all test patients of a class, so that none is left to measure on",
+        leaked,
+        "test on other patients: another cohort, or the outer fold of a search that saw its training patients alone",
+        True,
+    )
+
+
 def not_known(asked: Question, what: str) -> Check:
     """A baseline for which the features are not there."""
     return _unanswered(asked.name, asked.question, what, _ADD)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -17,8 +17,13 @@ from ruamel.yaml.reader import ReaderError
 
 from pipeline.errors import ConfigError
 
+T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0)]
+Pooling = Literal["flatten", "mean"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]  # a folder, a DVC stage, an MLflow model
 
 
@@ -117,16 +122,22 @@ class Augment(Section):
 
     flips: bool
     quarter_turns: bool
-    stain_jitter: Annotated[float, Field(ge=0, lt=1)]
+    stain_jitter: Rate
 
 
 class Network(Section):
-    """Filters and units of one classifier."""
+    """Filters and units of one classifier; what it says beyond them counts for it instead of what is said for all (None)."""
 
     first_conv: Count
     conv: list[Count]
     dense: list[Count]
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: LearningRate
+    px: Count | None = None
+    pooling: Pooling | None = None
+    dropout: Rate | None = None
+    weight_decay: Decay | None = None
+    stain_jitter: Rate | None = None
+    tuned_on: list[str] | None = None  # the patients whom a search for this network saw; None: none was made here
 
 
 class Train(Section):
@@ -140,7 +151,10 @@ class Train(Section):
     patience: Count
     kernel_px: Count
     pool_first: bool
-    batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)]
+    batch_norm_momentum: Rate
+    pooling: Pooling
+    dropout: Rate
+    weight_decay: Decay
     precision: Literal["auto", "bfloat16", "float32"]
     augment: Augment
     models: dict[Name, Network]
@@ -191,6 +205,67 @@ class Register(Section):
     gate: Gate
 
 
+class Whole(Section):
+    """Whole numbers from `low` to `high`."""
+
+    low: Count
+    high: Count
+    step: Count
+
+
+class Rates(Section):
+    """Learning rates from `low` to `high`."""
+
+    low: LearningRate
+    high: LearningRate
+
+
+Choices = Annotated[list[T], Field(min_length=1)]
+
+
+class Space(Section):
+    """Among which networks a search looks."""
+
+    first_conv: Whole
+    blocks: Whole
+    conv: Whole
+    dense: Whole
+    learning_rate: Rates
+    px: Choices[Count]
+    pooling: Choices[Pooling]
+    dropout: Choices[Rate]
+    weight_decay: Choices[Decay]
+    stain_jitter: Choices[Rate]
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for key in ("first_conv", "blocks", "conv", "dense", "learning_rate"):
+            if getattr(self, key).low > getattr(self, key).high:
+                raise ValueError(f"{key}: low is above high")
+        return self
+
+
+class Pruning(Section):
+    """When a trial is given up."""
+
+    after_trials: Count
+    after_epochs: Count
+
+
+class Tune(Section):
+    """How a better network is searched."""
+
+    fold: Annotated[int, Field(ge=0)]
+    patients: Literal["train", "all"]
+    trials: Count
+    folds_per_trial: Count
+    max_epochs: Count
+    pruning: Pruning
+    finalists: Count
+    seeds: Annotated[int, Field(ge=2)]
+    space: Space
+
+
 class Config(Section):
     """The whole of params.yaml."""
 
@@ -207,11 +282,26 @@ class Config(Section):
     evaluate: Evaluate
     audit: Audit
     register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
+    tune: Tune
 
     @property
     def classes(self) -> list[str]:
         """Control first, then the subtypes in the order of params.yaml."""
         return [self.control, *self.subtypes]
+
+    def px_of(self, subtype: str) -> int:
+        """Side of the images that a subtype's network looks at: of the packed cells, or less."""
+        return self.train.models[subtype].px or self.pack.px
+
+    def train_of(self, subtype: str) -> Train:
+        """`train` as it counts for one subtype: what its network says itself stands in the place of what is said for all."""
+        network = self.train.models[subtype]
+        own = {
+            key: getattr(network, key) for key in ("pooling", "dropout", "weight_decay") if getattr(network, key) is not None
+        }
+        if network.stain_jitter is not None:
+            own["augment"] = self.train.augment.model_copy(update={"stain_jitter": network.stain_jitter})
+        return self.train.model_copy(update=own)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -224,7 +314,7 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() in ("validation", "audit"):
+            if name.lower() in ("validation", "audit", "tune"):
                 yield f"subtypes: a class cannot be called {name}; reports/{name.lower()} is another folder"
         for subtype in self.subtypes:
             if subtype not in self.train.models:
@@ -249,9 +339,13 @@ class Config(Section):
             yield "train.folds: a fold is named twice"
         if self.train.min_epochs > self.train.max_epochs:
             yield f"train.min_epochs: {self.train.min_epochs} is above train.max_epochs ({self.train.max_epochs})"
-        halvings = max(len(model.conv) for model in self.train.models.values()) + int(self.train.pool_first)
-        if self.pack.px < 2**halvings:
-            yield f"pack.px: {self.pack.px} px do not survive {halvings} poolings; at least {2**halvings}"
+        for subtype, model in self.train.models.items():
+            px, halvings = self.px_of(subtype), len(model.conv) + int(self.train.pool_first)
+            key = f"train.models.{subtype}.px" if model.px else "pack.px"
+            if self.pack.px % px:
+                yield f"{key}: {px} does not divide pack.px ({self.pack.px}): whole blocks of pixels are averaged"
+            if px < 2**halvings:
+                yield f"{key}: {px} px do not survive {halvings} poolings; at least {2**halvings}"
 
 
 def load(path: Path = Path("params.yaml")) -> Config:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -50,6 +51,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     width = max(_console.width, 100) if not _console.is_terminal else _console.width
     _console.print(grid, width=width, soft_wrap=False)
     sys.stdout.flush()
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Nothing is said within, but warnings: for work of which somebody else tells."""
+    before, _console.quiet = _console.quiet, True
+    try:
+        yield
+    finally:
+        _console.quiet = before
 
 
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:

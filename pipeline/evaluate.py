@@ -1,7 +1,7 @@
 """Measure a subtype's out-of-fold predictions: reports/<subtype>/.
 
-Only the scores of test patients count: every patient is scored by the one network that had not seen him or her. Temperature
-and threshold of a network come from its validation patients.
+Only the scores of test patients count: every patient is scored by the one network that had not seen him or her, and nobody
+counts whom the search for that network saw. Temperature and threshold of a network come from its validation patients.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline import calibration, comparison, console, figures, intervals, metrics, paths, published, resampling, splits
+from pipeline import calibration, claims, comparison, console, figures, intervals, metrics, paths, published, resampling, splits
 from pipeline.config import Config
-from pipeline.errors import LeakError
+from pipeline.errors import LeakError, ModelError
 from pipeline.intervals import Interval
 from pipeline.scoring import probabilities
 
@@ -37,13 +37,20 @@ def run(config: Config, subtypes: list[str]) -> None:
         _drop_other_folds(config, subtype)
         scored, history = _read_folds(config, subtype)
         images, calibrations = _calibrate(config, scored)
+        seen = config.train.models[subtype].tuned_on or []
+        tested = images.drop_duplicates(["fold", "patient"])
+        leaked, left_out = claims.are_leaked(tested, seen), int(tested["patient"].isin(seen).sum())
+        images = claims.claimed(images, seen)
         patients = metrics.patient_scores(images)
         images["called"] = images["score"] > config.evaluate.threshold
         patients["called"] = patients["score"] > config.evaluate.threshold
         found = _measure(config, images, patients)
-        _write_tables(config, subtype, images, patients, calibrations, found)
+        _write_tables(config, subtype, images, patients, calibrations, found, leaked, left_out)
         _write_plots(config, subtype, images, patients, history, found)
         _list(paths.report(subtype), paths.evaluated(subtype))
+        if left_out:
+            what = "no figure of them is claimed" if leaked else "they are left out"
+            console.warn(f"{subtype}: the search for its network saw {left_out} of {len(tested)} test patients; {what}")
         console.table(
             f"{subtype}: {len(patients)} test patients, {len(images):,} images; {config.evaluate.confidence:.0%} intervals",
             ["figure", "image", "patient"],
@@ -72,6 +79,7 @@ def _read_folds(config: Config, subtype: str) -> tuple[pd.DataFrame, pd.DataFram
     predictions, history = [], []
     for k in sorted(config.train.folds):
         folder = paths.fold(subtype, k)
+        _require_same_search(config, subtype, folder)
         scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
         expected = splits.roles(split, k, config.split.n_folds)
         for role in ("val", "test"):
@@ -84,6 +92,16 @@ def _read_folds(config: Config, subtype: str) -> tuple[pd.DataFrame, pd.DataFram
         predictions.append(scored.assign(fold=k))
         history.append(pd.read_csv(folder / "history.csv").assign(fold=k))
     return pd.concat(predictions, ignore_index=True), pd.concat(history, ignore_index=True)
+
+
+def _require_same_search(config: Config, subtype: str, folder: Path) -> None:
+    """Refuse a network that knows of another search than params.yaml does."""
+    spec = json.loads(paths.existing(folder / "spec.json").read_text())
+    seen = config.train.models[subtype].tuned_on
+    if spec.get("tuned_on") != (splits.told_apart(seen) if seen else None):
+        raise ModelError(
+            f"{folder}: trained with another train.models.{subtype}.tuned_on than params.yaml's; train {subtype} again"
+        )
 
 
 def _calibrate(config: Config, scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -119,13 +137,16 @@ def _write_tables(
     patients: pd.DataFrame,
     calibrations: pd.DataFrame,
     found: dict[str, Interval],
+    leaked: bool,
+    left_out: int,
 ) -> None:
     folder = paths.report(subtype)
     headline = {
         name: asdict(found[name]) for level, names in HEADLINE.items() for name in (f"{level}_{figure}" for figure in names)
     }
-    counts = {"images": len(images), "patients": len(patients)}
-    paths.fresh(folder / "metrics.json").write_text(json.dumps(headline | counts, indent=2) + "\n")
+    counts = {"images": len(images), "patients": len(patients), **({"patients_seen_by_search": left_out} if left_out else {})}
+    contents = {**claims.named(headline, leaked), **counts}
+    paths.fresh(folder / "metrics.json").write_text(json.dumps(contents, indent=2) + "\n")
     tables = {
         "figures": _figures(config, patients, calibrations, found),
         "folds": _by_fold(images, patients, calibrations),

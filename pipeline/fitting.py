@@ -59,7 +59,7 @@ def fit(
         network: as `model.build` makes it.
         train: control's and the subtype's training images.
         val: the same of the validation patients.
-        settings: the `train` section of params.yaml.
+        settings: the `train` section of params.yaml, as it counts for this network.
         learning_rate: Adam's.
         seed: of the order of images and the augmentation.
         xla: compile the step with XLA.
@@ -72,12 +72,7 @@ def fit(
     Raises:
         ModelError: the loss is no longer a number.
     """
-    network.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
-        jit_compile=xla,
-    )
+    compile_network(network, settings, learning_rate, xla)
     network.optimizer.build(network.trainable_variables)
     state, best = _resume(network, checkpoint)
     for row in state.history:
@@ -115,6 +110,21 @@ def fit(
         variable.assign(value)
     console.say(f"best epoch {state.best_epoch + 1} of {state.epochs_done}: val_loss {state.best_loss:.4f}")
     return state.history, state.best_epoch
+
+
+def compile_network(network: Any, settings: Train, learning_rate: float, xla: bool) -> None:
+    """Give `network` its optimizer and loss."""
+    network.compile(
+        optimizer=keras.optimizers.Adam(learning_rate, weight_decay=settings.weight_decay or None),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
+        jit_compile=xla,
+    )
+
+
+def forget_networks() -> None:
+    """Free what earlier networks of this process hold."""
+    keras.utils.clear_session()
 
 
 class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types

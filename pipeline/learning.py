@@ -97,7 +97,8 @@ def spec(
     code: Sequence[str] = CODE,
 ) -> dict[str, Any]:
     """All that is needed to rebuild the network, and what its weights follow from; `code` are the modules it depends on."""
-    train, network = config.train, config.train.models[subtype]
+    train, network = config.train_of(subtype), config.train.models[subtype]
+    factor = config.pack.px // config.px_of(subtype)
 
     def conv(filters: int, pool: bool, batch_norm: bool) -> dict[str, Any]:
         momentum = train.batch_norm_momentum if batch_norm else None
@@ -118,31 +119,40 @@ def spec(
         "normalisation": normalisation,
         "precision": machine["precision"],
         "layers": [
+            *([{"kind": "shrink", "factor": factor}] if factor > 1 else []),
             conv(network.first_conv, pool=train.pool_first, batch_norm=False),
             *(conv(filters, pool=True, batch_norm=True) for filters in network.conv),
+            *([{"kind": "mean"}] if train.pooling == "mean" else []),
             *({"kind": "dense", "units": units} for units in network.dense),
+            *([{"kind": "dropout", "rate": train.dropout}] if train.dropout else []),
         ],
         "knobs": _knobs(config, subtype),
         "machine": machine,
-        "inputs": _digests(config, subtype, code),
+        "inputs": digests(config, subtype, code),
+        **({"tuned_on": splits.told_apart(network.tuned_on)} if network.tuned_on else {}),
     }
-    return {**contents, "training": hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()}
+    return {**contents, "training": digest(contents)}
+
+
+def digest(contents: dict[str, Any]) -> str:
+    """SHA-256 of all that something follows from."""
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def _knobs(config: Config, subtype: str) -> dict[str, Any]:
     """What a person turns: the columns of MLflow's compare page."""
-    train, network = config.train, config.train.models[subtype]
+    train, network = config.train_of(subtype), config.train.models[subtype]
     return {
-        "px": config.pack.px,
+        "px": config.px_of(subtype),
         "seed": config.seed,
         "n_folds": config.split.n_folds,
-        **network.model_dump(),
+        **network.model_dump(include={"first_conv", "conv", "dense", "learning_rate"}),
         **train.model_dump(exclude={"folds", "models", "augment"}),
         **{f"augment_{key}": value for key, value in train.augment.model_dump().items()},
     }
 
 
-def _digests(config: Config, subtype: str, code: Sequence[str]) -> dict[str, str]:
+def digests(config: Config, subtype: str, code: Sequence[str]) -> dict[str, str]:
     """SHA-256 of the data, the split and the code a training depends on."""
     cells = [path for name in (config.control, subtype) for path in (paths.cells(name), paths.cell_rows(name))]
     return {

@@ -6,7 +6,10 @@ This file travels with every registered model and therefore imports nothing of t
 A spec holds `px`, `um`, `normalisation` (`mean` and `std` of R, G, B in the training images), `precision`
 ("float32" or "bfloat16") and `layers`, first to last:
     {"kind": "conv", "filters": f, "kernel_px": k, "batch_norm_momentum": m or null, "pool": true or false}
+    {"kind": "shrink", "factor": f}       each block of f x f pixels becomes its mean
+    {"kind": "mean"}                      each map of the last convolution becomes its mean; without it all places are kept
     {"kind": "dense", "units": u}
+    {"kind": "dropout", "rate": r}
 The last single unit is not listed: every network has it.
 """
 
@@ -51,6 +54,13 @@ def build(spec: dict[str, Any]) -> Any:
                     x = keras.layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
                 if pool:
                     x = keras.layers.MaxPooling2D(dtype=dtype)(x)
+            case {"kind": "shrink", "factor": factor}:
+                x = keras.layers.AveragePooling2D(factor, dtype=dtype)(x)
+            case {"kind": "mean"}:
+                x = keras.layers.GlobalAveragePooling2D(dtype=dtype)(x)
+                flat = True
+            case {"kind": "dropout", "rate": rate}:
+                x = keras.layers.Dropout(rate, dtype=dtype)(x)
             case {"kind": "dense", "units": units}:
                 x = x if flat else keras.layers.Flatten(dtype=dtype)(x)
                 flat = True

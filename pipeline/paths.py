@@ -24,6 +24,8 @@ REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
 DOWNLOADS = Path(".downloads")
 PREDICTIONS = Path("predictions")
+SEARCHES = Path(".tune")
+STUDIES = SEARCHES / "studies.db"
 
 
 def existing(path: Path) -> Path:
@@ -80,6 +82,16 @@ def evaluated(subtype: str) -> Path:
 def audit(subtype: str) -> Path:
     """What else than morphology could explain the results of one subtype."""
     return REPORTS / "audit" / f"{subtype}.json"
+
+
+def search(study: str) -> Path:
+    """What a search has trained so far; git-ignored, nothing of it is a result."""
+    return SEARCHES / study
+
+
+def tuned(subtype: str) -> Path:
+    """What the last search for one subtype found."""
+    return REPORTS / "tune" / subtype
 
 
 def audit_networks(subtype: str) -> Path:

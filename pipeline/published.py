@@ -1,7 +1,7 @@
-"""The published figures of the four networks, to stand beside ours.
+"""The four published networks and their figures, to stand beside ours.
 
-They are image-level figures of one test set of 800 images of each class; by what the split was made, image or patient, is
-not stated. A subtype that is not listed has no published figures.
+The figures are of images, of one test set of 800 of each class; by what the split was made, image or patient, is not stated. A
+subtype that is not listed has no published figures.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pandas as pd
+
+from pipeline.config import Network
 
 IMAGES_PER_CLASS = 800
 
@@ -36,4 +38,25 @@ FIGURES = {
     "RUNX1_RUNX1T1": Figures((0.94, 0.89), (0.88, 0.94), (0.91, 0.91), 0.91),
     "CBFB_MYH11": Figures((0.79, 0.92), (0.93, 0.75), (0.86, 0.83), 0.84),
     "NPM1": Figures((0.87, 0.90), (0.90, 0.86), (0.89, 0.88), 0.88),
+}
+
+
+def _network(first_conv: int, conv: list[int], dense: int, learning_rate: float) -> Network:
+    return Network(
+        first_conv=first_conv,
+        conv=conv,
+        dense=[dense],
+        learning_rate=learning_rate,
+        pooling="flatten",
+        dropout=0.0,
+        weight_decay=0.0,
+    )
+
+
+# Which learning rate belongs to CBFB_MYH11 and RUNX1_RUNX1T1 is our reading of an ambiguous figure.
+NETWORKS = {
+    "PML_RARA": _network(64, [128, 192], 128, 1e-5),
+    "RUNX1_RUNX1T1": _network(64, [256, 192], 256, 1e-5),
+    "CBFB_MYH11": _network(32, [128, 256, 256], 192, 1e-4),
+    "NPM1": _network(64, [256, 192, 192], 256, 1e-4),
 }

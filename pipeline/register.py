@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline import card, console, ensemble, gate, manifest, paths, reference, registry, tracking
+from pipeline import card, claims, console, ensemble, gate, manifest, paths, reference, registry, tracking
 from pipeline.config import Config, Floors, Register
 from pipeline.errors import DataError, ModelError
 
@@ -30,7 +31,7 @@ def run(config: Config, subtypes: list[str]) -> None:
             candidate = _candidate(config, subtype)
             model = registry.log_candidate(client, candidate)
             verdict = settle(client, model, candidate, config.register_, config.seed)
-            figures = [candidate.metrics[key] for key in ("image_accuracy", "patient_auroc")]
+            figures = [candidate.metrics.get(key, math.nan) for key in ("image_accuracy", "patient_auroc")]
             aliases = ", ".join(registry.aliases(client, model)) or "-"
             rows.append([subtype, *figures, f"{model.name} v{model.version}", aliases])
             reasons.append(f"{model.name} v{model.version}: {verdict}")
@@ -85,8 +86,10 @@ def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
     """One sentence for every floor that `metrics` does not reach."""
     return [
         f"{key} {metrics[key]:.3f} is below the floor {floor:.3f}"
+        if key in metrics
+        else f"{key} is not claimed, because the search for this network saw its test patients"
         for key, floor in floors.model_dump().items()
-        if not metrics[key] >= floor  # also when it is not a number
+        if not metrics.get(key, math.nan) >= floor  # also when it is not a number
     ]
 
 
@@ -94,6 +97,7 @@ def _candidate(config: Config, subtype: str) -> registry.Candidate:
     folders = [paths.fold(subtype, k) for k in sorted(config.train.folds)]
     report = paths.report(subtype)
     figures = json.loads(paths.existing(report / "metrics.json").read_text())
+    _, leaked = claims.read(figures)
     weights = {folder.name: _sha256(folder / "model.weights.h5") for folder in folders}
     specs = [_sha256(folder / "spec.json") for folder in folders]
     settings = _settings(config, subtype)
@@ -114,6 +118,8 @@ def _candidate(config: Config, subtype: str) -> registry.Candidate:
         operating_point=settings["operating_point"],
         digest=digest,
         weights_sha256=weights,
+        tuned_on=json.loads((folders[0] / "spec.json").read_text()).get("tuned_on"),
+        leaked=leaked,
     )
     return registry.Candidate(
         subtype=subtype,
@@ -122,7 +128,7 @@ def _candidate(config: Config, subtype: str) -> registry.Candidate:
         weights_sha256=weights,
         settings=settings,
         metrics=dict(_flat(figures)),
-        scores=_scores(subtype),
+        scores=_scores(subtype).head(0) if leaked else _scores(subtype),
         pictures=sorted((report / "plots").glob("*.png")),
         card=card.markdown(facts),
     )

@@ -80,7 +80,7 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     if run is None:
         run = client.create_run(
             experiment,
-            run_name=_run_name(client, candidate, spec),
+            run_name=tracking.in_experiment(_run_name(client, candidate, spec)),
             tags={"candidate": candidate.digest, **tracking.origin(spec)},
         )
         tracking.log_data(client, run, spec)
@@ -101,7 +101,8 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     model = _find_version(client, candidate) or _log_model(client, run_id, candidate)
     client.update_model_version(model.name, model.version, description=candidate.card)
     patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
-    note(client, model, patients=patients)
+    searched = {key: value for key, value in tracking.origin(spec).items() if key.startswith("tuned_on.")}
+    note(client, model, patients=patients, **searched)
     client.set_terminated(run_id)
     return client.get_model_version(model.name, model.version)
 

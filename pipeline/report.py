@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from pipeline import console, contact_sheet, genetics, pages, participants, paths
+from pipeline import claims, console, contact_sheet, genetics, pages, participants, paths
 from pipeline.config import Config
 from pipeline.errors import DataError, ModelError, PipelineError
 from pipeline.scoring import probabilities
@@ -106,7 +106,7 @@ def _cohort(config: Config) -> dict[str, Any]:
 
 def _subtype(config: Config, subtype: str) -> dict[str, Any]:
     folder = paths.report(subtype)
-    figures = _read(folder / "metrics.json", _json, ModelError)
+    figures, leaked = claims.read(_read(folder / "metrics.json", _json, ModelError))
     names = ("patients", "by_class", "figures", "folds", "poolings")
     tables = {name: _read(folder / f"{name}.csv", _table, ModelError) for name in names}
     patients, by_class = tables["patients"], tables["by_class"]
@@ -115,6 +115,7 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
     scored = {k: _read(fold / "predictions.parquet", pd.read_parquet, ModelError) for k, fold in folds.items()}
     temperatures = tables["folds"].set_index("fold")["temperature"].to_dict()
     tested = pd.concat([_calibrated(rows, temperatures.get(k, math.nan)) for k, rows in scored.items()])
+    tested = claims.claimed(tested, config.train.models[subtype].tuned_on or [])
     if set(tested["patient"]) != set(patients["patient"]) or len(tested) != figures["images"]:
         raise ModelError(f"{folder}: not of the folds in {paths.MODELS / subtype}; run `dvc repro`")
     called, label = patients["called"], patients["label"] == 1
@@ -122,6 +123,9 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
         "name": subtype,
         "genetics": genetics.NAMES.get(subtype, {}),
         "figures": figures,
+        "leaked": leaked,
+        "seen_by_search": figures.get("patients_seen_by_search", 0),
+        "px": config.px_of(subtype),
         "by_class": _published_form(by_class),
         "patients": {False: int((~label).sum()), True: int(label.sum())},
         "right": {False: int((~label & ~called).sum()), True: int((label & called).sum())},

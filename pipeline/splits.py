@@ -6,6 +6,8 @@ fold k, validates on fold k + 1 (cyclic) and trains on the rest. There is no way
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import pandas as pd
@@ -78,6 +80,24 @@ def roles(split: pd.DataFrame, trained_fold: int, n_folds: int) -> pd.Series:
         name="split",
         dtype=object,
     )
+
+
+def searched_folds(outer: int, n_folds: int, everybody: bool) -> list[int]:
+    """The folds whose patients a search for fold `outer` sees: those that train for it, or all, which is a leak."""
+    return [fold for fold in range(n_folds) if everybody or role(fold, outer, n_folds) == "train"]
+
+
+def within(split: pd.DataFrame, searched: list[int], judged: int) -> pd.Series:
+    """Patient -> train or val, of the folds `searched` alone: val are the patients of fold `judged`."""
+    seen = split[split["fold"].isin(searched)]
+    roles = ["val" if fold == judged else "train" for fold in seen["fold"]]
+    return pd.Series(roles, index=pd.Index(seen["patient"], name="patient"), name="split", dtype=object)
+
+
+def told_apart(patients: Iterable[str]) -> dict[str, Any]:
+    """How many patients, and the digest of their names: it tells two groups apart and names nobody."""
+    names = sorted(set(patients))
+    return {"patients": len(names), "sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
 
 
 def shared_pictures(split: pd.DataFrame, images: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -66,7 +66,13 @@ class Follower(Protocol):
 
 def address() -> str:
     """Where MLflow keeps its records: MLFLOW_TRACKING_URI, else a database file in this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home() / _DATABASE}"
+
+
+def _home() -> Path:
+    """This folder; for an experiment that DVC runs in a copy of the checkout, deleted afterwards, the checkout itself."""
+    root = Path(os.environ.get("DVC_ROOT") or ".")
+    return root if Path.cwd().is_relative_to(root / ".dvc") else Path()
 
 
 def shown_address() -> str:
@@ -180,7 +186,7 @@ def _lock_files(uri: str) -> list[Path]:
     host = parts.hostname or ""
     if host == "localhost" or host.startswith("127.") or host == "::1":
         place = f"{parts.port or parts.scheme}{parts.path.rstrip('/')}".replace("/", "-")
-        return [Path(f"{_DATABASE}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{place}.decide.lock"]
+        return [Path(f"{_home() / _DATABASE}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{place}.decide.lock"]
     return []
 
 
@@ -283,7 +289,7 @@ def _ensure_run(client: Client, spec: Mapping[str, Any]) -> Run:
     if run is None:
         run = client.create_run(
             experiment,
-            run_name=f"fold {spec['fold']} {spec['training'][:8]}",
+            run_name=in_experiment(f"fold {spec['fold']} {spec['training'][:8]}"),
             tags={"training": spec["training"], "fold": str(spec["fold"]), **origin(spec), **provenance()},
         )
         log_params(client, run, spec["knobs"])
@@ -291,6 +297,11 @@ def _ensure_run(client: Client, spec: Mapping[str, Any]) -> Run:
     elif run.info.status in ("FAILED", "KILLED"):
         client.update_run(run.info.run_id, status="RUNNING")
     return run
+
+
+def in_experiment(name: str) -> str:
+    """A run's name, behind that of the DVC experiment it belongs to."""
+    return f"{os.environ['DVC_EXP_NAME']}: {name}" if os.environ.get("DVC_EXP_NAME") else name
 
 
 def ensure_experiment(client: Client, subtype: str) -> str:
@@ -333,7 +344,8 @@ def log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
 def origin(spec: Mapping[str, Any]) -> dict[str, str]:
     """On what machine a network was trained, and the digests of data, split and code."""
     machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
-    return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}}
+    searched = {f"tuned_on.{key}": str(value) for key, value in spec.get("tuned_on", {}).items()}  # no names of patients
+    return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}, **searched}
 
 
 def log_data(client: Client, run: Run, spec: Mapping[str, Any]) -> None:
@@ -378,13 +390,14 @@ def _complete(client: Client, run_id: str, folder: Path) -> None:
 
 
 def provenance() -> dict[str, str]:
-    """Commit, whether the working tree differed from it (what every run rewrites aside), and the Prefect flow run, if any."""
+    """Commit, whether the working tree differed from it (what every run rewrites aside), Prefect's and DVC's names, if any."""
     commit = _git("rev-parse", "HEAD")
-    flow_run = {"prefect_flow_run": os.environ["FLOW_RUN"]} if os.environ.get("FLOW_RUN") else {}
+    names = {"prefect_flow_run": "FLOW_RUN", "dvc_exp": "DVC_EXP_NAME"}
+    named = {tag: os.environ[variable] for tag, variable in names.items() if os.environ.get(variable)}
     if not commit:
-        return flow_run
+        return named
     dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
-    return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **flow_run}
+    return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **named}
 
 
 def _git(*arguments: str) -> str:

@@ -50,7 +50,7 @@ def run(config: Config, subtype: str, fold: int) -> None:
             network,
             pools["train"],
             pools["val"],
-            config.train,
+            config.train_of(subtype),
             config.train.models[subtype].learning_rate,
             seed,
             machine.xla,

@@ -23,7 +23,9 @@ STAGES = {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}
 # Each outside tool is known to one module; where there are more, for the reason given.
 TOOLS = {
     "great_expectations": {"quality"},
-    "mlflow": {"tracking", "registry", "champions", "served"},  # runs; models; those in use; a model's own code
+    # runs; models; those in use; a model's own code; the trials of a search
+    "mlflow": {"tracking", "registry", "champions", "served", "search_runs"},
+    "optuna": {"study"},
     "tensorflow": {"device"},
     "jax": {"device"},
     # a network, which travels with the registered model; its training, which doesn't; which backend Keras has
@@ -98,7 +100,7 @@ def test_stage_is_module_is_command_is_params_section() -> None:
         assert (PIPELINE / f"{stage}.py").is_file()
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
-    assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um"}
+    assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um", "tune"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,0 +1,91 @@
+"""The flow `tune`: several workers on one search, then its end. TUNE_STORAGE lets other machines' workers join."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import cast
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from prefect.tasks import exponential_backoff
+
+from flows import ROOT, door, results, slots
+from flows.training import did_not_answer
+
+_ENDED = re.compile(r"(\d+) of (\d+): trial")
+_PICTURE = re.compile(r"!\[[^\]]*\]\((\w+)\.png\)")
+
+
+@task(
+    task_run_name="{title}",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=10),
+    retry_condition_fn=did_not_answer,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def search(title: str, arguments: list[str], places: slots.Slots) -> str:
+    """One `python -m pipeline tune`; its last line."""
+    say = get_run_logger().info
+    with places.one() as place:
+        environment = {**place, "FLOW_RUN": str(flow_run.id)}
+        status, lines = door.call(["python", "-m", "pipeline", "tune", *arguments], _with_progress(say, title), environment)
+    if status != 0:
+        kind = door.UnreachableError if status == door.UNREACHABLE else door.StageError
+        raise kind(door.reason(lines) or f"{title} ended with status {status}")
+    return lines[-1]
+
+
+@flow(name="tune", flow_run_name="tune {subtype}, {workers} workers")
+def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
+    """Search a better network for a subtype, the trials dealt to workers; settings are params.yaml's `tune`.
+
+    Args:
+        subtype: whose network.
+        workers: trials at once on this machine; each on a GPU of its own where there are as many. TRAIN_THREADS says how many
+            processor threads each uses.
+        apply: put the winner into params.yaml.
+    """
+    with door.shut_at_the_end():
+        try:
+            places = slots.here(workers)
+        except ValueError as error:
+            return Failed(message=str(error))
+        working = [search.submit(f"worker {number}", [subtype, "--only-trials"], places) for number in range(workers)]
+        for worker in working:
+            worker.wait()
+        failed = [str(worker.state.message) for worker in working if not worker.state.is_completed()]
+        if len(failed) == workers:  # one that goes on does the trials of the others
+            return Failed(message=" | ".join(dict.fromkeys(failed)))
+        end = search("finalists and test patients", [subtype, *(["--apply"] if apply else [])], places, return_state=True)
+        if not end.is_completed():
+            return Failed(message=str(end.message))
+        _publish(subtype)
+        lost = f"; {len(failed)} of {workers} workers failed: {failed[0]}" if failed else ""
+        return Completed(message=f"{end.result()}{lost}")
+
+
+def _publish(subtype: str) -> None:
+    """The result's page, with its pictures, in Prefect's pages."""
+    folder = ROOT / "reports" / "tune" / subtype
+    page = _PICTURE.sub(lambda found: results.picture(folder / f"{found[1]}.png"), (folder / "result.md").read_text())
+    create_markdown_artifact(markdown=page, key=f"tune-{results.key(subtype)}", description=f"Search for {subtype}")
+
+
+def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
+    """`say`, and a progress bar that follows the trials of all workers."""
+    bar = create_progress_artifact(progress=0.0, key=results.key(f"tune {title}"), description=f"{title}: trials")
+    artifact = cast(UUID, bar)
+
+    def both(line: str) -> None:
+        say("%s", line)
+        if found := _ENDED.match(line):
+            update_progress_artifact(artifact_id=artifact, progress=100.0 * int(found[1]) / int(found[2]))
+
+    return both

@@ -1,0 +1,142 @@
+"""Workers on one study: no place is lost and none is taken twice, whoever is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from processes import CLEAN, Postgres, wait
+
+from pipeline import study
+from pipeline.errors import UnreachableError
+
+PLACES = 10
+# A worker: writes down which place it begins and what values it got; place `hang` hangs when told so.
+WORKER = """
+import json, os, sys, time
+from pathlib import Path
+from pipeline import study
+
+log, hang = Path(sys.argv[1]), int(sys.argv[2])
+
+def objective(ask):
+    x, y = ask.rate("x", 0.01, 1.0), ask.one_of("y", ["a", "b"])
+    ask.note(cost=x)
+    with log.open("a") as file:
+        file.write(json.dumps({"place": ask.place, "x": x, "worker": os.getpid()}) + "\\n")
+    time.sleep(600 if ask.place == hang else 0.05)
+    for step in range(3):
+        ask.report(step, x + 1 / (step + 1), may_give_up=step > 0)
+    return x
+
+mine = study.Study("one", 7, after_trials=3, after_steps=1)
+mine.queue([{"x": 0.5, "y": "a"}], int(sys.argv[3]))
+mine.work(objective, lambda trial: None)
+"""
+
+
+@pytest.fixture
+def storage(here: Path) -> Iterator[dict[str, str]]:
+    """PostgreSQL, where it is installed, else a file."""
+    if Postgres.programs() is None:
+        yield {}
+        return
+    with Postgres() as server:
+        yield {"TUNE_STORAGE": server.uri}
+
+
+def worker(log: Path, storage: dict[str, str], hang: int = -1) -> subprocess.Popen[bytes]:
+    variables = {**CLEAN, **storage, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(log), str(hang), str(PLACES)], env=variables, start_new_session=True
+    )
+
+
+def begun(log: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_two_workers_one_killed_and_the_queue_is_done_to_the_last_place(
+    here: Path, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = here / "log"
+    killed = worker(log, storage, hang=2)
+    wait(lambda: any(row["place"] == 2 for row in begun(log)), "the third place")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    (lost,) = [row for row in begun(log) if row["place"] == 2]
+    two = [worker(log, storage) for _ in range(2)]
+    assert [process.wait(100) for process in two] == [0, 0]
+    counts = Counter(row["place"] for row in begun(log))
+    assert counts == Counter(dict.fromkeys(range(PLACES), 1) | {2: 2})
+    assert {row["x"] for row in begun(log) if row["place"] == 2} == {lost["x"]}  # it goes on with the same values
+    assert begun(log)[0]["x"] == 0.5
+
+    monkeypatch.setenv("TUNE_STORAGE", storage.get("TUNE_STORAGE", ""))
+    trials = study.Study("one", 7, 3, 1).trials()
+    assert [trial.place for trial in trials] == list(range(PLACES))
+    assert {trial.state for trial in trials} <= {"complete", "pruned"}
+    assert all(trial.loss == trial.point["x"] for trial in trials if trial.state == "complete")
+    assert all(trial.notes == {"cost": trial.point["x"]} for trial in trials)
+
+
+def test_an_interrupted_place_goes_back_with_its_values(here: Path) -> None:
+    tried: list[tuple[int, float]] = []
+
+    def objective(ask: study.Ask) -> float:
+        tried.append((ask.place, ask.rate("x", 0.01, 1.0)))
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return tried[-1][1]
+
+    mine = study.Study("cut", 3, 5, 0)
+    mine.queue([], 5)
+    with pytest.raises(KeyboardInterrupt):
+        mine.work(objective, lambda _trial: None)
+    again = study.Study("cut", 3, 5, 0)
+    again.queue([], 5)
+    again.work(objective, lambda _trial: None)
+    assert Counter(place for place, _ in tried) == Counter([0, 1, 2, 2, 3, 4])
+    assert len({x for place, x in tried if place == 2}) == 1
+    assert [trial.loss for trial in again.trials()] == [dict(tried)[place] for place in range(5)]
+
+
+def test_more_places_may_be_added(here: Path) -> None:
+    mine = study.Study("more", 1, 5, 0)
+    for total in (3, 5):
+        mine.queue([{"x": 0.1}], total)
+        mine.work(lambda ask: ask.rate("x", 0.01, 1.0), lambda _trial: None)
+        assert [trial.place for trial in mine.trials()] == list(range(total))
+    assert mine.trials()[0].point == {"x": 0.1}
+    assert len({trial.point["x"] for trial in mine.trials()}) == 5
+
+
+def test_a_hopeless_trial_is_given_up(here: Path) -> None:
+    def objective(ask: study.Ask) -> float:
+        x = ask.rate("x", 0.01, 1.0)
+        for step in range(5):
+            ask.report(step, 1 / (step + 1) if ask.place < 3 else 2.0, may_give_up=step >= 2)
+        return x
+
+    mine = study.Study("hopeless", 1, 2, 0)
+    mine.queue([], 4)
+    mine.work(objective, lambda _trial: None)
+    *others, last = mine.trials()
+    assert [trial.state for trial in others] == ["complete"] * 3
+    assert (last.state, len(last.curve), last.loss) == ("pruned", 3, 2.0)
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_STORAGE", "postgresql+psycopg2://me:secret@127.0.0.1:1/studies")
+    with pytest.raises(UnreachableError, match=r"TUNE_STORAGE: .*does not answer") as caught:
+        study.Study("any", 1, 5, 0)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,256 @@
+"""A whole search on a cohort of brightness: what it sees, what it claims, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import write_params
+
+from pipeline import config, paths, splits, study, tune
+from pipeline.errors import ConfigError
+
+PATIENTS, IMAGES, PX, FOLDS = 8, 4, 16, 4  # patients of each class, images of each patient
+TINY: dict[str, Any] = {
+    "subtypes": ["NEW"],
+    "ingest.demo.patients": {"control": PATIENTS, "NEW": PATIENTS},
+    "split.n_folds": FOLDS,
+    "pack.px": PX,
+    "train.batch_size": 16,
+    "train.max_epochs": 2,
+    "train.min_epochs": 1,
+    "train.precision": "float32",
+    "train.models": {"NEW": {"first_conv": 2, "conv": [4], "dense": [4], "learning_rate": 0.01}},
+    "evaluate.draws": 200,
+    "tune.trials": 3,
+    "tune.max_epochs": 2,
+    "tune.pruning": {"after_trials": 1, "after_epochs": 1},
+    "tune.finalists": 1,
+    "tune.seeds": 2,
+    "tune.space": {
+        "first_conv": {"low": 2, "high": 6, "step": 2},
+        "blocks": {"low": 1, "high": 2, "step": 1},
+        "conv": {"low": 2, "high": 8, "step": 2},
+        "dense": {"low": 2, "high": 8, "step": 2},
+        "learning_rate": {"low": 0.001, "high": 0.1},
+        "px": [8, 16],
+        "pooling": ["flatten", "mean"],
+        "dropout": [0.0, 0.3],
+        "weight_decay": [0.0, 0.1],
+        "stain_jitter": [0.0, 0.2],
+    },
+}
+
+
+def cohort(folder: Path, **changes: Any) -> config.Config:
+    """Data of a subtype whose cells are brighter, and params.yaml; the folder becomes the working directory of the test."""
+    rng = np.random.default_rng(4)
+    split = []
+    for label, name in enumerate(("control", "NEW")):
+        (folder / paths.cells(name)).parent.mkdir(parents=True, exist_ok=True)
+        people = [f"{'QZ'[label]}{chr(65 + n)}X" for n in range(PATIENTS)]
+        pixels = rng.integers(60, 160, (PATIENTS * IMAGES, PX, PX, 3)) + 30 * label
+        np.save(folder / paths.cells(name), pixels.astype(np.uint8))
+        rows = [(patient, f"{name}/{patient}/image_{i}.tif") for patient in people for i in range(IMAGES)]
+        pd.DataFrame(rows, columns=["patient", "path"]).to_parquet(folder / paths.cell_rows(name), index=False)
+        split += [(patient, label, n % FOLDS, IMAGES) for n, patient in enumerate(people)]
+    (folder / paths.SPLITS).mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(split, columns=splits.COLUMNS).to_csv(folder / paths.split_table("NEW"), index=False)
+    return config.load(write_params(folder / "params.yaml", TINY | changes))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _eagerly() -> Iterator[None]:
+    """For networks as small as these, to build a step takes a hundred times longer than to make it."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a search has ended and its winner was put into params.yaml."""
+    folder = tmp_path_factory.mktemp("searched")
+    settings = cohort(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tune.run(settings, "NEW", apply=True, only_trials=False)
+    return folder
+
+
+@pytest.fixture
+def copy(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same in a folder of one's own, before the winner was put into params.yaml."""
+    folder = tmp_path / "copy"
+    shutil.copytree(searched, folder)
+    write_params(folder / "params.yaml", TINY)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+def result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "reports/tune/NEW/result.json").read_text())
+    return found
+
+
+def test_it_leaves_a_winner_its_figures_and_pictures(searched: Path) -> None:
+    found, folder = result(searched), searched / "reports/tune/NEW"
+    assert found["winner"] in {finalist["name"] for finalist in found["finalists"]}
+    assert {len(finalist["losses"]) for finalist in found["finalists"]} == {2}
+    means = {finalist["name"]: np.mean(finalist["losses"]) for finalist in found["finalists"]}
+    assert found["winner"] == min(means, key=lambda name: means[name])
+    assert set(found["figures"]) == {"params.yaml", found["winner"]}
+    for figures in found["figures"].values():
+        assert all(figure["low"] <= figure["value"] <= figure["high"] for figure in figures.values())
+    trials = pd.read_csv(folder / "trials.csv")
+    assert trials["trial"].tolist() == [0, 1, 2]
+    assert trials.loc[0, ["first_conv", "conv", "dense", "learning_rate"]].tolist() == [2, "[4]", "[4]", 0.01]
+    for name in ("history", "importances", "front"):
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"({name}.png)" in (folder / "result.md").read_text()
+    assert "The search saw 4 + 4 other patients" in (folder / "result.md").read_text()
+
+
+def test_the_winner_is_put_into_params_yaml_with_the_patients_that_the_search_saw(searched: Path) -> None:
+    found = result(searched)
+    network = config.load(searched / "params.yaml").train.models["NEW"]
+    winner = next(finalist for finalist in found["finalists"] if finalist["name"] == found["winner"])
+    if found["winner"] == "params.yaml":
+        assert network.tuned_on is None
+        return
+    split = pd.read_csv(searched / paths.split_table("NEW"))
+    assert network.tuned_on == sorted(split.loc[split["fold"].isin([2, 3]), "patient"])
+    assert network.model_dump(exclude_none=True, exclude={"tuned_on"}) == winner["network"]
+    assert found["tuned_on"] == splits.told_apart(network.tuned_on)
+
+
+def test_patients_of_other_folds_change_nothing_of_the_search(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The outer fold's test patients, and those who stop its trainings, are replaced by noise: every trial ends as before."""
+    settings = cohort(tmp_path)
+    split = pd.read_csv(tmp_path / paths.split_table("NEW")).set_index("patient")["fold"]
+    for name in ("control", "NEW"):
+        cells = np.load(tmp_path / paths.cells(name))
+        others = pd.read_parquet(tmp_path / paths.cell_rows(name))["patient"].map(split).isin([0, 1])
+        cells[others] = np.random.default_rng(1).integers(0, 256, (others.sum(), PX, PX, 3))
+        np.save(tmp_path / paths.cells(name), cells)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tune.run(settings, "NEW", apply=False, only_trials=True)
+    ended = re.findall(r"trial (\d) (ended|given up).*?loss ([\d.]+)", capsys.readouterr().out)
+    before = pd.read_csv(searched / "reports/tune/NEW/trials.csv")
+    assert [(int(place), float(loss)) for place, _, loss in ended] == list(
+        zip(before["trial"], before["loss"].round(4), strict=True)
+    )
+
+
+def test_mlflow_has_a_run_for_every_trial_below_the_search_and_no_patient(searched: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{searched}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("NEW").experiment_id])
+    (parent,) = [run for run in runs if "search" in run.data.tags]
+    trials = {run.data.tags["trial"].split()[-1]: run for run in runs if "trial" in run.data.tags}
+    assert sorted(trials) == ["0", "1", "2"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials.values()} == {parent.info.run_id}
+    assert {run.info.status for run in trials.values()} <= {"FINISHED", "KILLED"}
+    assert trials["0"].data.params["first_conv"] == "2"
+    assert trials["0"].data.metrics["best_val_loss"] > 0
+    assert parent.data.tags["mlflow.note.content"].startswith("# Search for NEW")
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {"front.png", "history.png", "trials.csv"}
+    names = pd.read_csv(searched / paths.split_table("NEW"))["patient"]
+    with sqlite3.connect(searched / "mlflow.db") as database:
+        records = "\n".join(database.iterdump())
+    artifacts = [file.read_text() for file in (searched / "mlartifacts").rglob("*") if file.suffix in (".json", ".csv", ".md")]
+    assert not [name for name in names if any(name in text for text in (records, *artifacts))]
+
+
+def test_the_same_again_trains_nothing_and_says_the_same(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path.name: path.read_bytes() for path in (copy / "reports/tune/NEW").iterdir()}
+    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    assert {path.name: path.read_bytes() for path in (copy / "reports/tune/NEW").iterdir()} == before
+    said = capsys.readouterr().out
+    assert "all 3 trials have ended before" in said
+    assert "trial 0 ended" not in said
+
+
+def test_a_search_that_saw_everybody_claims_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(copy / "params.yaml", TINY | {"tune.patients": "all", "tune.trials": 1})
+    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    said = capsys.readouterr()
+    assert "no figure of what it finds can be claimed" in said.err
+    assert "LEAK: the search saw these test patients" in said.out
+    found = result(copy)
+    assert found["leak"]
+    assert found["tuned_on"]["patients"] == 2 * PATIENTS
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("NEW").experiment_id], f"tags.search = '{found['study']}'")
+    assert "leaked_image_auroc" in runs[0].data.metrics
+    assert "image_auroc" not in runs[0].data.metrics
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"split.n_folds": 3}, "3 folds leave 1 to search on"),
+        ({"tune.fold": 4}, "there is no fold 4"),
+        ({"tune.folds_per_trial": 3}, "more than the 2 folds"),
+        ({"train.min_epochs": 2, "tune.max_epochs": 1}, "below train.min_epochs"),
+        ({"pack.px": 24}, "tune.space.px: 16 does not divide"),
+        (
+            {"train.models": {"NEW": {"first_conv": 3, "conv": [4], "dense": [4], "learning_rate": 0.01}}},
+            "first_conv 3 is not in",
+        ),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_in_one_line(copy: Path, changes: dict[str, Any], said: str) -> None:
+    write_params(copy / "params.yaml", TINY | changes)
+    if "pack.px" in changes:
+        for name in ("control", "NEW"):
+            np.save(paths.cells(name), np.zeros((PATIENTS * IMAGES, 24, 24, 3), dtype=np.uint8))
+    with pytest.raises(ConfigError, match=said) as caught:
+        tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_stopped_in_the_middle_of_a_trial_it_goes_on_from_there(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = cohort(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    report, told = study.Ask.report, []
+
+    def ctrl_c(ask: study.Ask, step: int, loss: float, may_give_up: bool) -> None:
+        told.append((ask.place, step))
+        if told.count((1, 0)) == 1 and told[-1] == (1, 0):
+            raise KeyboardInterrupt
+        report(ask, step, loss, may_give_up)
+
+    monkeypatch.setattr(study.Ask, "report", ctrl_c)
+    with pytest.raises(SystemExit) as stopped:
+        tune.run(settings, "NEW", apply=False, only_trials=True)
+    assert stopped.value.code == 130
+    assert "nothing is lost" in capsys.readouterr().err
+    assert list(tmp_path.glob(".tune/*/trial-1-*.npz"))
+    tune.run(settings, "NEW", apply=False, only_trials=True)
+    said = capsys.readouterr().out
+    assert "trial 0 ended" not in said
+    before = pd.read_csv(searched / "reports/tune/NEW/trials.csv").set_index("trial")["loss"]
+    assert f"trial 1 ended, loss {before[1]:.4f}" in said or f"trial 1 given up after 2 epochs, loss {before[1]:.4f}" in said
+    assert not list(tmp_path.glob(".tune/*/*.npz"))
