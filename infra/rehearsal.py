@@ -1,12 +1,13 @@
 """`python -m infra.rehearsal`: the team's set-up tried with the demo, on loopback, from an empty folder to a restored backup.
 
 A copy of this checkout, with what was changed in it, joins the servers of compose.yaml as `loopback` runs them. A schedule
-comes, the worker makes the four champions; calls without a password are refused; patients are scored; everything is saved, lost and
+comes, the worker makes the four champions; calls without a password are refused; patients are scored; all is saved, lost and
 restored, and the same patients get the same scores. It takes some ten minutes on two cores, and leaves nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import re
@@ -231,15 +232,20 @@ def rehearse(servers: Loopback, checkout: Path, say: Callable[[str], None]) -> N
     say(f"     {time.monotonic() - began:.0f} s")
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Rehearse in a folder that goes afterwards."""
 
     def say(text: str) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
+    parser = argparse.ArgumentParser(prog="python -m infra.rehearsal", description="The team's set-up tried with the demo.")
+    parser.add_argument("--cache", type=Path, help="a checkout's .dvc/cache: what ran there is restored, not run again")
+    chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         checkout = _clone(Path(name) / "checkout")
+        if chosen.cache:
+            shutil.copytree(chosen.cache, checkout / ".dvc" / "cache")
         with Loopback(Path(name) / "team", checkout) as servers:
             rehearse(servers, checkout, say)
     return 0

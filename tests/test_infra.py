@@ -208,7 +208,8 @@ def test_the_proxy_speaks_tls_for_both_pages_and_nothing_else(proxy: int, tmp_pa
     authority = tmp_path / "data/caddy/pki/authorities/local/root.crt"
 
     def get(address: str, *options: str) -> str:
-        command = ["curl", "--silent", "--show-error", "--noproxy", "*", "--retry", "20", "--retry-all-errors", "--retry-delay", "1", "--max-time", "60"]
+        patience = ["--retry", "20", "--retry-all-errors", "--retry-delay", "1", "--max-time", "60"]
+        command = ["curl", "--silent", "--show-error", "--noproxy", "*", *patience]
         names = [
             word for name in ("mlflow", "prefect", "other") for word in ("--resolve", f"{name}.localhost:{proxy}:127.0.0.1")
         ]
