@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import re
 import shutil
@@ -103,20 +104,14 @@ def secrets_found(servers: Loopback, folders: Iterable[Path]) -> list[str]:
     return found
 
 
-def listening() -> list[str]:
-    """`address:port program` of all sockets on which this process's children listen."""
+def listening(servers: Loopback) -> list[str]:
+    """`address:port service` of all sockets on which this process's children listen."""
+    names = {port: name for name, port in servers.ports.items()}
     found = set()
     for process in psutil.Process().children(recursive=True):
-        try:
-            sockets, words = process.net_connections("inet"), " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        for one in sockets:
-            if one.status == psutil.CONN_LISTEN:
-                name = next(
-                    (name for name in ("postgres", "moto", "mlflow", "prefect", "uvicorn", "caddy") if name in words), words
-                )
-                found.add(f"{one.laddr.ip}:{one.laddr.port} {name}")
+        with contextlib.suppress(psutil.Error):
+            sockets = [one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+            found |= {f"{place.ip}:{place.port} {names.get(place.port) or process.name()}" for place in sockets}
     return sorted(found)
 
 
@@ -202,8 +197,8 @@ def rehearse(servers: Loopback, checkout: Path, say: Callable[[str], None]) -> N
     schedule_often(checkout, 30)
     servers.run("deploy")
     servers.start("worker")
-    say(f"     up after {time.monotonic() - began:.0f} s; listening: {', '.join(listening())}")
-    must(all(line.startswith("127.0.0.1:") for line in listening()), "everything listens on 127.0.0.1 only")
+    say(f"     up after {time.monotonic() - began:.0f} s; listening: {', '.join(listening(servers))}")
+    must(all(line.startswith("127.0.0.1:") for line in listening(servers)), "everything listens on 127.0.0.1 only")
     must(not (found := open_to_strangers(servers)), f"calls without a password, or a wrong one, are refused {found or ''}")
     ended = wait_for_a_scheduled_run(servers, 3000)
     must(ended.startswith("COMPLETED"), f"a scheduled run, by the worker: {ended}")

@@ -112,8 +112,8 @@ def test_strangers_are_refused_and_users_are_not(team: Loopback) -> None:
 
 
 def test_everything_listens_on_loopback(team: Loopback) -> None:
-    listening = rehearsal.listening()
-    assert {line.split()[1] for line in listening} >= {"postgres", "mlflow", "prefect"}
+    listening = rehearsal.listening(team)
+    assert {line.split()[1] for line in listening} == {"postgres", "store", "mlflow", "prefect"}
     assert all(line.startswith("127.0.0.1:") for line in listening), listening
 
 
