@@ -25,7 +25,7 @@ from infra import keys
 
 HERE = Path(__file__).resolve().parent
 _LEASH = HERE.parent / "flows" / "leash.py"
-_PATIENCE_S = 120
+_PATIENCE_S = 600  # a busy machine takes minutes to import MLflow
 _PORTS = {"postgres": 5432, "store": 3900, "mlflow": 5000, "prefect": 4200}  # as compose.yaml has them
 _TOOLS = ("MLFLOW_", "PREFECT_", "DVC_", "AWS_", "PG", "TRAIN")
 
@@ -56,25 +56,19 @@ class Loopback:
 
     def command(self, service: str, *command: str) -> tuple[list[str], dict[str, str], Path]:
         """What a container of the service would run, its environment, and the folder it would run in."""
-        spec = self.services[service]
-        paths = self._paths(service)
+        spec, paths = self.services[service], self._paths(service)
         words = [self._here(word, paths) for word in (command or spec["command"])]
-        variables = {key: self._here(value or "", paths) for key, value in (spec.get("environment") or {}).items()}
-        if "PGHOST" in variables:
-            variables |= {"PGHOST": "127.0.0.1", "PGPORT": str(self.ports["postgres"])}
         home = self.folder / "home" / service
         home.mkdir(parents=True, exist_ok=True)
         outer = {key: value for key, value in os.environ.items() if not key.startswith(_TOOLS)}
+        variables = {"HOME": "/tmp", **(spec.get("environment") or {})}
+        for key, value in variables.items():
+            own_tmp = value == "/tmp" or value.startswith("/tmp/")  # a container has one of its own
+            variables[key] = str(home) + value.removeprefix("/tmp") if own_tmp else self._here(value, paths)
+        if "PGHOST" in variables:
+            variables |= {"PGHOST": "127.0.0.1", "PGPORT": str(self.ports["postgres"])}
         programs = os.pathsep.join([str(Path(sys.executable).parent), str(_postgres_programs()), str(HERE), os.environ["PATH"]])
-        environment = {
-            **outer,
-            "HOME": str(home),
-            **variables,
-            "PATH": programs,
-            "SECRETS_DIR": str(self._own_secrets(service)),
-        }
-        if not Path(environment["HOME"]).is_relative_to(self.folder):
-            environment["HOME"] = str(home)
+        environment = {**outer, **variables, "PATH": programs, "SECRETS_DIR": paths["/run/secrets"]}
         entry = [str(HERE / "with_secrets.sh")] if spec.get("build") else []
         return [*entry, *words], environment, Path(paths.get("/srv/pipeline", home))
 

@@ -1,13 +1,15 @@
 """`python -m infra.rehearsal`: the team's set-up tried with the demo, on loopback, from an empty folder to a restored backup.
 
 A copy of this checkout, with what was changed in it, joins the servers of compose.yaml as `loopback` runs them. A schedule
-comes, the worker makes the four champions; calls without a password are refused; patients are scored; everything is saved, lost and
+comes, the worker makes the four champions; calls without a password are refused; patients are scored; all is saved, lost and
 restored, and the same patients get the same scores. It takes some ten minutes on two cores, and leaves nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
+import contextlib
 import json
 import re
 import shutil
@@ -72,7 +74,7 @@ def answers(address: str, login: str = "") -> int:
     """The HTTP status of a call, without a password unless one is given."""
     headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
     try:
-        with urlopen(Request(address, headers=headers), timeout=30) as answer:
+        with urlopen(Request(address, headers=headers), timeout=120) as answer:
             return int(answer.status)
     except HTTPError as error:
         return error.code
@@ -102,20 +104,14 @@ def secrets_found(servers: Loopback, folders: Iterable[Path]) -> list[str]:
     return found
 
 
-def listening() -> list[str]:
-    """`address:port program` of all sockets on which this process's children listen."""
+def listening(servers: Loopback) -> list[str]:
+    """`address:port service` of all sockets on which this process's children listen."""
+    names = {port: name for name, port in servers.ports.items()}
     found = set()
     for process in psutil.Process().children(recursive=True):
-        try:
-            sockets, words = process.net_connections("inet"), " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        for one in sockets:
-            if one.status == psutil.CONN_LISTEN:
-                name = next(
-                    (name for name in ("postgres", "moto", "mlflow", "prefect", "uvicorn", "caddy") if name in words), words
-                )
-                found.add(f"{one.laddr.ip}:{one.laddr.port} {name}")
+        with contextlib.suppress(psutil.Error):
+            sockets = [one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+            found |= {f"{place.ip}:{place.port} {names.get(place.port) or process.name()}" for place in sockets}
     return sorted(found)
 
 
@@ -127,10 +123,11 @@ def wait_for_a_scheduled_run(servers: Loopback, seconds: float) -> str:
     body = json.dumps({"flow_runs": {"state": ends, "deployment_id": {"is_null_": False}}}).encode()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with urlopen(Request(f"{servers.address['prefect']}/api/flow_runs/filter", body, headers), timeout=30) as answer:
+        asked = Request(f"{servers.address['prefect']}/api/flow_runs/filter", body, headers)
+        with contextlib.suppress(TimeoutError), urlopen(asked, timeout=60) as answer:  # a busy machine
             runs = [run for run in json.loads(answer.read()) if run["auto_scheduled"]]
-        if runs:
-            return f"{runs[-1]['state']['type']} {runs[-1]['state']['message']}"
+            if runs:
+                return f"{runs[-1]['state']['type']} {runs[-1]['state']['message']}"
         time.sleep(2)
     raise TimeoutError(f"no scheduled run ended within {seconds:.0f} s")
 
@@ -201,15 +198,15 @@ def rehearse(servers: Loopback, checkout: Path, say: Callable[[str], None]) -> N
     schedule_often(checkout, 30)
     servers.run("deploy")
     servers.start("worker")
-    say(f"     up after {time.monotonic() - began:.0f} s; listening: {', '.join(listening())}")
-    must(all(line.startswith("127.0.0.1:") for line in listening()), "everything listens on 127.0.0.1 only")
+    say(f"     up after {time.monotonic() - began:.0f} s; listening: {', '.join(listening(servers))}")
+    must(all(line.startswith("127.0.0.1:") for line in listening(servers)), "everything listens on 127.0.0.1 only")
     must(not (found := open_to_strangers(servers)), f"calls without a password, or a wrong one, are refused {found or ''}")
     ended = wait_for_a_scheduled_run(servers, 3000)
     must(ended.startswith("COMPLETED"), f"a scheduled run, by the worker: {ended}")
     made = champions(servers)
     must(len(made) == 4, f"champions: {made}")
     servers.stop("worker")
-    patients = checkout / "data" / "raw" / "NPM1"
+    patients = Path("data/raw/NPM1")  # in the checkout
     before, records = _scores(servers, patients, "predictions/before"), history(servers)
     servers.run("worker", "dvc", "push")
     save(servers)
@@ -231,15 +228,20 @@ def rehearse(servers: Loopback, checkout: Path, say: Callable[[str], None]) -> N
     say(f"     {time.monotonic() - began:.0f} s")
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Rehearse in a folder that goes afterwards."""
 
     def say(text: str) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
+    parser = argparse.ArgumentParser(prog="python -m infra.rehearsal", description="The team's set-up tried with the demo.")
+    parser.add_argument("--cache", type=Path, help="a checkout's .dvc/cache: what ran there is restored, not run again")
+    chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         checkout = _clone(Path(name) / "checkout")
+        if chosen.cache:
+            shutil.copytree(chosen.cache, checkout / ".dvc" / "cache")
         with Loopback(Path(name) / "team", checkout) as servers:
             rehearse(servers, checkout, say)
     return 0

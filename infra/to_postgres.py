@@ -49,12 +49,14 @@ def move(source: str, target: str, artifacts: str | None) -> dict[str, int]:
         raise MoveError(f"{source}: not an existing sqlite file; write sqlite:///mlflow.db")
     if not target.startswith("postgresql"):
         raise MoveError("the target: not PostgreSQL; write postgresql+psycopg2://user@host:5432/database")
+    new = create_engine(target, poolclass=NullPool)
+    with new.connect() as connection:
+        _require_empty(connection)
     _upgrade(target)
     with _copy_of(file, target) as copy:
-        old, new = create_engine(f"sqlite:///{copy}"), create_engine(target, poolclass=NullPool)
+        old = create_engine(f"sqlite:///{copy}", poolclass=NullPool)
         with old.connect() as reading, new.begin() as writing:
             tables = _tables(writing)
-            _require_empty(writing, tables)
             roots = _local_roots(reading) if artifacts else []
             for table in reversed(tables):
                 writing.execute(table.delete())  # what `mlflow db upgrade` puts there
@@ -107,10 +109,10 @@ def _tables(connection: Connection) -> list[Table]:
     return [table for table in known.sorted_tables if table.name not in _VERSIONS and not table.name.startswith("alembic_")]
 
 
-def _require_empty(connection: Connection, tables: Iterable[Table]) -> None:
-    for table in tables:
-        if table.name in ("runs", "registered_models", "logged_models") and _count(connection, table):
-            raise MoveError(f"the target holds {table.name.replace('_', ' ')} already; move into a new database")
+def _require_empty(connection: Connection) -> None:
+    for name in ("runs", "registered_models", "logged_models"):
+        if inspect(connection).has_table(name) and connection.scalar(text(f"SELECT count(*) FROM {name}")):
+            raise MoveError(f"the target holds {name.replace('_', ' ')} already; move into a new database")
 
 
 def _copy(reading: Connection, writing: Connection, table: Table, roots: list[Path]) -> int:

@@ -81,8 +81,8 @@ def build(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(ordered, columns=list(DTYPES)).astype(DTYPES)
 
 
-def excluded(paths: Iterable[str], exclusions: Sequence[Exclusion], source: str) -> dict[str, str]:
-    """Path -> error of what a person excluded.
+def excluded(paths: Iterable[str], exclusions: Sequence[Exclusion], source: str, pseudonyms: bool = False) -> dict[str, str]:
+    """Path -> error of what a person excluded. Where patients have `pseudonyms`, a line that fits none is not quoted.
 
     Raises:
         DataError: names the line of `source` whose patient or path is not among `paths`.
@@ -94,6 +94,10 @@ def excluded(paths: Iterable[str], exclusions: Sequence[Exclusion], source: str)
     for exclusion in exclusions:
         where = f"{source} line {exclusion.line}"
         its = of_patient.get(exclusion.patient) if exclusion.patient else None
+        if pseudonyms and not (its and (not exclusion.path or exclusion.path in its)):
+            raise DataError(
+                f"{where}: fits no file of the cohort; ingest.pseudonyms is on: name pseudonyms, of patients and of files"
+            )
         if not its:
             raise DataError(f"{where}: there is no patient {exclusion.patient!r} in the cohort; correct or remove the line")
         if exclusion.path and exclusion.path not in its:

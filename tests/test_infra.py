@@ -19,7 +19,7 @@ from conftest import ROOT
 from processes import answers, free_port
 from ruamel.yaml import YAML
 
-from infra import keys, loopback
+from infra import accounts, keys, loopback
 
 INFRA = ROOT / "infra"
 PROGRAMS = Path(sys.executable).parent
@@ -208,20 +208,8 @@ def test_the_proxy_speaks_tls_for_both_pages_and_nothing_else(proxy: int, tmp_pa
     authority = tmp_path / "data/caddy/pki/authorities/local/root.crt"
 
     def get(address: str, *options: str) -> str:
-        command = [
-            "curl",
-            "--silent",
-            "--show-error",
-            "--noproxy",
-            "*",
-            "--retry",
-            "20",
-            "--retry-all-errors",
-            "--retry-delay",
-            "1",
-            "--max-time",
-            "60",
-        ]
+        patience = ["--retry", "20", "--retry-all-errors", "--retry-delay", "1", "--max-time", "60"]
+        command = ["curl", "--silent", "--show-error", "--noproxy", "*", *patience]
         names = [
             word for name in ("mlflow", "prefect", "other") for word in ("--resolve", f"{name}.localhost:{proxy}:127.0.0.1")
         ]
@@ -239,3 +227,23 @@ def test_schedules_of_prefect_name_flows_that_are_there() -> None:
         for entry in YAML(typ="safe", pure=True).load(INFRA / file)["deployments"]:
             path, _, name = entry["entrypoint"].partition(":")
             assert f"def {name}(" in (ROOT / path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "MLFLOW_TRACKING_URI: name the server"),
+        ({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}, "MLFLOW_AUTH_ADMIN_PASSWORD is not set"),
+    ],
+)
+def test_an_account_that_cannot_be_made_is_one_line(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_AUTH_ADMIN_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert accounts.main(["anna"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {expected}")
+    assert said.count("\n") == 1

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline import config, ingest, pack, pseudonyms, source, split, validate
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError, DataError, PipelineError
 
 Settings = Callable[[dict[str, Any]], config.Config]
 PX = 24
@@ -152,6 +152,10 @@ def test_exclusions_name_pseudonyms(cohort: Path, params: Settings) -> None:
     settings = params({**KEYED, "validate.min_patients_per_class": 2})
     ingest.run(settings)
     table = pd.read_csv(cohort / "table.csv", dtype="str").set_index("name")["pseudonym"]
+    Path("data/exclude.csv").write_text("patient,path,reason\nKRX,,too thick\n")
+    with pytest.raises(DataError, match=r"line 2: fits no file") as caught:
+        validate.run(settings)
+    assert "KRX" not in str(caught.value)
     Path("data/exclude.csv").write_text(f"patient,path,reason\n{table['KRX']},,too thick\n")
     validate.run(settings)
     frame = pd.read_parquet("data/manifest.parquet")

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import registered
+import requests
 import toy_project
 from conftest import ROOT
 from processes import Postgres
@@ -111,9 +112,20 @@ def test_strangers_are_refused_and_users_are_not(team: Loopback) -> None:
     assert rehearsal.answers(f"{team.address['mlflow']}/", f"pipeline:{password}") == 200
 
 
+def test_the_address_of_the_tls_proxy_is_known_to_mlflow_and_another_is_not(team: Loopback) -> None:
+    def search(host: str) -> int:
+        headers = {"Host": host, "Content-Type": "application/json"}
+        login = ("pipeline", (team.secrets / "MLFLOW_TRACKING_PASSWORD").read_text())
+        address = f"{team.address['mlflow']}/api/2.0/mlflow/experiments/search"
+        return requests.post(address, json={"max_results": 1}, headers=headers, auth=login, timeout=60).status_code
+
+    assert search("mlflow.localhost:8443") == 200
+    assert search("elsewhere.example") == 403
+
+
 def test_everything_listens_on_loopback(team: Loopback) -> None:
-    listening = rehearsal.listening()
-    assert {line.split()[1] for line in listening} >= {"postgres", "mlflow", "prefect"}
+    listening = rehearsal.listening(team)
+    assert {line.split()[1] for line in listening} == {"postgres", "store", "mlflow", "prefect"}
     assert all(line.startswith("127.0.0.1:") for line in listening), listening
 
 
@@ -152,8 +164,16 @@ def test_no_secret_is_in_any_log_or_file_of_the_checkout(team: Loopback, checkou
     assert len(rehearsal.secrets_found(team, where)) == 1  # it would be found
 
 
-def test_a_second_move_and_a_wrong_source_are_refused(team: Loopback, project: Path, tmp_path: Path) -> None:
+def test_a_second_move_and_a_wrong_source_are_refused(
+    team: Loopback, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     address = TARGET.replace("postgres:5432", f"127.0.0.1:{team.ports['postgres']}")
+    monkeypatch.setenv("PGPASSFILE", str(team.secrets / "mlflow.pgpass"))
+    assert to_postgres.main([f"sqlite:///{project}/mlflow.db", address]) == 2
+    assert "the target holds runs already; move into a new database" in capsys.readouterr().err
+    monkeypatch.setenv("PGPASSFILE", "/dev/null")
+    assert to_postgres.main([f"sqlite:///{project}/mlflow.db", address]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(to_postgres.MoveError, match="not an existing sqlite file"):
         to_postgres.move("sqlite:///nowhere.db", address, None)
     with pytest.raises(to_postgres.MoveError, match="not PostgreSQL"):
