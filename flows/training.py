@@ -105,7 +105,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
         futures[stage.name].wait()
         state = futures[stage.name].state
         if state.is_failed() or state.is_crashed():
-            failed.append(_reason(str(state.message)))
+            failed.append(reason(str(state.message)))
         elif not state.is_completed():
             waited.append(stage.title)
     results.publish(stages)
@@ -117,7 +117,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     return Completed(message=f"{len(stages)} stages: {summary}")
 
 
-def _reason(message: str) -> str:
+def reason(message: str) -> str:
     """A failed stage's own words, without what Prefect puts before them here and on another machine."""
     return _WRAPPING.sub("", message)
 

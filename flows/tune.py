@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 from prefect.tasks import exponential_backoff
 
 from flows import ROOT, door, results, slots
-from flows.training import did_not_answer
+from flows.training import did_not_answer, reason
 
 _ENDED = re.compile(r"(\d+) of (\d+): trial")
 _PICTURE = re.compile(r"!\[[^\]]*\]\((\w+)\.png\)")
@@ -60,12 +60,12 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
         working = [search.submit(f"worker {number}", [subtype, "--only-trials"], places) for number in range(workers)]
         for worker in working:
             worker.wait()
-        failed = [str(worker.state.message) for worker in working if not worker.state.is_completed()]
+        failed = [reason(str(worker.state.message)) for worker in working if not worker.state.is_completed()]
         if len(failed) == workers:  # one that goes on does the trials of the others
             return Failed(message=" | ".join(dict.fromkeys(failed)))
         end = search("finalists and test patients", [subtype, *(["--apply"] if apply else [])], places, return_state=True)
         if not end.is_completed():
-            return Failed(message=str(end.message))
+            return Failed(message=reason(str(end.message)))
         _publish(subtype)
         lost = f"; {len(failed)} of {workers} workers failed: {failed[0]}" if failed else ""
         return Completed(message=f"{end.result()}{lost}")

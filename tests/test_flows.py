@@ -23,9 +23,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         yield running
 
 
-def run_flow(folder: Path, server: PrefectServer, *options: str) -> tuple[int, str]:
+def run_flow(folder: Path, server: PrefectServer, *options: str, flow: str = "training") -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "flows", "training", *options],
+        [sys.executable, "-m", "flows", flow, *options],
         cwd=folder,
         env=toy_project.environment(folder, PREFECT_API_URL=server.api),
         capture_output=True,
@@ -213,3 +213,19 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
     assert json.loads(do(here, "dvc", "status", "--json")) == {}
     assert not list((there / ".worktrees").iterdir())
     assert do(there, "git", "status", "--porcelain") == ""
+
+
+def test_workers_search_and_one_of_them_ends_the_search(project: Path, server: PrefectServer) -> None:
+    toy_project.runs(project)
+    toy_project.behave(project, tune="fail once")
+    status, said = run_flow(project, server, "C", "--workers", "2", "--apply", flow="tune")
+    assert status == 0
+    assert "tune: done; 1 of 2 workers failed: tune: broken on purpose" in said
+    assert toy_project.runs(project) == ["tune C --only-trials", "tune C --only-trials", "tune C --apply"]
+    (page,) = server.post("artifacts/filter", artifacts={"key": {"any_": ["tune-c"]}})
+    assert "![front](data:image/png;base64," in page["data"]
+    toy_project.behave(project, tune="fail")
+    status, said = run_flow(project, server, "C", "--workers", "2", flow="tune")
+    assert status == 1
+    assert "tune: broken on purpose" in said
+    assert toy_project.runs(project) == ["tune C --only-trials"] * 2

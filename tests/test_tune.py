@@ -84,7 +84,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = cohort(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         tune.run(settings, "NEW", apply=True, only_trials=False)
     return folder
 
@@ -96,7 +96,7 @@ def copy(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(searched, folder)
     write_params(folder / "params.yaml", TINY)
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # MLflow remembers a relative one
     return folder
 
 
@@ -148,7 +148,7 @@ def test_patients_of_other_folds_change_nothing_of_the_search(
         cells[others] = np.random.default_rng(1).integers(0, 256, (others.sum(), PX, PX, 3))
         np.save(tmp_path / paths.cells(name), cells)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     tune.run(settings, "NEW", apply=False, only_trials=True)
     ended = re.findall(r"trial (\d) (ended|given up).*?loss ([\d.]+)", capsys.readouterr().out)
     before = pd.read_csv(searched / "reports/tune/NEW/trials.csv")
@@ -233,7 +233,7 @@ def test_stopped_in_the_middle_of_a_trial_it_goes_on_from_there(
 ) -> None:
     settings = cohort(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     report, told = study.Ask.report, []
 
     def ctrl_c(ask: study.Ask, step: int, loss: float, may_give_up: bool) -> None:

@@ -53,6 +53,27 @@ stages:
     deps: ["data/evaluated/${item.subtype}"]
   report: {cmd: python stage.py report page.html, deps: [data/evaluated, models], outs: [page.html]}
 """
+# `python -m pipeline tune`, of whose workers the first fails on demand.
+TUNE = """
+import json, sys
+from pathlib import Path
+
+arguments = sys.argv[1:]
+log = Path("runs.log")
+before = log.read_text().splitlines() if log.exists() else []
+with log.open("a") as file:
+    file.write(" ".join(arguments) + "\\n")
+do = json.loads(Path("behaviour.json").read_text()).get("tune")
+if "--only-trials" in arguments and (do == "fail" or do == "fail once" and not before):
+    print("error: tune: broken on purpose")
+    sys.exit(2)
+print("1 of 2: trial 0 ended, loss 0.5")
+folder = Path("reports/tune") / arguments[1]
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "front.png").write_bytes(b"\\x89PNG")
+(folder / "result.md").write_text("# Search for C\\n\\n![Front](front.png)\\n")
+print("tune: done")
+"""
 ALL = ["ingest", "split"] + [f"train {s} 0" for s in ("A_B", "C")]
 ALL += [f"{stage} {s}" for stage in ("evaluate", "register") for s in ("A_B", "C")] + ["report"]
 
@@ -63,6 +84,8 @@ def make(folder: Path) -> Path:
     shutil.copytree(ROOT / "infra", folder / "infra")
     for name, content in {"stage.py": STAGE, "dvc.yaml": DAG, "source.txt": "1", "behaviour.json": "{}"}.items():
         (folder / name).write_text(content)
+    (folder / "pipeline").mkdir()
+    (folder / "pipeline" / "__main__.py").write_text(TUNE)
     for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True)
     return folder
