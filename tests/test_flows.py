@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import toy_project
-from conftest import ROOT
 from processes import PrefectServer, alive_of, end, heed_ctrl_c, wait
 
 
@@ -23,11 +22,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         yield running
 
 
-def run_flow(folder: Path, server: PrefectServer, *options: str) -> tuple[int, str]:
+def run_flow(folder: Path, server: PrefectServer, *options: str, flow: str = "training", **variables: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "flows", "training", *options],
+        [sys.executable, "-m", "flows", flow, *options],
         cwd=folder,
-        env=toy_project.environment(folder, PREFECT_API_URL=server.api),
+        env=toy_project.environment(folder, PREFECT_API_URL=server.api, **variables),
         capture_output=True,
         text=True,
         check=False,
@@ -62,8 +61,8 @@ def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project:
         ["dvc", "repro", "--quiet"], cwd=project, env=toy_project.environment(project), check=True, capture_output=True
     )
     assert run_flow(project, server)[1] == "training: Completed. 9 stages: 9 unchanged"
+    assert toy_project.runs(project)[-1] == "command register"  # DVC does not know what MLflow has
     (project / "source.txt").write_text("1")
-    toy_project.runs(project)
     status, said = run_flow(project, server)
     assert status == 0
     assert "restored" in said
@@ -73,8 +72,7 @@ def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project:
 def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_away_is_tried_again(
     project: Path, server: PrefectServer
 ) -> None:
-    text = (ROOT / "flows" / "training.py").read_text()
-    (project / "flows" / "training.py").write_text(text.replace("backoff_factor=10", "backoff_factor=0.1"))
+    toy_project.try_again_at_once(project)
     toy_project.behave(project, train__C__0="fail", ingest="away once")
     toy_project.runs(project)
     try:
@@ -91,6 +89,24 @@ def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_awa
     assert {"evaluate A_B", "register A_B"} <= set(ran)
 
 
+def test_refresh_tries_a_service_again_and_nothing_else(project: Path, server: PrefectServer) -> None:
+    toy_project.try_again_at_once(project)
+    toy_project.behave(project, **{"command__source__--take": "fail"})
+    toy_project.runs(project)
+    status, said = run_flow(project, server, flow="refresh")
+    assert (status, said) == (1, "refresh: Failed. command source --take: broken on purpose")
+    assert toy_project.runs(project) == ["command source --take"]
+    toy_project.behave(project, **{"command__source__--take": "away once, then new"}, ingest="away once")
+    (project / "source.txt").write_text("new patients")
+    try:
+        status, said = run_flow(project, server, flow="refresh")
+    finally:
+        toy_project.behave(project)
+        (project / "source.txt").write_text("1")
+    assert (status, said) == (0, "refresh: Completed. new data: 9 stages: 8 ran, 1 unchanged")
+    assert toy_project.runs(project)[:4] == ["command source --take"] * 2 + ["ingest"] * 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: PrefectServer, number: int) -> None:
     toy_project.behave(project, train__C__0="hang")
@@ -104,6 +120,8 @@ def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: 
     )
     try:
         wait((project / "hanging").exists, "the training to hang")
+        if number == signal.SIGKILL:
+            assert run_flow(project, server)[1].startswith("training: Cancelled. another flow is at work in ")
         running.send_signal(number)
         running.wait(60)
         wait(lambda: not alive_of(project), f"all processes to end, still there: {alive_of(project)}", 20)
