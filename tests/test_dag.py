@@ -60,6 +60,7 @@ def test_what_is_chosen_has_what_it_needs(tmp_path: Path) -> None:
 )
 def test_a_broken_dvc_yaml_is_one_line(here: Path, text: str, expected: str) -> None:
     (here / ".dvc").mkdir()
+    (here / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
     (here / "dvc.yaml").write_text(text)
     with pytest.raises(dag.DagError) as raised:
         dag.stages(here)
