@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Mapping
 
 from flows import ROOT, services
 
@@ -27,18 +28,10 @@ def run() -> int:
         PortError: names the port and the variable that changes it.
     """
     store = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    elsewhere = store if store.startswith(("http://", "https://")) else ""  # a server, not a database to serve
-    port = {name: _port(name, usual) for name, usual in _PORTS.items() if not (elsewhere and name == "mlflow")}
-    pages = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", "reports", str(port["reports"])]
-    servers = [
-        services.prefect_server(port["prefect"]),
-        services.Service("reports", pages, port["reports"], "/"),
-    ]
-    if not elsewhere:
-        mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port["mlflow"]), "--workers", "1"]
-        variables = {"MLFLOW_BACKEND_STORE_URI": store}
-        servers.append(services.Service("mlflow", mlflow, port["mlflow"], "/health", variables))
-    address = {"mlflow": services.without_account(elsewhere), **{server.name: server.address for server in servers}}
+    elsewhere = services.without_account(store) if _is_server(store) else ""
+    ports = {name: _port(name, usual) for name, usual in _PORTS.items() if not (elsewhere and name == "mlflow")}
+    servers = to_start(store, ports)
+    address = {"mlflow": elsewhere, **{server.name: server.address for server in servers}}
     os.environ.setdefault("PREFECT_HOME", str(ROOT / ".prefect"))
     os.environ["PREFECT_API_URL"] = f"{address['prefect']}/api"
     os.environ["MLFLOW_UI_URL"], os.environ["REPORTS_URL"] = address["mlflow"], address["reports"]
@@ -55,6 +48,20 @@ def run() -> int:
         serve(*deployments.read())
     _say("stopped")
     return 0
+
+
+def to_start(store: str, ports: Mapping[str, int]) -> list[services.Service]:
+    """Prefect, the reports, and MLflow in front of `store`, unless that is a server already."""
+    pages = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", "reports", str(ports["reports"])]
+    servers = [services.prefect_server(ports["prefect"]), services.Service("reports", pages, ports["reports"], "/")]
+    if not _is_server(store):
+        mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]), "--workers", "1"]
+        servers.append(services.Service("mlflow", mlflow, ports["mlflow"], "/health", {"MLFLOW_BACKEND_STORE_URI": store}))
+    return servers
+
+
+def _is_server(store: str) -> bool:
+    return store.startswith(("http://", "https://"))
 
 
 def _port(name: str, usual: int) -> int:

@@ -115,12 +115,16 @@ def _require_answer(address: str) -> None:
     with get_client(sync_client=True) as client:
         try:
             client.hello()  # unlike /health it asks for the account
+        except httpx.HTTPStatusError as error:
+            what, advice = "refuses", "see PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
+            reason = error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            refused = isinstance(error, httpx.HTTPStatusError)
-            raise door.StageError(
-                f"PREFECT_API_URL: {address} {'refuses' if refused else 'does not answer'} ({str(error).splitlines()[0]}); "
-                + ("see PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if refused else "start it, or unset the variable")
-            ) from None
+            what, advice = "does not answer", "start it, or unset the variable"
+            reason = error
+        else:
+            return
+    shown = f"{without_account(address)} {what} ({str(reason).splitlines()[0]})"
+    raise door.StageError(f"PREFECT_API_URL: {shown}; {advice}")
 
 
 def _free_port() -> int:

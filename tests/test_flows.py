@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy_project
@@ -189,6 +190,30 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         (project / "source.txt").write_text("1")
 
 
+def ordered(server: PrefectServer) -> list[dict[str, Any]]:
+    """All trainings that were handed to other machines."""
+    return list(server.post("flow_runs/filter", flows={"name": {"any_": ["train-one"]}}))
+
+
+def given_up(here: Path, server: PrefectServer) -> None:
+    """A flow that orders trainings where nobody takes orders says so, and takes its orders back when it is interrupted."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows", "training", "--deployment", "train-one/trainers", "--subtypes", "C"],
+        cwd=here,
+        env=toy_project.environment(here, PREFECT_API_URL=server.api),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    ) as running:
+        assert running.stderr is not None
+        assert any("train-one/trainers: no worker has taken it yet" in line for line in running.stderr)
+        assert [run["state"]["type"] for run in ordered(server)] == ["SCHEDULED"]
+        running.send_signal(signal.SIGINT)
+        running.stderr.read()
+    assert [run["state"]["type"] for run in ordered(server)] == ["CANCELLED"]
+
+
 def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Path, server: PrefectServer) -> None:
     here, there, remote = (tmp_path / name for name in ("here", "there", "remote"))
     here.mkdir()
@@ -200,6 +225,11 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    toy_project.try_again_at_once(here)
+    patient = (here / "flows" / "elsewhere.py").read_text()
+    assert patient.count("_SOON_S = 30.0") == 1
+    (here / "flows" / "elsewhere.py").write_text(patient.replace("_SOON_S = 30.0", "_SOON_S = 1.0"))
+    toy_project.behave(here, train__C__0="away once")
     identity = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
     do(here, "dvc", "remote", "add", "--quiet", "--default", "store", str(remote))
     (here / ".gitignore").write_text(
@@ -209,6 +239,7 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
     do(here, *identity, "commit", "--quiet", "-m", "one")
     do(tmp_path, "git", "clone", "--quiet", str(here), str(there))
     do(there, sys.executable, "-m", "flows", "deploy", "--trainers")
+    given_up(here, server)
     worker = subprocess.Popen(
         ["prefect", "worker", "start", "--pool", "trainers"],
         cwd=there,
@@ -223,10 +254,23 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
             "training: Failed. source.txt: commit it"
         )
         do(here, *identity, "commit", "--quiet", "-am", "two")
-        status, said = run_flow(here, server, "--deployment", "train-one/trainers")
+        toy_project.runs(here)
+        status, said = run_flow(
+            here, server, "--deployment", "train-one/trainers", MLFLOW_TRACKING_URI="http://me:secret@127.0.0.1:1"
+        )
         assert (status, said) == (0, "training: Completed. 9 stages: 7 ran, 2 restored")
+        again = run_flow(here, server, "--deployment", "train-one/trainers", "--force", "--subtypes", "C")
+        assert again[0] == 0
     finally:
         end(worker)
+    orders = ordered(server)
+    assert "secret" not in json.dumps(orders)
+    logs = server.post("logs/filter", logs={"flow_run_id": {"any_": [run["id"] for run in orders]}})
+    trained = [line["message"] for line in logs if "MLFLOW_TRACKING_URI=" in line["message"]]
+    assert sum(line.endswith("MLFLOW_TRACKING_URI=http://127.0.0.1:1") for line in trained) == 2
+    assert sum(line.endswith(f"MLFLOW_TRACKING_URI=sqlite:///{there}/mlflow.db") for line in trained) == 1  # forced, told none
+    parents = server.post("flow_runs/filter", flow_runs={"id": {"any_": re.findall("FLOW_RUN=([^ ]+)", " ".join(trained))}})
+    assert {run["state"]["message"].split(":")[0] for run in parents} == {"9 stages", "5 stages"}
     assert not [name for name in toy_project.runs(here) if name.startswith("train")]
     assert json.loads(do(here, "dvc", "status", "--json")) == {}
     assert not list((there / ".worktrees").iterdir())
