@@ -48,12 +48,7 @@ def test_serve_shows_no_password_of_mlflows_database_and_starts_no_mlflow_beside
 def test_a_server_gets_its_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "ROOT", tmp_path)
     (tmp_path / "there").touch()
-    page = [
-        sys.executable,
-        "-c",
-        "import http.server, os; os.chdir(os.environ['SHOWN']); http.server.test(port=int(os.environ['AT']))",
-    ]
-    port = free_port()
+    page, port = ["sh", "-c", 'exec python -m http.server --bind 127.0.0.1 --directory "$SHOWN" "$AT"'], free_port()
     with services.running(services.Service("page", page, port, "/there", {"SHOWN": str(tmp_path), "AT": str(port)})):
         assert answers(f"http://127.0.0.1:{port}/there")
     assert not answers(f"http://127.0.0.1:{port}/there")
