@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name == "deploy":
             return deploy.run(**chosen)
         services.ensure_prefect()
-    except (serve.PortTakenError, door.StageError) as error:
+    except (serve.PortError, door.StageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
 

@@ -41,22 +41,34 @@ def stale(status: Mapping[str, object], every: Sequence[Stage]) -> set[str]:
     return found
 
 
-class SelectionError(Exception):
+class DagError(Exception):
+    """dvc.yaml or params.yaml cannot be used; the message says why."""
+
+
+class SelectionError(DagError):
     """A subtype or fold that params.yaml does not have."""
 
 
 def stages(folder: Path = ROOT) -> list[Stage]:
-    """All stages, each behind those it needs, otherwise in the order of dvc.yaml."""
+    """All stages, each behind those it needs, otherwise in the order of dvc.yaml.
+
+    Raises:
+        DagError: DVC cannot read them.
+    """
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from networkx import lexicographical_topological_sort
 
-    with Repo(str(folder)) as repo:
-        graph = repo.index.graph
-        position = {stage: number for number, stage in enumerate(repo.index.stages)}
-        return [
-            _stage(stage, graph)
-            for stage in lexicographical_topological_sort(graph.reverse(copy=True), key=position.__getitem__)
-        ]
+    try:
+        with Repo(str(folder)) as repo:
+            graph = repo.index.graph
+            position = {stage: number for number, stage in enumerate(repo.index.stages)}
+            return [
+                _stage(stage, graph)
+                for stage in lexicographical_topological_sort(graph.reverse(copy=True), key=position.__getitem__)
+            ]
+    except DvcException as error:
+        raise DagError(f"{' '.join(str(error).split())}; `dvc status` says more") from None
 
 
 def chosen(

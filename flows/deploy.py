@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from flows import ROOT, door
+from flows import ROOT, door, services
 
 
 def run(trainers: bool) -> int:
@@ -16,6 +16,7 @@ def run(trainers: bool) -> int:
     """
     if not os.environ.get("PREFECT_API_URL"):
         raise door.StageError("PREFECT_API_URL is not set; name your server's API, for example http://127.0.0.1:4200/api")
+    services.ensure_prefect()
     pool, file = ("trainers", "infra/trainers.yaml") if trainers else ("pipeline", "infra/prefect.yaml")
     for command in (
         ["prefect", "work-pool", "create", pool, "--type", "process", "--overwrite"],

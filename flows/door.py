@@ -1,7 +1,7 @@
 """The one door to DVC: run one stage as `dvc repro` would, and leave no process behind.
 
 Whoever runs a stage this way and whoever types `dvc repro` work on the same files under the same locks, so both can be mixed at
-any moment.
+any moment. Two flows in one checkout cannot: each would take the other's half-done stages for its own (`alone`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
+
+from filelock import FileLock, Timeout
 
 from flows import ROOT
 
@@ -26,6 +28,9 @@ State = Literal["ran", "restored", "unchanged"]
 UNREACHABLE = 75  # exit status of `python -m pipeline` when a service does not answer: worth another try
 _LEASH = Path(__file__).with_name("leash.py")
 _TAIL = 40
+_DVC = ("dvc", "--wait-for-lock")  # without it DVC gives up after 3 s when another one is at work
+_RESTORED = re.compile(r"cached - skipping run|checking out outputs|Fetching")
+_ALONE = FileLock(ROOT / ".prefect" / "flow.lock", timeout=0, thread_local=False)  # the kernel frees it, after a kill -9 too
 
 
 class StageError(Exception):
@@ -34,6 +39,10 @@ class StageError(Exception):
 
 class UnreachableError(StageError):
     """A stage failed because a service did not answer."""
+
+
+class BusyError(Exception):
+    """Another flow is at work in this checkout."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,26 @@ def shut_at_the_end() -> Iterator[None]:
             _let_go(process)
 
 
+def shut_within(seconds: float) -> bool:
+    """Wait so long; whether the flow has ended meanwhile."""
+    return _closed.wait(seconds)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """No other flow works in this checkout; within a flow that is alone its sub-flows are too.
+
+    Raises:
+        BusyError: one does.
+    """
+    Path(_ALONE.lock_file).parent.mkdir(exist_ok=True)
+    try:
+        with _ALONE:
+            yield
+    except Timeout:
+        raise BusyError(f"another flow is at work in {ROOT}; this one did nothing") from None
+
+
 def run_stage(
     stage: str,
     *,
@@ -85,16 +114,64 @@ def run_stage(
         StageError: the stage failed; the message is the line that says why.
     """
     options = [*(["--force"] if force else []), *(["--pull"] if pull else [])]
-    command = ["dvc", "--wait-for-lock", "repro", "--single-item", *options, stage]
+    command = [*_DVC, "repro", "--single-item", *options, stage]
     started = time.monotonic()
-    status, lines = call(command, say, environment, folder)
+    state: State = "unchanged"
+
+    def hear(line: str) -> None:
+        nonlocal state
+        if line.startswith("Running stage"):
+            state = "ran"
+        elif state == "unchanged" and _RESTORED.search(line):
+            state = "restored"
+        say(line)
+
+    status, lines = call(command, hear, environment, folder)
     if _closed.is_set():
         raise StageError(f"{stage}: ended with the flow")
     if status != 0:
-        why = reason(lines) or f"{' '.join(command)} ended with status {status}"
+        reason = _reason(lines) or f"{' '.join(command)} ended with status {status}"
         kind = UnreachableError if any(f"exited with {UNREACHABLE}" in line for line in lines) else StageError
-        raise kind(f"{stage}: {why}")
-    return Done(stage, _state(lines), time.monotonic() - started)
+        raise kind(f"{stage}: {reason}")
+    return Done(stage, state, time.monotonic() - started)
+
+
+def forget_training(subtype: str, fold: int | None, folder: Path = ROOT) -> None:
+    """A finished training is remembered among the checkpoints; without these it starts anew."""
+    for checkpoint in (folder / ".checkpoints").glob(f"{subtype}-fold-{fold}-*"):
+        if checkpoint.is_file():
+            checkpoint.unlink()
+
+
+def dvc(*arguments: str, say: Callable[[str], None], folder: Path = ROOT) -> list[str]:
+    """Another command of DVC; the last lines of its output.
+
+    Raises:
+        StageError: it failed; the message is DVC's.
+    """
+    status, lines = call([*_DVC, *arguments], say, folder=folder)
+    if status != 0:
+        raise StageError(f"dvc {arguments[0]}: {_reason(lines) or f'ended with status {status}'}")
+    return lines
+
+
+def pipeline(
+    *arguments: str,
+    say: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    fine: Collection[int] = (0,),
+) -> tuple[int, list[str]]:
+    """A command of the pipeline that is not a stage of the DAG; its exit status, one of `fine`, and its last lines.
+
+    Raises:
+        UnreachableError: a service did not answer.
+        StageError: it failed; the message is the line that says why.
+    """
+    status, lines = call(["python", "-m", "pipeline", *arguments], say, environment)
+    if status not in fine:
+        kind = UnreachableError if status == UNREACHABLE else StageError
+        raise kind(_reason(lines) or f"python -m pipeline {' '.join(arguments)} ended with status {status}")
+    return status, lines
 
 
 def changed_stages(folder: Path = ROOT) -> Mapping[str, object]:
@@ -103,14 +180,12 @@ def changed_stages(folder: Path = ROOT) -> Mapping[str, object]:
     Raises:
         StageError: DVC cannot tell; the message says why.
     """
-    status, lines = call(["dvc", "status", "--json"], lambda _line: None, folder=folder)
+    lines = dvc("status", "--json", say=lambda _line: None, folder=folder)
     try:
-        if status == 0:
-            answer: dict[str, object] = json.loads(lines[-1])
-            return answer
+        answer: dict[str, object] = json.loads(lines[-1])
     except (json.JSONDecodeError, IndexError):
-        pass
-    raise StageError(f"dvc status: {reason(lines) or f'ended with status {status}'}")
+        raise StageError(f"dvc status: {_reason(lines) or 'no answer'}") from None
+    return answer
 
 
 def call(
@@ -165,14 +240,7 @@ def _let_go(process: subprocess.Popen[str]) -> None:
         process.stdin.close()
 
 
-def _state(lines: list[str]) -> State:
-    text = "\n".join(lines)
-    if "Running stage" in text:
-        return "ran"
-    return "restored" if re.search(r"cached - skipping run|checking out outputs|Fetching", text) else "unchanged"
-
-
-def reason(lines: list[str]) -> str:
+def _reason(lines: list[str]) -> str:
     """The pipeline's own line where there is one, else DVC's, else the last."""
     for start in ("error: ", "ERROR: "):
         found = [line.removeprefix(start) for line in lines if line.startswith(start)]

@@ -1,8 +1,10 @@
 """Trainings on other machines: Prefect's work pools carry the orders, DVC's remote carries the data.
 
-The parent pushes what a training needs, hands it to a deployment of the flow `train-one`, and then takes its outputs from
-the remote; it cannot train by accident. A worker serves that deployment from a clone of its own: every run in a git worktree at
-the parent's commit, with the parent's params.yaml, dvc.yaml and dvc.lock, and shares the clone's DVC cache and checkpoints.
+The parent hands a training to a deployment of the flow `train-one` and then takes its outputs from the remote; it cannot train
+by accident. A worker serves that deployment from a clone of its own: every run in a git worktree at the parent's commit, with
+the parent's params.yaml, dvc.yaml and dvc.lock, and shares the clone's DVC cache, its checkpoints and its places to train.
+
+An order stands in Prefect's database and pages, so neither an account nor a patient's name is in it.
 """
 
 from __future__ import annotations
@@ -11,102 +13,193 @@ import contextlib
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+from urllib.parse import urlsplit
 
+import httpx
+from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelling
+from ruamel.yaml import YAML
 
-from flows import ROOT, dag, door
+from flows import ROOT, dag, door, services, slots
+from flows.retries import service_task
 
-CARRIED = ("params.yaml", "dvc.yaml", "dvc.lock", "data/exclude.csv")
+CARRIED = ("params.yaml", "dvc.yaml", "dvc.lock")
 NO_TRAINING_HERE = {"RESTORE_ONLY": "1"}
-_MAY_DIFFER = (*CARRIED, "reports/")
+_MAY_DIFFER = (*CARRIED, "data/exclude.csv", "reports/")  # carried, or read by no training
+_CODE = ("pipeline/", "flows/")
+_LOOK_EVERY_S = 2.0
+_SOON_S = 30.0  # a worker asks for orders every 15 s
 
 
-def require_committed_code() -> None:
+def require_committed_code(stages: Sequence[dag.Stage]) -> None:
     """Other machines work at the commit: what is not committed would not travel.
 
     Raises:
         StageError: names the file.
     """
-    changed = [line[3:] for line in _git("status", "--porcelain", "--untracked-files=no").splitlines()]
-    if loose := [name for name in changed if not name.startswith(_MAY_DIFFER)]:
-        raise door.StageError(f"{loose[0]}: commit it first; other machines work at the commit, not at what lies here")
+    code = (*_CODE, *(dep for stage in stages for dep in stage.deps))
+    for line in _git("status", "--porcelain", "--untracked-files=all").splitlines():
+        status, name = line[:2], line[3:]
+        if not name.startswith(_MAY_DIFFER) and (status != "??" or name.startswith(code)):
+            raise door.StageError(f"{name}: commit it first; other machines work at the commit, not at what lies here")
 
 
-def train(stage: dag.Stage, deployment: str, say: Callable[[str], None]) -> door.Done:
+def shared_mlflow() -> str:
+    """The address of MLflow that workers are told, without the account that may stand in it; empty: theirs are their own."""
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return services.without_account(address) if urlsplit(address).scheme not in ("", "sqlite", "file") else ""
+
+
+def train(stage: dag.Stage, deployment: str, force: bool, ordered_by: str, say: Callable[[str], None]) -> door.Done:
     """Have a stage run by `deployment`, then take its outputs from the remote.
 
     Raises:
         StageError: the other machine failed, or its outputs are not on the remote.
     """
-    _must(["dvc", "push", *stage.after], say, ROOT)
     order = {
         "stage": stage.name,
         "commit": _git("rev-parse", "HEAD"),
         "files": {name: (ROOT / name).read_text() for name in CARRIED if (ROOT / name).exists()},
-        "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI", ""),
+        "tracking_uri": shared_mlflow(),
+        "force": force,
+        "ordered_by": ordered_by,
     }
-    run = cast(FlowRun, run_deployment(deployment, parameters=order, flow_run_name=stage.title))
-    if run.state is None or not run.state.is_completed():
-        reason = run.state.message if run.state else "no state"
-        raise door.StageError(f"{stage.name}: {deployment} did not complete it: {reason}")
+    try:
+        ordered = cast(FlowRun, run_deployment(deployment, parameters=order, flow_run_name=stage.title, timeout=0))
+    except ObjectNotFound:
+        raise door.StageError(
+            f"{stage.name}: the Prefect server has no deployment {deployment}; `python -m flows deploy --trainers`, typed "
+            "where it is to train, makes it"
+        ) from None
+    state = _end_of(ordered, deployment, say)
+    if not state.is_completed():
+        raise door.StageError(f"{stage.name}: {deployment} did not complete it: {state.message or state.name}")
     return door.run_stage(stage.name, pull=True, say=say, environment=NO_TRAINING_HERE)
 
 
+def _end_of(ordered: FlowRun, deployment: str, say: Callable[[str], None]) -> State[Any]:
+    """The state in which an ordered run ends. It is cancelled when this flow ends before it."""
+    since, said = time.monotonic(), False
+    with get_client(sync_client=True) as client:
+        while not door.shut_within(_LOOK_EVERY_S):
+            with contextlib.suppress(httpx.HTTPError):  # the server is away for a while: the run goes on without it
+                state = client.read_flow_run(ordered.id).state
+                if state is not None and state.is_final():
+                    return state
+                if not said and state is not None and state.is_scheduled() and time.monotonic() - since > _SOON_S:
+                    said = True
+                    say(f"{deployment}: no worker has taken it yet; `prefect worker start --pool trainers` starts one")
+        with contextlib.suppress(httpx.HTTPError):
+            client.set_flow_run_state(ordered.id, Cancelling(message="the flow that ordered it has ended"))
+    raise door.StageError(f"{ordered.name}: ended with the flow")
+
+
 @flow(name="train-one", flow_run_name="{stage}")
-def train_one(stage: str, commit: str, files: dict[str, str], tracking_uri: str) -> str:
+def train_one(
+    stage: str, commit: str, files: dict[str, str], tracking_uri: str, force: bool = False, ordered_by: str = ""
+) -> str:
     """Run one stage as another checkout would, and push what came of it.
 
     Args:
         stage: as DVC names it.
         commit: the parent's, which this clone must have or be able to fetch.
-        files: the parent's params.yaml, dvc.yaml, dvc.lock and data/exclude.csv, uncommitted changes included.
-        tracking_uri: the parent's MLflow address; empty: this machine's own.
+        files: the parent's params.yaml, dvc.yaml and dvc.lock, uncommitted changes included.
+        tracking_uri: the parent's MLflow server, without account; empty: this machine's own records.
+        force: train from the first epoch although the run cache may have it.
+        ordered_by: the flow run that wants it, a tag of MLflow's run.
     """
     say = get_run_logger().info
-    with door.shut_at_the_end(), _worktree(commit, files) as folder:
+    with door.shut_at_the_end(), worktree(commit, files) as folder:
         wanted = next(one for one in dag.stages(folder) if one.name == stage)
-        _must(["dvc", "pull", *(dep for dep in wanted.deps if not (folder / dep).exists())], say, folder)
-        address = {"MLFLOW_TRACKING_URI": tracking_uri} if tracking_uri else {}
-        done = door.run_stage(stage, say=say, environment=address, folder=folder)
-        _must(["dvc", "push", "--run-cache", stage], say, folder)
+        if missing := [dep for dep in wanted.deps if not (folder / dep).exists()]:
+            door.dvc("pull", *missing, say=say, folder=folder)
+        if force:
+            door.forget_training(wanted.subtype, wanted.fold)
+        recorded = _recorded(folder, stage)
+        variables = {"MLFLOW_TRACKING_URI": mlflow_here(tracking_uri), "FLOW_RUN": ordered_by}
+        done = train_here(wanted.title, stage, force, variables, folder)
+        now = _recorded(folder, stage)
+        if force and {**recorded, "outs": []} == {**now, "outs": []} and recorded != now:
+            raise door.StageError(
+                f"{stage}: trained anew it came out otherwise than in dvc.lock, which stays; is this another type of machine?"
+            )
+        door.dvc("push", "--run-cache", stage, say=say, folder=folder)
     return done.state
 
 
+@service_task("{title}")
+def train_here(title: str, stage: str, force: bool, variables: dict[str, str], folder: Path) -> door.Done:
+    """The training itself, in a place of this machine."""
+    say = get_run_logger().info
+    with slots.here().one() as place:
+        return door.run_stage(stage, force=force, say=say, environment={**place, **variables}, folder=folder)
+
+
+def mlflow_here(shared: str) -> str:
+    """Where a worker's training records: `shared`, with this machine's account for it, else this machine's own records.
+
+    A database file is this clone's, never one in the worktree, which goes when the training is done.
+    """
+    own = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    if shared:
+        return own if services.without_account(own) == shared else shared
+    kind, path = own[: len("sqlite:///")], own[len("sqlite:///") :]
+    return f"{kind}{ROOT / path}" if kind == "sqlite:///" else own
+
+
+def _recorded(folder: Path, stage: str) -> dict[str, Any]:
+    """What dvc.lock says of a stage."""
+    path = folder / "dvc.lock"
+    lock = YAML(typ="safe", pure=True).load(path) if path.exists() else None
+    recorded: dict[str, Any] = ((lock or {}).get("stages") or {}).get(stage, {})
+    return recorded
+
+
 @contextlib.contextmanager
-def _worktree(commit: str, files: dict[str, str]) -> Iterator[Path]:
+def worktree(commit: str, files: dict[str, str]) -> Iterator[Path]:
     """A checkout of `commit` with the parent's files, beside this clone's cache and checkpoints; gone afterwards."""
     if not _has(commit):
         subprocess.run(["git", "fetch", "--quiet", "--all"], cwd=ROOT, check=False, capture_output=True)
     if not _has(commit):
         raise door.StageError(f"{ROOT} has no commit {commit[:12]} and cannot fetch it; push it, or `git pull` there")
     (ROOT / ".worktrees").mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=ROOT / ".worktrees"))
-    try:
-        _git("worktree", "add", "--detach", "--force", str(folder), commit)
-        for name, text in files.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
-        local = ROOT / ".dvc" / "config.local"
-        if local.exists():
-            shutil.copy(local, folder / ".dvc" / "config.local")
-        _must(["dvc", "cache", "dir", "--local", str(ROOT / ".dvc" / "cache")], lambda line: None, folder)
-        (ROOT / ".checkpoints").mkdir(exist_ok=True)
-        (folder / ".checkpoints").symlink_to(ROOT / ".checkpoints")
-        yield folder
-    finally:
-        _git("worktree", "remove", "--force", str(folder))
+    for left in (ROOT / ".worktrees").iterdir():
+        if left.is_dir():
+            with contextlib.suppress(Timeout), FileLock(f"{left}.lock", timeout=0):  # whoever held it was killed
+                _remove(left)
+    folder = ROOT / ".worktrees" / uuid.uuid4().hex
+    with FileLock(f"{folder}.lock"):
+        try:
+            _git("worktree", "add", "--detach", "--force", str(folder), commit)
+            for name, text in files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text)
+            local = ROOT / ".dvc" / "config.local"
+            if local.exists():
+                shutil.copy(local, folder / ".dvc" / "config.local")
+            door.dvc("cache", "dir", "--local", str(ROOT / ".dvc" / "cache"), say=lambda line: None, folder=folder)
+            (ROOT / ".checkpoints").mkdir(exist_ok=True)
+            (folder / ".checkpoints").symlink_to(ROOT / ".checkpoints")
+            yield folder
+        finally:
+            _remove(folder)
 
 
-def _must(command: list[str], say: Callable[[str], None], folder: Path) -> None:
-    status, lines = door.call(command, say, folder=folder)
-    if status != 0:
-        raise door.StageError(f"{' '.join(command[:2])}: {lines[-1] if lines else f'ended with status {status}'}")
+def _remove(folder: Path) -> None:
+    """A worktree, its lock and git's note of it, as far as they are there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=False, capture_output=True)
+    Path(f"{folder}.lock").unlink(missing_ok=True)
 
 
 def _has(commit: str) -> bool:

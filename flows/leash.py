@@ -32,7 +32,8 @@ def _end_group(group: int) -> None:
 def main(command: list[str]) -> int:
     """Run `command`; 143 when its parent ended it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a Ctrl-C reaches the parent too, which then lets go
+        # A Ctrl-C reaches the parent too, which then lets go. Not SIG_IGN: the command would inherit it and ignore SIGTERM.
+        signal.signal(number, lambda *_: None)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
 
     def watch() -> None:

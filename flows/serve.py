@@ -1,7 +1,7 @@
 """`python -m flows serve`: everything on one machine, in one terminal, until Ctrl-C.
 
-Prefect's server, MLflow's server, the reports as pages, and the deployments of infra/prefect.yaml, which this process runs
-itself; all of them listen on loopback only.
+Prefect's server, MLflow's server (unless MLFLOW_TRACKING_URI names one), the reports as pages, and the deployments of
+infra/prefect.yaml, which this process runs itself; all of them listen on loopback only.
 """
 
 from __future__ import annotations
@@ -10,38 +10,34 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Mapping
 
 from flows import ROOT, services
 
 _PORTS = {"prefect": 4200, "mlflow": 5000, "reports": 8000}
 
 
-class PortTakenError(Exception):
-    """Another program listens there."""
+class PortError(Exception):
+    """No port, or another program listens there."""
 
 
 def run() -> int:
     """Start all, serve until interrupted, stop all.
 
     Raises:
-        PortTakenError: names the port and the variable that changes it.
+        PortError: names the port and the variable that changes it.
     """
-    port = {name: _port(name, usual) for name, usual in _PORTS.items()}
     store = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port["mlflow"]), "--workers", "1"]
-    pages = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", "reports", str(port["reports"])]
-    servers = [
-        services.prefect_server(port["prefect"]),
-        services.Service("mlflow", [*mlflow, "--backend-store-uri", store], port["mlflow"], "/health"),
-        services.Service("reports", pages, port["reports"], "/"),
-    ]
-    address = {server.name: server.address for server in servers}
+    elsewhere = services.without_account(store) if _is_server(store) else ""
+    ports = {name: _port(name, usual) for name, usual in _PORTS.items() if not (elsewhere and name == "mlflow")}
+    servers = to_start(store, ports)
+    address = {"mlflow": elsewhere, **{server.name: server.address for server in servers}}
     os.environ.setdefault("PREFECT_HOME", str(ROOT / ".prefect"))
     os.environ["PREFECT_API_URL"] = f"{address['prefect']}/api"
     os.environ["MLFLOW_UI_URL"], os.environ["REPORTS_URL"] = address["mlflow"], address["reports"]
     with contextlib.suppress(KeyboardInterrupt), services.running(*servers):
         _say(f"Prefect  {address['prefect']}    flow runs, schedules, results")
-        _say(f"MLflow   {address['mlflow']}    models compared")
+        _say(f"MLflow   {address['mlflow']}    models compared{' (MLFLOW_TRACKING_URI)' if elsewhere else ''}")
         _say(f"reports  {address['reports']}    reports/index.html and the validation")
         _say(f"logs     {ROOT / '.logs'}/    Ctrl-C stops everything")
         from prefect import serve
@@ -54,15 +50,32 @@ def run() -> int:
     return 0
 
 
+def to_start(store: str, ports: Mapping[str, int]) -> list[services.Service]:
+    """Prefect, the reports, and MLflow in front of `store`, unless that is a server already."""
+    pages = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", "reports", str(ports["reports"])]
+    servers = [services.prefect_server(ports["prefect"]), services.Service("reports", pages, ports["reports"], "/")]
+    if not _is_server(store):
+        mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]), "--workers", "1"]
+        servers.append(services.Service("mlflow", mlflow, ports["mlflow"], "/health", {"MLFLOW_BACKEND_STORE_URI": store}))
+    return servers
+
+
+def _is_server(store: str) -> bool:
+    return store.startswith(("http://", "https://"))
+
+
 def _port(name: str, usual: int) -> int:
     variable = f"{name.upper()}_PORT"
-    port = int(os.environ.get(variable) or usual)
+    text = os.environ.get(variable) or str(usual)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise PortError(f"{variable}: a port is a whole number from 1 to 65535, not {text!r}")
+    port = int(text)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise PortTakenError(f"port {port} is taken by another program; stop it, or set {variable} to another") from None
+            raise PortError(f"port {port} is taken by another program; stop it, or set {variable} to another") from None
     return port
 
 

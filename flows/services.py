@@ -7,9 +7,10 @@ import contextlib
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
 from flows import ROOT, door
@@ -20,12 +21,16 @@ _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTIO
 
 @dataclass(frozen=True)
 class Service:
-    """A server: its command, where it listens, and the path at which it says that all is well."""
+    """A server: its command, where it listens, and the path at which it says that all is well.
+
+    What may hold a password belongs to `variables`: everybody on the machine can read a command.
+    """
 
     name: str
     command: list[str]
     port: int
     health: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -56,7 +61,7 @@ def running(*services: Service) -> Iterator[None]:
 def _started(service: Service) -> Iterator[subprocess.Popen[str]]:
     log = _log(service)
     log.parent.mkdir(exist_ok=True)
-    with log.open("w") as file, door.leashed(service.command, _QUIET, ROOT, file) as process:
+    with log.open("w") as file, door.leashed(service.command, {**_QUIET, **service.variables}, ROOT, file) as process:
         try:
             yield process
         finally:
@@ -83,17 +88,44 @@ def ensure_prefect() -> None:
     Prefect would start one by itself, but that one outlives a killed flow.
 
     Raises:
-        StageError: it does not answer.
+        StageError: it does not answer, or refuses.
     """
     until_the_end = contextlib.ExitStack()
     atexit.register(until_the_end.close)  # before Prefect registers what it does at the end, which then comes first
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    if PREFECT_API_URL.value():
+    if address := PREFECT_API_URL.value():
+        _require_answer(address)
         return
     server = prefect_server(_free_port())
     until_the_end.enter_context(running(server))
     until_the_end.enter_context(temporary_settings(updates={PREFECT_API_URL: f"{server.address}/api"}))
+
+
+def without_account(address: str) -> str:
+    """An address as it may be shown: a user's name and password, and options that may hold one, left out."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _require_answer(address: str) -> None:
+    import httpx
+    from prefect.client.orchestration import get_client
+
+    reason: Exception
+    with get_client(sync_client=True) as client:
+        try:
+            client.hello()  # unlike /health it asks for the account
+        except httpx.HTTPStatusError as error:
+            what, advice = "refuses", "see PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
+            reason = error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            what, advice = "does not answer", "start it, or unset the variable"
+            reason = error
+        else:
+            return
+    shown = f"{without_account(address)} {what} ({str(reason).splitlines()[0]})"
+    raise door.StageError(f"PREFECT_API_URL: {shown}; {advice}")
 
 
 def _free_port() -> int:

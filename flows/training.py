@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.tasks import Task, exponential_backoff
 
 from flows import ROOT, dag, door, elsewhere, results, slots
+from flows.retries import service_task
 
 _WRAPPING = re.compile(r"(Task|Flow) run encountered an exception:? *|\b\w+Error: ")
 NETWORKS = ("train", "audit_networks")  # the stages that train, which need a place each
 _EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
 
 
-class TrainingFailedError(Exception):
-    """Some stages failed; names them."""
-
-
-def did_not_answer(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
-    """Whether another try may help: a service was away. A broken rule or a failed training stays what it is."""
-    return isinstance(state.result(raise_on_failure=False), door.UnreachableError)
-
-
-@task(
-    task_run_name="{title}",
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=10),
-    retry_jitter_factor=0.2,
-    retry_condition_fn=did_not_answer,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@service_task("{title}")
 def run_stage(
     title: str, stage: dag.Stage, force: bool, places: slots.Slots, stale: bool, deployment: str | None
 ) -> State[door.Done]:
@@ -52,7 +34,7 @@ def run_stage(
     if not stale:
         done = door.Done(stage.name, "unchanged", 0.0)
     elif stage.kind == "train" and deployment:
-        done = elsewhere.train(stage, deployment, say)
+        done = elsewhere.train(stage, deployment, force, str(flow_run.id), say)
     elif stage.kind in NETWORKS:
         with places.one() as place:
             done = door.run_stage(stage.name, force=force, say=_with_progress(say, title), environment={**place, **environment})
@@ -60,6 +42,22 @@ def run_stage(
         done = door.run_stage(stage.name, force=force, say=say, environment=environment)
     say("%s: %s, %.0f s", title, done.state, done.seconds)
     return Completed(name=done.state.capitalize(), message=f"{done.seconds:.0f} s", data=done)
+
+
+@task(name="push what trainings need", cache_policy=NO_CACHE)
+def push(stages: Sequence[str]) -> None:
+    """Bring the outputs of `stages` to the DVC remote, for workers to take."""
+    door.dvc("push", *stages, say=get_run_logger().info)
+
+
+@service_task("register what was there")
+def register_again(subtypes: Sequence[str]) -> None:
+    """Make sure that MLflow has the models whose stage `register` had nothing to do; no subtypes: all.
+
+    DVC knows what was registered once, not what the MLflow of this moment holds: a fresh clone, or another address, has none.
+    """
+    for chosen in [[name] for name in subtypes] or [[]]:
+        door.pipeline("register", *chosen, say=get_run_logger().info)
 
 
 @flow(name="training", flow_run_name=lambda: _run_name(), task_runner=cast(Any, ThreadPoolTaskRunner()))
@@ -74,8 +72,11 @@ def training(
         force: run the stages although nothing changed, and trainings from their first epoch.
         deployment: hand trainings to this deployment of `train-one`, on other machines; none given: train here.
     """
-    with door.shut_at_the_end():
-        return _train(subtypes, folds, force, deployment)
+    try:
+        with door.alone(), door.shut_at_the_end():
+            return _train(subtypes, folds, force, deployment)
+    except door.BusyError as error:
+        return Cancelled(message=str(error))
 
 
 def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, deployment: str | None) -> State[str]:
@@ -85,30 +86,48 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
         stages = dag.chosen(every, subtypes, folds, is_there)
         places = slots.here()
         if deployment:
-            elsewhere.require_committed_code()
+            elsewhere.require_committed_code(every)
+            if not elsewhere.shared_mlflow():
+                logger.info("MLFLOW_TRACKING_URI names no server: the workers write to their own, `register` to this machine's")
         stale = {stage.name for stage in stages} if force else dag.stale(door.changed_stages(), every)
-    except (dag.SelectionError, door.StageError, ValueError) as error:
+    except (dag.DagError, door.StageError, ValueError) as error:
         return Failed(message=str(error))
     if left_out := [stage.title for stage in every if stage not in stages]:
         logger.info("left out: %s", ", ".join(left_out))
     logger.info("%d stages; trainings at once: %d", len(stages), places.at_once)
     if force:
-        forget_trainings(stages)
+        for stage in stages:
+            if stage.kind == "train":
+                door.forget_training(stage.subtype, stage.fold)
     futures: dict[str, PrefectFuture[State[door.Done]]] = {}
+    pushed: dict[tuple[str, ...], PrefectFuture[None]] = {}
     for stage in stages:
-        upstream = [futures[name] for name in stage.after if name in futures]
+        upstream: list[PrefectFuture[Any]] = [futures[name] for name in stage.after if name in futures]
+        if deployment and stage.kind == "train" and stage.name in stale:
+            if stage.after not in pushed:
+                pushed[stage.after] = push.submit(stage.after, wait_for=upstream, return_state=False)
+            upstream = [pushed[stage.after]]
         futures[stage.name] = run_stage.submit(
             stage.title, stage, force, places, stage.name in stale, deployment, wait_for=upstream, return_state=False
         )
-    failed, waited = [], []
+    failed, waited, completed = [], [], []
     for stage in stages:
         futures[stage.name].wait()
         state = futures[stage.name].state
         if state.is_failed() or state.is_crashed():
-            failed.append(reason(str(state.message)))
-        elif not state.is_completed():
+            failed.append(reason(state))
+        elif state.is_completed():
+            completed.append(stage)
+        else:
             waited.append(stage.title)
-    results.publish(stages)
+    failed += [reason(future.state) for future in pushed.values() if future.state.is_failed()]
+    registered = [stage for stage in completed if stage.kind == "register"]
+    if again := [stage.subtype for stage in registered if futures[stage.name].state.name != "Ran"]:
+        everything = len(registered) == sum(stage.kind == "register" for stage in every)  # MLflow's import takes seconds: once
+        state = register_again([] if everything else again, return_state=True)
+        if not state.is_completed():
+            failed.append(reason(state))
+    results.publish(completed)
     if failed:
         rest = f"; not run because of that: {', '.join(waited)}" if waited else ""
         return Failed(message=f"{len(failed)} of {len(stages)} stages failed: {' | '.join(failed)}{rest}")
@@ -117,23 +136,14 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     return Completed(message=f"{len(stages)} stages: {summary}")
 
 
-def reason(message: str) -> str:
-    """A failed stage's own words, without what Prefect puts before them here and on another machine."""
-    return _WRAPPING.sub("", message)
+def reason(state: State[Any]) -> str:
+    """A failed task's own words, without what Prefect puts before them here and on another machine."""
+    return _WRAPPING.sub("", str(state.message))
 
 
 def is_there(stage: dag.Stage) -> bool:
     """Whether a stage's outputs are on disk (`register` has none)."""
     return all((ROOT / out).exists() for out in stage.outs)
-
-
-def forget_trainings(stages: list[dag.Stage]) -> None:
-    """Finished trainings are remembered among the checkpoints; without these they start anew."""
-    for stage in stages:
-        if stage.kind == "train":
-            for checkpoint in (ROOT / ".checkpoints").glob(f"{stage.subtype}-fold-{stage.fold}-*"):
-                if checkpoint.is_file():
-                    checkpoint.unlink()
 
 
 def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
@@ -155,4 +165,4 @@ def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None
 def _run_name() -> str:
     chosen = flow_run.get_parameters()
     parts = [*(chosen.get("subtypes") or ["all"]), *(f"fold {k}" for k in chosen.get("folds") or [])]
-    return " ".join(["training", *parts, *(["forced"] if chosen.get("force") else [])]) + os.environ.get("FLOW_RUN_SUFFIX", "")
+    return " ".join(["training", *parts, *(["forced"] if chosen.get("force") else [])])

@@ -7,38 +7,27 @@ from collections.abc import Callable
 from typing import cast
 from uuid import UUID
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
-from prefect.tasks import exponential_backoff
 
 from flows import ROOT, door, results, slots
-from flows.training import did_not_answer, reason
+from flows.retries import service_task
+from flows.training import reason
 
 _ENDED = re.compile(r"(\d+) of (\d+): trial")
 _PICTURE = re.compile(r"!\[[^\]]*\]\((\w+)\.png\)")
 
 
-@task(
-    task_run_name="{title}",
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=10),
-    retry_condition_fn=did_not_answer,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+@service_task("{title}")
 def search(title: str, arguments: list[str], places: slots.Slots) -> str:
     """One `python -m pipeline tune`; its last line."""
     say = get_run_logger().info
     with places.one() as place:
         environment = {**place, "FLOW_RUN": str(flow_run.id)}
-        status, lines = door.call(["python", "-m", "pipeline", "tune", *arguments], _with_progress(say, title), environment)
-    if status != 0:
-        kind = door.UnreachableError if status == door.UNREACHABLE else door.StageError
-        raise kind(door.reason(lines) or f"{title} ended with status {status}")
+        _, lines = door.pipeline("tune", *arguments, say=_with_progress(say, title), environment=environment)
     return lines[-1]
 
 
@@ -60,12 +49,12 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
         working = [search.submit(f"worker {number}", [subtype, "--only-trials"], places) for number in range(workers)]
         for worker in working:
             worker.wait()
-        failed = [reason(str(worker.state.message)) for worker in working if not worker.state.is_completed()]
+        failed = [reason(worker.state) for worker in working if not worker.state.is_completed()]
         if len(failed) == workers:  # one that goes on does the trials of the others
             return Failed(message=" | ".join(dict.fromkeys(failed)))
         end = search("finalists and test patients", [subtype, *(["--apply"] if apply else [])], places, return_state=True)
         if not end.is_completed():
-            return Failed(message=reason(str(end.message)))
+            return Failed(message=reason(end))
         _publish(subtype)
         lost = f"; {len(failed)} of {workers} workers failed: {failed[0]}" if failed else ""
         return Completed(message=f"{end.result()}{lost}")

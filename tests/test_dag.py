@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,22 @@ def test_what_is_chosen_has_what_it_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("stages:\n  ingest: {cmd: [", "unable to read: 'dvc.yaml', YAML file structure is corrupted; "),
+        ("stages:\n  ingest: {cmd: 'echo ${x}'}", "failed to parse 'stages.ingest.cmd' in 'dvc.yaml': Could not find 'x'; "),
+    ],
+)
+def test_a_broken_dvc_yaml_is_one_line(here: Path, text: str, expected: str) -> None:
+    (here / ".dvc").mkdir()
+    (here / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    (here / "dvc.yaml").write_text(text)
+    with pytest.raises(dag.DagError) as raised:
+        dag.stages(here)
+    assert str(raised.value) == f"{expected}`dvc status` says more"
+
+
+@pytest.mark.parametrize(
     ("variables", "at_once", "devices"),
     [
         ({"CUDA_VISIBLE_DEVICES": "0,2"}, 2, {"0", "2"}),
@@ -60,14 +77,27 @@ def test_what_is_chosen_has_what_it_needs(tmp_path: Path) -> None:
     ],
 )
 def test_each_gpu_gets_one_training_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], at_once: int, devices: set[str | None]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], at_once: int, devices: set[str | None]
 ) -> None:
     for name in ("TRAININGS_AT_ONCE", "TRAIN_THREADS"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    places = slots.here()
+    places = slots.here(folder=tmp_path)
     assert places.at_once == at_once
     with contextlib.ExitStack() as stack:
         given = [stack.enter_context(places.one()).get("CUDA_VISIBLE_DEVICES") for _ in range(at_once)]
     assert set(given) == devices
+
+
+def test_places_are_shared_by_all_who_train_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.delenv("TRAININGS_AT_ONCE", raising=False)
+    with slots.here(folder=tmp_path).one() as first, slots.here(tmp_path).one() as second:
+        assert [first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]] == ["0", "1"]
+        third = threading.Thread(target=lambda: slots.here(folder=tmp_path).one().__enter__(), daemon=True)
+        third.start()
+        third.join(1)
+        assert third.is_alive()
+    third.join(10)
+    assert not third.is_alive()

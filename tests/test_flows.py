@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy_project
-from conftest import ROOT
 from processes import PrefectServer, alive_of, end, heed_ctrl_c, wait
 
 
@@ -23,11 +23,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
         yield running
 
 
-def run_flow(folder: Path, server: PrefectServer, *options: str, flow: str = "training") -> tuple[int, str]:
+def run_flow(folder: Path, server: PrefectServer, *options: str, flow: str = "training", **variables: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "flows", flow, *options],
         cwd=folder,
-        env=toy_project.environment(folder, PREFECT_API_URL=server.api),
+        env=toy_project.environment(folder, PREFECT_API_URL=server.api, **variables),
         capture_output=True,
         text=True,
         check=False,
@@ -62,8 +62,8 @@ def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project:
         ["dvc", "repro", "--quiet"], cwd=project, env=toy_project.environment(project), check=True, capture_output=True
     )
     assert run_flow(project, server)[1] == "training: Completed. 9 stages: 9 unchanged"
+    assert toy_project.runs(project)[-1] == "command register"  # DVC does not know what MLflow has
     (project / "source.txt").write_text("1")
-    toy_project.runs(project)
     status, said = run_flow(project, server)
     assert status == 0
     assert "restored" in said
@@ -73,8 +73,7 @@ def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project:
 def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_away_is_tried_again(
     project: Path, server: PrefectServer
 ) -> None:
-    text = (ROOT / "flows" / "training.py").read_text()
-    (project / "flows" / "training.py").write_text(text.replace("backoff_factor=10", "backoff_factor=0.1"))
+    toy_project.try_again_at_once(project)
     toy_project.behave(project, train__C__0="fail", ingest="away once")
     toy_project.runs(project)
     try:
@@ -91,6 +90,24 @@ def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_awa
     assert {"evaluate A_B", "register A_B"} <= set(ran)
 
 
+def test_refresh_tries_a_service_again_and_nothing_else(project: Path, server: PrefectServer) -> None:
+    toy_project.try_again_at_once(project)
+    toy_project.behave(project, **{"command__source__--take": "fail"})
+    toy_project.runs(project)
+    status, said = run_flow(project, server, flow="refresh")
+    assert (status, said) == (1, "refresh: Failed. command source --take: broken on purpose")
+    assert toy_project.runs(project) == ["command source --take"]
+    toy_project.behave(project, **{"command__source__--take": "away once, then new"}, ingest="away once")
+    (project / "source.txt").write_text("new patients")
+    try:
+        status, said = run_flow(project, server, flow="refresh")
+    finally:
+        toy_project.behave(project)
+        (project / "source.txt").write_text("1")
+    assert (status, said) == (0, "refresh: Completed. new data: 9 stages: 8 ran, 1 unchanged")
+    assert toy_project.runs(project)[:4] == ["command source --take"] * 2 + ["ingest"] * 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: PrefectServer, number: int) -> None:
     toy_project.behave(project, train__C__0="hang")
@@ -104,6 +121,8 @@ def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: 
     )
     try:
         wait((project / "hanging").exists, "the training to hang")
+        if number == signal.SIGKILL:
+            assert run_flow(project, server)[1].startswith("training: Cancelled. another flow is at work in ")
         running.send_signal(number)
         running.wait(60)
         wait(lambda: not alive_of(project), f"all processes to end, still there: {alive_of(project)}", 20)
@@ -171,6 +190,30 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         (project / "source.txt").write_text("1")
 
 
+def ordered(server: PrefectServer) -> list[dict[str, Any]]:
+    """All trainings that were handed to other machines."""
+    return list(server.post("flow_runs/filter", flows={"name": {"any_": ["train-one"]}}))
+
+
+def given_up(here: Path, server: PrefectServer) -> None:
+    """A flow that orders trainings where nobody takes orders says so, and takes its orders back when it is interrupted."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows", "training", "--deployment", "train-one/trainers", "--subtypes", "C"],
+        cwd=here,
+        env=toy_project.environment(here, PREFECT_API_URL=server.api),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
+    ) as running:
+        assert running.stderr is not None
+        assert any("train-one/trainers: no worker has taken it yet" in line for line in running.stderr)
+        assert [run["state"]["type"] for run in ordered(server)] == ["SCHEDULED"]
+        running.send_signal(signal.SIGINT)
+        running.stderr.read()
+    assert [run["state"]["type"] for run in ordered(server)] == ["CANCELLED"]
+
+
 def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Path, server: PrefectServer) -> None:
     here, there, remote = (tmp_path / name for name in ("here", "there", "remote"))
     here.mkdir()
@@ -182,6 +225,11 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    toy_project.try_again_at_once(here)
+    patient = (here / "flows" / "elsewhere.py").read_text()
+    assert patient.count("_SOON_S = 30.0") == 1
+    (here / "flows" / "elsewhere.py").write_text(patient.replace("_SOON_S = 30.0", "_SOON_S = 1.0"))
+    toy_project.behave(here, train__C__0="away once")
     identity = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
     do(here, "dvc", "remote", "add", "--quiet", "--default", "store", str(remote))
     (here / ".gitignore").write_text(
@@ -191,6 +239,7 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
     do(here, *identity, "commit", "--quiet", "-m", "one")
     do(tmp_path, "git", "clone", "--quiet", str(here), str(there))
     do(there, sys.executable, "-m", "flows", "deploy", "--trainers")
+    given_up(here, server)
     worker = subprocess.Popen(
         ["prefect", "worker", "start", "--pool", "trainers"],
         cwd=there,
@@ -205,10 +254,23 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
             "training: Failed. source.txt: commit it"
         )
         do(here, *identity, "commit", "--quiet", "-am", "two")
-        status, said = run_flow(here, server, "--deployment", "train-one/trainers")
+        toy_project.runs(here)
+        status, said = run_flow(
+            here, server, "--deployment", "train-one/trainers", MLFLOW_TRACKING_URI="http://me:secret@127.0.0.1:1"
+        )
         assert (status, said) == (0, "training: Completed. 9 stages: 7 ran, 2 restored")
+        again = run_flow(here, server, "--deployment", "train-one/trainers", "--force", "--subtypes", "C")
+        assert again[0] == 0
     finally:
         end(worker)
+    orders = ordered(server)
+    assert "secret" not in json.dumps(orders)
+    logs = server.post("logs/filter", logs={"flow_run_id": {"any_": [run["id"] for run in orders]}})
+    trained = [line["message"] for line in logs if "MLFLOW_TRACKING_URI=" in line["message"]]
+    assert sum(line.endswith("MLFLOW_TRACKING_URI=http://127.0.0.1:1") for line in trained) == 2
+    assert sum(line.endswith(f"MLFLOW_TRACKING_URI=sqlite:///{there}/mlflow.db") for line in trained) == 1  # forced, told none
+    parents = server.post("flow_runs/filter", flow_runs={"id": {"any_": re.findall("FLOW_RUN=([^ ]+)", " ".join(trained))}})
+    assert {run["state"]["message"].split(":")[0] for run in parents} == {"9 stages", "5 stages"}
     assert not [name for name in toy_project.runs(here) if name.startswith("train")]
     assert json.loads(do(here, "dvc", "status", "--json")) == {}
     assert not list((there / ".worktrees").iterdir())

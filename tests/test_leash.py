@@ -31,14 +31,21 @@ def test_what_a_leash_holds_ends_with_its_parent_however_that_dies(tmp_path: Pat
         (tmp_path / "child").unlink()
 
 
+def test_what_a_leash_holds_is_asked_before_it_is_killed(tmp_path: Path) -> None:
+    script = "trap 'echo asked > asked; exit' TERM; sleep 600 & echo ready > ready; wait"
+    held = subprocess.Popen(
+        [sys.executable, str(ROOT / "flows" / "leash.py"), "bash", "-c", script], cwd=tmp_path, stdin=subprocess.PIPE
+    )
+    wait((tmp_path / "ready").exists, "the child to start")
+    held.communicate()  # closes its standard input
+    assert (tmp_path / "asked").read_text() == "asked\n"
+
+
 def test_a_leash_passes_the_exit_status_on_and_takes_stragglers_along(tmp_path: Path) -> None:
     leash = [sys.executable, str(ROOT / "flows" / "leash.py")]
-    done = subprocess.run(
-        [*leash, "bash", "-c", "sleep 600 & echo $!; exit 7"],
-        stdin=subprocess.PIPE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 7
-    assert not is_alive(int(done.stdout))
+    with subprocess.Popen(
+        [*leash, "bash", "-c", "sleep 600 & echo $!; exit 7"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as held:
+        assert held.wait() == 7
+        assert held.stdout is not None
+        assert not is_alive(int(held.stdout.read()))

@@ -21,17 +21,28 @@ do = json.loads(Path("behaviour.json").read_text()).get(name, "")
 if do == "fail":
     print(f"error: {name}: broken on purpose")
     sys.exit(2)
-if do == "away once" and Path("runs.log").read_text().splitlines().count(name) == 1:
+if do.startswith("away once") and Path("runs.log").read_text().splitlines().count(name) == 1:
     print(f"error: {name}: the service does not answer")
     sys.exit(75)
+if do.endswith("new"):
+    sys.exit(3)
+if do == "chatty":
+    print("\\n".join(f"{name}: line {number}" for number in range(100)))
 if do == "hang":
     Path("hanging").write_text(str(os.getpid()))
     subprocess.run(["sleep", "600"])
-print(f"{name}: CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '-')}")
+told = ("CUDA_VISIBLE_DEVICES", "FLOW_RUN", "MLFLOW_TRACKING_URI")
+print(f"{name}:", *(f"{variable}={os.environ.get(variable, '-')}" for variable in told))
 out = Path(sys.argv[-1])
 if str(out) != "-":
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(name + Path("source.txt").read_text())
+"""
+COMMANDS = """
+import runpy, sys
+
+sys.argv = ["", "command", *sys.argv[1:], "-"]  # `python -m pipeline register` runs and behaves as `command register`
+runpy.run_path("stage.py")
 """
 DAG = """
 stages:
@@ -82,7 +93,14 @@ def make(folder: Path) -> Path:
     """The project in `folder`, nothing of it run yet."""
     shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "infra", folder / "infra")
-    for name, content in {"stage.py": STAGE, "dvc.yaml": DAG, "source.txt": "1", "behaviour.json": "{}"}.items():
+    (folder / "pipeline").mkdir()
+    for name, content in {
+        "stage.py": STAGE,
+        "pipeline/__main__.py": COMMANDS,
+        "dvc.yaml": DAG,
+        "source.txt": "1",
+        "behaviour.json": "{}",
+    }.items():
         (folder / name).write_text(content)
     (folder / "pipeline").mkdir()
     (folder / "pipeline" / "__main__.py").write_text(TUNE)
@@ -100,6 +118,12 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 def behave(folder: Path, **what: str) -> None:
     """What the stages do from now on, by name with underscores for spaces' sake: train__C__0='fail'."""
     (folder / "behaviour.json").write_text(json.dumps({name.replace("__", " "): do for name, do in what.items()}))
+
+
+def try_again_at_once(folder: Path) -> None:
+    """What a service's absence makes wait waits a tenth of a second."""
+    path = folder / "flows" / "retries.py"
+    path.write_text(path.read_text().replace("backoff_factor=10", "backoff_factor=0.1"))
 
 
 def runs(folder: Path) -> list[str]:
