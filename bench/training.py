@@ -2,7 +2,7 @@
 
 For every network of params.yaml, in images a second, measured in alternation in one process:
 
-    train       what the stage `train` does: memory-mapped cells, batches of both classes, augmentation, Keras' fit
+    train       what the stage `train` does: memory-mapped cells, batches of both classes, augmentation, the compiled step
     bare step   the same compiled step on one batch that lies ready: the bound, nothing can be faster with this network
     notebook    what one writes first: every image opened and resized with Pillow in every epoch, float32, Keras' defaults
     PyTorch     the same network, channels last, in the same precision, batches ready in memory; where it is installed
@@ -46,7 +46,7 @@ def ways(settings: config.Config, subtype: str, precision: str, steps: int) -> d
     epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
     network, bare = _compiled(model.build(spec)), _compiled(model.build(spec))
     found: dict[str, Way] = {
-        "train": lambda: _fit(network, _Repeated(epoch, steps)),
+        "train": lambda: fitting.train_epoch(network, _Repeated(epoch, steps)),
         "bare step": _bare(bare, epoch[0], steps),
         "notebook": _notebook(settings, subtype, images, steps),
     }
@@ -76,6 +76,8 @@ def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that need
 
     class Repeated(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
         """The epoch's batches again and again, made anew every time."""
+
+        number = 0
 
         def __len__(self) -> int:
             return steps
