@@ -24,10 +24,10 @@ STAGES = {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}
 TOOLS = {
     "great_expectations": {"quality"},
     "mlflow": {"tracking", "registry", "champions", "served"},  # runs; models; those in use; a model's own code
-    "tensorflow": {"device"},
+    "tensorflow": {"device", "batch_norm"},  # set-up; one layer
     "jax": {"device"},
-    # a network, which travels with the registered model; its training, which doesn't; which backend Keras has
-    "keras": {"model", "fitting", "device"},
+    # a network, which travels with the registered model; its training, which doesn't; which backend Keras has; one layer
+    "keras": {"model", "fitting", "device", "batch_norm"},
     "matplotlib": {"figures", "evaluate"},  # evaluate names the type of what it saves
     "kagglehub": {"download"},
     "rich": {"console"},
