@@ -10,8 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -142,8 +141,9 @@ class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
 def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:
     """Learn from every batch once; the epoch's mean loss and accuracy.
 
-    With TensorFlow the step that Keras has compiled is called here, while a thread makes the next batch: what `fit` does around
-    each step costs 5 to 7 % of a small one (bench/training.py). Other backends keep their state elsewhere while `fit` runs.
+    With TensorFlow the step that Keras has compiled is called here: what `fit` does around it costs 6 % of a small one
+    (docs/speed.md). A GPU is at work when the call returns, and the next batch is made meanwhile; on a processor a thread that
+    made it gained nothing. Other backends keep their state elsewhere while `fit` runs.
     """
     if keras.config.backend() != "tensorflow":
         fitted = network.fit(batches, epochs=1, shuffle=False, verbose=0)
@@ -151,23 +151,13 @@ def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:
     network.reset_metrics()
     network.make_train_function()
     said = time.monotonic()
-    for number, batch in enumerate(_made_ahead(batches), start=1):
-        network.train_function(iter([batch]))
+    for number in range(1, len(batches) + 1):
+        network.train_function(iter([batches[number - 1]]))
         if time.monotonic() - said >= _HEARTBEAT_S:
             said = time.monotonic()
             console.say(f"epoch {batches.number + 1:>3}: step {number:,} of {len(batches):,}")
     found = network.get_metrics_result()
     return {name: float(found[name]) for name in ("loss", "accuracy")}
-
-
-def _made_ahead(batches: Epoch) -> Iterator[Batch]:
-    with ThreadPoolExecutor(1) as maker:
-        following = maker.submit(batches.__getitem__, 0)
-        for step in range(1, len(batches) + 1):
-            batch = following.result()
-            if step < len(batches):
-                following = maker.submit(batches.__getitem__, step)
-            yield batch
 
 
 def _validate(network: Any, val: tuple[Pool, Pool]) -> dict[str, float]:
