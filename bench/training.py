@@ -7,6 +7,8 @@ For every network of params.yaml, in images a second, measured in alternation:
     notebook    what one writes first: every image opened and resized with Pillow in every epoch, float32, Keras' defaults
     PyTorch     the same network, channels last, in the same precision, batches ready in memory; where it is installed
 
+With KERAS_BACKEND=jax, where JAX is installed, the same without TensorFlow: for a GPU that only JAX can use.
+
 The last two columns say how many floating-point operations a second the convolutions and products of `train` make, and which
 share that is of a product of two square matrices of 2,048 in the same precision: what this processor can do at most.
 
@@ -48,7 +50,7 @@ def ways(settings: config.Config, subtype: str, precision: str, steps: int) -> t
     pools = learning.pools(settings, cells, images)
     spec = learning.spec(settings, subtype, 0, learning.normalisation(pools["train"]), vars(machine))
     epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
-    network, bare = (_compiled(model.build(spec, batch_norm.layer(machine))) for _ in range(2))
+    network, bare = (_compiled(model.build(spec, batch_norm.layer(machine)), machine.xla) for _ in range(2))
     found: dict[str, Way] = {
         "train": lambda: fitting.train_epoch(network, _Repeated(epoch, steps)),
         "bare step": _bare(bare, epoch[0], steps),
@@ -77,27 +79,26 @@ _PRODUCT = 2048  # side of the square matrices
 
 
 def _product(precision: str, steps: int) -> Way:
-    import tensorflow as tf
+    import keras
 
-    matrix = tf.cast(np.random.default_rng(0).normal(size=(_PRODUCT, _PRODUCT)), precision)
-    multiply = tf.function(lambda: tf.matmul(matrix, matrix))
+    matrix = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(_PRODUCT, _PRODUCT)), precision)
 
     def run() -> None:
         for _ in range(steps // 4):
-            result = multiply()
-        float(result[0, 0])
+            result = keras.ops.matmul(matrix, matrix)
+        float(keras.ops.cast(result[0, 0], "float32"))
 
     return run
 
 
-def _compiled(network: Any, rate: float = 1e-4) -> Any:
+def _compiled(network: Any, xla: bool) -> Any:
     import keras
 
     network.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=keras.optimizers.Adam(1e-4),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
-        jit_compile=False,
+        jit_compile=xla,
     )
     return network
 
@@ -124,6 +125,11 @@ def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that need
 
 
 def _bare(network: Any, batch: Any, steps: int) -> Way:
+    import keras
+
+    if keras.config.backend() != "tensorflow":  # whose state leaves the device with every call but those of one `fit`
+        return lambda: _fit(network, _Repeated([batch], steps))
+
     import tensorflow as tf
 
     data = tuple(tf.constant(part) for part in batch)
@@ -253,7 +259,7 @@ def main() -> None:
 
     machine = device.prepare(options.precision)
     threads = f"{machine.threads} of {os.cpu_count()} threads"
-    tools = f"TensorFlow {version('tensorflow')}, Python {platform.python_version()}"
+    tools = f"{machine.backend} {version(machine.backend)}, Keras {version('keras')}, Python {platform.python_version()}"
     print(f"{machine.name}, {threads}, {machine.precision}, {tools}")
     print(f"{settings.pack.px} px, batches of {settings.train.batch_size}, {options.rounds} rounds of {options.steps} steps\n")
     head = ["network", "train", "bare step", "notebook", "PyTorch", "train / bare step", "train / notebook", "train / PyTorch"]
