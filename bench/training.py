@@ -1,11 +1,16 @@
 """How fast `train` trains, beside its bound and beside the usual ways. `python -m bench.training`
 
-For every network of params.yaml, in images a second, measured in alternation in one process:
+For every network of params.yaml, in images a second, measured in alternation:
 
-    train       what the stage `train` does: memory-mapped cells, batches of both classes, augmentation, Keras' fit
-    bare step   the same compiled step on one batch that lies ready: the bound, nothing can be faster with this network
+    train       what the stage `train` does: memory-mapped cells, batches of both classes, augmentation, the compiled step
+    bare step   the same compiled step on one batch that lies ready: the bound, no way to feed it can be faster
     notebook    what one writes first: every image opened and resized with Pillow in every epoch, float32, Keras' defaults
     PyTorch     the same network, channels last, in the same precision, batches ready in memory; where it is installed
+
+With KERAS_BACKEND=jax, where JAX is installed, the same without TensorFlow: for a GPU that only JAX can use.
+
+The last two columns say how many floating-point operations a second the convolutions and products of `train` make, and which
+share that is of a product of two square matrices of 2,048 in the same precision: what this processor can do at most.
 
 The images are the demo cohort's or whatever `dvc repro` left in data/. A ratio's lower bound is the fifth percentile over the
 rounds, each of which measures all ways once.
@@ -15,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import multiprocessing
 import os
 import platform
 import time
@@ -32,9 +38,9 @@ from pipeline import config, learning, paths, splits
 Way = Callable[[], None]
 
 
-def ways(settings: config.Config, subtype: str, precision: str, steps: int) -> dict[str, Way]:
-    """Each runs `steps` steps of `train.batch_size` images."""
-    from pipeline import device, fitting, model
+def ways(settings: config.Config, subtype: str, precision: str, steps: int) -> tuple[dict[str, Way], float]:
+    """Each runs `steps` steps of `train.batch_size` images (the matrix product a quarter as often); operations an image."""
+    from pipeline import batch_norm, device, fitting, model
 
     machine = device.prepare(precision)  # type: ignore[arg-type]
     fitting.keras.utils.clear_session()
@@ -44,25 +50,55 @@ def ways(settings: config.Config, subtype: str, precision: str, steps: int) -> d
     pools = learning.pools(settings, cells, images)
     spec = learning.spec(settings, subtype, 0, learning.normalisation(pools["train"]), vars(machine))
     epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
-    network, bare = _compiled(model.build(spec)), _compiled(model.build(spec))
+    network, bare = (_compiled(model.build(spec, batch_norm.layer(machine)), machine.xla) for _ in range(2))
     found: dict[str, Way] = {
-        "train": lambda: _fit(network, _Repeated(epoch, steps)),
+        "train": lambda: fitting.train_epoch(network, _Repeated(epoch, steps)),
         "bare step": _bare(bare, epoch[0], steps),
         "notebook": _notebook(settings, subtype, images, steps),
     }
     if importlib.util.find_spec("torch"):
         found["PyTorch"] = _torch(spec, epoch, steps)
-    return found
+    found["matrix product"] = _product(machine.precision, steps)
+    return found, _flops(spec)
 
 
-def _compiled(network: Any, rate: float = 1e-4) -> Any:
+def _flops(spec: dict[str, Any]) -> float:
+    """Floating-point operations of one image's share of a step: forward, and twice as many backward."""
+    total, channels, side, flat = 0.0, 3, spec["px"], False
+    for layer in [*spec["layers"], {"kind": "dense", "units": 1}]:
+        if layer["kind"] == "conv":
+            total += 2 * side**2 * layer["kernel_px"] ** 2 * channels * layer["filters"]
+            channels, side = layer["filters"], side // 2 if layer["pool"] else side
+        else:
+            total += 2 * (channels if flat else channels * side**2) * layer["units"]
+            channels, flat = layer["units"], True
+    return 3 * total
+
+
+_PRODUCT = 2048  # side of the square matrices
+
+
+def _product(precision: str, steps: int) -> Way:
+    import keras
+
+    matrix = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(_PRODUCT, _PRODUCT)), precision)
+
+    def run() -> None:
+        for _ in range(steps // 4):
+            result = keras.ops.matmul(matrix, matrix)
+        float(keras.ops.cast(result[0, 0], "float32"))
+
+    return run
+
+
+def _compiled(network: Any, xla: bool) -> Any:
     import keras
 
     network.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=keras.optimizers.Adam(1e-4),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
-        jit_compile=False,
+        jit_compile=xla,
     )
     return network
 
@@ -77,6 +113,8 @@ def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that need
     class Repeated(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
         """The epoch's batches again and again, made anew every time."""
 
+        number = 0
+
         def __len__(self) -> int:
             return steps
 
@@ -87,6 +125,11 @@ def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that need
 
 
 def _bare(network: Any, batch: Any, steps: int) -> Way:
+    import keras
+
+    if keras.config.backend() != "tensorflow":  # whose state leaves the device with every call but those of one `fit`
+        return lambda: _fit(network, _Repeated([batch], steps))
+
     import tensorflow as tf
 
     data = tuple(tf.constant(part) for part in batch)
@@ -131,6 +174,20 @@ def _notebook(settings: config.Config, subtype: str, images: list[pd.DataFrame],
 
 
 def _torch(spec: dict[str, Any], epoch: Any, steps: int) -> Way:
+    """In a process of its own: TensorFlow's and PyTorch's libraries do not bear each other."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    batches = [epoch[n] for n in range(len(epoch))]
+    context.Process(target=_torch_steps, args=(there, spec, batches, steps), daemon=True).start()
+
+    def run() -> None:
+        here.send("go")
+        here.recv()
+
+    return run
+
+
+def _torch_steps(orders: Any, spec: dict[str, Any], batches: list[Any], steps: int) -> None:
     import torch
     from torch import nn
 
@@ -152,11 +209,10 @@ def _torch(spec: dict[str, Any], epoch: Any, steps: int) -> Way:
     network = nn.Sequential(*layers, nn.Linear(channels, 1)).to(memory_format=torch.channels_last)
     optimizer, loss = torch.optim.Adam(network.parameters(), 1e-4), nn.BCEWithLogitsLoss()
     mean, std = (torch.tensor(spec["normalisation"][key])[:, None, None] for key in ("mean", "std"))
-    batches = (epoch[n] for n in range(len(epoch)))
     ready = [(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(y)) for x, y in batches]
     torch.set_num_threads(int(spec["machine"]["threads"]))
 
-    def run() -> None:
+    while _told(orders):
         for step in range(steps):
             images, labels = ready[step % len(ready)]
             with torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bfloat16"):
@@ -165,8 +221,14 @@ def _torch(spec: dict[str, Any], epoch: Any, steps: int) -> Way:
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
+        orders.send("done")
 
-    return run
+
+def _told(orders: Any) -> bool:
+    try:
+        return bool(orders.recv())
+    except EOFError:  # the measuring process has ended
+        return False
 
 
 def measure(found: dict[str, Way], images: int, rounds: int) -> pd.DataFrame:
@@ -197,13 +259,14 @@ def main() -> None:
 
     machine = device.prepare(options.precision)
     threads = f"{machine.threads} of {os.cpu_count()} threads"
-    tools = f"TensorFlow {version('tensorflow')}, Python {platform.python_version()}"
+    tools = f"{machine.backend} {version(machine.backend)}, Keras {version('keras')}, Python {platform.python_version()}"
     print(f"{machine.name}, {threads}, {machine.precision}, {tools}")
     print(f"{settings.pack.px} px, batches of {settings.train.batch_size}, {options.rounds} rounds of {options.steps} steps\n")
     head = ["network", "train", "bare step", "notebook", "PyTorch", "train / bare step", "train / notebook", "train / PyTorch"]
+    head += ["GFLOP/s", "of a matrix product's"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for subtype in options.subtypes or settings.subtypes:
-        found = ways(settings, subtype, options.precision, options.steps)
+        found, operations = ways(settings, subtype, options.precision, options.steps)
         table = measure(found, options.steps * settings.train.batch_size, options.rounds)
         medians = table.median()
         speeds = [f"{medians[name]:.0f}" if name in table else "-" for name in head[1:5]]
@@ -211,7 +274,10 @@ def main() -> None:
         for other in head[2:5]:
             ratio = table["train"] / table[other] if other in table else None
             ratios.append(f"{ratio.median():.2f} ({ratio.quantile(0.05):.2f})" if ratio is not None else "-")
-        print("| " + " | ".join([subtype, *speeds, *ratios]) + " |", flush=True)
+        products = table["matrix product"] / (options.steps * settings.train.batch_size) * (options.steps // 4)
+        reached, most = table["train"] * operations / 1e9, products * 2 * _PRODUCT**3 / 1e9
+        shares = [f"{reached.median():.0f}", f"{(reached / most).median():.2f}"]
+        print("| " + " | ".join([subtype, *speeds, *ratios, *shares]) + " |", flush=True)
 
 
 if __name__ == "__main__":

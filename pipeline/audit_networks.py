@@ -92,14 +92,19 @@ def _trained(
     pools = learning.pools(config, (cells, cells), (images, images))
     normalisation = learning.normalisation(pools["train"])
 
-    from pipeline import device, fitting, model  # TensorFlow takes seconds and memory: after everything that can fail
+    from pipeline import (
+        batch_norm,
+        device,
+        fitting,
+        model,
+    )  # TensorFlow takes seconds and memory: after everything that can fail
 
     machine = device.prepare(config.train.precision)
     spec = learning.spec(config, subtype, fold, normalisation, asdict(machine), _CODE)
     seed = learning.seed(config.seed, name, fold)
     console.say(f"train {name} fold {fold}")
     model.seed_everything(seed)
-    network = model.build(spec)
+    network = model.build(spec, batch_norm.layer(machine))
     fitting.fit(
         network,
         pools["train"],

@@ -22,7 +22,7 @@ from pipeline.selection import Pool
 
 ROLES: tuple[splits.Role, ...] = ("train", "val", "test")
 # What a result depends on, of this package: the checkpoint of another version of these is not gone on with.
-CODE = ("augment", "device", "errors", "fitting", "learning", "model", "scoring", "selection", "splits", "train")
+CODE = ("augment", "batch_norm", "device", "errors", "fitting", "learning", "model", "scoring", "selection", "splits", "train")
 _IMAGES_AT_ONCE = 1024
 
 T = TypeVar("T")

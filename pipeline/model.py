@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 _IMAGES_AT_ONCE = 256
 
 
-def build(spec: dict[str, Any]) -> Any:
-    """The untrained network of `spec`.
+def build(spec: dict[str, Any], batch_norm: Any = keras.layers.BatchNormalization) -> Any:
+    """The untrained network of `spec`; `batch_norm` is the class of these layers.
 
     Raises:
         ValueError: the spec holds a layer this code does not know.
@@ -51,7 +51,7 @@ def build(spec: dict[str, Any]) -> Any:
             }:
                 x = keras.layers.Conv2D(filters, kernel, padding="same", activation="relu", dtype=dtype)(x)
                 if momentum is not None:
-                    x = keras.layers.BatchNormalization(momentum=momentum, dtype=dtype)(x)
+                    x = batch_norm(momentum=momentum, dtype=dtype)(x)
                 if pool:
                     x = keras.layers.MaxPooling2D(dtype=dtype)(x)
             case {"kind": "shrink", "factor": factor}:

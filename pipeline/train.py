@@ -31,7 +31,8 @@ def run(config: Config, subtype: str, fold: int) -> None:
     pools = learning.pools(config, cells, images)
     normalisation = learning.normalisation(pools["train"])
 
-    from pipeline import device, fitting, model  # TensorFlow takes seconds and memory: after everything that can fail
+    # TensorFlow takes seconds and memory: after everything that can fail
+    from pipeline import batch_norm, device, fitting, model
 
     machine = device.prepare(config.train.precision)
     spec = learning.spec(config, subtype, fold, normalisation, asdict(machine))
@@ -43,7 +44,7 @@ def run(config: Config, subtype: str, fold: int) -> None:
     )
     console.say(f"train {subtype} fold {fold} on {machine.name} ({machine.precision}, {machine.threads} threads): {counts}")
     model.seed_everything(seed)
-    network = model.build(spec)
+    network = model.build(spec, batch_norm.layer(machine))
 
     with tracking.follow_training(spec) as follower:
         history, kept = fitting.fit(

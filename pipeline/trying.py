@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline import device, fitting, learning, model, search_space
+from pipeline import batch_norm, device, fitting, learning, model, search_space
 from pipeline.config import Config, Network
 from pipeline.device import Device
 from pipeline.fitting import History
@@ -65,7 +65,7 @@ def train(
     pools, machine, spec = _prepared(config, data, roles)
     fitting.forget_networks()
     model.seed_everything(seed)
-    built = model.build(spec)
+    built = model.build(spec, batch_norm.layer(machine))
     history, kept = fitting.fit(
         built,
         pools["train"],
@@ -104,7 +104,7 @@ def seconds(config: Config, data: Data, network: Network, roles: pd.Series) -> t
     began = time.monotonic()
     pools, machine, spec = _prepared(config, data, roles)
     batches = fitting.Epoch(pools["train"], config.train.batch_size, config.train.augment, 0, 0)
-    built = model.build(spec)
+    built = model.build(spec, batch_norm.layer(machine))
     fitting.compile_network(built, config.train_of(data.subtype), network.learning_rate, machine.xla)
     built.train_on_batch(*batches[0])  # builds the step
     started = time.monotonic()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from pipeline import config, device, fitting, model
+from pipeline import batch_norm, config, device, fitting, model
 from pipeline.errors import ModelError
 from pipeline.selection import Pool
 
@@ -44,7 +44,7 @@ def settings(**changes: Any) -> config.Train:
 
 def train(checkpoint: Path, stop_after: int | None = None, rate: float = 0.01, **changes: Any) -> tuple[Any, Any, int]:
     model.seed_everything(7)
-    network = model.build(SPEC)
+    network = model.build(SPEC, batch_norm.BatchNormalization)
 
     def on_epoch(row: dict[str, float]) -> None:
         if stop_after is not None and row["epoch"] == stop_after:
@@ -113,6 +113,30 @@ def test_the_network_is_what_its_spec_says() -> None:
     shapes = [tuple(variable.shape) for variable in network.trainable_variables]
     conv, norm, dense = [(3, 3, 3, 4), (4,), (3, 3, 4, 6), (6,)], [(6,), (6,)], [(3 * 3 * 6, 5), (5,), (5, 1), (1,)]
     assert shapes == conv + norm + dense
+
+
+def test_the_fused_batch_norm_is_the_one_of_keras_but_for_rounding(tmp_path: Path) -> None:
+    """Outputs, gradients and moving statistics of training; names of variables, by which weights are found again."""
+    inputs = np.random.default_rng(0).normal(3, 2, (8, 6, 6, 5)).astype(np.float32)
+    found = []
+    for kind in (batch_norm.BatchNormalization, batch_norm.keras.layers.BatchNormalization):
+        batch_norm.keras.utils.clear_session()
+        network = batch_norm.keras.Sequential(
+            [batch_norm.keras.Input((6, 6, 5)), kind(momentum=0.9), fitting.keras.layers.Flatten()]
+        )
+        network.layers[0].set_weights([np.linspace(0.5, 1.5, 5), np.linspace(-1, 1, 5), np.zeros(5), np.ones(5)])
+        network.compile(optimizer=fitting.keras.optimizers.SGD(0.1), loss="mse")
+        outputs = np.asarray(network(inputs, training=True))
+        network.train_on_batch(inputs, np.random.default_rng(1).normal(size=outputs.shape))
+        network.save_weights(tmp_path / "x.weights.h5")
+        names = [variable.path for variable in network.variables]
+        found.append((outputs, np.asarray(network(inputs)), names, network.get_weights()))
+    for fused, plain in zip(*found, strict=True):
+        if isinstance(fused, np.ndarray):
+            np.testing.assert_allclose(fused, plain, rtol=1e-3, atol=1e-4)
+    assert found[0][2] == found[1][2]
+    for fused, plain in zip(found[0][3], found[1][3], strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
 
 
 def test_images_are_normalised_inside_the_network() -> None:

@@ -26,10 +26,10 @@ TOOLS = {
     # runs; models; those in use; a model's own code; the trials of a search
     "mlflow": {"tracking", "registry", "champions", "served", "search_runs"},
     "optuna": {"study"},
-    "tensorflow": {"device"},
+    "tensorflow": {"device", "batch_norm"},  # set-up; one layer
     "jax": {"device"},
-    # a network, which travels with the registered model; its training, which doesn't; which backend Keras has
-    "keras": {"model", "fitting", "device"},
+    # a network, which travels with the registered model; its training, which doesn't; which backend Keras has; one layer
+    "keras": {"model", "fitting", "device", "batch_norm"},
     "matplotlib": {"figures", "evaluate"},  # evaluate names the type of what it saves
     "kagglehub": {"download"},
     "rich": {"console"},
