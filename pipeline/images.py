@@ -45,6 +45,7 @@ _OTHER_FORMATS = (
     (b"%PDF", "PDF"),
 )
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
+_VALUES = np.arange(256, dtype=np.int64)
 _WAVES = np.rint(1024 * np.cos(np.pi * np.outer(np.arange(1, 9), 2 * np.arange(32) + 1) / 64)).astype(np.int64)
 
 
@@ -100,8 +101,8 @@ def resize(pixels: Pixels, px: int) -> Pixels:
 def statistics(pixels: Pixels) -> Statistics:
     """From whole numbers (the histogram), so that the same pixels give the same numbers on every machine."""
     image = Image.fromarray(pixels)
-    histogram = image.histogram()
-    (mean_r, std_r), (mean_g, std_g), (mean_b, std_b) = (_mean_std(histogram[k : k + 256]) for k in (0, 256, 512))
+    counts = np.array(image.histogram(), dtype=np.int64).reshape(3, 256)
+    (mean_r, std_r), (mean_g, std_g), (mean_b, std_b) = map(_mean_std, counts)
     return Statistics(
         sha256=hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
         phash=_perceptual_hash(image),
@@ -119,10 +120,8 @@ def thumbnail(pixels: Pixels) -> NDArray[np.float64]:
     return grey / length if length else grey
 
 
-def _mean_std(histogram: list[int]) -> tuple[float, float]:
-    count = sum(histogram)
-    total = sum(value * n for value, n in enumerate(histogram))
-    squares = sum(value * value * n for value, n in enumerate(histogram))
+def _mean_std(histogram: NDArray[np.int64]) -> tuple[float, float]:
+    count, total, squares = int(histogram.sum()), int(histogram @ _VALUES), int(histogram @ _VALUES**2)
     return total / count, math.sqrt(count * squares - total * total) / count
 
 
