@@ -13,7 +13,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows import ROOT
+from flows import ROOT, runs
 from flows.dag import Stage
 
 
@@ -61,7 +61,8 @@ def _published(subtype: str) -> str:
 def _page(subtype: str) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in _row(subtype).items())
     pictures = "\n\n".join(picture(ROOT / "reports" / subtype / "plots" / f"{name}.png") for name in ("roc", "confusion"))
-    links = [f"- models: {_tracking(subtype)}", *_reports()]
+    trainings = [f"- [{name}]({address})" for name, address in runs.pages(subtype).items()]
+    links = [f"- models: {_tracking(subtype)}", *trainings, *_reports()]
     return f"# {subtype}\n\n| figure | value |\n|---|---|\n{rows}\n\n" + "\n".join(links) + f"\n\n{pictures}\n"
 
 
@@ -73,10 +74,8 @@ def picture(path: Path) -> str:
 
 
 def _tracking(subtype: str) -> str:
-    address = os.environ.get("MLFLOW_UI_URL") or os.environ.get("MLFLOW_TRACKING_URI", "")
-    if address.startswith(("http://", "https://")) and "@" not in address:
-        return f"[{subtype} in MLflow]({address.rstrip('/')}/#/models/{subtype})"
-    return "`make serve` opens MLflow"
+    _, address = runs.server()
+    return f"[{subtype} in MLflow]({address}/#/models/{subtype})" if address else "`make serve` opens MLflow"
 
 
 def _reports() -> list[str]:

@@ -93,7 +93,7 @@ def test_each_gpu_gets_one_training_at_a_time(
 def test_places_are_shared_by_all_who_train_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.delenv("TRAININGS_AT_ONCE", raising=False)
-    with slots.here(folder=tmp_path).one() as first, slots.here(tmp_path).one() as second:
+    with slots.here(folder=tmp_path).one() as first, slots.here(folder=tmp_path).one() as second:
         assert [first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]] == ["0", "1"]
         third = threading.Thread(target=lambda: slots.here(folder=tmp_path).one().__enter__(), daemon=True)
         third.start()

@@ -20,6 +20,8 @@ from moto.server import ThreadedMotoServer
 from processes import CLEAN, MlflowServer
 from small_project import SUBTYPES, TINY, call, copy_of_the_repository, lock
 
+from flows import runs
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -191,7 +193,7 @@ def test_all_folds_test_every_patient_once_and_make_one_model(repository: Path) 
 
 
 def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills_the_gap(
-    repository: Path, tmp_path: Path
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
 
@@ -221,15 +223,22 @@ def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills
     assert rest.count("warning: MLflow at") == 1
     assert "completes its run from the files" in rest
     assert weights.read_bytes() == before
+    monkeypatch.setattr(runs, "ROOT", repository)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     with server:
         subprocess.run(["python", "-m", "pipeline", "register"], cwd=repository, env=environment, check=True)
         client = MlflowClient(server.address)
         for subtype in SUBTYPES:
-            runs = client.search_runs([client.get_experiment_by_name(subtype).experiment_id])
-            (fold,) = [run for run in runs if "training" in run.data.tags]
+            known = client.search_runs([client.get_experiment_by_name(subtype).experiment_id])
+            (fold,) = [run for run in known if "training" in run.data.tags]
             steps = [metric.step for metric in client.get_metric_history(fold.info.run_id, "val_loss")]
             assert steps == list(range(TINY["train.max_epochs"]))
             assert client.get_model_version_by_alias(subtype, "champion").version == "1"
+            experiment = fold.info.experiment_id
+            assert runs.pages(subtype) == {
+                fold.info.run_name: f"{server.address}/#/experiments/{experiment}/runs/{fold.info.run_id}"
+            }
+    assert runs.pages("NPM1") == {}  # the server is gone
 
 
 @pytest.fixture(scope="module")
