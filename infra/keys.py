@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-_STATE = ("postgres", "store", "worker", "tls")
+_STATE = ("postgres", "store", "worker", "pseudonyms", "tls")
 _TWINS = {
     "s3_credentials": ("store.env",),
     "store.env": ("s3_credentials",),

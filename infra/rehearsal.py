@@ -195,7 +195,7 @@ def rehearse(servers: Loopback, checkout: Path, say: Callable[[str], None]) -> N
     make_bucket(servers)
     servers.start("mlflow", "prefect")
     servers.run("account")
-    schedule_often(checkout, 30)
+    schedule_often(checkout, 120)
     servers.run("deploy")
     servers.start("worker")
     say(f"     up after {time.monotonic() - began:.0f} s; listening: {', '.join(listening(servers))}")
