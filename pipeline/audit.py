@@ -37,14 +37,16 @@ def run(config: Config, subtypes: list[str]) -> None:
         split = pd.read_csv(paths.existing(paths.split_table(subtype)), **splits.CSV_FORMAT)
         images = _images(config, subtype)
         scored = _scored(config, subtype)
+        tested = scored[scored["split"] == "test"]
+        claimed = claims.claimed(tested, config.train.models[subtype].tuned_on or [])
         people_ = _people(config, subtype, images, split)
         network = _network(paths.report(subtype) / "metrics.json")
         found = [
             *_leaks(config, split, images, scored),
             _search(config, subtype, scored),
             *_baselines(config, network, images, people_, split),
-            *_groups(config, people_, scored),
-            _truth(config, scored),
+            *_groups(config, people_, claimed),
+            _truth(config, claimed),
         ]
         about = {"subtype": subtype, "folds": sorted(config.train.folds), "network": {"patient_auroc": asdict(network)}}
         findings.write(paths.audit(subtype), about, found)

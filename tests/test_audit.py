@@ -284,5 +284,19 @@ def test_the_audit_reads_what_evaluate_writes(settings: config.Config) -> None:
     for k in range(FOLDS):
         history = {"epoch": [0], "loss": [0.5], "val_loss": [0.5], "accuracy": [0.5], "val_accuracy": [0.5], "kept": [1]}
         pd.DataFrame(history).to_csv(paths.fold("NPM1", k) / "history.csv", index=False)
+        (paths.fold("NPM1", k) / "spec.json").write_text("{}")
     evaluate.run(settings, ["NPM1"])
     assert not found(settings)["colour_only"]["red"]
+
+
+def test_a_search_that_saw_all_test_patients_is_red(settings: config.Config) -> None:
+    cohort()
+    assert not found(settings)["search_apart"]["red"]
+    split = pd.read_csv(paths.split_table("NPM1"))
+    for patients, red in ((split["patient"].tolist()[:1], False), (split["patient"].tolist(), True)):
+        network = settings.train.models["NPM1"].model_copy(update={"tuned_on": patients})
+        models = {**settings.train.models, "NPM1": network}
+        tuned = settings.model_copy(update={"train": settings.train.model_copy(update={"models": models})})
+        check = found(tuned)["search_apart"]
+        assert check["red"] == red
+        assert f"it saw {len(patients)} of" in check["found"]

@@ -260,6 +260,8 @@ def facts(**changes: Any) -> card.Facts:
         "operating_point": 0.4321,
         "digest": "a" * 64,
         "weights_sha256": {f"fold-{k}": "b" * 64 for k in range(5)},
+        "tuned_on": None,
+        "leaked": False,
     }
     return card.Facts(**{**usual, **changes})
 
