@@ -58,7 +58,7 @@ def _images(config: Config, subtype: str) -> pd.DataFrame:
 
 
 def _scored(config: Config, subtype: str) -> pd.DataFrame:
-    """The images that the trained folds' networks scored, validation and test, calibrated as `evaluate` did; with a column fold."""
+    """The images that the trained folds' networks scored, validation and test, calibrated; with a column fold."""
     folds = paths.existing(paths.report(subtype) / "folds.csv")
     temperatures = pd.read_csv(folds).set_index("fold")["temperature"]
     if set(temperatures.index) != set(config.train.folds):

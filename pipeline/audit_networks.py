@@ -1,8 +1,8 @@
 """Train four twins of every network of a subtype, to see what else could make it good: reports/audit/<subtype>_networks.json.
 
 The twins differ from the network in one thing each: another seed, labels shuffled among the patients, images without hue,
-or the images and not the patients dealt to folds. The last is the mistake this pipeline exists to avoid; it is made here alone, to
-show what it would claim, and nothing of the twins is kept.
+or the images and not the patients dealt to folds. The last is the mistake this pipeline exists to avoid; it is made here
+alone, to show what it would claim, and nothing of the twins is kept.
 """
 
 from __future__ import annotations

@@ -44,9 +44,7 @@ def _right_and_all(sample: Sample, weights: Floats) -> tuple[Floats, Floats]:
     return np.stack([all_[0] - called[0], called[1]]), all_
 
 
-def _table(
-    found: tuple[Floats, Floats], drawn: tuple[Floats, Floats], sample: Sample, confidence: float
-) -> pd.DataFrame:
+def _table(found: tuple[Floats, Floats], drawn: tuple[Floats, Floats], sample: Sample, confidence: float) -> pd.DataFrame:
     patients = [int((sample.labels == label).sum()) for label in (0, 1)]
     rows = []
     for number, name in enumerate(CLASSES):

@@ -336,8 +336,8 @@ class Config(Section):
         smallest = 1 / (self.audit.permutations + 1)
         if smallest >= self.audit.significance:
             yield (
-                f"audit.permutations: {self.audit.permutations} permutations give no p below {smallest:.3g}, and audit.significance "
-                f"is {self.audit.significance:g}; at least {math.floor(1 / self.audit.significance + 1e-9)}"
+                f"audit.permutations: {self.audit.permutations} permutations give no p below {smallest:.3g}, and "
+                f"audit.significance is {self.audit.significance:g}; at least {math.floor(1 / self.audit.significance + 1e-9)}"
             )
         for fold in self.train.folds:
             if fold >= self.split.n_folds:

@@ -59,9 +59,7 @@ def of_level(sample: Sample, level: str, *, draws: int, seed: int, confidence: f
     values = {name: float(value[0]) for name, value in resampling.figures(sample, resampling.unweighted(sample)).items()}
     drawn = resampling.figures(sample, resampling.draw(sample, draws, seed))
     exact = _of_patients(sample, values, confidence) if level == "patient" else {}
-    return {
-        name: exact.get(name) or _resampled(name, value, drawn[name], sample, confidence) for name, value in values.items()
-    }
+    return {name: exact.get(name) or _resampled(name, value, drawn[name], sample, confidence) for name, value in values.items()}
 
 
 def _resampled(figure: str, value: float, drawn: Floats, sample: Sample, confidence: float) -> Interval:

@@ -24,7 +24,18 @@ from pipeline.errors import DataError, ModelError, PipelineError
 T = TypeVar("T")
 
 TEMPLATE = "report_page.html.j2"
-_LIBRARIES = ("tensorflow", "keras", "scikit-learn", "scipy", "numpy", "pandas", "pillow", "great-expectations", "mlflow", "dvc")
+_LIBRARIES = (
+    "tensorflow",
+    "keras",
+    "scikit-learn",
+    "scipy",
+    "numpy",
+    "pandas",
+    "pillow",
+    "great-expectations",
+    "mlflow",
+    "dvc",
+)
 _ON_A_SHEET = 12
 _POINT_WIDTH = 0.03  # of a point in a strip plot, as a share of the axis on a phone
 _MOST_LANES = 5  # above and below the middle of a row; points beyond overlap

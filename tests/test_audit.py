@@ -292,7 +292,9 @@ def test_the_audit_judges_the_calls_that_evaluate_writes(params: Params, here: P
     changes = {"audit.permutations": 39, "evaluate.threshold": 0.8, "evaluate.draws": 100}
     settings = params({"train.folds": [0, 1, 2, 3, 4], **changes})
     _, images = cohort(network=1)
-    truth = pd.DataFrame({"path": images["path"], "cell_type": "x", "diseased": images["path"].str.endswith(("0.tif", "1.tif"))})
+    truth = pd.DataFrame(
+        {"path": images["path"], "cell_type": "x", "diseased": images["path"].str.endswith(("0.tif", "1.tif"))}
+    )
     truth.to_parquet(paths.TRUTH, index=False)
     loud = 0
     for k in range(FOLDS):

@@ -110,7 +110,11 @@ def test_every_figure_has_the_interval_that_the_documentation_says() -> None:
     for end, (specificity, sensitivity) in at.items():  # the table of as many patients whose rates stand at the bounds
         weights = np.array([30 * specificity, 30 * (1 - specificity), 18 * sensitivity, 18 * (1 - sensitivity)])
         table = {"y_true": [0, 0, 1, 1], "y_pred": [0, 1, 1, 0], "sample_weight": weights}
-        for name, figure in (("balanced_accuracy", sk.balanced_accuracy_score), ("f1", sk.f1_score), ("mcc", sk.matthews_corrcoef)):
+        for name, figure in (
+            ("balanced_accuracy", sk.balanced_accuracy_score),
+            ("f1", sk.f1_score),
+            ("mcc", sk.matthews_corrcoef),
+        ):
             assert getattr(found[f"patient_{name}"], end) == pytest.approx(figure(**table)), name
     drawn = {}
     for level, table in (("image", rows), ("patient", patients)):
