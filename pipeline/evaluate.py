@@ -185,7 +185,8 @@ def _at_class_mix(patients: pd.DataFrame) -> pd.DataFrame:
 def _by_fold(images: pd.DataFrame, patients: pd.DataFrame, calibrations: pd.DataFrame) -> pd.DataFrame:
     """A row a network: whom it was tested on, how it ranked them, and what its validation patients fixed."""
     rows = []
-    for fold, own in patients.groupby("fold"):
+    for fold in calibrations["fold"]:  # also one of whose test patients a search saw all
+        own = patients[patients["fold"] == fold]
         of_images = images[images["fold"] == fold]
         rows.append(
             {

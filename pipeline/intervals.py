@@ -46,7 +46,7 @@ def measure(
         seed: of the draws.
         confidence: that the interval holds the figure, .95 for example.
     """
-    found = {}
+    found: dict[str, Interval] = {}
     for level, rows in zip(LEVELS, (images, patients), strict=True):
         sample = resampling.summarise(rows, threshold)
         of_these = of_level(sample, level, draws=draws, seed=seed, confidence=confidence)
@@ -180,7 +180,7 @@ def of_calls(labels: ArrayLike, called: ArrayLike, confidence: float) -> dict[st
     n = {label: int((y == label).sum()) for label in (True, False)}
     right = {label: int((calls[y == label] == label).sum()) for label in n}
     sides = {label: proportion(right[label], n[label], (1 + confidence) / 2) for label in n}
-    at = {side: _of_rates(*(np.array(getattr(sides[label], side)) for label in n), *n.values()) for side in _SIDES}
+    at = {side: _of_rates({label: getattr(sides[label], side) for label in n}, n) for side in _SIDES}
     return {
         "accuracy": proportion(sum(right.values()), sum(n.values()), confidence),
         "sensitivity": proportion(right[True], n[True], confidence),
@@ -189,12 +189,13 @@ def of_calls(labels: ArrayLike, called: ArrayLike, confidence: float) -> dict[st
     }
 
 
-def _of_rates(sensitivity: Floats, specificity: Floats, positives: int, negatives: int) -> dict[str, float]:
-    tp, tn = sensitivity * positives, specificity * negatives
+def _of_rates(rates: dict[bool, float], n: dict[bool, int]) -> dict[str, float]:
+    """Of the share of the subtype's patients (True) and of the controls (False) who are called right, and their numbers."""
+    tp, tn = np.array(rates[True] * n[True]), np.array(rates[False] * n[False])
     return {
-        "balanced_accuracy": float(sensitivity + specificity) / 2,
-        "f1": float(resampling.f1(tp, negatives - tn, positives - tp)),
-        "mcc": float(resampling.mcc(tp, negatives - tn, positives - tp, tn)),
+        "balanced_accuracy": (rates[True] + rates[False]) / 2,
+        "f1": float(resampling.f1(tp, n[False] - tn, n[True] - tp)),
+        "mcc": float(resampling.mcc(tp, n[False] - tn, n[True] - tp, tn)),
     }
 
 

@@ -128,6 +128,8 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
     figures, leaked = claims.read(_read(folder / "metrics.json", _json, ModelError))
     names = ("patients", "by_class", "figures", "folds", "poolings")
     tables = {name: _read(folder / f"{name}.csv", _table, ModelError) for name in names}
+    areas = ["image_auroc", "patient_auroc"]  # empty where a fold's test patients are of one class
+    tables["folds"][areas] = tables["folds"][areas].apply(pd.to_numeric)
     patients, by_class = tables["patients"], tables["by_class"]
     if "chosen" not in tables["folds"]:
         raise ModelError(f"{folder}/folds.csv: made by an earlier version; run `dvc repro`")

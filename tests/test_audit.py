@@ -307,6 +307,7 @@ def test_the_audit_judges_the_calls_that_evaluate_writes(params: Params, here: P
         loud += int((tested["score"] > 0.8).sum())
         history = {"epoch": [0], "loss": [0.5], "val_loss": [0.5], "accuracy": [0.5], "val_accuracy": [0.5], "kept": [1]}
         pd.DataFrame(history).to_csv(paths.fold("NPM1", k) / "history.csv", index=False)
+        (paths.fold("NPM1", k) / "spec.json").write_text("{}")
     evaluate.run(settings, ["NPM1"])
     checks = found(settings)
     patients = pd.read_csv(paths.report("NPM1") / "patients.csv")

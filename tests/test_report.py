@@ -23,6 +23,7 @@ STRANGE = "<b>&</b>"  # a folder may be called so
 def cohort_files(settings: config.Config) -> None:
     """Data, splits, cells and predictions of a tiny cohort, as the other stages leave them."""
     rng = np.random.default_rng(5)
+    paths.REQUIREMENTS.write_text("numpy==1.0\n")
     paths.CELLS.mkdir(parents=True)
     paths.SPLITS.mkdir()
     patients = {name: [f"{name[0]}{number:02}" for number in range(10)] for name in settings.classes}
@@ -118,7 +119,6 @@ def results(tmp_path_factory):
     settings = config.Config.model_validate(values)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        Path("requirements.lock").write_text("numpy==1.0\n")
         cohort_files(settings)
         evaluate.run(settings, SUBTYPES)
         for subtype in SUBTYPES:

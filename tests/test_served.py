@@ -259,6 +259,8 @@ def facts(**changes: Any) -> card.Facts:
         "confidence": 0.95,
         "operating_point": 0.4321,
         "operating_point_chosen": [f"fold-{k}" for k in range(5)],
+        "tuned_on": None,
+        "leaked": False,
         "digest": "a" * 64,
         "weights_sha256": {f"fold-{k}": "b" * 64 for k in range(5)},
     }
