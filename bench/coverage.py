@@ -1,8 +1,8 @@
 """How often the 95 % intervals hold the truth: simulated cohorts of known AUROC. `python -m bench.coverage`
 
 A patient has a tendency of his or her own, around which the images' logits lie; with five folds every fold has a shift and a
-scale of its own, as different networks do. Beside the intervals in use stand those that were tried and rejected, and a
-bootstrap over images, which takes the images of a patient for independent.
+scale of its own, as different networks do. The intervals are those that `evaluate` writes. With `--rejected` others stand
+beside them: those that were tried, and a bootstrap over images, which takes the images of a patient for independent.
 """
 
 from __future__ import annotations
@@ -10,110 +10,139 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
-from sklearn.metrics import average_precision_score
 
-from pipeline import intervals, metrics, resampling
+from pipeline import comparison, intervals, metrics, resampling
+from pipeline.intervals import Interval
 
 AUROCS, COUNTS, FOLDS = (0.7, 0.9, 0.99), (5, 24, 60), (1, 5)
-MOST_IMAGES = 15  # a patient has 5 to 15
+IMAGES = np.arange(5, 16)  # of a patient
 CONFIDENCE, DRAWS = 0.95, 400
-METHODS = (
-    "patient AUROC: bounded, in use",
-    "patient AUROC: bootstrap, logit and t",
-    "patient AUROC: bootstrap, percentiles",
-    "patient sensitivity: exact, in use",
-    "patient Brier score: bootstrap, log and t, in use",
-    "patient Brier score: bootstrap, percentiles",
-    "patient AUPRC: logit, in use",
-    "image AUROC: bootstrap, logit and t, in use",
-    "image AUROC: bootstrap, percentiles",
-    "image AUROC: bootstrap over images",
-)
+PER_CLASS = 800  # images of the balanced draws
+BAND_AT = 0.1  # 1 - specificity
+# With more folds their shifts move what a fixed threshold does, and the truth with it.
+ONE_FOLD = {
+    "patient": ("auprc", "accuracy", "sensitivity", "balanced_accuracy", "f1", "mcc", "brier", "log_loss"),
+    "image": ("auprc", "accuracy", "sensitivity", "f1", "mcc", "brier", "log_loss"),
+}
+
+Found = tuple[str, float, Interval]  # method, truth, interval
+Floats = NDArray[np.float64]
 
 
-def cohort(rng: np.random.Generator, level: str, auroc: float, count: int, folds: int) -> pd.DataFrame:
-    """Rows fold, patient, label, logit of `count` + `count` patients; the AUROC of `level` is `auroc`."""
-    per_patient = rng.integers(5, MOST_IMAGES + 1, 2 * count)
-    # A patient's tendency has variance 1 and so has an image around it; the mean of n images has 1 + 1 / n.
-    typical = np.mean(1 / np.arange(5, MOST_IMAGES + 1))
-    apart = norm.ppf(auroc) * np.sqrt(2 * (1 + (1 if level == "image" else typical)))
+def distance(level: str, auroc: float) -> float:
+    """Between the means of the two classes, so that the AUROC of `level` is `auroc`.
+
+    A patient's tendency has variance 1 and so has an image around it; the mean of n images has 1 + 1 / n.
+    """
+    return float(norm.ppf(auroc) * np.sqrt(2 * (1 + (1 if level == "image" else np.mean(1 / IMAGES)))))
+
+
+def networks(rng: np.random.Generator, folds: int) -> Floats:
+    """Scale and shift `(2, folds)` of the logits of each fold."""
+    if folds == 1:
+        return np.array([[1.0], [0.0]])
+    return np.stack([np.exp(rng.normal(0, 0.2, folds)), rng.normal(0, 0.5, folds)])
+
+
+def cohort(rng: np.random.Generator, apart: float, count: int, of_folds: Floats) -> pd.DataFrame:
+    """Rows fold, patient, label, logit of `count` + `count` patients, whose classes are `apart`."""
+    per_patient = rng.choice(IMAGES, 2 * count)
     label = np.repeat([0, 1], count)
     tendency = rng.normal(apart * (label - 0.5), 1)
-    fold = np.tile(np.arange(count) % folds, 2)
+    fold = np.tile(np.arange(count) % of_folds.shape[1], 2)
     patient = np.repeat(np.arange(2 * count), per_patient)
-    logit = tendency[patient] + rng.normal(size=len(patient))
-    if folds > 1:
-        logit = logit * np.exp(rng.normal(0, 0.2, folds))[fold[patient]] + rng.normal(0, 0.5, folds)[fold[patient]]
+    scale, shift = of_folds[:, fold[patient]]
+    logit = scale * (tendency[patient] + rng.normal(size=len(patient))) + shift
     return pd.DataFrame({"fold": fold[patient], "patient": patient, "label": label[patient], "logit": logit})
 
 
 @cache
 def truths(level: str, auroc: float) -> dict[str, float]:
     """Of a hundred thousand patients, who are one fold."""
-    rows = cohort(np.random.default_rng(0), level, auroc, 50_000, 1)
-    if level == "image":
-        return {"auroc": metrics.auroc(rows["label"], rows["logit"])}
-    patients = metrics.patient_scores(rows)
-    y, x = patients["label"], patients["logit"]
-    brier = float(((1 / (1 + np.exp(-x)) - y) ** 2).mean())
-    precision = float(average_precision_score(y, x))
-    return {"auroc": metrics.auroc(y, x), "auprc": precision, "sensitivity": float((x[y == 1] > 0).mean()), "brier": brier}
+    rng = np.random.default_rng(0)
+    rows = cohort(rng, distance(level, auroc), 50_000, networks(rng, 1))
+    if level == "patient":
+        rows = metrics.patient_scores(rows)
+    sample = resampling.summarise(rows.assign(patient=rows["label"]), 0.5)  # a class as one patient: the same figures, at once
+    found = {name: float(value[0]) for name, value in resampling.figures(sample, resampling.unweighted(sample)).items()}
+    curve = metrics.roc_curve(rows["label"], rows["logit"])
+    return found | {"band": float(np.interp(BAND_AT, curve["fpr"], curve["tpr"]))}
 
 
-def simulate(cell: tuple[float, int, int, int, int]) -> dict[str, tuple[int, int]]:
+def pooled_auroc(apart: float, count: int, of_folds: Floats) -> float:
+    """Of patients whom these networks score, all folds in one."""
+    folds = of_folds.shape[1]
+    share = np.bincount(np.arange(count) % folds, minlength=folds) / count
+    scale, shift = of_folds
+    between = (scale * apart / 2 + shift)[None, :] - (-scale * apart / 2 + shift)[:, None]  # control, subtype
+    variance = (1 + 1 / IMAGES)[:, None] * scale**2  # images, fold
+    spread = np.sqrt(variance[:, None, :, None] + variance[None, :, None, :])  # images of either, fold of either
+    return float(share @ norm.cdf(between / spread).mean(axis=(0, 1)) @ share)
+
+
+def simulate(cell: tuple[float, int, int, int, int], rejected: bool) -> dict[str, tuple[int, int]]:
     """method -> how many intervals held the truth, of how many."""
     auroc, count, folds, simulations, seed = cell
     rng = np.random.default_rng([seed, count, folds, int(1000 * auroc)])
-    held: dict[str, list[bool]] = {method: [] for method in METHODS}
-    true = {level: truths(level, auroc) for level in ("patient", "image")}
-    for number in range(simulations):
-        for level in ("patient", "image"):
-            rows = cohort(rng, level, auroc, count, folds)
-            for method, truth, interval in _intervals(level, rows, folds, true[level], number):
-                held[method].append(interval.low <= truth <= interval.high)
+    held: dict[str, list[bool]] = {}
+    for number, level in product(range(simulations), intervals.LEVELS):
+        apart, of_folds = distance(level, auroc), networks(rng, folds)
+        rows = cohort(rng, apart, count, of_folds)
+        table = metrics.patient_scores(rows) if level == "patient" else rows
+        true = truths(level, auroc) | {"auroc_pooled": pooled_auroc(apart, count, of_folds)}
+        found = _in_use(level, table, folds, true, number)
+        for method, truth, interval in (*found, *(_rejected(level, table, folds, true, number) if rejected else ())):
+            held.setdefault(method, []).append(interval.low <= truth <= interval.high)
     return {method: (sum(found), len(found)) for method, found in held.items()}
 
 
-def _intervals(
-    level: str, rows: pd.DataFrame, folds: int, true: dict[str, float], seed: int
-) -> Iterator[tuple[str, float, intervals.Interval]]:
-    table = metrics.patient_scores(rows) if level == "patient" else rows
+def _in_use(level: str, table: pd.DataFrame, folds: int, true: dict[str, float], seed: int) -> Iterator[Found]:
     sample = resampling.summarise(table, 0.5)
-    value = {name: float(v[0]) for name, v in resampling.figures(sample, resampling.unweighted(sample)).items()}
-    drawn = resampling.figures(sample, resampling.draw(sample, DRAWS, seed))
-    fewest = int(sample.labels.sum())
-    of_t = intervals.bootstrap(value["auroc"], drawn["auroc"], fewest, CONFIDENCE, share=True)
-    if level == "image":
-        yield METHODS[7], true["auroc"], of_t
-        yield METHODS[8], true["auroc"], percentiles(drawn["auroc"])
-        if seed % 5:  # it takes long, and misses by far
-            return
-        lone = resampling.summarise(rows.assign(patient=np.arange(len(rows))), 0.5)
-        yield METHODS[9], true["auroc"], percentiles(resampling.figures(lone, resampling.draw(lone, 100, seed))["auroc"])
+    found = intervals.of_level(sample, level, draws=DRAWS, seed=seed, confidence=CONFIDENCE)
+    pooled = ("auroc_pooled",) if level == "patient" and folds > 1 else ()
+    for figure in ("auroc", *pooled, *(ONE_FOLD[level] if folds == 1 else ())):
+        yield f"{level} {figure}, in use", true[figure], found[figure]
+    if folds > 1:
         return
-    yield METHODS[0], true["auroc"], intervals.patient_auroc(table, CONFIDENCE)
-    yield METHODS[1], true["auroc"], of_t
-    yield METHODS[2], true["auroc"], percentiles(drawn["auroc"])
-    if folds == 1:  # the folds' shifts move what a fixed threshold does
-        right = int((table.loc[table["label"] == 1, "logit"] > 0).sum())
-        yield METHODS[3], true["sensitivity"], intervals.proportion(right, fewest, CONFIDENCE)
-        bounds = intervals.bootstrap(value["brier"], drawn["brier"], fewest, CONFIDENCE, share=False)
-        yield METHODS[4], true["brier"], bounds
-        yield METHODS[5], true["brier"], percentiles(drawn["brier"])
-        yield METHODS[6], true["auprc"], intervals.auprc(value["auprc"], fewest, CONFIDENCE)
+    if level == "patient":
+        band = intervals.bands(sample, DRAWS // 2, seed, CONFIDENCE, points=11).set_index("at").loc[BAND_AT]
+        yield f"patient ROC band at {BAND_AT}, in use", true["band"], Interval(*band[["roc", "roc_low", "roc_high"]])
+        return
+    row = comparison.balanced_draws(sample, PER_CLASS, DRAWS, seed, CONFIDENCE).loc["subtype"]
+    for figure, truth in (("recall", "sensitivity"), ("precision", "precision"), ("f1", "f1"), ("accuracy", "accuracy")):
+        interval = Interval(row[figure], row[f"{figure}_low"], row[f"{figure}_high"])
+        precision = true["sensitivity"] / (true["sensitivity"] + 1 - true["specificity"])
+        yield f"balanced draws {figure}, in use", {**true, "precision": precision}[truth], interval
 
 
-def percentiles(drawn: NDArray[np.float64]) -> intervals.Interval:
+def _rejected(level: str, table: pd.DataFrame, folds: int, true: dict[str, float], seed: int) -> Iterator[Found]:
+    sample = resampling.summarise(table, 0.5)
+    drawn = resampling.figures(sample, resampling.draw(sample, DRAWS, seed))
+    yield f"{level} auroc, percentiles", true["auroc"], percentiles(drawn["auroc"])
+    if level == "image":
+        if seed % 5 == 0:  # it takes long, and misses by far
+            lone = resampling.summarise(table.assign(patient=np.arange(len(table))), 0.5)
+            over_images = percentiles(resampling.figures(lone, resampling.draw(lone, 100, seed))["auroc"])
+            yield "image auroc, bootstrap over images", true["auroc"], over_images
+        return
+    value = float(resampling.figures(sample, resampling.unweighted(sample))["auroc"][0])
+    of_t = intervals.bootstrap(value, drawn["auroc"], int(sample.labels.sum()), CONFIDENCE, share=True)
+    yield "patient auroc, bootstrap, logit and t", true["auroc"], of_t
+    if folds == 1:
+        yield "patient brier, percentiles", true["brier"], percentiles(drawn["brier"])
+
+
+def percentiles(drawn: Floats) -> Interval:
     """The plain bootstrap interval."""
     low, middle, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, 0.5, (1 + CONFIDENCE) / 2])
-    return intervals.Interval(float(middle), float(low), float(high))
+    return Interval(float(middle), float(low), float(high))
 
 
 def main() -> None:
@@ -121,23 +150,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=5000, help="of each cell")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rejected", action="store_true", help="those that are not in use, too")
     options = parser.parse_args()
     parts = 10
     cells = list(product(FOLDS, COUNTS, AUROCS))
     jobs = [(a, n, k, options.simulations // parts, part) for k, n, a in cells for part in range(parts)]
-    counted: dict[tuple[int, int, float, str], NDArray[np.float64]] = {}
+    counted: dict[tuple[str, int], dict[tuple[int, float], Floats]] = {}
     with ProcessPoolExecutor(options.processes) as pool:
-        for (auroc, count, folds, _, _), found in zip(jobs, pool.map(simulate, jobs), strict=True):
+        one = partial(simulate, rejected=options.rejected)
+        for (auroc, count, folds, _, _), found in zip(jobs, pool.map(one, jobs), strict=True):
             for method, pair in found.items():
-                key = (folds, count, auroc, method)
-                counted[key] = counted.get(key, np.zeros(2)) + pair
+                row = counted.setdefault((method, folds), {})
+                row[count, auroc] = row.get((count, auroc), np.zeros(2)) + pair
     print(f"coverage in %, nominal {CONFIDENCE:.0%}; {options.simulations} simulations a cell\n")
     print("| method | folds | " + " | ".join(f"n={n}, AUROC {a:g}" for n, a in product(COUNTS, AUROCS)) + " |")
     print("|---" * (2 + len(COUNTS) * len(AUROCS)) + "|")
-    for method, folds in product(METHODS, FOLDS):
-        values = [counted[folds, n, a, method] for n, a in product(COUNTS, AUROCS)]
-        if all(total for _, total in values):
-            print(f"| {method} | {folds} | " + " | ".join(f"{100 * held / total:.1f}" for held, total in values) + " |")
+    for (method, folds), row in sorted(counted.items()):
+        values = [row[cell] for cell in product(COUNTS, AUROCS)]
+        print(f"| {method} | {folds} | " + " | ".join(f"{100 * held / total:.1f}" for held, total in values) + " |")
 
 
 if __name__ == "__main__":

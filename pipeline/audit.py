@@ -60,11 +60,15 @@ def _images(config: Config, subtype: str) -> pd.DataFrame:
 
 
 def _scored(config: Config, subtype: str) -> pd.DataFrame:
-    """The images that the trained folds' networks scored, validation and test, with a column fold."""
+    """The images that the trained folds' networks scored, validation and test, calibrated; with a column fold."""
+    folds = paths.existing(paths.report(subtype) / "folds.csv")
+    temperatures = pd.read_csv(folds).set_index("fold")["temperature"]
+    if set(temperatures.index) != set(config.train.folds):
+        raise ModelError(f"{folds}: not of train.folds; run `dvc repro`")
     scored = []
     for k in sorted(config.train.folds):
         path = paths.existing(paths.fold(subtype, k) / "predictions.parquet")
-        scored.append(pd.read_parquet(path).assign(fold=k))
+        scored.append(metrics.calibrated(pd.read_parquet(path).assign(fold=k), temperatures[k]))
     table = pd.concat(scored, ignore_index=True)[_SCORED]
     return table.assign(called=table["score"] > config.evaluate.threshold)
 

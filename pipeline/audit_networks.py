@@ -1,8 +1,8 @@
 """Train four twins of every network of a subtype, to see what else could make it good: reports/audit/<subtype>_networks.json.
 
-The twins differ from the network in one thing each: another seed, labels shuffled among the patients, grey images, or the
-images and not the patients dealt to folds. The last is the mistake this pipeline exists to avoid; it is made here alone, to
-show what it would claim, and nothing of the twins is kept.
+The twins differ from the network in one thing each: another seed, labels shuffled among the patients, images without hue,
+or the images and not the patients dealt to folds. The last is the mistake this pipeline exists to avoid; it is made here
+alone, to show what it would claim, and nothing of the twins is kept.
 """
 
 from __future__ import annotations
@@ -181,14 +181,15 @@ def _greyscale(config: Config, scored: pd.DataFrame, network: pd.DataFrame) -> C
     reached, colours = _reached(scored), _reached(network)
     return Check(
         "greyscale",
-        "Does a network that sees no colours still tell subtype from control?",
+        "Is there anything but hue: does a network that sees brightness alone still tell subtype from control?",
         f"patient AUROC {bounds.value:.3f} ({bounds.low:.3f} to {bounds.high:.3f}), "
         f"with colours {colours['patient_auroc']:.3f}; image AUROC {reached['image_auroc']:.3f}, "
         f"with colours {colours['image_auroc']:.3f}",
         {"image_auroc": reached["image_auroc"], "patient_auroc": asdict(bounds)},
-        "red when the lower bound of its patient AUROC is not above .5",
+        "red when the lower bound of its patient AUROC is not above .5; grey images still show the light and how strong the "
+        "staining is, which this does not clear",
         not bounds.low > 0.5,
-        "the result may rest on colours, thus on staining and light: see colour_only; train all folds (train.folds) or add "
+        "the result may rest on hue, thus on the kind of staining: see colour_only; train all folds (train.folds) or add "
         "patients first, where there are few",
         True,
     )

@@ -24,6 +24,8 @@ class OperatingPoint:
     """A threshold, chosen before the test patients were looked at."""
 
     threshold: float  # a patient's score above it is called the subtype
+    chosen: bool  # on the validation controls; else it is the usual threshold
+    validation_controls: int
     reason: str  # in one sentence
 
 
@@ -45,20 +47,32 @@ def temperature(images: pd.DataFrame) -> float:
 
 
 def operating_point(patients: pd.DataFrame, target_specificity: float, fewest_controls: int, usual: float) -> OperatingPoint:
-    """The lowest threshold at which `target_specificity` of the validation controls are not called the subtype.
+    """The lowest threshold at which another control is not called the subtype with a chance of `target_specificity` or more.
 
+    Of n validation controls, target (n + 1) must lie at or below it (split conformal prediction: Vovk, Gammerman & Shafer
+    2005, Algorithmic Learning in a Random World; Lei et al. 2018, JASA 113:1094), or all where there are not so many.
     `patients` has columns label and score. With fewer than `fewest_controls` controls the threshold is `usual`.
     """
     controls = np.sort(patients.loc[patients["label"] == 0, "score"].to_numpy(np.float64))
     if len(controls) < fewest_controls:
         reason = f"{len(controls)} validation controls are too few ({fewest_controls} needed) to aim at a specificity"
-        return OperatingPoint(usual, f"{reason}: the usual threshold")
-    kept = int(np.ceil(target_specificity * len(controls) - 1e-9))
+        return OperatingPoint(usual, False, len(controls), f"{reason}: the usual threshold")
+    kept = min(len(controls), int(np.ceil(target_specificity * (len(controls) + 1) - 1e-9)))
     threshold = float(controls[kept - 1]) if kept else 0.0
-    reason = (
-        f"{kept} of {len(controls)} validation controls lie at or below it: a specificity of {target_specificity:g} or more"
-    )
-    return OperatingPoint(threshold, reason)
+    reason = f"{kept} of {len(controls)} validation controls lie at or below it, to aim at {target_specificity:g} of others"
+    return OperatingPoint(threshold, True, len(controls), reason)
+
+
+def at_class_mix(labels: ArrayLike, logits: ArrayLike) -> NDArray[np.float64]:
+    """The logits that the patients' scores would have if they were made for the classes' shares among these patients.
+
+    Training and temperature give either class the same weight, so a score is a probability where every second patient has the
+    subtype. Where the shares are others, honest logits are off by the logarithm of their ratio (Elkan 2001, IJCAI, theorem 2),
+    which says nothing about the network.
+    """
+    y, x = np.asarray(labels), np.asarray(logits, dtype=np.float64)
+    positives = int(y.sum())
+    return x + np.log(positives / (len(y) - positives)) if 0 < positives < len(y) else x
 
 
 def reliability(labels: ArrayLike, scores: ArrayLike, bins: int, confidence: float) -> pd.DataFrame:

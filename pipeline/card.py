@@ -38,6 +38,7 @@ class Facts:
     by_class: pd.DataFrame  # by_class.csv
     confidence: float
     operating_point: float
+    operating_point_chosen: Sequence[str]  # folds in which it was chosen; in the others it is the usual threshold
     digest: str
     weights_sha256: Mapping[str, str]
     tuned_on: Mapping[str, Any] | None  # how many patients a search saw, and their digest
@@ -149,10 +150,19 @@ def _limits(facts: Facts) -> str:
             "- Another hospital, microscope or staining was not tested, and scores may fail there without a sign.",
             "- Labels are weak: they belong to the patient, and smears of leukaemia hold normal cells too.",
             "- Controls differ from patients in age and sex, perhaps in the day of staining: see the report's audit.",
-            "- The operating point is the mean, on the logit scale, of the folds' thresholds, each chosen on the fold's own "
-            "validation patients.",
+            f"- {_operating_point(facts)}",
         ]
     )
+
+
+def _operating_point(facts: Facts) -> str:
+    few = "too few validation controls to choose one for a specificity"
+    if not facts.operating_point_chosen:
+        return f"The operating point is the usual threshold, {facts.operating_point:g}: there were {few}."
+    own = "each chosen on the fold's own validation patients"
+    if len(facts.operating_point_chosen) < len(facts.folds):
+        own = f"chosen on validation patients in {', '.join(facts.operating_point_chosen)}; in the others there were {few}"
+    return f"The operating point is the mean, on the logit scale, of the folds' thresholds, {own}."
 
 
 def _digests(facts: Facts) -> str:

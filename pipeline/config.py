@@ -5,6 +5,7 @@ There are no defaults here: a default in Python would be a parameter that DVC ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -332,6 +333,12 @@ class Config(Section):
         for name in self.audit.networks:
             if name not in self.subtypes:
                 yield f"audit.networks: {name} is not one of subtypes"
+        smallest = 1 / (self.audit.permutations + 1)
+        if smallest >= self.audit.significance:
+            yield (
+                f"audit.permutations: {self.audit.permutations} permutations give no p below {smallest:.3g}, and "
+                f"audit.significance is {self.audit.significance:g}; at least {math.floor(1 / self.audit.significance + 1e-9)}"
+            )
         for fold in self.train.folds:
             if fold >= self.split.n_folds:
                 yield f"train.folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"

@@ -105,21 +105,20 @@ def _require_same_search(config: Config, subtype: str, folder: Path) -> None:
 
 
 def _calibrate(config: Config, scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Test images with calibrated logits; and a row a fold: temperature, threshold, reason, all of validation patients."""
+    """Test images with calibrated logits; and a row a fold: temperature and operating point, both of validation patients."""
     settings = config.evaluate
     images, rows = [], []
     for fold, of_fold in scored.groupby("fold"):
         val, test = (of_fold[of_fold["split"] == role] for role in ("val", "test"))
         heat = calibration.temperature(val)
         point = calibration.operating_point(
-            metrics.patient_scores(val.assign(logit=val["logit"] / heat)),
+            metrics.patient_scores(metrics.calibrated(val, heat)),
             settings.target_specificity,
             settings.fewest_controls,
             settings.threshold,
         )
         rows.append({"fold": fold, "temperature": heat, **asdict(point)})
-        logits = test["logit"] / heat
-        images.append(test.assign(logit=logits, score=probabilities(logits)))
+        images.append(metrics.calibrated(test, heat))
     return pd.concat(images, ignore_index=True), pd.DataFrame(rows)
 
 
@@ -163,13 +162,10 @@ def _figures(config: Config, patients: pd.DataFrame, calibrations: pd.DataFrame,
     """Every figure: level, figure, threshold, value, low, high."""
     usual = f"{config.evaluate.threshold:g}"
     rows = [(*name.split("_", 1), usual, *astuple(interval)) for name, interval in found.items()]
-    thresholds = patients["fold"].map(calibrations.set_index("fold")["threshold"])
-    for figure, label in (("sensitivity", 1), ("specificity", 0)):
-        own = patients["label"] == label
-        right = (patients["score"] > thresholds)[own] == bool(label)
-        bounds = intervals.proportion(int(right.sum()), int(own.sum()), config.evaluate.confidence)
-        rows.append(("patient", figure, "operating point", *astuple(bounds)))
-    intercept, slope = calibration.intercept_and_slope(patients["label"], patients["logit"])
+    called = patients["score"] > patients["fold"].map(calibrations.set_index("fold")["threshold"])
+    at_point = intervals.of_calls(patients["label"], called, config.evaluate.confidence)
+    rows += [("patient", figure, "operating point", *astuple(bounds)) for figure, bounds in at_point.items()]
+    intercept, slope = calibration.intercept_and_slope(patients["label"], _at_class_mix(patients)["logit"])
     error = calibration.expected_calibration_error(_reliability(config, patients))
     for figure, value in (("calibration_intercept", intercept), ("calibration_slope", slope), ("ece", error)):
         rows.append(("patient", figure, "", value, float("nan"), float("nan")))
@@ -177,14 +173,20 @@ def _figures(config: Config, patients: pd.DataFrame, calibrations: pd.DataFrame,
 
 
 def _reliability(config: Config, patients: pd.DataFrame) -> pd.DataFrame:
-    settings = config.evaluate
-    return calibration.reliability(patients["label"], patients["score"], settings.bins, settings.confidence)
+    settings, scores = config.evaluate, _at_class_mix(patients)["score"]
+    return calibration.reliability(patients["label"], scores, settings.bins, settings.confidence)
+
+
+def _at_class_mix(patients: pd.DataFrame) -> pd.DataFrame:
+    logits = calibration.at_class_mix(patients["label"], patients["logit"])
+    return patients.assign(logit=logits, score=probabilities(logits))
 
 
 def _by_fold(images: pd.DataFrame, patients: pd.DataFrame, calibrations: pd.DataFrame) -> pd.DataFrame:
     """A row a network: whom it was tested on, how it ranked them, and what its validation patients fixed."""
     rows = []
-    for fold, own in patients.groupby("fold"):
+    for fold in calibrations["fold"]:  # also one of whose test patients a search saw all
+        own = patients[patients["fold"] == fold]
         of_images = images[images["fold"] == fold]
         rows.append(
             {
@@ -202,7 +204,7 @@ def _by_fold(images: pd.DataFrame, patients: pd.DataFrame, calibrations: pd.Data
 def _poolings(config: Config, images: pd.DataFrame, usual: Interval) -> pd.DataFrame:
     """Patient AUROC by the way in which a patient's images make one score; the first row is the one that counts."""
     rows = [("mean of the logits", *astuple(usual))]
-    for name, pooled in metrics.other_poolings(images).items():
+    for name, pooled in metrics.other_poolings(images, config.evaluate.threshold).items():
         rows.append((name, *astuple(intervals.patient_auroc(pooled, config.evaluate.confidence))))
     return pd.DataFrame(rows, columns=["pooling", "patient_auroc", "low", "high"])
 
@@ -210,10 +212,9 @@ def _poolings(config: Config, images: pd.DataFrame, usual: Interval) -> pd.DataF
 def _published_form(config: Config, subtype: str, images: pd.DataFrame) -> pd.DataFrame:
     """Image-level precision, recall, F1, support and accuracy: of all test images, of balanced draws, and as published."""
     settings = config.evaluate
-    measured = metrics.by_class(images["label"], images["called"])
     sample = resampling.summarise(images, settings.threshold)
     tables = {
-        "measured": measured.assign(accuracy=(images["called"] == (images["label"] == 1)).mean()),
+        "measured": comparison.as_tested(sample, settings.draws, config.seed, settings.confidence),
         "balanced": comparison.balanced_draws(
             sample, published.IMAGES_PER_CLASS, settings.draws, config.seed, settings.confidence
         ),
@@ -251,9 +252,10 @@ def _write_plots(
     shares = {level: float(table["label"].mean()) for level, table in levels.items()}
     _save(plots / "loss.png", figures.loss_curves(history, f"{subtype}: loss"))
     _save(plots / "confusion.png", figures.confusion_matrices(tables, names))
-    _save(plots / "roc.png", figures.roc_curves(bands, {level: found[f"{level}_auroc"] for level in levels}))
+    area = "AUROC" if patients["fold"].nunique() == 1 else "AUROC within folds"
+    _save(plots / "roc.png", figures.roc_curves(bands, {level: found[f"{level}_auroc"] for level in levels}, area))
     _save(plots / "pr.png", figures.pr_curves(bands, {level: found[f"{level}_auprc"] for level in levels}, shares))
-    _save(plots / "reliability.png", figures.reliability(_reliability(config, patients), patients))
+    _save(plots / "reliability.png", figures.reliability(_reliability(config, patients), _at_class_mix(patients)))
 
 
 def _list(folder: Path, listing: Path) -> None:

@@ -67,11 +67,14 @@ def confusion_matrices(tables: dict[str, NDArray[np.int64]], names: tuple[str, s
     return figure
 
 
-def roc_curves(bands: dict[str, pd.DataFrame], areas: dict[str, Interval]) -> Figure:
-    """Sensitivity against 1 - specificity, a line and a band a level; `bands` as `intervals.bands` makes them."""
+def roc_curves(bands: dict[str, pd.DataFrame], areas: dict[str, Interval], area: str) -> Figure:
+    """Sensitivity against 1 - specificity, a line and a band a level; `bands` as `intervals.bands` makes them.
+
+    `area` says what `areas` are, since over several folds the area under the curve is not the AUROC within them.
+    """
     figure, axes = _square("1 − specificity", "sensitivity")
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
-    _lines(axes, bands, "roc", {level: f"{level}: AUROC {_bounds(area)}" for level, area in areas.items()})
+    _lines(axes, bands, "roc", {level: f"{level}: {area} {_bounds(value)}" for level, value in areas.items()})
     axes.legend(frameon=False, loc="lower right", fontsize=8)
     return figure
 
@@ -88,7 +91,7 @@ def pr_curves(bands: dict[str, pd.DataFrame], areas: dict[str, Interval], shares
 
 def reliability(table: pd.DataFrame, patients: pd.DataFrame) -> Figure:
     """Share of the subtype by mean score with exact bounds, of `calibration.reliability`; ticks: every patient's score."""
-    figure, axes = _square("mean score of the patients", "share of the subtype")
+    figure, axes = _square("mean score of the patients, at their class mix", "share of the subtype")
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
     reach = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
     axes.errorbar(table["mean_score"], table["share"], yerr=reach, fmt="o", color=BLUE, capsize=3, lw=1)

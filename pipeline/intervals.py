@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import binomtest, norm, t
@@ -19,6 +19,8 @@ from pipeline.resampling import Floats, Sample
 
 LEVELS = ("image", "patient")
 _TINY = 1e-9  # rates are sums of weights and rounded
+_LEAST = 1e-6  # a smaller share, or loss, is none
+_SIDES = ("value", "low", "high")
 _SHARES = ("auroc", "auroc_pooled", "auprc", "accuracy", "sensitivity", "specificity", "balanced_accuracy", "f1")
 
 
@@ -44,20 +46,28 @@ def measure(
         seed: of the draws.
         confidence: that the interval holds the figure, .95 for example.
     """
-    found = {}
+    found: dict[str, Interval] = {}
     for level, rows in zip(LEVELS, (images, patients), strict=True):
         sample = resampling.summarise(rows, threshold)
-        values = {name: float(value[0]) for name, value in resampling.figures(sample, resampling.unweighted(sample)).items()}
-        drawn = resampling.figures(sample, resampling.draw(sample, draws, seed))
-        exact = _of_patients(sample, values, confidence) if level == "patient" else {}
-        for name, value in values.items():
-            found[f"{level}_{name}"] = exact.get(name) or _resampled(name, value, drawn[name], sample, confidence)
+        of_these = of_level(sample, level, draws=draws, seed=seed, confidence=confidence)
+        found |= {f"{level}_{name}": interval for name, interval in of_these.items()}
     return found
 
 
+def of_level(sample: Sample, level: str, *, draws: int, seed: int, confidence: float) -> dict[str, Interval]:
+    """All figures of `resampling.figures` of one of `LEVELS`."""
+    values = {name: float(value[0]) for name, value in resampling.figures(sample, resampling.unweighted(sample)).items()}
+    drawn = resampling.figures(sample, resampling.draw(sample, draws, seed))
+    exact = _of_patients(sample, values, confidence) if level == "patient" else {}
+    return {name: exact.get(name) or _resampled(name, value, drawn[name], sample, confidence) for name, value in values.items()}
+
+
 def _resampled(figure: str, value: float, drawn: Floats, sample: Sample, confidence: float) -> Interval:
+    """`bootstrap` of a figure of `resampling.figures`, with the patients of the class on which it rests, or of the smaller."""
     counts = [int((sample.labels == label).sum()) for label in (0, 1)]
     patients = {"specificity": counts[0], "sensitivity": counts[1]}.get(figure, min(counts))
+    if figure == "brier" and value <= _LEAST:  # its mean is at most the share of patients who add to it
+        return Interval(value, 0.0, proportion(0, patients, confidence).high)
     if figure == "mcc":  # from -1 to 1
         half = bootstrap((value + 1) / 2, (drawn + 1) / 2, patients, confidence, share=True)
         return Interval(value, 2 * half.low - 1, 2 * half.high - 1)
@@ -68,7 +78,8 @@ def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, 
     """From the figure's values `(draws,)` under resampling of patients: Student's t with `patients` - 1 degrees of freedom.
 
     On the logit scale for a share, which lies between 0 and 1, on the logarithmic for a loss, which lies above 0. A share of
-    exactly 1 (or 0) has no spread there and gets the exact bounds of `patients` out of `patients` (or none).
+    exactly 1 (or 0) has no spread there and gets the exact bounds of `patients` out of `patients` (or none). Of a loss of 0
+    nothing is known but that it is not below: the upper bound is NaN.
     """
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or len(drawn) < 2:
@@ -76,8 +87,10 @@ def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, 
     if share and not 0 < value < 1:
         bounds = proportion(patients if value == 1 else 0, patients, confidence)
         return Interval(value, bounds.low, bounds.high)
+    if not share and value <= _LEAST:
+        return Interval(value, 0.0, float("nan"))
     forth, back = (logit, expit) if share else (np.log, np.exp)
-    spread = np.std(forth(np.clip(drawn, 1e-6, 1 - 1e-6 if share else None)), ddof=1)
+    spread = np.std(forth(np.clip(drawn, _LEAST, 1 - _LEAST if share else None)), ddof=1)
     reach = t.ppf((1 + confidence) / 2, max(patients - 1, 1)) * spread
     low, high = back(forth(value) + np.array([-reach, reach]))
     return Interval(value, float(low), float(high))
@@ -145,41 +158,45 @@ def _pairs(sample: Sample) -> NDArray[np.int64]:
 
 def _of_patients(sample: Sample, values: dict[str, float], confidence: float) -> dict[str, Interval]:
     """The figures of patients that have bounds of their own, which never collapse."""
-    positive = sample.labels == 1
-    right = np.where(positive, sample.sums["called"], 1 - sample.sums["called"])
-    n = {True: int(positive.sum()), False: int((~positive).sum())}
-    if not n[True] or not n[False]:
+    pairs = _pairs(sample)
+    if pairs.shape[1] < 2:  # a class is missing
         return {}
-    correct = {label: round(float(right[positive == label].sum())) for label in n}
-    found = {
-        "accuracy": proportion(sum(correct.values()), sum(n.values()), confidence),
-        "sensitivity": proportion(correct[True], n[True], confidence),
-        "specificity": proportion(correct[False], n[False], confidence),
-    }
-    pairs = np.array(
-        [[np.sum(~positive & (sample.folds == k)), np.sum(positive & (sample.folds == k))] for k in set(sample.folds)]
-    )
+    found = of_calls(sample.labels, sample.sums["called"], confidence)
+    found["auroc_pooled"] = auroc(values["auroc_pooled"], pairs.sum(axis=0, keepdims=True), confidence)
+    found["auprc"] = auprc(values["auprc"], int(sample.labels.sum()), confidence)
     if (pairs.prod(axis=1) > 0).any():
         found["auroc"] = auroc(values["auroc"], pairs, confidence)
-    return found | _from_both_rates(correct, n, values, confidence)
+    return found
 
 
-def _from_both_rates(
-    correct: dict[bool, int], n: dict[bool, int], values: dict[str, float], confidence: float
-) -> dict[str, Interval]:
-    """Figures that rise with sensitivity and with specificity: at the lower and at the upper bounds of both.
+def of_calls(labels: ArrayLike, called: ArrayLike, confidence: float) -> dict[str, Interval]:
+    """Figures of patients that follow from who was called the subtype; `labels` and `called` are `(patients,)`, 0 or 1.
 
-    Each of the two at half the error (Bonferroni), so that the pair is right as often as `confidence` at least.
+    Rates have their exact bounds. Balanced accuracy, F1 and Matthews correlation rise with sensitivity and with specificity,
+    and stand at the lower and at the upper bounds of both, each of the two at half the error (Bonferroni), so that the pair
+    is right as often as `confidence` at least.
     """
-    sides = {label: proportion(correct[label], n[label], (1 + confidence) / 2) for label in n}
-    bounds: dict[str, list[float]] = {"balanced_accuracy": [], "f1": [], "mcc": []}
-    for side in ("low", "high"):
-        sensitivity, specificity = (np.array(getattr(sides[label], side)) for label in (True, False))
-        tp, tn = sensitivity * n[True], specificity * n[False]
-        bounds["balanced_accuracy"].append(float(sensitivity + specificity) / 2)
-        bounds["f1"].append(float(resampling.f1(tp, n[False] - tn, n[True] - tp)))
-        bounds["mcc"].append(float(resampling.mcc(tp, n[False] - tn, n[True] - tp, tn)))
-    return {name: Interval(values[name], *sorted(ends)) for name, ends in bounds.items()}
+    y, calls = np.asarray(labels).astype(bool), np.asarray(called).astype(bool)
+    n = {label: int((y == label).sum()) for label in (True, False)}
+    right = {label: int((calls[y == label] == label).sum()) for label in n}
+    sides = {label: proportion(right[label], n[label], (1 + confidence) / 2) for label in n}
+    at = {side: _of_rates({label: getattr(sides[label], side) for label in n}, n) for side in _SIDES}
+    return {
+        "accuracy": proportion(sum(right.values()), sum(n.values()), confidence),
+        "sensitivity": proportion(right[True], n[True], confidence),
+        "specificity": proportion(right[False], n[False], confidence),
+        **{name: Interval(at["value"][name], *sorted((at["low"][name], at["high"][name]))) for name in at["value"]},
+    }
+
+
+def _of_rates(rates: dict[bool, float], n: dict[bool, int]) -> dict[str, float]:
+    """Of the share of the subtype's patients (True) and of the controls (False) who are called right, and their numbers."""
+    tp, tn = np.array(rates[True] * n[True]), np.array(rates[False] * n[False])
+    return {
+        "balanced_accuracy": (rates[True] + rates[False]) / 2,
+        "f1": float(resampling.f1(tp, n[False] - tn, n[True] - tp)),
+        "mcc": float(resampling.mcc(tp, n[False] - tn, n[True] - tp, tn)),
+    }
 
 
 def bands(sample: Sample, draws: int, seed: int, confidence: float, points: int = 51) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import confusion_matrix, roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from pipeline.scoring import probabilities
@@ -51,15 +51,10 @@ def confusion(labels: ArrayLike, called: ArrayLike) -> NDArray[np.int64]:
     return np.asarray(table, dtype=np.int64)
 
 
-def by_class(labels: ArrayLike, called: ArrayLike) -> pd.DataFrame:
-    """Precision, recall, F1 and support of control and subtype: the form in which the published figures stand."""
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, np.asarray(called).astype(int), labels=[0, 1], zero_division=0.0
-    )
-    return pd.DataFrame(
-        {"precision": precision, "recall": recall, "f1": f1, "support": support},
-        index=pd.Index(["control", "subtype"], name="class"),
-    )
+def calibrated(images: pd.DataFrame, temperature: float | pd.Series) -> pd.DataFrame:
+    """`images` with their logits divided by the temperature of the network, and the scores that follow from them."""
+    logits = images["logit"] / temperature
+    return images.assign(logit=logits, score=probabilities(logits))
 
 
 def patient_scores(images: pd.DataFrame) -> pd.DataFrame:
@@ -72,12 +67,15 @@ def patient_scores(images: pd.DataFrame) -> pd.DataFrame:
     return patients.assign(score=probabilities(patients["logit"]))
 
 
-def other_poolings(images: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Patients (fold, patient, label, logit) pooled in other ways than by the mean, to see whether a result hangs on it."""
+def other_poolings(images: pd.DataFrame, threshold: float) -> dict[str, pd.DataFrame]:
+    """Patients (fold, patient, label, logit) pooled in other ways than by the mean, to see whether a result hangs on it.
+
+    An image whose probability lies above `threshold` is called the subtype.
+    """
     by_patient = images.groupby(_PATIENT, sort=True)["logit"]
     pooled = {
         "median of the logits": by_patient.median(),
         "mean of the highest quarter": by_patient.agg(lambda x: x.nlargest(-(-len(x) // 4)).mean()),
-        "share of images called the subtype": by_patient.agg(lambda x: (x > 0).mean()),
+        "share of images called the subtype": by_patient.agg(lambda x: (probabilities(x) > threshold).mean()),
     }
     return {name: values.reset_index() for name, values in pooled.items()}

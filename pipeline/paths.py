@@ -26,6 +26,7 @@ DOWNLOADS = Path(".downloads")
 PREDICTIONS = Path("predictions")
 SEARCHES = Path(".tune")
 STUDIES = SEARCHES / "studies.db"
+REQUIREMENTS = Path("requirements.lock")
 
 
 def existing(path: Path) -> Path:

@@ -26,7 +26,7 @@ class Figures:
     support: tuple[int, int] = (IMAGES_PER_CLASS, IMAGES_PER_CLASS)
 
     def by_class(self) -> pd.DataFrame:
-        """In the form of `metrics.by_class`."""
+        """A row a class, as `comparison` has ours."""
         return pd.DataFrame(
             {"precision": self.precision, "recall": self.recall, "f1": self.f1, "support": self.support},
             index=pd.Index(["control", "subtype"], name="class"),

@@ -116,6 +116,7 @@ def _candidate(config: Config, subtype: str) -> registry.Candidate:
         by_class=pd.read_csv(paths.existing(report / "by_class.csv")),
         confidence=config.evaluate.confidence,
         operating_point=settings["operating_point"],
+        operating_point_chosen=settings["operating_point_chosen"],
         digest=digest,
         weights_sha256=weights,
         tuned_on=json.loads((folders[0] / "spec.json").read_text()).get("tuned_on"),
@@ -137,8 +138,8 @@ def _candidate(config: Config, subtype: str) -> registry.Candidate:
 def _settings(config: Config, subtype: str) -> dict[str, Any]:
     """What the served model's code and `predict` read besides networks."""
     calibrated = pd.read_csv(paths.existing(paths.report(subtype) / "folds.csv")).set_index("fold")
-    if set(calibrated.index) != set(config.train.folds):
-        raise ModelError(f"{paths.report(subtype)}/folds.csv: not of train.folds; run `dvc repro`")
+    if set(calibrated.index) != set(config.train.folds) or "chosen" not in calibrated:
+        raise ModelError(f"{paths.report(subtype)}/folds.csv: not of train.folds, or of an earlier version; run `dvc repro`")
     images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
     source = json.loads(paths.existing(paths.SOURCE).read_text())
     spec = json.loads(paths.existing(paths.fold(subtype, min(config.train.folds)) / "spec.json").read_text())
@@ -150,6 +151,7 @@ def _settings(config: Config, subtype: str) -> dict[str, Any]:
         "px": spec["px"],
         "temperatures": {f"fold-{fold}": float(value) for fold, value in calibrated["temperature"].items()},
         "operating_point": ensemble.operating_point(calibrated["threshold"].tolist()),
+        "operating_point_chosen": [f"fold-{fold}" for fold in calibrated.index[calibrated["chosen"]]],
         "reference": reference.of(images[images["class"].isin([config.control, subtype])]),
     }
 

@@ -5,23 +5,37 @@ One file: pictures and style are inside, nothing is asked of any host, and the s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from pipeline import claims, console, contact_sheet, genetics, pages, participants, paths
+from pipeline import claims, console, contact_sheet, genetics, metrics, pages, participants, paths
 from pipeline.config import Config
 from pipeline.errors import DataError, ModelError, PipelineError
-from pipeline.scoring import probabilities
 
 T = TypeVar("T")
 
 TEMPLATE = "report_page.html.j2"
+_LIBRARIES = (
+    "tensorflow",
+    "keras",
+    "scikit-learn",
+    "scipy",
+    "numpy",
+    "pandas",
+    "pillow",
+    "great-expectations",
+    "mlflow",
+    "dvc",
+)
 _ON_A_SHEET = 12
 _POINT_WIDTH = 0.03  # of a point in a strip plot, as a share of the axis on a phone
 _MOST_LANES = 5  # above and below the middle of a row; points beyond overlap
@@ -41,6 +55,7 @@ def run(config: Config) -> None:
         cohort=cohort,
         subtypes=subtypes,
         fewest=min(count for subtype in subtypes for count in subtype["patients"].values()),
+        made=_made(config),
     )
     paths.REPORT_PAGE.parent.mkdir(parents=True, exist_ok=True)
     unfinished = paths.REPORT_PAGE.with_name(f".{paths.REPORT_PAGE.name}.unfinished")
@@ -90,7 +105,11 @@ def _cohort(config: Config) -> dict[str, Any]:
         },
         "steps": {
             subtype: participants.steps(
-                [counts[config.control], counts[subtype]], split, sorted(config.train.folds), config.split.n_folds
+                [counts[config.control], counts[subtype]],
+                split,
+                sorted(config.train.folds),
+                config.split.n_folds,
+                config.train.images_per_class,
             )
             for subtype, split in splits.items()
         },
@@ -109,12 +128,18 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
     figures, leaked = claims.read(_read(folder / "metrics.json", _json, ModelError))
     names = ("patients", "by_class", "figures", "folds", "poolings")
     tables = {name: _read(folder / f"{name}.csv", _table, ModelError) for name in names}
+    areas = ["image_auroc", "patient_auroc"]  # empty where a fold's test patients are of one class
+    tables["folds"][areas] = tables["folds"][areas].apply(pd.to_numeric)
     patients, by_class = tables["patients"], tables["by_class"]
+    if "chosen" not in tables["folds"]:
+        raise ModelError(f"{folder}/folds.csv: made by an earlier version; run `dvc repro`")
     folds = {k: paths.fold(subtype, k) for k in sorted(config.train.folds)}
     specs = {k: _read(fold / "spec.json", _json, ModelError) for k, fold in folds.items()}
     scored = {k: _read(fold / "predictions.parquet", pd.read_parquet, ModelError) for k, fold in folds.items()}
     temperatures = tables["folds"].set_index("fold")["temperature"].to_dict()
-    tested = pd.concat([_calibrated(rows, temperatures.get(k, math.nan)) for k, rows in scored.items()])
+    tested = pd.concat(
+        [metrics.calibrated(rows[rows["split"] == "test"], temperatures.get(k, math.nan)) for k, rows in scored.items()]
+    )
     tested = claims.claimed(tested, config.train.models[subtype].tuned_on or [])
     if set(tested["patient"]) != set(patients["patient"]) or len(tested) != figures["images"]:
         raise ModelError(f"{folder}: not of the folds in {paths.MODELS / subtype}; run `dvc repro`")
@@ -136,25 +161,60 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
         },
         "all": _by_level(tables["figures"]),
         "folds": tables["folds"].to_dict("records"),
+        "operating_point": _operating_point(tables["folds"]),
         "poolings": tables["poolings"].to_dict("records"),
         "audit": _audit(config, subtype),
         "sheets": _sheets(config, subtype, tested),
-        "network": config.train.models[subtype],
+        "knobs": _settings(specs[min(specs)]["knobs"]),
         "specs": specs,
     }
 
 
 def _audit(config: Config, subtype: str) -> dict[str, Any]:
-    """The number of red answers, and all answers, those of the twins too where they were trained."""
+    """How many answers there are and how many are red; and all answers, those of the twins too where they were trained."""
     files = [paths.audit(subtype), *([paths.audit_networks(subtype)] if subtype in config.audit.networks else [])]
     found = [_read(path, _json, ModelError) for path in files]
-    return {"red": sum(audit["red"] for audit in found), "checks": [check for audit in found for check in audit["checks"]]}
+    checks = [check for audit in found for check in audit["checks"]]
+    answered = sum(check["answered"] for check in checks)
+    red = sum(audit["red"] for audit in found)
+    return {"red": red, "answered": answered, "unanswered": len(checks) - answered, "checks": checks}
 
 
-def _calibrated(scored: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    tested = scored[scored["split"] == "test"]
-    logits = tested["logit"] / temperature
-    return tested.assign(logit=logits, score=probabilities(logits))
+def _operating_point(folds: pd.DataFrame) -> dict[str, Any]:
+    """In which folds it was chosen, in which it is the usual threshold, and of how many validation controls these had."""
+    usual = folds[~folds["chosen"]]
+    counts = sorted(set(usual["validation_controls"]))
+    return {
+        "chosen": folds.loc[folds["chosen"], "fold"].tolist(),
+        "usual": usual["fold"].tolist(),
+        "controls": " to ".join(str(count) for count in ([counts[0], counts[-1]] if len(counts) > 1 else counts)),
+    }
+
+
+def _made(config: Config) -> dict[str, Any]:
+    """The environment that made this page, and the settings that made its figures."""
+    if not paths.REQUIREMENTS.is_file():
+        raise DataError(f"{paths.REQUIREMENTS}: not there; it is in git: `git checkout {paths.REQUIREMENTS}` brings it back")
+    return {
+        "lock": hashlib.sha256(paths.REQUIREMENTS.read_bytes()).hexdigest(),
+        "software": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
+        "settings": {
+            "evaluate": _settings(config.evaluate.model_dump()),
+            "audit": _settings(config.audit.model_dump()),
+        },
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, str]:
+    """As they stand in params.yaml."""
+    return {name: json.dumps(value).strip('"') for name, value in values.items()}
 
 
 def _published_form(by_class: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -105,7 +105,8 @@ def _strata(sample: Sample) -> Iterator[Ints]:
 def figures(sample: Sample, weights: Floats) -> dict[str, Floats]:
     """Every figure under every draw, `(draws,)` each; NaN where a draw leaves none of a class.
 
-    auroc compares rows of the same fold only, auroc_pooled all rows; auprc, the average precision, is over all rows.
+    auroc compares rows of the same fold only, auroc_pooled all rows; auprc, the average precision, is over all rows. brier and
+    log_loss are the mean of the two classes' means, since scores are made for as many of either.
     """
     positive = sample.labels == 1
     total = {name: weights @ (values * positive) for name, values in sample.sums.items()}
@@ -125,8 +126,8 @@ def figures(sample: Sample, weights: Floats) -> dict[str, Floats]:
             "balanced_accuracy": (sensitivity + specificity) / 2,
             "f1": f1(tp, fp, fn),
             "mcc": mcc(tp, fp, fn, tn),
-            "brier": (total["brier"] + rest["brier"]) / n,
-            "log_loss": (total["log_loss"] + rest["log_loss"]) / n,
+            "brier": (total["brier"] / total["rows"] + rest["brier"] / rest["rows"]) / 2,
+            "log_loss": (total["log_loss"] / total["rows"] + rest["log_loss"] / rest["rows"]) / 2,
         }
 
 

@@ -102,7 +102,7 @@ def _report(folder: Path, subtype: str) -> None:
     (folder / "metrics.json").write_text(json.dumps({**dict.fromkeys(names, INTERVAL), "images": 24, "patients": 2}))
     scored = {"patient": [PATIENTS["control"], PATIENTS[subtype]], "fold": [0, 1], "label": [0, 1], "logit": [-1.0, 1.0]}
     pd.DataFrame(scored).to_csv(folder / "patients.csv", index=False)
-    folds = pd.DataFrame({"temperature": TEMPERATURES, "threshold": THRESHOLDS})
+    folds = pd.DataFrame({"temperature": TEMPERATURES, "threshold": THRESHOLDS, "chosen": {0: True, 1: False}})
     folds.rename_axis("fold").to_csv(folder / "folds.csv")
     figures = ("precision", "recall", "f1", "accuracy")
     bounds = {f"{name}_{side}": value for name in figures for side, value in (("low", 0.7), ("high", 0.9))}

@@ -69,6 +69,7 @@ def cohort(
         table.to_parquet(paths.fold("NPM1", k) / "predictions.parquet", index=False)
     paths.report("NPM1").mkdir(parents=True)
     (paths.report("NPM1") / "metrics.json").write_text(json.dumps({"patient_auroc": auroc}))
+    pd.DataFrame({"fold": range(FOLDS), "temperature": 1.0}).to_csv(paths.report("NPM1") / "folds.csv", index=False)
     return tables
 
 
@@ -279,14 +280,47 @@ def test_a_patient_without_a_line_is_named(settings: config.Config) -> None:
         audit.run(settings, ["NPM1"])
 
 
-def test_the_audit_reads_what_evaluate_writes(settings: config.Config) -> None:
+def test_temperatures_of_other_folds_are_refused(settings: config.Config) -> None:
     cohort()
+    pd.DataFrame({"fold": [0], "temperature": [1.0]}).to_csv(paths.report("NPM1") / "folds.csv", index=False)
+    with pytest.raises(ModelError, match=r"folds\.csv: not of train\.folds; run `dvc repro`"):
+        audit.run(settings, ["NPM1"])
+
+
+def test_the_audit_judges_the_calls_that_evaluate_writes(params: Params, here: Path) -> None:
+    """Also where the temperature moves scores over the threshold."""
+    changes = {"audit.permutations": 39, "evaluate.threshold": 0.8, "evaluate.draws": 100}
+    settings = params({"train.folds": [0, 1, 2, 3, 4], **changes})
+    _, images = cohort(network=1)
+    truth = pd.DataFrame(
+        {"path": images["path"], "cell_type": "x", "diseased": images["path"].str.endswith(("0.tif", "1.tif"))}
+    )
+    truth.to_parquet(paths.TRUTH, index=False)
+    loud = 0
     for k in range(FOLDS):
+        file = paths.fold("NPM1", k) / "predictions.parquet"
+        table = pd.read_parquet(file)
+        table["logit"] = table["logit"] * 3  # surer than they are right
+        table["score"] = scoring.probabilities(table["logit"])
+        table.to_parquet(file, index=False)
+        tested = table[table["split"] == "test"]
+        loud += int((tested["score"] > 0.8).sum())
         history = {"epoch": [0], "loss": [0.5], "val_loss": [0.5], "accuracy": [0.5], "val_accuracy": [0.5], "kept": [1]}
         pd.DataFrame(history).to_csv(paths.fold("NPM1", k) / "history.csv", index=False)
         (paths.fold("NPM1", k) / "spec.json").write_text("{}")
     evaluate.run(settings, ["NPM1"])
-    assert not found(settings)["colour_only"]["red"]
+    checks = found(settings)
+    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
+    for side, label in (("control", 0), ("subtype", 1)):
+        right = int((patients.loc[patients["label"] == label, "called"] == bool(label)).sum())
+        for name in ("by_sex", "by_age", "by_images"):
+            assert sum(group[side]["right"] for group in checks[name]["value"]["groups"]) == right
+    recall = pd.read_csv(paths.report("NPM1") / "by_class.csv").query("source == 'measured'").set_index("class")["recall"]
+    value = checks["cell_truth"]["value"]
+    called = [value[f"{who}_called"]["called"] for who in ("leukaemic", "normal", "control")]
+    assert called[0] + called[1] == round(recall["subtype"] * PATIENTS * IMAGES)
+    assert called[2] == round((1 - recall["control"]) * PATIENTS * IMAGES)
+    assert sum(called) < loud  # the temperature changed calls, or this would show nothing
 
 
 def test_a_search_that_saw_all_test_patients_is_red(settings: config.Config) -> None:

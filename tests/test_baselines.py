@@ -56,7 +56,6 @@ def test_a_planted_colour_is_found_and_chance_does_not_reach_it() -> None:
 
 def test_without_a_difference_it_stays_within_chance() -> None:
     inside = [baseline(images(0, seed)).null(39, seed=3).p_value for seed in range(8)]
-    assert min(inside) >= 1 / 40
     assert sum(p > 0.05 for p in inside) >= 6
     assert np.mean([baseline(images(0, seed)).patient_auroc() for seed in range(30)]) == pytest.approx(0.5, abs=0.07)
 

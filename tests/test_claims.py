@@ -73,6 +73,9 @@ def test_patients_whom_the_search_saw_leave_the_figures(tuned: Any, capsys: pyte
     assert "NPM1: the search for its network saw 4 of 8 test patients; they are left out" in capsys.readouterr().err
     html = page(settings)
     assert "found by a search that saw 4 patients of this cohort" in html
+    folds = pd.read_csv(paths.report("NPM1") / "folds.csv").set_index("fold")
+    assert folds.loc[0, ["controls", "subtype_patients"]].tolist() == [2, 2]
+    assert folds.loc[1, ["controls", "subtype_patients"]].tolist() == [0, 0]  # its network is there, with its temperature
     assert "4 of them are test patients here and left out of every figure" in html
     assert "patients_seen_by_search" not in metrics("NEW")
 
@@ -119,6 +122,7 @@ def test_the_card_says_it_and_names_nobody(leaked: bool) -> None:
         by_class=pd.DataFrame({"source": [], "class": []}),
         confidence=0.95,
         operating_point=0.5,
+        operating_point_chosen=[],
         digest="0" * 64,
         weights_sha256={"fold-0": "0" * 64},
         tuned_on=splits.told_apart(["ABC", "DEF"]),

@@ -43,6 +43,9 @@ def test_the_published_networks_are_the_same_in_both_settings() -> None:
         ({"ingest.demo.images_per_patient": [9, 3]}, ["ingest.demo", "images_per_patient must ascend"]),
         ({"ingest.kaggle.dataset": "cells"}, ["ingest.kaggle.dataset", "pattern"]),
         ({"validate.expected": {"ALL": {"patients": 1, "images": 1}}}, ["validate.expected.ALL", "not a class"]),
+        ({"audit.permutations": 10}, ["audit.permutations", "no p below 0.0909", "audit.significance is 0.05", "at least 20"]),
+        ({"audit.permutations": 19}, ["audit.permutations", "at least 20"]),
+        ({"audit.significance": 0.001}, ["audit.permutations: 200", "audit.significance is 0.001", "at least 1000"]),
         ({"train.min_epochs": 99}, ["train.min_epochs", "above train.max_epochs"]),
         ({"register.floors.image_accuracy": 1.2}, ["register.floors.image_accuracy", "less than or equal to 1"]),
     ],
@@ -85,6 +88,14 @@ def test_a_cohort_of_other_classes_needs_no_code(tmp_path: Path) -> None:
         "train.models": {"BCR_ABL1": network},
     }
     assert config.load(write_params(tmp_path / "params.yaml", changes)).classes == ["healthy", "BCR_ABL1"]
+
+
+def test_as_many_permutations_as_the_message_asks_for_are_enough(tmp_path: Path) -> None:
+    for significance, fewest in ((0.05, 20), (0.01, 100), (0.03, 33), (0.1, 10)):
+        changes = {"audit.significance": significance, "audit.permutations": fewest}
+        assert config.load(write_params(tmp_path / "params.yaml", changes)).audit.permutations == fewest
+        with pytest.raises(ConfigError, match=f"at least {fewest}"):
+            config.load(write_params(tmp_path / "params.yaml", changes | {"audit.permutations": fewest - 1}))
 
 
 def test_values_cannot_change() -> None:

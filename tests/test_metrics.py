@@ -17,12 +17,6 @@ def test_rates_by_hand() -> None:
     assert scoring.balanced_accuracy(LABELS, CALLED) == 0.625
 
 
-def test_published_form_by_hand() -> None:
-    table = metrics.by_class(LABELS, CALLED)
-    assert table.loc["control"].tolist() == [0.75, 0.75, 0.75, 4]
-    assert table.loc["subtype"].tolist() == [0.5, 0.5, 0.5, 2]
-
-
 def test_auroc_is_the_share_of_pairs_in_order_ties_counting_half() -> None:
     scores = np.array([0.1, 0.4, 0.4, 0.8, 0.4, 0.9])
     pairs = [(c, s) for c in scores[LABELS == 0] for s in scores[LABELS == 1]]
@@ -59,12 +53,20 @@ def test_a_patients_score_is_the_probability_at_the_mean_logit() -> None:
 
 def test_other_poolings_by_hand() -> None:
     images = pd.DataFrame({"fold": 0, "patient": ["A"] * 5, "label": 1, "logit": [-2.0, -1.0, 0.5, 3.0, 9.0]})
-    pooled = {name: table["logit"].tolist() for name, table in metrics.other_poolings(images).items()}
+    pooled = {name: table["logit"].tolist() for name, table in metrics.other_poolings(images, 0.5).items()}
     assert pooled == {
         "median of the logits": [0.5],
         "mean of the highest quarter": [6.0],
         "share of images called the subtype": [0.6],
     }
+    assert metrics.other_poolings(images, 0.7)["share of images called the subtype"]["logit"].tolist() == [0.4]
+
+
+def test_a_temperature_moves_scores_towards_a_half() -> None:
+    images = pd.DataFrame({"logit": [3.0, -1.0], "score": [9.0, 9.0]})
+    found = metrics.calibrated(images, 2.0)
+    assert found["logit"].tolist() == [1.5, -0.5]
+    assert found["score"].to_numpy() == pytest.approx([1 / (1 + math.exp(-1.5)), 1 / (1 + math.exp(0.5))])
 
 
 def test_the_published_figures_agree_with_each_other() -> None:

@@ -1,7 +1,9 @@
+import hashlib
 import itertools
 import json
 import re
 from html.parser import HTMLParser
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from pipeline import config, contact_sheet, evaluate, paths, report, scoring, splits
+from pipeline import config, contact_sheet, evaluate, intervals, paths, report, scoring, splits
 from pipeline.errors import DataError, ModelError, PipelineError
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -21,6 +23,7 @@ STRANGE = "<b>&</b>"  # a folder may be called so
 def cohort_files(settings: config.Config) -> None:
     """Data, splits, cells and predictions of a tiny cohort, as the other stages leave them."""
     rng = np.random.default_rng(5)
+    paths.REQUIREMENTS.write_text("numpy==1.0\n")
     paths.CELLS.mkdir(parents=True)
     paths.SPLITS.mkdir()
     patients = {name: [f"{name[0]}{number:02}" for number in range(10)] for name in settings.classes}
@@ -80,6 +83,7 @@ def training_files(settings: config.Config, subtype: str, k: int, split: pd.Data
             {"kind": "conv", "filters": 64, "kernel_px": 3, "batch_norm_momentum": None, "pool": True},
             {"kind": "dense", "units": 128},
         ],
+        "knobs": {"px": PX, "conv": [256, 192], "learning_rate": 1e-05, "images_per_class": None, "augment_flips": True},
         "machine": {"kind": "cpu", "name": "Some & Processor", "threads": 2},
         "inputs": {"cells": "c0" * 32, "split": "51" * 32, "code": "ed" * 32},
         "training": "7a" * 32,
@@ -111,6 +115,7 @@ def results(tmp_path_factory):
     values["train"]["models"]["NEW"] = values["train"]["models"]["NPM1"]
     values["ingest"]["demo"]["patients"]["NEW"] = 10
     values["train"]["folds"] = [1, 0]
+    values["evaluate"]["draws"] = 200
     settings = config.Config.model_validate(values)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -176,6 +181,11 @@ def page() -> Page:
     return Page(paths.REPORT_PAGE.read_text())
 
 
+def words() -> str:
+    """The text with single spaces."""
+    return " ".join(page().text.split())
+
+
 def test_page_asks_no_host_and_needs_no_other_file(settings):
     html = re.sub(r"base64,[A-Za-z0-9+/=]+", "", paths.REPORT_PAGE.read_text())
     assert "//" not in html
@@ -198,10 +208,13 @@ def test_same_files_make_the_same_bytes(settings):
 def test_published_figures_stand_beside_the_measured(settings):
     (known, unknown) = [table for table in page().tables if table[0][:2] == ["Class", "Precision"]]
     measured = pd.read_csv(paths.report("NPM1") / "by_class.csv").query("source == 'measured'").set_index("class")
-    columns = ["precision", "recall", "f1"]
+    shown = {
+        name: [f"{row[f]:.2f}{row[f'{f}_low']:.2f} to {row[f'{f}_high']:.2f}" for f in ("precision", "recall", "f1")]
+        for name, row in measured.iterrows()
+    }
     rows = {(row[0], number > 4): row for number, row in enumerate(known) if len(row) == 5}
     for label, name in ((False, "control"), (True, "subtype")):
-        assert rows["measured", label] == ["measured", *(f"{v:.2f}" for v in measured.loc[name, columns]), "28"]
+        assert rows["measured", label] == ["measured", *shown[name], "28"]
     assert rows["published", False] == ["published", "0.87", "0.90", "0.89", "800"]
     assert rows["published", True] == ["published", "0.90", "0.86", "0.88", "800"]
     assert re.fullmatch(r"0\.\d\d0\.\d\d to 0\.\d\d", rows["balanced", True][2])  # a figure and its interval
@@ -216,7 +229,7 @@ def test_summary_says_on_how_many_patients_each_figure_rests(settings):
     right = {label: int((rows["called"] == bool(label)).sum()) for label, rows in patients.groupby("label")}
     assert row[1] == "4 + 456 images"
     assert row[3] == "0.88"
-    assert row[-1] == "✗ 1 red"
+    assert row[-1] == "✗ 1 of 2 red1 not asked"
     for cell, label in ((row[-3], 1), (row[-2], 0)):
         bounds = binomtest(right[label], 4).proportion_ci(0.95, method="exact")
         assert cell == f"{right[label]} of 4 ({right[label] / 4:.0%}){bounds.low:.2f} to {bounds.high:.2f}"
@@ -263,6 +276,7 @@ def test_what_speaks_against_a_result_stands_with_what_to_do(settings):
     questions = next(table for table in page().tables if table[0][0] == "Question")
     assert questions[1] == ["Do colours tell?", "✗ red", "AUROC 0.9; what to do: restainRed when so."]
     assert [row[1] for row in questions[2:]] == ["✓ fine", "not known"]
+    assert "1 of 2 are not ruled out; 1 could not be asked, and that rules nothing out." in words()
     (women,) = [row for table in page().tables for row in table if row[0] == "<women>"][:1]
     assert women[1:] == ["2 of 2 (100%)", "3 of 4 (75%)", "–", "too few to say: 2 subtype"]
 
@@ -315,6 +329,99 @@ def test_sheets_hold_the_surest_first_and_only_such_calls(settings):
     (right,) = [alt for alt in alts[: len(alts) // 2] if alt.startswith("Cells of control called control")]
     assert f"score: {surest['patient']} {'<0.001' if shown < 0.0005 else f'{shown:.3f}'}," in right
     assert right.count(",") == 1 + 11  # "..., with patient and score:" and twelve captions
+
+
+def test_what_could_not_be_asked_is_not_counted_as_ruled_out(settings):
+    audit = json.loads(paths.audit("NPM1").read_text())
+    audit["red"], audit["checks"][0]["red"] = 0, False
+    paths.audit("NPM1").write_text(json.dumps(audit))
+    report.run(settings)
+    assert next(row for row in page().table("Subtype") if row[0] == "NPM1")[-1] == "✓ none of 21 not asked"
+    assert "None of 2 was found; 1 could not be asked, and that rules nothing out." in words()
+
+
+def test_results_by_group_are_on_paper_too(settings):
+    """What is folded away is not printed."""
+    html = paths.REPORT_PAGE.read_text()
+    for folded in re.findall(r"<details>.*?</details>", html, re.DOTALL):
+        assert "&lt;women&gt;" not in folded
+    assert "By sex?" in [row[0] for row in page().table("Group")]
+
+
+def test_where_no_operating_point_was_chosen_nothing_is_said_to_be_fixed_on_validation_patients(settings):
+    assert "No operating point could be chosen: 2 validation controls a fold, 20 needed" in words()
+    assert "was fixed on validation patients" not in words()
+    assert page().table("Figure")[0] == ["Figure", "Image", "Patient"]
+
+
+def test_an_operating_point_has_a_column_of_its_own_and_folds_without_one_are_named(settings):
+    chosen = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"fewest_controls": 2})})
+    evaluate.run(chosen, ["NPM1"])
+    report.run(chosen)
+    table = page().table("Figure")
+    assert table[0][-1] == "Patient, at the operating point"
+    patients, folds = (pd.read_csv(paths.report("NPM1") / f"{name}.csv") for name in ("patients", "folds"))
+    called = patients["score"] > patients["fold"].map(folds.set_index("fold")["threshold"])
+    expected = intervals.of_calls(patients["label"], called, 0.95)
+    names = {"Accuracy": "accuracy", "Sensitivity": "sensitivity", "F1": "f1", "Matthews correlation": "mcc"}
+    for name, figure in names.items():
+        (cell,) = [row[-1] for row in table if row[0] == name]
+        bounds = expected[figure]
+        assert cell == f"{bounds.value:.2f}{bounds.low:.2f} to {bounds.high:.2f}"
+    assert [row[-1] for row in table if row[0] == "Brier score"] == ["–"]  # no threshold moves it
+    assert "aims at a specificity of 0.95 and was fixed on validation patients" in words()
+    assert "validation controls, too few" not in words()
+    folds.assign(chosen=folds["fold"] != 0).to_csv(paths.report("NPM1") / "folds.csv", index=False)
+    report.run(chosen)
+    assert "In fold 0 there were 2 validation controls, too few" in words()
+
+
+def test_calibration_is_judged_at_the_classes_shares(settings):
+    """The patients' scores are for as many of either class: moving them is not left to the reader."""
+    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
+    few = pd.concat([patients[patients["label"] == 0], patients[patients["label"] == 1].head(1)])
+    table = evaluate._reliability(settings, few)
+    moved = scoring.probabilities(few["logit"] + np.log(1 / 4)).mean()
+    assert (table["n"] * table["mean_score"]).sum() / table["n"].sum() == pytest.approx(moved)
+    assert "moved from as many patients of either class" in words()
+
+
+def test_the_first_lines_say_how_many_networks_were_tested_on_whom(settings):
+    assert "2 networks per subtype were trained, each without a part of the patients" in words()
+    values = settings.model_dump(by_alias=True)
+    values["train"]["folds"] = [0]
+    lone = config.Config.model_validate(values)
+    evaluate.run(lone, SUBTYPES)
+    report.run(lone)
+    assert "One network per subtype was trained on some of them and tested on others." in words()
+    assert "AUROC, within folds" not in words()
+
+
+def test_what_a_network_was_not_given_is_said(settings):
+    assert "of each class a network" not in words()
+    values = settings.model_dump(by_alias=True)
+    values["train"]["images_per_class"] = 20
+    report.run(config.Config.model_validate(values))
+    assert "at most 20 of each class a network" in words()
+
+
+def test_software_and_settings_are_on_the_page(settings):
+    said = words()
+    for name in ("tensorflow", "keras", "scikit-learn", "numpy"):
+        assert f"{name} {metadata.version(name)}" in said
+    assert hashlib.sha256(b"numpy==1.0\n").hexdigest()[:12] in said
+    for shown in ("conv [256, 192]", "learning_rate 1e-05", "images_per_class null", "augment_flips true", "draws 200"):
+        assert shown in said, shown
+    Path("requirements.lock").unlink()
+    with pytest.raises(DataError, match=r"git checkout requirements\.lock"):
+        report.run(settings)
+
+
+def test_tables_of_an_earlier_version_are_refused(settings):
+    file = paths.report("NPM1") / "folds.csv"
+    pd.read_csv(file).drop(columns="chosen").to_csv(file, index=False)
+    with pytest.raises(ModelError, match=r"folds\.csv: made by an earlier version; run `dvc repro`"):
+        report.run(settings)
 
 
 @pytest.mark.parametrize("images", [1, 4, 5, 12])

@@ -258,6 +258,9 @@ def facts(**changes: Any) -> card.Facts:
         "by_class": _by_class(),
         "confidence": 0.95,
         "operating_point": 0.4321,
+        "operating_point_chosen": [f"fold-{k}" for k in range(5)],
+        "tuned_on": None,
+        "leaked": False,
         "digest": "a" * 64,
         "weights_sha256": {f"fold-{k}": "b" * 64 for k in range(5)},
         "tuned_on": None,
@@ -283,6 +286,15 @@ def test_the_card_cites_the_real_cohort_and_fits_into_mlflows_databases() -> Non
     unknown = card.markdown(facts(subtype="KMT2A"))
     assert "WHO" not in unknown
     assert "published" not in unknown
+
+
+def test_the_card_says_where_the_operating_point_comes_from() -> None:
+    assert "each chosen on the fold's own validation patients." in card.markdown(facts())
+    some = card.markdown(facts(operating_point_chosen=["fold-1", "fold-3"]))
+    assert "chosen on validation patients in fold-1, fold-3; in the others there were too few validation controls" in some
+    none = card.markdown(facts(operating_point=0.5, operating_point_chosen=[]))
+    assert "The operating point is the usual threshold, 0.5: there were too few validation controls" in none
+    assert "each chosen" not in none
 
 
 @pytest.fixture(scope="module")
