@@ -263,8 +263,6 @@ def facts(**changes: Any) -> card.Facts:
         "leaked": False,
         "digest": "a" * 64,
         "weights_sha256": {f"fold-{k}": "b" * 64 for k in range(5)},
-        "tuned_on": None,
-        "leaked": False,
     }
     return card.Facts(**{**usual, **changes})
 
