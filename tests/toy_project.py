@@ -41,8 +41,11 @@ if str(out) != "-":
 COMMANDS = """
 import runpy, sys
 
-sys.argv = ["", "command", *sys.argv[1:], "-"]  # `python -m pipeline register` runs and behaves as `command register`
-runpy.run_path("stage.py")
+if sys.argv[1] == "tune":
+    runpy.run_path("pipeline/tune.py")
+else:  # `python -m pipeline register` runs and behaves as `command register`
+    sys.argv = ["", "command", *sys.argv[1:], "-"]
+    runpy.run_path("stage.py")
 """
 DAG = """
 stages:
@@ -97,13 +100,12 @@ def make(folder: Path) -> Path:
     for name, content in {
         "stage.py": STAGE,
         "pipeline/__main__.py": COMMANDS,
+        "pipeline/tune.py": TUNE,
         "dvc.yaml": DAG,
         "source.txt": "1",
         "behaviour.json": "{}",
     }.items():
         (folder / name).write_text(content)
-    (folder / "pipeline").mkdir()
-    (folder / "pipeline" / "__main__.py").write_text(TUNE)
     for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True)
     return folder
