@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help demo serve deploy secrets test check fix audit lock clean
+.PHONY: help demo serve deploy secrets test rehearse check fix audit lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -36,8 +36,11 @@ deploy: $(SYNCED) ## put the schedules of infra/prefect.yaml on the Prefect serv
 secrets: ## passwords and settings for the team's servers (infra/compose.yaml), in files of your account
 	@$(PYTHON) -m infra.keys
 
-test: $(SYNCED) ## run all tests
+test: $(SYNCED) ## run all tests but those of the team's servers
 	python -m pytest
+
+rehearse: $(SYNCED) ## the team's servers as processes: moved to, used, saved, lost and restored (some minutes)
+	python -m pytest -n 0 -m team
 
 check: $(SYNCED) ## lint, formatting, types
 	ruff check .

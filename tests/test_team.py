@@ -24,7 +24,10 @@ from infra import rehearsal, to_postgres
 from infra.loopback import Loopback, make_bucket
 from pipeline import config, predict
 
-pytestmark = pytest.mark.skipif(not Postgres.programs(), reason="PostgreSQL is not installed: apt-get install postgresql")
+pytestmark = [
+    pytest.mark.team,
+    pytest.mark.skipif(not Postgres.programs(), reason="PostgreSQL is not installed: apt-get install postgresql"),
+]
 TARGET = "postgresql+psycopg2://mlflow@postgres:5432/mlflow"
 
 
@@ -108,7 +111,9 @@ def test_runs_metrics_versions_and_aliases_moved_from_sqlite_are_the_same(team: 
 def test_strangers_are_refused_and_users_are_not(team: Loopback) -> None:
     assert rehearsal.open_to_strangers(team) == []
     password = (team.secrets / "MLFLOW_TRACKING_PASSWORD").read_text()
-    assert rehearsal.answers(f"{team.address['mlflow']}/api/2.0/mlflow/users/list", f"pipeline:{password}") != 200
+    another = {"username": "admin", "password": "a-password-of-his-own"}
+    address = f"{team.address['mlflow']}/api/2.0/mlflow/users/update-password"
+    assert requests.patch(address, json=another, auth=("pipeline", password), timeout=60).status_code == 403
     assert rehearsal.answers(f"{team.address['mlflow']}/", f"pipeline:{password}") == 200
 
 
