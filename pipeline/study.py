@@ -207,7 +207,7 @@ class Study:
             if where == host and not _is_alive(int(process)) and age.total_seconds() > _NEW_S:
                 try:
                     self._study.tell(trial.number, state=TrialState.FAIL)
-                except ValueError:  # another worker was quicker
+                except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was quicker
                     continue
                 RetryHeartbeatStaleTrialCallback()(self._study, trial)
 

@@ -95,7 +95,7 @@ def test_a_run_goes_on_while_the_server_is_away_and_gives_its_place_back(project
         wait(lambda: state(server, run)["type"] == "COMPLETED", "the run to complete")
         following = order(server)
         wait(lambda: state(server, following)["type"] == "COMPLETED", f"the next run, now {state(server, following)}")
-    assert sorted(set(toy_project.runs(project))) == sorted(toy_project.ALL)
+    assert {name for name in toy_project.runs(project) if not name.startswith("command")} == set(toy_project.ALL)
 
 
 def test_a_worker_killed_in_a_training_leaves_neither_process_nor_lock_nor_occupied_place(
