@@ -28,7 +28,7 @@ CLEAN = {
 }
 
 
-def wait(until: Callable[[], object], what: str, seconds: float = 120) -> None:
+def wait(until: Callable[[], object], what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
