@@ -19,7 +19,8 @@ $(SYNCED): requirements.lock
 		{ echo "error: $(PYTHON) is $$($(PYTHON) -V); Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+	@# compiled now: where PYTHONDONTWRITEBYTECODE is set, every process would compile all it imports, TensorFlow for 5 seconds
+	.venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 	@touch $@
 
 demo: $(SYNCED) ## run the whole pipeline on the demo cohort and register its models

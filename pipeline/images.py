@@ -46,7 +46,7 @@ _OTHER_FORMATS = (
 )
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
 _VALUES = np.arange(256, dtype=np.int64)
-_WAVES = np.rint(1024 * np.cos(np.pi * np.outer(np.arange(1, 9), 2 * np.arange(32) + 1) / 64)).astype(np.int64)
+_WAVES = np.rint(1024 * np.cos(np.pi * np.outer(np.arange(1, 9), 2 * np.arange(32) + 1) / 64))
 
 
 class UnusableError(ValueError):
@@ -130,9 +130,10 @@ def _sharpness(image: Image.Image) -> float:
 
     The variance of the Laplacian is a common measure of focus (Pech-Pacheco et al. 2000).
     """
-    grey = np.asarray(image.convert("L"), dtype=np.int64)
-    inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
-    count, total, squares = inner.size, int(inner.sum()), int((inner * inner).sum())
+    grey = np.asarray(image.convert("L")).astype(np.int16)
+    inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]  # within 1,020
+    flat = inner.ravel().astype(np.float64)  # sums of whole numbers below 2 ** 53 are exact
+    count, total, squares = flat.size, int(flat.sum()), int(flat @ flat)
     return math.sqrt(count * squares - total * total) / count if count else 0.0
 
 
@@ -206,10 +207,10 @@ def _perceptual_hash(image: Image.Image) -> str:
     """64 bits that survive recompression and small changes of size: pHash.
 
     The signs, against their median, of the 8 x 8 lowest frequencies (the mean left out) of the cosine transform of the
-    32 x 32 grey image (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"), in integers
-    so that no rounding decides a bit.
+    32 x 32 grey image (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"), in whole numbers
+    (below 2 ** 53, so exact) so that no rounding decides a bit.
     """
-    grey = _small_grey(image)
+    grey = _small_grey(image).astype(np.float64)
     frequencies = _WAVES @ grey @ _WAVES.T
     ranked = np.sort(frequencies, axis=None)
     return np.packbits(2 * frequencies > ranked[31] + ranked[32]).tobytes().hex()

@@ -10,21 +10,18 @@ import csv
 import io
 import json
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline import console, image_files, images, look_alikes, manifest, paths, quality, rules, tables
+from pipeline import console, cores, image_files, images, inspection, look_alikes, manifest, paths, quality, rules, tables
 from pipeline.config import Config
 from pipeline.errors import DataError
 
-_CHUNK = 1024  # files handed to the threads at a time, so that Ctrl-C need not wait for the whole cohort
 _NAMED = 3  # offenders of a rule on the terminal; the page has more
 DATA_DOCS = paths.VALIDATION / "data_docs" / "index.html"
 
@@ -39,9 +36,9 @@ def run(config: Config) -> None:
     if not files:
         raise DataError(f"{paths.RAW}: holds no files; run ingest first")
     missing = pd.read_csv(paths.existing(paths.NOT_COPIED), dtype="str", keep_default_na=False)
-    known = [*(_relative(file)[0] for file in files), *missing["path"]]
+    known = [*(inspection.relative(file)[0] for file in files), *missing["path"]]
     excluded = manifest.excluded(known, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE), config.ingest.pseudonyms)
-    not_copied = (_empty_row(path, f"not copied: {reason}") for path, reason in missing.itertuples(index=False))
+    not_copied = (inspection.empty_row(path, f"not copied: {reason}") for path, reason in missing.itertuples(index=False))
     frame = manifest.build(chain(_read_all(files, config.image_px), not_copied))
     frame = _mark_look_alikes(manifest.drop_repeats(manifest.exclude(frame, excluded)), config)
     listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
@@ -75,36 +72,9 @@ def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Ite
 
 
 def _read_all(files: Sequence[Path], image_px: int) -> Iterator[dict[str, object]]:
-    """The manifest's rows, in the order of `files` however many threads read; each thread holds one image."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that do not matter to the pixels
-    chunks = (files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK))
-    with ThreadPoolExecutor() as pool:
-        rows = chain.from_iterable(pool.map(partial(_row, image_px=image_px), chunk) for chunk in chunks)
-        yield from console.track(rows, len(files), "checking images")
-
-
-def _row(file: Path, image_px: int) -> dict[str, object]:
-    path, fault = _relative(file)
-    row = _empty_row(path, fault)
-    data, row["sha256"], unreadable = image_files.read(file)
-    row["error"] = fault = fault or manifest.name_fault(path) or unreadable
-    if fault:
-        return row
-    seen = images.inspect(data, image_px)
-    row |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "error": seen.reason}
-    if seen.pixels is not None:
-        numbers = images.statistics(seen.pixels)
-        row |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
-        row |= dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
-    return row
-
-
-def _empty_row(path: str, error: str) -> dict[str, object]:
-    """The manifest's row of a file of which nothing but the path is known."""
-    class_name, patient, _ = manifest.place(path)
-    row: dict[str, object] = dict.fromkeys(manifest.DTYPES, "")
-    row |= dict.fromkeys(manifest.NUMBERS, float("nan"))
-    return row | {"path": path, "class": class_name, "patient": patient, "width": 0, "height": 0, "error": error}
+    """The manifest's rows, in the order of `files`."""
+    rows = cores.each(partial(inspection.row, image_px=image_px), files)
+    yield from console.track(rows, len(files), "checking images")
 
 
 def _mark_look_alikes(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -116,16 +86,6 @@ def _mark_look_alikes(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
 
     first = look_alikes.groups(usable["phash"].tolist(), thumbnail, alike.max_hash_bits, alike.min_correlation)
     return manifest.mark_look_alikes(frame, first.tolist())
-
-
-def _relative(file: Path) -> tuple[str, str]:
-    """Path below data/raw as text that every table can hold, and what is wrong with it."""
-    path = file.relative_to(paths.RAW).as_posix()
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path).decode(errors="backslashreplace"), "its path is not UTF-8; rename it"
-    return path, ""
 
 
 def _exclusions(table: Path) -> list[manifest.Exclusion]:

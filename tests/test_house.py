@@ -37,8 +37,9 @@ TOOLS = {
     "dvc": set(),
 }
 
-# They change no result: how parameters are read, where files lie, what is printed, and the record kept in MLflow.
-INERT = {"config", "paths", "errors", "console", "tracking", "registry"}
+# They change no result: how parameters are read, where files lie, what is printed, how many cores
+# work, and the record kept in MLflow.
+INERT = {"config", "paths", "errors", "console", "cores", "tracking", "registry"}
 
 
 @cache

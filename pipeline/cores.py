@@ -1,0 +1,69 @@
+"""The same work on many files, by all cores, in the order of the files.
+
+Python lets one thread through at a time, and half of what is done to a small image is Python: threads gain little. A process
+has to import what it runs first, so few files are worked on here.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+from joblib import cpu_count
+
+from pipeline.errors import DataError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_FEW = 2000  # images that one process looks at in about the time that others need to start
+_IN_FLIGHT = 2048  # handed out at a time: bounds the memory and what Ctrl-C has to wait for
+_TOGETHER = 32
+
+
+def each(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    """`work(item)` of all items, in their order; `work` and all it is given and returns can be pickled.
+
+    Raises:
+        DataError: a process was killed, by a person or for want of memory.
+        whatever `work` raises.
+    """
+    processes = min(cpu_count(), len(items) // _FEW)
+    if processes < 2:
+        _quiet()
+        yield from map(work, items)
+        return
+    parts = (items[start : start + _IN_FLIGHT] for start in range(0, len(items), _IN_FLIGHT))
+    # spawn: a fork of a process that has threads can hang
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin) as pool:
+        try:
+            yield from chain.from_iterable(pool.map(work, part, chunksize=_TOGETHER) for part in parts)
+        except BrokenProcessPool:
+            raise DataError("a process that read images was killed, perhaps for want of memory; run it again") from None
+
+
+def _begin() -> None:
+    """In each process: Ctrl-C is its parent's to hear, and it ends when its parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _quiet()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _quiet() -> None:
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that do not matter to the pixels

@@ -1,0 +1,89 @@
+"""Work by several processes: the same results in the same order, one line when it fails, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import CLEAN, is_alive, wait
+
+from pipeline import cores
+from pipeline.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "cpu_count", lambda: 2)
+    monkeypatch.setattr(cores, "_FEW", 10)
+    monkeypatch.setattr(cores, "_IN_FLIGHT", 70)
+
+
+def who(number: int) -> tuple[int, int]:
+    return number, os.getpid()
+
+
+def refuse(number: int) -> int:
+    if number == 75:
+        raise DataError(f"image {number}: is not the file that was seen")
+    return number
+
+
+def die(number: int) -> int:
+    if number == 75:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_many_are_shared_out_and_come_back_in_order() -> None:
+    done = list(cores.each(who, range(200)))
+    assert [number for number, _ in done] == list(range(200))
+    workers = {worker for _, worker in done}
+    assert os.getpid() not in workers
+    assert not any(is_alive(worker) for worker in workers)
+
+
+def test_few_are_done_here() -> None:
+    assert list(cores.each(who, range(19))) == [(number, os.getpid()) for number in range(19)]
+
+
+def test_what_the_work_says_is_what_the_caller_hears() -> None:
+    with pytest.raises(DataError, match=r"^image 75: is not the file that was seen$"):
+        list(cores.each(refuse, range(200)))
+
+
+def test_a_killed_process_is_one_line() -> None:
+    with pytest.raises(DataError, match="was killed"):
+        list(cores.each(die, range(200)))
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    code = """
+import time
+
+import test_cores
+from pipeline import cores
+
+def main():
+    cores.cpu_count, cores._FEW = lambda: 2, 1
+    for _, worker in cores.each(test_cores.who, range(200)):
+        print(worker, flush=True)
+        time.sleep(0.01)
+
+if __name__ == "__main__":
+    main()
+"""
+    (tmp_path / "program.py").write_text(code)
+    here = Path(__file__).parent
+    variables = {**CLEAN, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
+    with subprocess.Popen(
+        [sys.executable, "program.py"], cwd=tmp_path, env=variables, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        workers = {int(run.stdout.readline()) for _ in range(40)}
+        run.kill()
+        run.wait()
+    wait(lambda: not any(is_alive(worker) for worker in workers), "the processes to end", 30)
