@@ -14,6 +14,7 @@ import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -22,12 +23,12 @@ from sklearn.metrics import roc_auc_score
 from pipeline import config, learning, scoring, splits
 
 
-def trained(settings: config.Config, subtype: str, precision: str, seed: int) -> tuple[float, float]:
+def trained(settings: config.Config, subtype: str, precision: Literal["float32", "bfloat16"], seed: int) -> tuple[float, float]:
     """AUROC and balanced accuracy of the test images."""
     from pipeline import batch_norm, device, fitting, model
 
     fitting.keras.utils.clear_session()
-    machine = replace(device.prepare("auto"), precision=precision)  # type: ignore[arg-type]
+    machine = replace(device.prepare("auto"), precision=precision)
     split, tables, cells = learning.inputs(settings, subtype)
     fold = settings.train.folds[0]
     roles = splits.roles(split, fold, settings.split.n_folds)
@@ -62,9 +63,10 @@ def main() -> None:
     settings = config.load()
     print("| network | AUROC, float32 | difference | balanced accuracy, float32 | difference |\n|---|---|---|---|---|")
     for subtype in options.subtypes or settings.subtypes:
+        precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
         found = {
             precision: np.array([trained(settings, subtype, precision, seed) for seed in range(options.seeds)])
-            for precision in ("float32", "bfloat16")
+            for precision in precisions
         }
         differences = found["bfloat16"] - found["float32"]
         cells = [part for k in (0, 1) for part in (f"{found['float32'][:, k].mean():.3f}", _shown(list(differences[:, k])))]

@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -38,11 +38,13 @@ from pipeline import config, learning, paths, splits
 Way = Callable[[], None]
 
 
-def ways(settings: config.Config, subtype: str, precision: str, steps: int) -> tuple[dict[str, Way], float]:
+def ways(
+    settings: config.Config, subtype: str, precision: Literal["auto", "bfloat16", "float32"], steps: int
+) -> tuple[dict[str, Way], float]:
     """Each runs `steps` steps of `train.batch_size` images (the matrix product a quarter as often); operations an image."""
     from pipeline import batch_norm, device, fitting, model
 
-    machine = device.prepare(precision)  # type: ignore[arg-type]
+    machine = device.prepare(precision)
     fitting.keras.utils.clear_session()
     split, tables, cells = learning.inputs(settings, subtype)
     roles = splits.roles(split, settings.train.folds[0], settings.split.n_folds)

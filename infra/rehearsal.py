@@ -35,7 +35,7 @@ client = mlflow.MlflowClient()
 models = {model.name: model.aliases for model in client.search_registered_models()}
 print(json.dumps({name: aliases["champion"] for name, aliases in models.items() if "champion" in aliases}))
 """
-_HISTORY = """
+HISTORY = """
 import json, mlflow
 client = mlflow.MlflowClient()
 found = {"runs": {}, "versions": {}}
@@ -66,7 +66,7 @@ def champions(servers: Loopback) -> dict[str, str]:
 def history(servers: Loopback, address: str = "") -> dict[str, Any]:
     """Runs with their params, tags, every point of every metric and files; versions with aliases and tags."""
     other = {"MLFLOW_TRACKING_URI": address} if address else {}
-    found: dict[str, Any] = json.loads(servers.run("worker", "python", "-c", _HISTORY, variables=other).splitlines()[-1])
+    found: dict[str, Any] = json.loads(servers.run("worker", "python", "-c", HISTORY, variables=other).splitlines()[-1])
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def team(
 def read_history(address: str, **login: str) -> dict[str, Any]:
     """In a process of its own: a client remembers its first address."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    command = [rehearsal.sys.executable, "-c", rehearsal._HISTORY]
+    command = [sys.executable, "-c", rehearsal.HISTORY]
     environment = {**clean, "MLFLOW_TRACKING_URI": address, **login}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
