@@ -18,8 +18,6 @@ from itertools import chain
 from multiprocessing.connection import wait
 from typing import TypeVar
 
-from joblib import cpu_count
-
 from pipeline.errors import DataError
 
 T = TypeVar("T")
@@ -30,6 +28,11 @@ _IN_FLIGHT = 2048  # handed out at a time: bounds the memory and what Ctrl-C has
 _TOGETHER = 32
 
 
+def available() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def each(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """`work(item)` of all items, in their order; `work` and all it is given and returns can be pickled.
 
@@ -37,7 +40,7 @@ def each(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         DataError: a process was killed, by a person or for want of memory.
         whatever `work` raises.
     """
-    processes = min(cpu_count(), len(items) // _FEW)
+    processes = min(available(), len(items) // _FEW)
     if processes < 2:
         _quiet()
         yield from map(work, items)

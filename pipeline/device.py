@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from pipeline import cores
 from pipeline.errors import ConfigError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -107,9 +108,8 @@ def _jax(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     import jax
 
-    cores = _cores()
-    if (threads := _threads()) != cores:
-        raise ConfigError(f"TRAIN_THREADS: JAX takes all {cores} cores, not {threads}; unset it, or KERAS_BACKEND")
+    if (threads := _threads()) != (all_cores := cores.available()):
+        raise ConfigError(f"TRAIN_THREADS: JAX takes all {all_cores} cores, not {threads}; unset it, or KERAS_BACKEND")
     device = jax.devices()[0]
     is_gpu = device.platform == "gpu"
     capability = tuple(int(part) for part in str(getattr(device, "compute_capability", "0.0")).split("."))
@@ -144,14 +144,10 @@ def _keep_memory() -> None:
 def _threads() -> int:
     text = os.environ.get("TRAIN_THREADS", "")
     if not text:
-        return _cores()
+        return cores.available()
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"TRAIN_THREADS: must be a whole number of at least 1, not {text!r}")
     return int(text)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> tuple[str, set[str]]:

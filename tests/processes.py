@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 # without anybody's settings of the tools
 CLEAN = {
@@ -127,6 +130,10 @@ class MlflowServer(_Server):
         return {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
+# Prefect says 503 while its sqlite file is busy.
+_PATIENT = Retry(total=8, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None, respect_retry_after_header=False)
+
+
 class PrefectServer(_Server):
     health = "/api/health"
 
@@ -145,9 +152,11 @@ class PrefectServer(_Server):
         return f"{self.address}/api"
 
     def post(self, path: str, **body: object) -> Any:
-        request = Request(f"{self.api}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read() or b"null")
+        with requests.Session() as session:
+            session.mount("http://", HTTPAdapter(max_retries=_PATIENT))
+            answer = session.post(f"{self.api}/{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
 
 
 class Postgres:

@@ -17,7 +17,7 @@ from pipeline.errors import DataError
 
 @pytest.fixture(autouse=True)
 def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "cpu_count", lambda: 2)
+    monkeypatch.setattr(cores, "available", lambda: 2)
     monkeypatch.setattr(cores, "_FEW", 10)
     monkeypatch.setattr(cores, "_IN_FLIGHT", 70)
 
@@ -68,7 +68,7 @@ import test_cores
 from pipeline import cores
 
 def main():
-    cores.cpu_count, cores._FEW = lambda: 2, 1
+    cores.available, cores._FEW = lambda: 2, 1
     for _, worker in cores.each(test_cores.who, range(200)):
         print(worker, flush=True)
         time.sleep(0.01)
