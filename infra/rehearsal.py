@@ -89,11 +89,13 @@ def open_to_strangers(servers: Loopback) -> list[str]:
 
 
 def secrets_found(servers: Loopback, folders: Iterable[Path]) -> list[str]:
-    """Files in which a secret stands, the secrets' own aside."""
+    """Files in which a secret stands, the secrets' own aside. The store's key id is a name: every signed address shows it."""
     needles = {}
     for file in servers.secrets.iterdir():
-        for value in re.findall(r"[A-Za-z0-9_-]{24,}", file.read_text()):
-            needles[value.encode()] = file.name
+        values = re.sub(r"(?m)^\w+\s*=", "", file.read_text())
+        for value in re.findall(r"[A-Za-z0-9_-]{24,}", values):
+            if not re.fullmatch(r"GK[0-9a-f]{24}", value):
+                needles[value.encode()] = file.name
     own = {file.resolve() for file in servers.secrets.iterdir()}
     found = []
     for folder in folders:
@@ -120,7 +122,8 @@ def wait_for_a_scheduled_run(servers: Loopback, seconds: float) -> str:
     login = (servers.secrets / "PREFECT_API_AUTH_STRING").read_text()
     headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}", "Content-Type": "application/json"}
     ends = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}
-    body = json.dumps({"flow_runs": {"state": ends, "deployment_id": {"is_null_": False}}}).encode()
+    wanted = {"flow_runs": {"state": ends, "deployment_id": {"is_null_": False}}, "sort": "END_TIME_DESC"}
+    body = json.dumps(wanted).encode()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         asked = Request(f"{servers.address['prefect']}/api/flow_runs/filter", body, headers)
