@@ -19,11 +19,12 @@ import registered
 import requests
 import toy_project
 from conftest import ROOT
+from mlflow import MlflowClient
 from processes import Postgres
 
 from infra import rehearsal, to_postgres
 from infra.loopback import Loopback, make_bucket
-from pipeline import config, predict
+from pipeline import config, predict, registry
 
 pytestmark = [
     pytest.mark.team,
@@ -92,12 +93,17 @@ def read_history(address: str, **login: str) -> dict[str, Any]:
     return found
 
 
-def score(team: Loopback, project: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> pd.DataFrame:
-    """`predict` in this process, as the user `pipeline` of the server."""
-    monkeypatch.chdir(project)
+def log_in(team: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the user `pipeline`."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", team.address["mlflow"])
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "pipeline")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", (team.secrets / "MLFLOW_TRACKING_PASSWORD").read_text())
+
+
+def score(team: Loopback, project: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> pd.DataFrame:
+    """`predict` in this process, as the user `pipeline` of the server."""
+    monkeypatch.chdir(project)
+    log_in(team, monkeypatch)
     settings = config.load().model_copy(update={"subtypes": registered.REGISTERED})
     predict.run(settings, project / "incoming", None, project / output)
     return pd.read_csv(project / output / "images.csv")
@@ -116,6 +122,13 @@ def test_strangers_are_refused_and_users_are_not(team: Loopback) -> None:
     address = f"{team.address['mlflow']}/api/2.0/mlflow/users/update-password"
     assert requests.patch(address, json=another, auth=("pipeline", password), timeout=60).status_code == 403
     assert rehearsal.answers(f"{team.address['mlflow']}/", f"pipeline:{password}") == 200
+
+
+def test_a_model_that_nobody_registered_has_no_champion(team: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(team, monkeypatch)
+    client = MlflowClient(team.address["mlflow"])
+    assert registry.champion(client, "CBFB_MYH11") is None
+    assert registry.champion(client, registered.REGISTERED[0]) is not None
 
 
 def test_the_address_of_the_tls_proxy_is_known_to_mlflow_and_another_is_not(team: Loopback) -> None:
