@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ def load(client: tracking.Client, subtype: str) -> Champion | None:
         try:
             place = mlflow.artifacts.download_artifacts(f"models:/{subtype}/{version.version}", dst_path=fetched)
             _require_code(name, place)
+            for cache in Path(place).rglob("__pycache__"):  # Python would run what lies there without a look at the source
+                shutil.rmtree(cache)
             entrance = registry.entrance(Path(place))
             _require_tagged(name, version, entrance)  # before any code of it runs
             model = mlflow.pyfunc.load_model(place)

@@ -123,7 +123,11 @@ def _load_code(path: Path) -> Any:
         if specification is None or specification.loader is None:
             raise _refused(f"{path}: cannot be loaded")
         sys.modules[name] = module = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(module)
+        before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # beside it, it would be a file that was not registered
+        try:
+            specification.loader.exec_module(module)
+        finally:
+            sys.dont_write_bytecode = before
     return sys.modules[name]
 
 

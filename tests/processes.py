@@ -20,9 +20,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-# without anybody's settings of the tools
+# without anybody's settings of the tools, or of Python
+_SET = ("MLFLOW_", "DVC_", "PREFECT_", "TRAIN", "PYTHON")
 CLEAN = {
-    **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_", "PREFECT_", "TRAIN"))},
+    **{key: value for key, value in os.environ.items() if not key.startswith(_SET)},
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "DVC_NO_ANALYTICS": "true",
     "DO_NOT_TRACK": "true",

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,16 @@ def test_a_model_that_was_tampered_with_is_not_loaded(project: Path, model: Any,
         mlflow.pyfunc.load_model(str(copy))
     assert "\n" not in str(refused.value)
     assert not bomb.exists()
+
+
+def test_loading_leaves_no_bytecode_among_the_registered_files(
+    project: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for name in [name for name in sys.modules if name.startswith("served_")]:
+        monkeypatch.delitem(sys.modules, name)
+    mlflow.pyfunc.load_model("models:/NPM1@champion")
+    assert not list((files_of_npm1(project) / "artifacts").rglob("*.pyc"))
 
 
 def test_nothing_that_travels_is_a_pickle_or_names_this_machine(project: Path) -> None:
