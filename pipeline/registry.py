@@ -42,6 +42,11 @@ _MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
 _VERDICT = "\n### Verdict\n\n"
+_ABOUT = (
+    "{} against healthy control, from images of single white blood cells. For research only, not for diagnosis. `champion` is "
+    "the version to use: it reached the floors and passed the gate against the one before; `challenger` is the newest that "
+    "did not. A version's tag `verdict` says why; its description is its model card."
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,8 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
     if reigning is None:
         return f"first, {folds}, {candidate.digest[:8]}"
     theirs = client.get_run(_run_id(reigning)).data
-    turned = [f"{key}={value}" for key, value in spec["knobs"].items() if theirs.params.get(key) != str(value)]
+    knobs = {key: tracking.as_param(value) for key, value in spec["knobs"].items()}
+    turned = [f"{key}={value}" for key, value in knobs.items() if theirs.params.get(key) != value]
     others = [key for key, value in spec["inputs"].items() if theirs.tags.get(f"sha256.{key}") != value]
     differs = turned[:_MOST_KNOBS] + (["..."] if len(turned) > _MOST_KNOBS else []) or [f"other {key}" for key in others]
     return f"{', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
@@ -242,7 +248,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
     registered = {f"sha256.{name}": digest for name, digest in candidate.weights_sha256.items()}
     registered |= {f"sha256.{name}": digest for name, digest in _entrance_of(client, logged.model_id).items()}
     try:
-        client.create_registered_model(candidate.subtype)
+        client.create_registered_model(candidate.subtype, description=_ABOUT.format(candidate.subtype))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -334,9 +334,14 @@ def find_run(client: Client, experiment: str, tag: str, value: str) -> Run | Non
     return runs[0] if runs else None
 
 
+def as_param(value: object) -> str:
+    """A knob as MLflow shows it: `256 192 192` for a list, which its pages would spread over lines."""
+    return (" ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+
+
 def log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
     """Give the run those knobs that it does not have: MLflow lets none be said twice."""
-    missing = [Param(key, str(value)) for key, value in knobs.items() if key not in run.data.params]
+    missing = [Param(key, as_param(value)) for key, value in knobs.items() if key not in run.data.params]
     if missing:
         client.log_batch(run.info.run_id, params=missing)
 
