@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, astuple
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 
 from pipeline import calibration, claims, comparison, console, figures, intervals, metrics, paths, published, resampling, splits
 from pipeline.config import Config
-from pipeline.errors import LeakError, ModelError
+from pipeline.errors import ConfigError, LeakError, ModelError
 from pipeline.intervals import Interval
 from pipeline.scoring import probabilities
 
@@ -38,6 +39,7 @@ def run(config: Config, subtypes: list[str]) -> None:
         scored, history = _read_folds(config, subtype)
         images, calibrations = _calibrate(config, scored)
         seen = config.train.models[subtype].tuned_on or []
+        _require_known(subtype, seen)
         tested = images.drop_duplicates(["fold", "patient"])
         leaked, left_out = claims.are_leaked(tested, seen), int(tested["patient"].isin(seen).sum())
         images = claims.claimed(images, seen)
@@ -101,6 +103,22 @@ def _require_same_search(config: Config, subtype: str, folder: Path) -> None:
     if spec.get("tuned_on") != (splits.told_apart(seen) if seen else None):
         raise ModelError(
             f"{folder}: trained with another train.models.{subtype}.tuned_on than params.yaml's; train {subtype} again"
+        )
+
+
+def _require_known(subtype: str, seen: Collection[str]) -> None:
+    """Of patients under other names nobody would be left out."""
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **splits.CSV_FORMAT)
+    strangers = sorted(set(seen) - set(split["patient"]))
+    if strangers and len(strangers) == len(set(seen)):
+        raise ConfigError(
+            f"train.models.{subtype}.tuned_on: none of its {len(strangers)} patients is in {paths.split_table(subtype)}; write "
+            "their present names there (other pseudonyms, another cohort?), or search again"
+        )
+    if strangers:
+        console.warn(
+            f"train.models.{subtype}.tuned_on: {len(strangers)} of {len(set(seen))} patients are not in the cohort, first "
+            f"{strangers[0]}; correct the names if they are misspelt"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Finalist:
     """A network that was trained again, with several seeds, on the patients whom the search saw."""
 
     name: str
-    place: int
+    place: int | None  # of the trial with the same network, where there is one
     network: Network
     losses: list[float]  # a seed each
 
@@ -102,8 +103,8 @@ def _bounds(interval: Interval) -> str:
 def _claim(result: Result) -> str:
     if result.leak:
         return (
-            "LEAK: the search saw these test patients. The figures are flattered, and none is claimed, here or, where the "
-            "winner is applied, by evaluate and report."
+            "LEAK: the search saw these test patients, or an earlier one did that params.yaml's network comes from. The "
+            "figures are flattered, and none is claimed, here or, where the winner is applied, by evaluate and report."
         )
     return (
         f"The search saw {result.seen[0]} + {result.seen[1]} other patients; these are claimed of fold {result.fold} and of no "
@@ -113,7 +114,7 @@ def _claim(result: Result) -> str:
 
 def markdown(result: Result) -> str:
     """The page; MLflow shows it with the search."""
-    finalists = [f"| {f.name} | {search_space.shown(f.network)} | {f.mean:.4f} | {_spread(f)} |" for f in result.finalists]
+    finalists = [f"| {f.name} | {_escaped(f.network)} | {f.mean:.4f} | {_spread(f)} |" for f in result.finalists]
     compared = ["| " + " | ".join(row) + " |" for row in _rows(result)]
     gained = [
         f"| {words} | " + " | ".join(_gain(of[key]) for of in result.gains.values()) + " |" for key, words in _WORDS.items()
@@ -127,7 +128,7 @@ def markdown(result: Result) -> str:
             [
                 "| network | first conv \\| blocks \\| dense | mean loss | seeds |",
                 "|---|---|---|---|",
-                *map(_escaped, finalists),
+                *finalists,
             ]
         ),
         f"## On test patients\n\n{_compared(result)}.",
@@ -149,11 +150,9 @@ def markdown(result: Result) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _escaped(row: str) -> str:
-    """Bars within a cell."""
-    name, rest = row[2:].split(" | ", 1)
-    network, mean, spread = rest.rsplit(" | ", 2)
-    return f"| {name} | {network.replace('|', chr(92) + '|')} | {mean} | {spread}"
+def _escaped(network: Network) -> str:
+    """With bars that end no cell."""
+    return search_space.shown(network).replace("|", "\\|")
 
 
 def _gain(interval: Interval) -> str:
@@ -171,9 +170,9 @@ def metrics(result: Result) -> dict[str, float]:
 
 
 def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], importances: Mapping[str, float]) -> Path:
-    """All files of a search; returns their folder."""
+    """All files of a search, of trials that have ended; returns their folder."""
     folder = paths.tuned(result.subtype)
-    ended = [(trial, network) for trial, network in zip(trials, networks, strict=True) if trial.state in ("complete", "pruned")]
+    ended = list(zip(trials, networks, strict=True))
     rows = [
         {
             "trial": trial.place,
@@ -188,7 +187,7 @@ def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], 
     ]
     pd.DataFrame(rows).to_csv(paths.fresh(folder / "trials.csv"), index=False)
     position = {trial.place: number for number, (trial, _) in enumerate(ended)}
-    marked = {f.name: position[f.place] for f in result.finalists if f.name in (*result.figures, result.winner)}
+    marked = {f.name: position[f.place] for f in result.finalists if f.name in result.figures and f.place is not None}
     whole = [trial.state == "complete" for trial, _ in ended]
     losses = [trial.loss for trial, _ in ended]
     ran = [number for number, complete in enumerate(whole) if complete]
@@ -213,7 +212,12 @@ def _as_json(result: Result) -> dict[str, Any]:
     return {
         **{key: value for key, value in asdict(result).items() if key != "finalists"},
         "finalists": [
-            {"name": f.name, "place": f.place, "network": search_space.entry(f.network), "losses": f.losses}
+            {
+                "name": f.name,
+                "place": f.place,
+                "network": search_space.entry(f.network),
+                "losses": [loss if math.isfinite(loss) else None for loss in f.losses],
+            }
             for f in result.finalists
         ],
     }

@@ -23,8 +23,10 @@ from typing import Any, Literal
 
 import optuna
 from filelock import FileLock
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import paths
@@ -88,14 +90,14 @@ class Ask:
         for key, value in notes.items():
             self._trial.set_user_attr(key, value)
 
-    def report(self, step: int, loss: float, may_give_up: bool) -> None:
+    def report(self, step: int, loss: float) -> None:
         """The best loss by this step.
 
         Raises:
             Hopeless: it is worse than the median of the others by then.
         """
         self._trial.report(loss, step)
-        if may_give_up and self._trial.should_prune():
+        if self._trial.should_prune():
             raise Hopeless
 
 
@@ -121,7 +123,7 @@ class Study:
         """
         self.name, self._seed = name, seed
         paths.STUDIES.parent.mkdir(parents=True, exist_ok=True)
-        with self._one_at_a_time(), _answering():
+        with self.alone(), _answering():
             self._study = optuna.create_study(
                 storage=_storage(),
                 study_name=name,
@@ -132,9 +134,9 @@ class Study:
 
     def queue(self, points: Sequence[Mapping[str, Any]], total: int) -> None:
         """Make the queue `total` places long; the first of them are `points`, the others are chosen when their turn comes."""
-        with self._one_at_a_time():
+        with self.alone(), _answering():
             have = {trial.place for trial in self.trials()}
-            for place in range(total):
+            for place in range(max(total, len(points))):
                 if place not in have:
                     self._study.enqueue_trial(dict(points[place]) if place < len(points) else {}, user_attrs={_PLACE: place})
 
@@ -149,20 +151,21 @@ class Study:
 
     def work(self, objective: Callable[[Ask], float], on_end: Callable[[Trial], None]) -> None:
         """Take places until none is left and nobody works on one any more; `on_end` is told what came of each of ours."""
-        self._release_the_dead()
-        while open_ := [trial for trial in self.trials() if trial.state in ("waiting", "running")]:
-            if any(trial.state == "waiting" for trial in open_):
-                place = self._one(objective)
-                if place is not None:
-                    on_end(next(trial for trial in self.trials() if trial.place == place))
-            else:
-                time.sleep(_WAIT_S)
-                optuna.storages.fail_stale_trials(self._study)
-                self._release_the_dead()
+        with _answering():
+            self._release_the_dead()
+            while open_ := [trial for trial in self.trials() if trial.state in ("waiting", "running")]:
+                if any(trial.state == "waiting" for trial in open_):
+                    place = self._one(objective)
+                    if place is not None:
+                        on_end(next(trial for trial in self.trials() if trial.place == place))
+                else:
+                    time.sleep(_WAIT_S)
+                    optuna.storages.fail_stale_trials(self._study)
+                    self._release_the_dead()
 
     def _one(self, objective: Callable[[Ask], float]) -> int | None:
-        """Run one trial; its place, or None where others had taken the last one meanwhile."""
-        taken: list[int] = []
+        """Run one trial; its place, or None where others had taken the last one, or this one from us, meanwhile."""
+        taken: list[tuple[int, int]] = []  # place, number
 
         def run(trial: optuna.Trial) -> float:
             place = trial.user_attrs.get(_PLACE)
@@ -171,25 +174,28 @@ class Study:
             trial.set_user_attr(_WORKER, _me())
             # The values of a place follow from the seed and what is known by then, not from how often the worker began anew.
             self._study.sampler = optuna.samplers.TPESampler(seed=_seed(self._seed, int(place)), multivariate=False)
-            taken.append(int(place))
+            taken.append((int(place), trial.number))
             try:
                 return objective(Ask(trial, int(place)))
             except Hopeless as hopeless:
                 raise optuna.TrialPruned(str(hopeless)) from None
 
-        with _answering():
-            try:
-                self._study.optimize(run, n_trials=1, catch=(_SurplusError,))
-            except BaseException:  # Ctrl-C too: the place goes back to the queue
-                if taken:
-                    self._put_back(taken[0])
-                raise
-        return taken[0] if taken else None
+        try:
+            self._study.optimize(run, n_trials=1, catch=(_SurplusError,))
+        except BaseException as error:  # Ctrl-C too: the place goes back to the queue
+            if taken and not self._put_back(taken[0][1]) and isinstance(error, ValueError | UpdateFinishedTrialError):
+                return None  # a worker that was silent too long, and taken for dead
+            raise
+        return taken[0][0] if taken else None
 
-    def _put_back(self, place: int) -> None:
-        failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-        mine = [trial for trial in failed if trial.user_attrs.get(_WORKER) == _me() and trial.user_attrs.get(_PLACE) == place]
-        RetryHeartbeatStaleTrialCallback()(self._study, mine[-1])
+    def _put_back(self, number: int) -> bool:
+        """Queue our failed trial's place again; False where another worker has done so."""
+        trials = self._study.get_trials(deepcopy=False)
+        if any(number in RetryHeartbeatStaleTrialCallback.retry_history(trial) for trial in trials):
+            return False
+        if trials[number].state == TrialState.FAIL:
+            RetryHeartbeatStaleTrialCallback()(self._study, trials[number])
+        return True
 
     def _is_taken(self, place: int, number: int) -> bool:
         """Whether an earlier trial has this place: two workers may queue the same one at the same moment."""
@@ -204,7 +210,8 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             where, _, process = str(trial.user_attrs.get(_WORKER, "")).partition(" ")
             age = datetime.now() - (trial.datetime_start or datetime.now())  # noqa: DTZ005  # Optuna's times have no zone
-            if where == host and not _is_alive(int(process)) and age.total_seconds() > _NEW_S:
+            nameless = not where and age.total_seconds() > SILENCE_S  # killed before it wrote who it is
+            if nameless or (where == host and not _is_alive(int(process)) and age.total_seconds() > _NEW_S):
                 try:
                     self._study.tell(trial.number, state=TrialState.FAIL)
                 except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was quicker
@@ -223,9 +230,10 @@ class Study:
             return {}
 
     @contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
+    def alone(self, what: str = "") -> Iterator[None]:
         """Among the workers of this machine: a database without tables is made once, a queue filled once."""
-        with FileLock(paths.STUDIES.with_suffix(".lock"), mode=0o666):
+        name = f".{self.name.replace(' ', '-')}.{what}.lock" if what else ".lock"
+        with FileLock(paths.STUDIES.with_suffix(name), mode=0o666):
             yield
 
 
@@ -235,14 +243,27 @@ class _SurplusError(Exception):
 
 def _storage() -> RDBStorage:
     url = address()
-    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return RDBStorage(
+    is_file = url.startswith("sqlite")
+    storage = RDBStorage(
         url,
-        engine_kwargs=options,
+        engine_kwargs={"connect_args": {"timeout": 60}} if is_file else {"pool_pre_ping": True},
         heartbeat_interval=HEARTBEAT_S,
         grace_period=SILENCE_S,
         heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
     )
+    if is_file:  # sqlite knows no FOR UPDATE, by which Optuna gives a waiting trial to one worker only
+        event.listen(storage.engine, "connect", _leave_transactions_to_us)
+        event.listen(storage.engine, "begin", _begin_at_once)
+        storage.engine.dispose()
+    return storage
+
+
+def _leave_transactions_to_us(connection: Any, _: object) -> None:
+    connection.isolation_level = None
+
+
+def _begin_at_once(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ these patients out of its figures. Killed at any moment, the same command goes o
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ from pipeline.study import Ask, Study, Trial
 
 _CODE = (*learning.CODE, "search_space", "trying")
 _NOT_OF_A_TRIAL = {"trials", "finalists", "seeds"}  # a search goes on when these change
+_ENDED = ("complete", "pruned")
 _INTERRUPTED = 130  # exit status after Ctrl-C
 _SAMPLED = 200  # networks of the space, to know what the mean one costs
 
@@ -80,7 +82,7 @@ def run(config: Config, subtype: str, apply: bool, only_trials: bool) -> None:
     name = _name(config, subtype)
     kept = Study(name, config.seed, config.tune.pruning.after_trials, config.tune.pruning.after_epochs)
     kept.queue(points, config.tune.trials)
-    with tracking.answering():
+    with kept.alone(), tracking.answering():  # two workers that begin together have one run
         run_id = search_runs.begin(client, subtype, name, _knobs(config))
 
     from pipeline import trying  # TensorFlow takes seconds and memory: after everything that can fail
@@ -92,11 +94,14 @@ def run(config: Config, subtype: str, apply: bool, only_trials: bool) -> None:
         kept.work(partial(_objective, search), partial(_ended, search, client, began))
         if only_trials:
             return
-        result = _result(search)
+        with kept.alone("finals"):
+            trials = kept.trials()
+            result = _result(search, trials)
     except KeyboardInterrupt:
         console.warn("stopped; nothing is lost: the same command goes on")
         raise SystemExit(_INTERRUPTED) from None
-    folder = search_report.write(result, kept.trials(), [search.network(trial) for trial in kept.trials()], kept.importances())
+    ended = [trial for trial in trials if trial.state in _ENDED]
+    folder = search_report.write(result, ended, [search.network(trial) for trial in ended], kept.importances())
     _log(search, client, result, folder)
     _forget_checkpoints(search)
     search_report.show(result)
@@ -215,11 +220,10 @@ def _objective(search: Search, ask: Ask) -> float:
     for number, judged in enumerate(searched[: tune.folds_per_trial]):
 
         def on_epoch(row: Mapping[str, float], number: int = number, best: list[float] = [float("inf")]) -> None:  # noqa: B006
+            if row["epoch"] + 1 < config.train.min_epochs:  # whose network is never kept
+                return
             best[0] = min(best[0], row["val_loss"])
-            step = number * tune.max_epochs + int(row["epoch"])
-            ask.report(
-                step, (sum(losses) + best[0]) / (len(losses) + 1), may_give_up=row["epoch"] + 1 >= config.train.min_epochs
-            )
+            ask.report(number * tune.max_epochs + int(row["epoch"]), (sum(losses) + best[0]) / (len(losses) + 1))
 
         try:
             with console.hushed():
@@ -252,12 +256,12 @@ def _folder(search: Search) -> Path:
 def _ended(search: Search, client: tracking.Client, began: float, trial: Trial) -> None:
     """Tell of a trial that ended: a line, a table now and then, and its run in MLflow."""
     for checkpoint in _folder(search).glob(f"trial-{trial.place}-*"):
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)
     trials = search.study.trials()
-    ended = [other for other in trials if other.state in ("complete", "pruned")]
+    ended = [other for other in trials if other.state in _ENDED]
     best = min((other for other in trials if other.state == "complete"), key=lambda other: other.loss, default=None)
     how = "ended" if trial.state == "complete" else f"given up after {len(trial.curve)} epochs"
-    at_once = max(sum(other.state == "running" for other in trials) + 1, 1)
+    at_once = sum(other.state == "running" for other in trials) + 1
     left_s = (len(trials) - len(ended)) * sum(other.seconds for other in ended) / len(ended) / at_once
     console.say(
         f"{len(ended)} of {len(trials)}: trial {trial.place} {how}, loss {trial.loss:.4f}, {trial.seconds:.0f} s: "
@@ -284,26 +288,36 @@ def _log_trials(search: Search, client: tracking.Client, trials: list[Trial]) ->
         console.warn(str(error))
 
 
-def _result(search: Search) -> Result:
-    """Finalists with several seeds, the winner, and then, once, the outer fold."""
-    config, trials = search.config, search.study.trials()
+def _result(search: Search, trials: list[Trial]) -> Result:
+    """Finalists with several seeds, the winner, and then the outer fold."""
+    config = search.config
     complete = sorted((trial for trial in trials if trial.state == "complete"), key=lambda trial: trial.loss)
-    chosen = {trial.place: search.network(trial) for trial in complete[: config.tune.finalists]}
-    finals: dict[str, tuple[int, Network]] = {
-        name: (place, network) for place, (name, network) in enumerate(search.known.items())
+    networks = {trial.place: search.network(trial) for trial in trials if trial.state in _ENDED}
+    best = [trial.place for trial in complete[: config.tune.finalists]]
+    finals = search.known | {
+        f"trial {place}": networks[place] for place in best if networks[place] not in search.known.values()
     }
-    finals |= {f"trial {place}": (place, network) for place, network in chosen.items() if place >= len(search.known)}
     console.say(f"{len(finals)} finalists with {config.tune.seeds} seeds: {', '.join(finals)}")
     finalists = [
-        Finalist(name, place, network, [_final_loss(search, place, network, number) for number in range(config.tune.seeds)])
-        for name, (place, network) in finals.items()
+        Finalist(
+            name,
+            next((place for place, other in networks.items() if other == network), None),
+            network,
+            [_final_loss(search, name, network, number) for number in range(config.tune.seeds)],
+        )
+        for name, network in finals.items()
     ]
     winner = min(finalists, key=lambda finalist: finalist.mean)
-    console.say(f"winner: {winner.name}; now the test patients of fold {config.tune.fold}, for the first time")
-    compared = {name: finals[name][1] for name in dict.fromkeys([*search.known, winner.name])}
+    if winner.mean == math.inf:
+        raise ModelError(
+            f"tune {search.subtype}: no finalist can be trained, their losses are no numbers; lower tune.space.learning_rate"
+        )
+    console.say(f"winner: {winner.name}; now the test patients of fold {config.tune.fold}")
+    trainable = {finalist.name: finalist.network for finalist in finalists if finalist.mean < math.inf}
+    compared = {name: trainable[name] for name in dict.fromkeys([*search.known, winner.name]) if name in trainable}
     drawn = {
         name: seeds.drawn(
-            [_outer_scores(search, finals[name][0], network, number) for number in range(config.tune.seeds)],
+            [_outer_scores(search, name, network, number) for number in range(config.tune.seeds)],
             config.evaluate.threshold,
             config.evaluate.draws,
             config.seed,
@@ -312,11 +326,12 @@ def _result(search: Search) -> Result:
     }
     seen = search.data.split[search.data.split["fold"].isin(_searched(config))]
     tested = search.data.split[search.data.split["fold"] == config.tune.fold]
+    before = config.train.models[search.subtype].tuned_on or []
     return Result(
         subtype=search.subtype,
         study=search.study.name,
         fold=config.tune.fold,
-        leak=config.tune.patients == "all",
+        leak=config.tune.patients == "all" or bool(tested["patient"].isin(before).any()),
         seeds=config.tune.seeds,
         confidence=config.evaluate.confidence,
         seen=_counts(seen),
@@ -340,35 +355,52 @@ def _counts(patients: pd.DataFrame) -> tuple[int, int]:
     return len(patients) - diseased, diseased
 
 
-def _final_loss(search: Search, place: int, network: Network, number: int) -> float:
-    """Validation loss of a finalist with one seed; remembered in a file."""
+def _remembered_as(what: str, network: Network, number: int) -> str:
+    """By the network, not by its name: after --apply, params.yaml names another one."""
+    return f"{what}-{learning.digest(search_space.entry(network))[:12]}-{number}"
+
+
+def _final_loss(search: Search, name: str, network: Network, number: int) -> float:
+    """Validation loss of a finalist with one seed, infinite where it became no number; remembered in a file."""
     searched = _searched(search.config)
     judged = searched[number % len(searched)]
+    what = _remembered_as("final", network, number)
 
     def trained() -> float:
-        tried = _train(search, f"final-{place}-{number}", network, splits.within(search.data.split, searched, judged), number)
-        console.say(f"finalist, trial {place}, seed {number}, judged on fold {judged}: loss {tried.loss:.4f}")
-        return float(tried.loss)
+        try:
+            loss = float(_train(search, what, network, splits.within(search.data.split, searched, judged), number).loss)
+        except ModelError as error:
+            console.warn(f"finalist {name}, seed {number}: {error}")
+            return math.inf
+        console.say(f"finalist {name}, seed {number}, judged on fold {judged}: loss {loss:.4f}")
+        return loss
 
-    return float(_remembered(_folder(search) / f"final-{place}-{number}.json", trained))
+    return float(_remembered(_folder(search) / f"{what}.json", trained))
 
 
-def _outer_scores(search: Search, place: int, network: Network, number: int) -> pd.DataFrame:
-    """The outer fold's test images, scored by a network that its training patients trained, with one seed; remembered."""
+def _outer_scores(search: Search, name: str, network: Network, number: int) -> pd.DataFrame:
+    """The outer fold's test images, scored by a network that its training patients trained, with one seed; remembered.
+
+    Raises:
+        ModelError: names the network whose training cannot go on.
+    """
     from pipeline import calibration, trying
 
     config, outer = search.config, search.config.tune.fold
+    what = _remembered_as("outer", network, number)
 
     def trained() -> list[dict[str, Any]]:
         roles = splits.roles(search.data.split, outer, config.split.n_folds)
-        tried = _train(search, f"outer-{place}-{number}", network, roles, number)
+        try:
+            tried = _train(search, what, network, roles, number)
+        except ModelError as error:
+            raise ModelError(f"{name}, seed {number}, on fold {outer}: {error}") from None
         val, test = (trying.scores(tried, search.data, role) for role in ("val", "test"))
-        console.say(f"outer fold {outer}, trial {place}, seed {number}: scored {len(test):,} images")
+        console.say(f"outer fold {outer}, {name}, seed {number}: scored {len(test):,} images")
         rows = test.assign(logit=test["logit"].astype(float) / calibration.temperature(val))
         return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
 
-    rows = _remembered(_folder(search) / f"outer-{place}-{number}.json", trained)
-    return pd.DataFrame(rows).astype({"patient": "str"}).assign(fold=outer)
+    return pd.DataFrame(_remembered(_folder(search) / f"{what}.json", trained)).astype({"patient": "str"}).assign(fold=outer)
 
 
 def _train(search: Search, what: str, network: Network, roles: pd.Series, number: int) -> Any:
@@ -397,7 +429,7 @@ def _remembered(path: Path, make: Callable[[], Any]) -> Any:
 
 
 def _log(search: Search, client: tracking.Client, result: Result, folder: Path) -> None:
-    _log_trials(search, client, [trial for trial in search.study.trials() if trial.state in ("complete", "pruned")])
+    _log_trials(search, client, [trial for trial in search.study.trials() if trial.state in _ENDED])
     try:
         with tracking.answering():
             search_runs.finish(client, search.run_id, search_report.markdown(result), search_report.metrics(result), folder)
@@ -407,7 +439,7 @@ def _log(search: Search, client: tracking.Client, result: Result, folder: Path) 
 
 def _forget_checkpoints(search: Search) -> None:
     for checkpoint in _folder(search).glob("*.npz"):
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)
 
 
 def _apply(search: Search, result: Result) -> None:

@@ -13,7 +13,7 @@ import pytest
 from test_report import SUBTYPES, audit_file, cohort_files
 
 from pipeline import card, claims, config, evaluate, paths, register, report, splits
-from pipeline.errors import ModelError
+from pipeline.errors import ConfigError, ModelError
 
 Params = Callable[[dict[str, Any]], config.Config]
 FOLDS = [0, 1]
@@ -61,6 +61,13 @@ def metrics(subtype: str = "NPM1") -> dict[str, Any]:
 def page(settings: config.Config) -> str:
     report.run(settings)
     return paths.REPORT_PAGE.read_text()
+
+
+def test_patients_under_other_names_are_not_overlooked(tuned: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=r"NPM1\.tuned_on: none of its 2 patients is in data/splits/NPM1\.csv"):
+        tuned(["PQ7XN2", "PZZ4RA"])
+    tuned(["c01", "N0l"])
+    assert "NPM1.tuned_on: 1 of 2 patients are not in the cohort, first N0l" in capsys.readouterr().err
 
 
 def test_patients_whom_the_search_saw_leave_the_figures(tuned: Any, capsys: pytest.CaptureFixture[str]) -> None:

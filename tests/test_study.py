@@ -11,8 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import ROOT
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import TrialState
 from processes import CLEAN, Postgres, wait
 
 from pipeline import study
@@ -34,7 +37,7 @@ def objective(ask):
         file.write(json.dumps({"place": ask.place, "x": x, "worker": os.getpid()}) + "\\n")
     time.sleep(600 if ask.place == hang else 0.05)
     for step in range(3):
-        ask.report(step, x + 1 / (step + 1), may_give_up=step > 0)
+        ask.report(step, x + 1 / (step + 1))
     return x
 
 mine = study.Study("one", 7, after_trials=3, after_steps=1)
@@ -122,8 +125,8 @@ def test_more_places_may_be_added(here: Path) -> None:
 def test_a_hopeless_trial_is_given_up(here: Path) -> None:
     def objective(ask: study.Ask) -> float:
         x = ask.rate("x", 0.01, 1.0)
-        for step in range(5):
-            ask.report(step, 1 / (step + 1) if ask.place < 3 else 2.0, may_give_up=step >= 2)
+        for step in range(2, 5):
+            ask.report(step, 1 / (step + 1) if ask.place < 3 else 2.0)
         return x
 
     mine = study.Study("hopeless", 1, 2, 0)
@@ -131,7 +134,28 @@ def test_a_hopeless_trial_is_given_up(here: Path) -> None:
     mine.work(objective, lambda _trial: None)
     *others, last = mine.trials()
     assert [trial.state for trial in others] == ["complete"] * 3
-    assert (last.state, len(last.curve), last.loss) == ("pruned", 3, 2.0)
+    assert (last.state, len(last.curve), last.loss) == ("pruned", 1, 2.0)
+
+
+def test_a_worker_that_was_taken_for_dead_goes_on_and_its_place_is_done_once(here: Path) -> None:
+    begun = []
+
+    def objective(ask: study.Ask) -> float:
+        begun.append(ask.place)
+        if begun == [0]:
+            other = optuna.load_study(study_name="silent", storage=study.address())
+            (running,) = other.get_trials(states=(TrialState.RUNNING,))
+            other.tell(running.number, state=TrialState.FAIL)
+            RetryHeartbeatStaleTrialCallback()(other, running)
+        ask.report(0, 1.0)
+        return ask.rate("x", 0.01, 1.0)
+
+    mine, ended = study.Study("silent", 1, 5, 0), []
+    mine.queue([], 2)
+    mine.work(objective, lambda trial: ended.append(trial.place))
+    assert sorted(ended) == [0, 1]
+    assert sorted(begun) == [0, 0, 1]
+    assert [trial.state for trial in mine.trials()] == ["complete"] * 2
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,31 @@ def test_the_same_again_trains_nothing_and_says_the_same(copy: Path, capsys: pyt
     assert "trial 0 ended" not in said
 
 
+def test_gone_on_with_after_apply_every_network_keeps_its_own_figures(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "applied"
+    shutil.copytree(searched, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    before = result(folder)
+    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    after = result(folder)
+    losses = {json.dumps(finalist["network"]): finalist["losses"] for finalist in before["finalists"]}
+    own = next(finalist for finalist in after["finalists"] if finalist["name"] == "params.yaml")
+    assert own["losses"] == losses[json.dumps(own["network"])] == min(losses.values(), key=np.mean)
+    assert after["figures"]["params.yaml"] == before["figures"][before["winner"]]
+
+
+def test_of_test_patients_whom_an_earlier_search_saw_nothing_is_claimed(copy: Path) -> None:
+    split = pd.read_csv(copy / paths.split_table("NEW"))
+    network = TINY["train.models"]["NEW"] | {"tuned_on": split.loc[split["fold"] == 0, "patient"].tolist()}
+    write_params(copy / "params.yaml", TINY | {"train.models": {"NEW": network}})
+    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    assert result(copy)["leak"]
+    assert "LEAK" in (copy / "reports/tune/NEW/result.md").read_text()
+
+
 def test_a_search_that_saw_everybody_claims_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(copy / "params.yaml", TINY | {"tune.patients": "all", "tune.trials": 1})
     tune.run(config.load(), "NEW", apply=False, only_trials=False)
@@ -236,11 +261,11 @@ def test_stopped_in_the_middle_of_a_trial_it_goes_on_from_there(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     report, told = study.Ask.report, []
 
-    def ctrl_c(ask: study.Ask, step: int, loss: float, may_give_up: bool) -> None:
+    def ctrl_c(ask: study.Ask, step: int, loss: float) -> None:
         told.append((ask.place, step))
         if told.count((1, 0)) == 1 and told[-1] == (1, 0):
             raise KeyboardInterrupt
-        report(ask, step, loss, may_give_up)
+        report(ask, step, loss)
 
     monkeypatch.setattr(study.Ask, "report", ctrl_c)
     with pytest.raises(SystemExit) as stopped:
