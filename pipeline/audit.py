@@ -44,7 +44,7 @@ def run(config: Config, subtypes: list[str]) -> None:
         found = [
             *_leaks(config, split, images, scored),
             _search(config, subtype, scored),
-            *_baselines(config, network, images, people_, split),
+            *_baselines(config, network, images, people_, set(claimed["patient"])),
             *_groups(config, people_, claimed),
             _truth(config, claimed),
         ]
@@ -111,7 +111,7 @@ def _search(config: Config, subtype: str, scored: pd.DataFrame) -> Check:
 
 
 def _baselines(
-    config: Config, network: Interval, images: pd.DataFrame, people_: pd.DataFrame, split: pd.DataFrame
+    config: Config, network: Interval, images: pd.DataFrame, people_: pd.DataFrame, measured: set[str]
 ) -> list[Check]:
     described, known = people(people_, config.audit.min_known_share)
     cells = images.merge(people_[["patient", "class", "label", "fold"]], on=["patient", "class"])
@@ -122,7 +122,7 @@ def _baselines(
             share = f"{config.audit.min_known_share:.0%}"
             found.append(checks.not_known(BASELINES[name], f"of {share} of the patients of either class"))
             continue
-        baseline = Baseline(rows, features, sorted(config.train.folds), config.split.n_folds)
+        baseline = Baseline(rows, features, sorted(config.train.folds), config.split.n_folds, measured)
         auroc = {"patient_auroc": baseline.patient_auroc()}
         if name == "colour":
             auroc["image_auroc"] = baseline.image_auroc()

@@ -8,7 +8,7 @@ of his or her rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,19 @@ class _Fold:
 
 
 class Baseline:
-    """A baseline on `features` of `rows`, over the folds that were trained of `n_folds`."""
+    """A baseline on `features` of `rows`, over the folds that were trained of `n_folds`.
 
-    def __init__(self, rows: pd.DataFrame, features: Sequence[str], trained_folds: Sequence[int], n_folds: int) -> None:
+    `measured` names the patients whom its figures rest on, as the network's do; all where it is None.
+    """
+
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        features: Sequence[str],
+        trained_folds: Sequence[int],
+        n_folds: int,
+        measured: Collection[str] | None = None,
+    ) -> None:
         keys = ["fold", "label", "patient"]
         patients = rows[keys].drop_duplicates().sort_values(keys, ignore_index=True)
         position = pd.MultiIndex.from_frame(patients).get_indexer(pd.MultiIndex.from_frame(rows[keys]))
@@ -66,6 +76,10 @@ class Baseline:
         for k in trained_folds:
             roles = np.array([splits.role(fold, k, n_folds) for fold in rows["fold"]])
             train, test = roles == "train", roles == "test"
+            if measured is not None:
+                test &= rows["patient"].isin(list(measured)).to_numpy()
+            if not test.any():
+                continue
             scale = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
             trained, tested = np.asarray(scale.fit_transform(values[train])), np.asarray(scale.transform(values[test]))
             self._folds.append(_Fold(trained, position[train], tested, position[test]))

@@ -55,7 +55,7 @@ def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, missed: Sequen
         return Verdict("not comparable", "the champion was registered without its scores", {})
     folds, its_folds = candidate["fold"].nunique(), champion["fold"].nunique()
     if folds != its_folds:
-        return Verdict("not comparable", f"{_of(folds)} trained, the champion's are {its_folds}", {})
+        return Verdict("not comparable", f"its scores are of {_of(folds)}, the champion's of {its_folds}", {})
     both = candidate.merge(champion, on=["patient", "label"], suffixes=("", "_champion"))
     counts = {"controls": int((both["label"] == 0).sum()), "subtype's patients": int((both["label"] == 1).sum())}
     if min(counts.values()) < rules.fewest_patients:
@@ -111,4 +111,4 @@ def _means(values: NDArray[np.float64], draws: int, rng: np.random.Generator) ->
 
 
 def _of(folds: int) -> str:
-    return f"{folds} fold is" if folds == 1 else f"{folds} folds are"
+    return f"{folds} fold" if folds == 1 else f"{folds} folds"

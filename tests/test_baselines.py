@@ -83,6 +83,14 @@ def test_only_trained_folds_are_tested() -> None:
     assert baseline(rows, trained=[4]).patient_auroc() < 0.1
 
 
+def test_it_is_measured_on_the_patients_of_the_network_and_trained_on_all() -> None:
+    rows = images(1, seed=4)
+    of_fold_0 = set(rows.loc[rows["fold"] == 0, "patient"])
+    found = Baseline(rows, ["red", "green"], list(range(FOLDS)), FOLDS, of_fold_0)
+    assert found.patient_auroc() == baseline(rows, [0]).patient_auroc() != baseline(rows).patient_auroc()
+    assert found.null(19, seed=3) == baseline(rows, [0]).null(19, seed=3)
+
+
 def test_the_order_of_the_rows_does_not_matter() -> None:
     rows = images(0.5, seed=4)
     mixed = rows.sample(frac=1, random_state=0)

@@ -67,7 +67,7 @@ def test_only_patients_whom_both_have_scored_count() -> None:
 
 def test_other_numbers_of_folds_and_a_champion_without_scores_cannot_be_compared() -> None:
     verdict = gate.judge(scores(3.0, folds=1), scores(1.0), [], RULES, 0)
-    assert (verdict.decision, verdict.reason) == ("not comparable", "1 fold is trained, the champion's are 5")
+    assert (verdict.decision, verdict.reason) == ("not comparable", "its scores are of 1 fold, the champion's of 5")
     nothing = pd.DataFrame(columns=gate.SCORES)
     assert gate.judge(scores(3.0), nothing, [], RULES, 0).decision == "not comparable"
 
