@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-
 from pipeline.device import Device
+
+# isort: split
+import keras  # after device, which keeps TensorFlow's greetings off the terminal
 
 
 def layer(machine: Device) -> Any:

@@ -162,6 +162,12 @@ def test_evaluation_needs_no_tensorflow() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_tensorflow_says_nothing_where_a_training_begins() -> None:
+    code = "from pipeline import batch_norm, device, fitting, model; device.prepare('auto')"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("", "")
+
+
 def test_the_lock_holds_hashes_and_no_address() -> None:
     text = (ROOT / "requirements.lock").read_text()
     pinned = [line for line in text.splitlines() if "==" in line and not line.startswith((" ", "#"))]
