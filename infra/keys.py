@@ -1,6 +1,7 @@
-"""`make secrets`: a password for everything in compose.yaml, in files that only their owner can read, infra/.env, and its folders.
+"""`make secrets`: a password for everything in compose.yaml, in files that only their owner can read; infra/.env; and folders.
 
-What compose.yaml mounts has to be there before, or the container engine makes it, as root. Nothing that is there is changed, so it can be run at any time; standard library only, so it needs no environment.
+What compose.yaml mounts has to be there before, or the container engine makes it, as root. Nothing that is there is changed, so
+it can be run at any time; standard library only, so it needs no environment.
 """
 
 from __future__ import annotations

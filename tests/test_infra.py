@@ -139,6 +139,25 @@ def test_every_folder_that_is_mounted_is_made_for_its_owner_alone(tmp_path: Path
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700
 
 
+def test_only_workers_see_who_is_who(services: dict[str, Any]) -> None:
+    seen = {name for name, spec in services.items() for volume in spec.get("volumes") or [] if "pseudonyms" in volume["target"]}
+    told = {name for name, spec in services.items() if "PSEUDONYMS_DIR" in (spec.get("environment") or {})}
+    assert seen == told == {"worker", "worker-gpu"}
+
+
+@pytest.mark.parametrize(("remote", "address"), [("s3://pipeline/dvc", "http://127.0.0.1:1"), ("s3://pipeline/dvc", ""), ("/srv/dvc", "x")])
+def test_a_checkout_that_joins_knows_where_the_store_is(remote: str, address: str, tmp_path: Path) -> None:
+    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    (tmp_path / "flows.py").write_text("")  # stands for the schedules, which need a server
+    variables = {"DVC_REMOTE_URL": remote, "AWS_ENDPOINT_URL": address}
+    subprocess.run(["sh", INFRA / "join.sh"], cwd=tmp_path, check=True, env={**os.environ, **variables}, stdout=subprocess.DEVNULL)
+    endpoint = ["endpointurl = http://127.0.0.1:1"] if address.startswith("http") else []
+    found = [line.strip() for line in (tmp_path / ".dvc/config.local").read_text().splitlines()]
+    assert [line for line in found if "endpointurl" in line] == endpoint
+    assert f"url = {remote}" in found
+
+
 def test_the_dockerfile_has_nothing_to_lint(services: dict[str, Any]) -> None:
     done = subprocess.run([PROGRAMS / "hadolint", INFRA / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
@@ -285,3 +304,24 @@ def test_a_move_that_would_leave_the_files_behind_is_refused_before_it_begins(
     (here / "mlartifacts").rename(here / "elsewhere")
     assert to_postgres.main(move) == 2
     assert f"error: {here}/mlartifacts: files of runs lie there, and it is no folder here; run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--password-from-environment"]])
+def test_a_new_user_does_not_get_the_callers_password_unasked_and_no_password_is_shown(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: asked.append(prompt) or "another")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:my-login@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "of-the-administrator")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of-the-caller")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert accounts.main(["anna", *options]) == 2
+    assert len(asked) == (0 if options else 1)
+    said = capsys.readouterr().err
+    assert said.startswith("error: http://127.0.0.1:1: ")
+    assert "my-login" not in said
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    assert accounts.main(["anna", "--password-from-environment"]) == 2
+    assert "MLFLOW_TRACKING_PASSWORD is not set" in capsys.readouterr().err
