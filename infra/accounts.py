@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--writer", action="store_true", help="may write to all experiments and models; else reads only")
     kind.add_argument("--remove", action="store_true", help="remove the user; what the user made stays")
-    parser.add_argument("--password-from-environment", action="store_true", help="MLFLOW_TRACKING_PASSWORD; else it is asked for")
+    parser.add_argument("--password-from-environment", action="store_true", help="it is MLFLOW_TRACKING_PASSWORD")
     chosen = parser.parse_args(arguments)
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "") if chosen.password_from_environment else ""
     try:

@@ -145,13 +145,17 @@ def test_only_workers_see_who_is_who(services: dict[str, Any]) -> None:
     assert seen == told == {"worker", "worker-gpu"}
 
 
-@pytest.mark.parametrize(("remote", "address"), [("s3://pipeline/dvc", "http://127.0.0.1:1"), ("s3://pipeline/dvc", ""), ("/srv/dvc", "x")])
+@pytest.mark.parametrize(
+    ("remote", "address"), [("s3://pipeline/dvc", "http://127.0.0.1:1"), ("s3://p/dvc", ""), ("/srv/dvc", "x")]
+)
 def test_a_checkout_that_joins_knows_where_the_store_is(remote: str, address: str, tmp_path: Path) -> None:
     for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=tmp_path, check=True)
     (tmp_path / "flows.py").write_text("")  # stands for the schedules, which need a server
     variables = {"DVC_REMOTE_URL": remote, "AWS_ENDPOINT_URL": address}
-    subprocess.run(["sh", INFRA / "join.sh"], cwd=tmp_path, check=True, env={**os.environ, **variables}, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["sh", INFRA / "join.sh"], cwd=tmp_path, check=True, env={**os.environ, **variables}, stdout=subprocess.DEVNULL
+    )
     endpoint = ["endpointurl = http://127.0.0.1:1"] if address.startswith("http") else []
     found = [line.strip() for line in (tmp_path / ".dvc/config.local").read_text().splitlines()]
     assert [line for line in found if "endpointurl" in line] == endpoint
