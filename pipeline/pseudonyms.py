@@ -233,7 +233,7 @@ def _words(value: object) -> Iterator[str]:
                 yield re.sub("[\u2000-\uffff]", " ", text)  # other bytes beside a name look like a letter that belongs to it
         case str():  # Pillow takes a tag's bytes for Latin-1
             yield value
-            yield value.encode("latin-1", errors="ignore").decode(errors="ignore")
+            yield from _words(value.encode("latin-1", errors="ignore"))
         case dict():
             yield from _words(list(value.values()))
         case list() | tuple():
