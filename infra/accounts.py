@@ -2,7 +2,8 @@
 
 Everybody with an account may read. `--writer` gives the role `writers`, who may write to all experiments and models: what a
 team needs to continue each other's work. The server is MLFLOW_TRACKING_URI; the administrator MLFLOW_AUTH_ADMIN_USERNAME with
-MLFLOW_AUTH_ADMIN_PASSWORD; the user's password is MLFLOW_TRACKING_PASSWORD, else it is asked for on the terminal.
+MLFLOW_AUTH_ADMIN_PASSWORD; the user's password is asked for on the terminal, or, with `--password-from-environment`, is
+MLFLOW_TRACKING_PASSWORD, which on a workstation is the caller's own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import re
 import sys
 from typing import Any
 
@@ -70,9 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--writer", action="store_true", help="may write to all experiments and models; else reads only")
     kind.add_argument("--remove", action="store_true", help="remove the user; what the user made stays")
+    parser.add_argument("--password-from-environment", action="store_true", help="it is MLFLOW_TRACKING_PASSWORD")
     chosen = parser.parse_args(arguments)
-    password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+    password = os.environ.get("MLFLOW_TRACKING_PASSWORD", "") if chosen.password_from_environment else ""
     try:
+        if chosen.password_from_environment and not password:
+            raise AccountError("MLFLOW_TRACKING_PASSWORD is not set, and is to be the user's password")
         server = _connect()
         if chosen.remove:
             server.delete_user(chosen.name)
@@ -84,8 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except Exception as error:  # MLflow raises its own and requests' errors here
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(password or "\0", "***")
-        sys.stderr.write(f"error: {os.environ['MLFLOW_TRACKING_URI']}: {said[:300]}\n")
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(password or "\0", "***")[:300]
+        sys.stderr.write(re.sub(r"//[^/\s]*@", "//", f"error: {os.environ['MLFLOW_TRACKING_URI']}: {said}\n"))
         return 2
     sys.stdout.write(f"{chosen.name}: {done}\n")
     return 0

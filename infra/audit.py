@@ -1,7 +1,7 @@
 """`make audit`: what is known against the packages of requirements.lock, and whether their licences are those of licences.toml.
 
 Vulnerabilities are pip-audit's business, which asks PyPI; a package that cannot be looked up is a failure, never silence.
-Licences are read from what is installed, so run it in the environment of the lock.
+Licences are read from what is installed, so run it in the environment of the lock; those of requirements-gpu.lock are not read.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import tomllib
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).resolve().parent
 LOCK, CUDA = HERE.parent / "requirements.lock", HERE / "requirements-gpu.lock"
@@ -50,18 +53,26 @@ _ALLOWED, _REFUSED = "<allowed>", "<refused>"
 
 def locked(lock: Path) -> set[str]:
     """Names in a lock file."""
-    return {
-        name.lower().replace("_", "-") for name in re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==", lock.read_text(), re.M)
-    }
+    return {canonicalize_name(line.name) for line in _lines(lock)}
+
+
+def locked_here(lock: Path) -> set[str]:
+    """Those of this Python and this kind of machine."""
+    return {canonicalize_name(line.name) for line in _lines(lock) if not line.marker or line.marker.evaluate()}
+
+
+def _lines(lock: Path) -> list[Requirement]:
+    return [Requirement(line) for line in re.findall(r"^([A-Za-z0-9][^\n\\]*==[^\n\\]*)", lock.read_text(), re.MULTILINE)]
 
 
 def licences() -> tuple[dict[str, str], list[str]]:
-    """Package -> licence, of those that are both locked and installed; and a line for each that is not allowed."""
+    """Package -> licence, of those of requirements.lock that are here; and a line for each not allowed, or missing."""
     table = tomllib.loads((HERE / "licences.toml").read_text())
-    found, faults = {}, []
+    found: dict[str, str] = {}
+    faults: list[str] = []
     names = locked(LOCK)
     for installed in metadata.distributions():
-        name = installed.metadata["Name"].lower().replace("_", "-")
+        name = canonicalize_name(installed.metadata["Name"])
         if name in names:
             found[name] = licence(installed.metadata)
             if not is_allowed(found[name], table["allowed"]) and name not in table["reviewed"]:
@@ -69,9 +80,12 @@ def licences() -> tuple[dict[str, str], list[str]]:
                 faults.append(
                     f"{name}: says {said!r}; look at it, then allow or review it in infra/licences.toml, or do without"
                 )
+    absent = sorted(locked_here(LOCK) - found.keys())
     idle = sorted(set(table["reviewed"]) - names)
-    return found, faults + [
-        f"{name}: reviewed in infra/licences.toml, but not in requirements.lock; take the line out" for name in idle
+    return found, [
+        *faults,
+        *(f"{name}: in requirements.lock, but not installed, so its licence is unknown; run make first" for name in absent),
+        *(f"{name}: reviewed in infra/licences.toml, but not in requirements.lock; take the line out" for name in idle),
     ]
 
 

@@ -1,17 +1,19 @@
-"""`make secrets`: a password for everything in compose.yaml, in files that only their owner can read, and infra/.env.
+"""`make secrets`: a password for everything in compose.yaml, in files that only their owner can read; infra/.env; and folders.
 
-Nothing that is there is changed, so it can be run at any time; standard library only, so it needs no environment.
+What compose.yaml mounts has to be there before, or the container engine makes it, as root. Nothing that is there is changed, so
+it can be run at any time; standard library only, so it needs no environment.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-_STATE = ("postgres", "store", "worker", "pseudonyms", "tls")
+_STATE = ("postgres", "store", "worker", "tls")
 _TWINS = {
     "s3_credentials": ("store.env",),
     "store.env": ("s3_credentials",),
@@ -42,7 +44,7 @@ def contents() -> dict[str, str]:
 
 
 def make(folder: Path) -> list[str]:
-    """Write what is missing below `folder`: secrets/, state/ and .env; the names of the new secrets.
+    """Write what is missing below `folder`: secrets/, .env and the folders that it names; the names of the new secrets.
 
     What belongs together (a password and its other form) is made anew together.
     """
@@ -51,12 +53,20 @@ def make(folder: Path) -> list[str]:
     missing = {name: text for name, text in contents().items() if {name, *_TWINS.get(name, ())} - there}
     for name, text in missing.items():
         write_private(folder / "secrets" / name, text)
-    for name in _STATE:
-        (folder / "state" / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (folder / ".env").exists():
         example = (HERE / "env.example").read_text()
         write_private(folder / ".env", example.replace("RUN_AS=1000:1000", f"RUN_AS={os.getuid()}:{os.getgid()}"))
+    for place in _folders(folder):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
     return sorted(missing)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Those that .env names, or compose.yaml where it names none."""
+    named = dict(re.findall(r"""^(\w+)=["']?([^\s"'#]+)""", (folder / ".env").read_text(), re.MULTILINE))
+    state = folder / named.get("STATE", "state")
+    below = [state / name for name in _STATE]
+    return [state, *below, folder / named.get("BACKUP", "backup"), folder / named.get("PSEUDONYMS", "state/pseudonyms")]
 
 
 def write_private(path: Path, text: str) -> None:
@@ -71,7 +81,11 @@ def main() -> int:
     if os.getuid() == 0:
         sys.stderr.write("error: run this as the account that is to own the servers' data, not as root\n")
         return 2
-    made = make(HERE)
+    try:
+        made = make(HERE)
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}; make it yourself, or name another in {HERE / '.env'}\n")
+        return 2
     sys.stdout.write(f"{HERE / 'secrets'}: {', '.join(made) or 'all there'}\n{HERE / '.env'}: look at it, then start\n")
     return 0
 

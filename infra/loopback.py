@@ -43,7 +43,6 @@ class Loopback:
         self.secrets = self.folder / "secrets"
         self.logs = self.folder / "logs"
         self.logs.mkdir()
-        (self.folder / "backup").mkdir()
         with (self.folder / ".env").open("a") as file:
             names = {"STATE": self.folder / "state", "CHECKOUT": checkout.resolve(), "BACKUP": self.folder / "backup"}
             file.writelines(f"{name}={path}\n" for name, path in names.items())

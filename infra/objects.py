@@ -1,11 +1,13 @@
 """`python -m infra.objects save FOLDER`: the team's S3 store (MLflow's artifacts, DVC's remote) as files, and back.
 
-The store and its credentials are AWS_ENDPOINT_URL and AWS_SHARED_CREDENTIALS_FILE. Only what differs is copied.
+The store and its credentials are AWS_ENDPOINT_URL and AWS_SHARED_CREDENTIALS_FILE. Only what is missing, or has
+another size, is copied, and nothing is deleted: neither MLflow nor DVC writes a file a second time.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -41,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.action == "restore" and not chosen.folder.is_dir():
         sys.stderr.write(f"error: {chosen.folder}: not a folder; name the one that `save` wrote\n")
         return 2
+    os.umask(0o077)  # a backup is for its owner alone
     try:
         files = (save if chosen.action == "save" else restore)(chosen.folder)
     except (OSError, BotoCoreError, ClientError) as error:

@@ -3,6 +3,7 @@
 Both databases are brought to this MLflow's schema, the tables copied in one transaction, what was copied counted again. With
 `--artifacts s3://pipeline/mlflow`, which is where the server keeps them, the artifacts are copied too, and all records that
 name a local folder name the server instead. The sqlite file is only read from (a copy of it is upgraded); it stays as it was.
+Those records hold absolute paths: run it where the folders have them.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def move(source: str, target: str, artifacts: str | None) -> dict[str, int]:
         raise MoveError(f"{source}: not an existing sqlite file; write sqlite:///mlflow.db")
     if not target.startswith("postgresql"):
         raise MoveError("the target: not PostgreSQL; write postgresql+psycopg2://user@host:5432/database")
+    if artifacts:
+        _require_artifacts(file)
     new = create_engine(target, poolclass=NullPool)
     with new.connect() as connection:
         _require_empty(connection)
@@ -145,6 +148,29 @@ def _row(table: Table, row: Mapping[Any, Any], roots: list[Path]) -> dict[str, A
     return values
 
 
+def _require_artifacts(file: Path) -> None:
+    """Records name the folders of their files by absolute paths: seen from elsewhere, all would be left behind."""
+    old = create_engine(f"sqlite:///file:{file}?mode=ro&uri=true", poolclass=NullPool)
+    with old.connect() as reading:
+        missing = [root for root in _local_roots(reading) if not root.is_dir()]
+        for table, place in _places_of_files(reading):
+            if gone := [root for root in missing if _served(place, [root]) != place]:
+                raise MoveError(
+                    f"{gone[0]}: files of {table.replace('_', ' ')} lie there, and it is no folder here; "
+                    "run this where it has this path, or make it, empty, if they are lost"
+                )
+
+
+def _places_of_files(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Table and place, of whatever has files; an experiment without runs has none, and needs no folder."""
+    for table, columns in _PLACES.items():
+        if table != "experiments" and inspect(connection).has_table(table):
+            there = {column["name"] for column in inspect(connection).get_columns(table)}  # older ones have fewer
+            for column in there.intersection(columns):
+                for place in connection.execute(text(f"SELECT {column} FROM {table}")).scalars():
+                    yield table, place or ""
+
+
 def _local_roots(connection: Connection) -> list[Path]:
     """The folders that hold the artifacts of whole experiments, the parents of their locations."""
     places = connection.execute(text("SELECT artifact_location FROM experiments")).scalars()
@@ -166,9 +192,18 @@ def _served(place: str, roots: list[Path]) -> str:
 
 
 def _upload(folder: Path, target: str) -> None:
+    from fsspec.core import url_to_fs
     from fsspec.generic import rsync
 
     rsync(folder.resolve().as_uri(), target)
+    store, place = url_to_fs(target)
+    store.invalidate_cache()
+    there = {name.removeprefix(f"{place}/"): about["size"] for name, about in store.find(place, detail=True).items()}
+    files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    if missing := sorted(name for name, size in files.items() if there.get(name) != size):
+        raise MoveError(
+            f"{target}: {len(missing)} of {len(files)} files of {folder} did not arrive, {missing[0]} is one; nothing was kept"
+        )
 
 
 def _reset_sequences(connection: Connection, tables: Iterable[Table]) -> None:

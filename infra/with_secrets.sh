@@ -1,6 +1,6 @@
 #!/bin/sh
 # with_secrets.sh COMMAND...: every secret whose file is called like an environment variable becomes that variable, for COMMAND
-# alone: `docker inspect` and the compose file don't show it.
+# alone: neither the compose file nor `docker inspect` shows it.
 set -eu
 for file in "${SECRETS_DIR:-/run/secrets}"/[A-Z]*; do
     if [ -f "$file" ]; then

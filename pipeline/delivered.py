@@ -212,10 +212,10 @@ def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:
         below = {parent: source.children(parent)[0] for parent in level}
         parents = [parent for parent, folders in below.items() if any(class_of(child) in config.classes for child in folders)]
         if len(parents) > 1:
-            raise DataError(
-                f"{source.where(parents[0])} and {source.where(parents[1])} both hold class folders; "
-                "keep one of them, or set COHORT_DIR to one"
-            )
+            both = f"{source.where(parents[0])} and {source.where(parents[1])} both hold"
+            if config.ingest.pseudonyms:  # they may be patients
+                both = f"{source.where('')}: {len(parents)} folders hold"
+            raise DataError(f"{both} class folders; keep one of them, or set COHORT_DIR to one")
         if parents:
             return _class_folders(config, source, {folder: class_of(folder) for folder in below[parents[0]]}, parents[0])
         level = [child for folders in below.values() for child in folders]
@@ -223,14 +223,18 @@ def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:
 
 
 def _class_folders(config: Config, source: Tree, found: dict[str, str], parent: str) -> list[tuple[str, str]]:
+    """Folders that are no classes may be named after patients."""
     missing = [name for name in config.classes if name not in found.values()]
     if missing:
+        there = f"{len(found)} others" if config.ingest.pseudonyms else ", ".join(folder.rpartition("/")[2] for folder in found)
         raise DataError(
-            f"{source.where(parent)}: no folder for class {missing[0]}; found "
-            f"{', '.join(folder.rpartition('/')[2] for folder in found)}. "
+            f"{source.where(parent)}: no folder for class {missing[0]}; found {there}. "
             "Name it in ingest.class_folders, or take the class out of subtypes"
         )
-    for folder, name in found.items():
-        if name not in config.classes:
+    others = [folder for folder, name in found.items() if name not in config.classes]
+    if others and config.ingest.pseudonyms:
+        console.warn(f"{source.where(parent)}: {len(others)} folders are no classes of params.yaml, left out")
+    else:
+        for folder in others:
             console.warn(f"{source.where(folder)}: not a class of params.yaml, left out")
     return [(name, folder) for folder, name in found.items() if name in config.classes]

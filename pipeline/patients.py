@@ -103,7 +103,7 @@ def read(content: bytes, name: str, called: Callable[[str], str] = str) -> pd.Da
                     raise DataError(f"{name}: columns {known[column][0]} and {header} both hold {column}; remove one")
                 known[column] = (str(header), reader)
     if "patient" not in known:
-        raise DataError(f"{name}: has no column patient_id (or patient); found {', '.join(map(str, raw.columns[:6]))}")
+        raise DataError(f"{name}: none of its {len(raw.columns)} columns is patient_id (or patient); name that column so")
     rows = []
     for _, cells in raw.iterrows():
         patient = str(cells[known["patient"][0]]).strip()
@@ -136,7 +136,7 @@ def _cell(cell: object, reader: _Reader, where: str) -> str:
         return reader(text)
     except ValueError as error:
         reason = str(error) if str(error).startswith(("not between", "not clear", "neither")) else "not a number"
-        raise DataError(f"{where}: {text!r} is {reason}; correct it, or leave it empty") from None
+        raise DataError(f"{where}: {reason}; correct it, or leave it empty") from None  # not quoted: it may be a name
 
 
 def _csv(content: bytes, name: str) -> pd.DataFrame:
@@ -157,6 +157,6 @@ def _sheet(content: bytes, name: str) -> pd.DataFrame:
     try:
         sheets = pd.read_excel(io.BytesIO(content), sheet_name=None, dtype="str", keep_default_na=False)
     except Exception as error:  # openpyxl raises whatever its parsers stumble over
-        raise DataError(f"{name}: not an Excel workbook ({' '.join(str(error).split())}); save it as CSV") from None
+        raise DataError(f"{name}: not an Excel workbook ({type(error).__name__}); save it as CSV") from None
     chosen = next((sheet for sheet in sheets if sheet.strip().lower() == "metadata"), next(iter(sheets)))
     return sheets[chosen]

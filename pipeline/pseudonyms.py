@@ -2,8 +2,8 @@
 
 PSEUDONYMS_DIR is a folder outside this repository that holds the `key` and gets the table of who is who. A pseudonym is the
 beginning of HMAC-SHA256 of the name under that key: the same patient has the same pseudonym in every release, and without the
-key nobody can try names. File names that say more than a number are replaced too, and files that are no images, or whose tags
-name the patient, are not taken in: their bytes are never changed.
+key nobody can try names. File names that say more than a number, or a number of the patient's, are replaced too, and files that
+are no images, or whose tags name the patient, are not taken in: their bytes are never changed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import hmac
 import io
 import os
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageSequence
 
 from pipeline import manifest
 from pipeline.config import Config
@@ -30,7 +31,8 @@ from pipeline.sources import NotCopied
 DIR, KEY, TABLE = "PSEUDONYMS_DIR", "key", "table.csv"
 _FEWEST_KEY_CHARACTERS = 32
 _LENGTH = 10  # characters of five bits: among a million patients the chance of two alike is 1 in 2,000, and is checked
-_PLAIN_FILE = re.compile(r"image_\d+\.tiff?", re.IGNORECASE)
+_PLAIN_FILE = re.compile(r"image_(\d+)\.tiff?", re.IGNORECASE)
+_TELLING_DIGITS = 4  # fewer stand in another number by chance
 _EXTENSION = re.compile(r"\.[A-Za-z]{1,5}$")
 
 
@@ -94,17 +96,20 @@ class Pseudonyms:
         return self._named(self._patients, own, "P", "patient")
 
     def path(self, below: str) -> str:
-        """A file's name stays if it is `image_<number>.tif`."""
+        """A file's name stays if it is `image_<number>.tif`, and the number is not the patient's (outside folders: any's)."""
         first, *rest = below.split("/")
-        return "/".join([self.patient(first) if rest else self._file(first), *map(self._file, rest)])
+        if not rest:
+            return self._file(first, self._patients)
+        return "/".join([self.patient(first), *(self._file(part, [first]) for part in rest)])
 
     def checked(self, below: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Images only, and none whose tags name the patient."""
+        """Images only, and none whose tags name the patient (any, if it lies in nobody's folder)."""
         patient, _, name = below.rpartition("/")
         if not manifest.is_image_name(name):
             raise NotCopied("not an image, and ingest.pseudonyms is on")
         content = b"".join(chunks)
-        if patient and _mentions(_text_of_tags(content), patient.split("/")[0]):
+        said = "\n".join(_text_of_tags(content))
+        if any(_mentions(said, own) for own in ([patient.split("/")[0]] if patient else self._patients)):
             raise NotCopied("its tags name the patient, and ingest.pseudonyms is on; remove them")
         yield content
 
@@ -126,8 +131,9 @@ class Pseudonyms:
             file.write(text.getvalue())
         unfinished.replace(self._table)
 
-    def _file(self, own: str) -> str:
-        if _PLAIN_FILE.fullmatch(own):
+    def _file(self, own: str, patients: Iterable[str]) -> str:
+        plain = _PLAIN_FILE.fullmatch(own)
+        if plain and not any(_tells(plain[1], patient) for patient in patients):
             return own
         extension = _EXTENSION.search(own)
         return self._named(self._files, own, "file_", "file") + (extension.group().lower() if extension else "")
@@ -163,6 +169,8 @@ def of(config: Config) -> Names:
 
 def _key(file: Path) -> bytes:
     try:
+        if file.stat().st_mode & 0o077:
+            raise ConfigError(f"{DIR}: {file} is open to other accounts; it is for your eyes only: chmod 600 {file}")
         key = file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         make = f"(umask 077; openssl rand -hex 32 > {file})"
@@ -187,15 +195,51 @@ def _mention(own: str) -> re.Pattern[str]:
 
 
 def _mentions(text: str, own: str) -> bool:
-    return bool(_mention(own).search(text))
+    return bool(_mention(unicodedata.normalize("NFC", own)).search(unicodedata.normalize("NFC", text)))
 
 
-def _text_of_tags(content: bytes) -> str:
-    """What the header of an image says in words; nothing of a file that cannot be read (it will be quarantined)."""
+def _tells(number: str, patient: str) -> bool:
+    """Whether an image's number is one in its patient's name, or all of them in a row; leading zeros aside."""
+    runs = re.findall(r"\d+", patient)
+    number, *theirs = (digits.lstrip("0") or "0" for digits in (number, *runs, *(["".join(runs)] if runs else [])))
+    return any(
+        number == own or (min(len(number), len(own)) >= _TELLING_DIGITS and (number in own or own in number)) for own in theirs
+    )
+
+
+def _text_of_tags(content: bytes) -> list[str]:
+    """What the headers of an image's pages say in words; all of a file that cannot be read (it may be quarantined)."""
+    said: list[str] = []
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
-            values = [*getattr(image, "tag_v2", {}).values(), *image.info.values()]
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return content.decode("latin-1")
-    words = [value.decode("latin-1") if isinstance(value, bytes) else value for value in values]
-    return "\n".join(word for word in words if isinstance(word, str))
+            for page in ImageSequence.Iterator(image):
+                exif = page.getexif()
+                values = [*getattr(page, "tag_v2", {}).values(), *page.info.values(), *exif.values()]
+                said += _words([values, exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)])
+    except Exception:  # Pillow raises whatever its parsers stumble over
+        said += [*_words(content), *_words(content[1:])]
+    return said
+
+
+def _words(value: object) -> Iterator[str]:
+    """The text in a tag's value, read in every way in which programs write it."""
+    match value:
+        case bytes():
+            yield value.decode("latin-1")
+            yield value.decode(errors="ignore")
+            for encoding in ("utf-16-le", "utf-16-be"):
+                text = value.decode(encoding, errors="ignore")
+                yield text
+                yield re.sub("[\u2000-\uffff]", " ", text)  # other bytes beside a name look like a letter that belongs to it
+        case str():  # Pillow takes a tag's bytes for Latin-1
+            yield value
+            yield from _words(value.encode("latin-1", errors="ignore"))
+        case dict():
+            yield from _words(list(value.values()))
+        case list() | tuple():
+            numbers = [part for part in value if isinstance(part, int) and 0 <= part < 256]
+            if numbers and len(numbers) == len(value):
+                yield from _words(bytes(numbers))
+            else:
+                for part in value:
+                    yield from _words(part)

@@ -121,7 +121,7 @@ class Archive:
         """Judge the archive by its table of contents.
 
         Raises:
-            DataError: names the archive, the member, and what is wrong with it.
+            DataError: names the archive, the member by its number, and what is wrong with it.
         """
         self._path = path
         try:
@@ -170,16 +170,16 @@ class Archive:
             parent = above
 
     def _judged(self, limits: ArchiveLimits) -> list[zipfile.ZipInfo]:
-        members = [info for info in self._zip.infolist() if not info.filename.startswith(_MACOS)]
+        numbered = [(at, info) for at, info in enumerate(self._zip.infolist(), 1) if not info.filename.startswith(_MACOS)]
+        members = [info for _, info in numbered]
         if len(members) > limits.max_files:
             raise DataError(
                 f"{self._path}: holds {len(members):,} members, more than ingest.archive.max_files ({limits.max_files:,})"
             )
-        for info in members:
+        for number, info in numbered:
             if fault := _fault(info, limits):
-                shown = info.orig_filename.encode("unicode_escape").decode()[:120]
-                raise DataError(f"{self._path}: member {shown!r} {fault}; {_REPACK}")
-        _require_distinct(self._path, members)
+                raise DataError(f"{self._path}: {_member(number)} {fault}; {_REPACK}")
+        _require_distinct(self._path, numbered)
         total, packed = sum(info.file_size for info in members), self._path.stat().st_size
         if total > limits.max_total_gb * 1e9:
             raise DataError(
@@ -243,20 +243,25 @@ def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:
     return ""
 
 
-def _require_distinct(archive: Path, members: Iterable[zipfile.ZipInfo]) -> None:
-    files: set[str] = set()
+def _member(number: int) -> str:
+    """By its number: nobody knows yet which parts of its name are patients' names."""
+    return f"member {number} (`zipinfo -1` lists them)"
+
+
+def _require_distinct(archive: Path, members: Iterable[tuple[int, zipfile.ZipInfo]]) -> None:
+    files: dict[str, int] = {}
     folders: set[str] = set()
-    for info in members:
+    for number, info in members:
         name = info.filename.rstrip("/")
         folders.update(str(parent) for parent in PurePosixPath(name).parents)
         if info.is_dir():
             folders.add(name)
         elif name in files:
-            raise DataError(f"{archive}: holds {name} twice; {_REPACK}")
+            raise DataError(f"{archive}: {_member(number)} has the name of member {files[name]}; {_REPACK}")
         else:
-            files.add(name)
-    if both := sorted(files & folders):
-        raise DataError(f"{archive}: {both[0]} is a file and a folder; {_REPACK}")
+            files[name] = number
+    if both := sorted(files[name] for name in files.keys() & folders):
+        raise DataError(f"{archive}: {_member(both[0])} is a file and a folder; {_REPACK}")
 
 
 def _unreadable(name: str, error: OSError) -> DataError:

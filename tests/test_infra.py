@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 from conftest import ROOT
 from processes import answers, free_port
 from ruamel.yaml import YAML
 
-from infra import accounts, keys, loopback
+from infra import accounts, keys, loopback, to_postgres
+from pipeline import tracking
 
 INFRA = ROOT / "infra"
 PROGRAMS = Path(sys.executable).parent
@@ -100,9 +102,9 @@ def test_passwords_are_in_files_of_their_owner_and_nowhere_else(folder: Path, se
     values = {value for text in secrets.values() for value in re.findall(r"[\w-]{24,}", text)}
     assert len(values) >= 10
     assert not [value for value in values if value in resolved]
-    listed = subprocess.run(["git", "check-ignore", "infra/.env", "infra/secrets/x", "infra/state/x"], cwd=ROOT, check=False,
-                            capture_output=True, text=True).stdout.split()  # fmt: skip
-    assert len(listed) == 3
+    private = ["infra/.env", "infra/secrets/x", "infra/state/x", "infra/backup/x"]
+    listed = subprocess.run(["git", "check-ignore", *private], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert listed.stdout.split() == private
 
 
 def test_making_secrets_again_changes_nothing_and_completes_what_is_missing(tmp_path: Path) -> None:
@@ -115,6 +117,49 @@ def test_making_secrets_again_changes_nothing_and_completes_what_is_missing(tmp_
     after = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
     assert {name for name in before if before[name] != after[name]} == {"s3_credentials", "store.env"}
     assert after["s3_credentials"].split()[-1] in after["store.env"]
+
+
+def test_every_folder_that_is_mounted_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    keys.make(tmp_path)
+    mounted = {
+        Path(volume["source"])
+        for spec in loopback.compose(tmp_path)["services"].values()
+        for volume in spec.get("volumes") or []
+        if volume["target"] != "/srv/pipeline" and not Path(volume["source"]).is_file()
+    }
+    assert {place.relative_to(tmp_path).as_posix() for place in mounted} == {
+        *("state/postgres", "state/store", "state/worker", "state/tls", "state/pseudonyms", "backup")
+    }
+    for place in mounted:
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    settings = (tmp_path / ".env").read_text().replace("=./backup ", f"={tmp_path}/disk/b ").replace("=./state ", "=./all ")
+    (tmp_path / ".env").write_text(settings)
+    assert keys.make(tmp_path) == []
+    for name in ("disk/b", "all", "all/postgres"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o700
+
+
+def test_only_workers_see_who_is_who(services: dict[str, Any]) -> None:
+    seen = {name for name, spec in services.items() for volume in spec.get("volumes") or [] if "pseudonyms" in volume["target"]}
+    told = {name for name, spec in services.items() if "PSEUDONYMS_DIR" in (spec.get("environment") or {})}
+    assert seen == told == {"worker", "worker-gpu"}
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"), [("s3://pipeline/dvc", "http://127.0.0.1:1"), ("s3://p/dvc", ""), ("/srv/dvc", "x")]
+)
+def test_a_checkout_that_joins_knows_where_the_store_is(remote: str, address: str, tmp_path: Path) -> None:
+    for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    (tmp_path / "flows.py").write_text("")  # stands for the schedules, which need a server
+    variables = {"DVC_REMOTE_URL": remote, "AWS_ENDPOINT_URL": address}
+    subprocess.run(
+        ["sh", INFRA / "join.sh"], cwd=tmp_path, check=True, env={**os.environ, **variables}, stdout=subprocess.DEVNULL
+    )
+    endpoint = ["endpointurl = http://127.0.0.1:1"] if address.startswith("http") else []
+    found = [line.strip() for line in (tmp_path / ".dvc/config.local").read_text().splitlines()]
+    assert [line for line in found if "endpointurl" in line] == endpoint
+    assert f"url = {remote}" in found
 
 
 def test_the_dockerfile_has_nothing_to_lint(services: dict[str, Any]) -> None:
@@ -247,3 +292,40 @@ def test_an_account_that_cannot_be_made_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith(f"error: {expected}")
     assert said.count("\n") == 1
+
+
+def test_a_move_that_would_leave_the_files_behind_is_refused_before_it_begins(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    experiment = tracking.ensure_experiment(tracking.connect(), "NPM1")
+    with mlflow.start_run(experiment_id=experiment):
+        mlflow.log_text("a file", "note.txt")
+    assert not (here / "mlruns").exists()  # the folder of MLflow's own experiment, which has no runs
+    move = [f"sqlite:///{here}/mlflow.db", "postgresql+psycopg2://mlflow@127.0.0.1:1/mlflow", "--artifacts", "s3://pipeline/x"]
+    assert to_postgres.main(move) == 2
+    assert "port 1 failed" in capsys.readouterr().err  # as far as the database, which is not there
+    (here / "mlartifacts").rename(here / "elsewhere")
+    assert to_postgres.main(move) == 2
+    assert f"error: {here}/mlartifacts: files of runs lie there, and it is no folder here; run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--password-from-environment"]])
+def test_a_new_user_does_not_get_the_callers_password_unasked_and_no_password_is_shown(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("getpass.getpass", lambda prompt: asked.append(prompt) or "another")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:my-login@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "of-the-administrator")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of-the-caller")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert accounts.main(["anna", *options]) == 2
+    assert len(asked) == (0 if options else 1)
+    said = capsys.readouterr().err
+    assert said.startswith("error: http://127.0.0.1:1: ")
+    assert "my-login" not in said
+    monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+    assert accounts.main(["anna", "--password-from-environment"]) == 2
+    assert "MLFLOW_TRACKING_PASSWORD is not set" in capsys.readouterr().err

@@ -61,18 +61,18 @@ def test_our_own_columns_are_read_too() -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"patient_id,age\nAAA,old\n", "m.csv: patient AAA, age: 'old' is not a number"),
-        (b"patient_id,age\nAAA,412\n", "m.csv: patient AAA, age: '412' is not between 0 and 120"),
-        (b"patient_id,pb_myeloblast\nAAA,101\n", "patient AAA, pb_myeloblast: '101' is not between 0 and 100"),
-        (b"patient_id,sex_1f_2m\nAAA,3\n", "patient AAA, sex_1f_2m: '3' is neither f"),
+        (b"patient_id,age\nAAA,Maier\n", "m.csv: patient AAA, age: not a number"),
+        (b"patient_id,age\nAAA,412\n", "m.csv: patient AAA, age: not between 0 and 120"),
+        (b"patient_id,pb_myeloblast\nAAA,101\n", "patient AAA, pb_myeloblast: not between 0 and 100"),
+        (b"patient_id,sex_1f_2m\nAAA,3\n", "patient AAA, sex_1f_2m: neither f"),
         (b"patient_id,age\nAAA,1\nAAA,2\n", "patient AAA stands in it more than once"),
-        (b"name,age\nAAA,1\n", "m.csv: has no column patient_id (or patient); found name, age"),
+        (b"Maier,1\nAAA,1\n", "m.csv: none of its 2 columns is patient_id (or patient)"),
         (b"patient_id,sex,sex_1f_2m\nAAA,f,1\n", "columns sex and sex_1f_2m both hold sex"),
         (b"patient_id,age\nAAA,1,2,3\nBBB,1,2,3,4,5\n", "m.csv: not a table"),
         (b"patient_id,age\nAAA,61,\nBBB,62,\n", "m.csv: rows with more columns than the header"),
         (
             b"patient_id;instance_count\nAAA;5.400\n",
-            "patient AAA, instance_count: '5.400' is not clear: thousands or a fraction?",
+            "patient AAA, instance_count: not clear: thousands or a fraction?",
         ),
         (b"", "m.csv: not a table"),
     ],
@@ -82,6 +82,7 @@ def test_a_mistake_is_named(content: bytes, expected: str) -> None:
         patients.read(content, "m.csv")
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not any(cell in str(caught.value) for cell in ("412", "101", "5.400", "Maier"))  # a name may stand anywhere
 
 
 def test_a_file_that_only_claims_to_be_a_workbook_is_named() -> None:

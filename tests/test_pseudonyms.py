@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from infra import keys
 from pipeline import config, ingest, pack, pseudonyms, source, split, validate
 from pipeline.errors import ConfigError, DataError, PipelineError
+from pipeline.sources import NotCopied
 
 Settings = Callable[[dict[str, Any]], config.Config]
 PX = 24
@@ -63,7 +67,7 @@ def cohort(here: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     rows = "".join(f"{patient},{30 + number}\n" for number, patient in enumerate([*OWN, "Absent"]))
     (root / "metadata.csv").write_text(f"patient_id,age\n{rows}", encoding="utf-8")
     safe = tmp_path_factory.mktemp("safe")
-    (safe / "key").write_text("a" * 64)
+    keys.write_private(safe / "key", "a" * 64)
     monkeypatch.setenv("COHORT_DIR", str(root))
     monkeypatch.setenv("PSEUDONYMS_DIR", str(safe))
     return safe
@@ -132,6 +136,94 @@ def test_the_bytes_of_an_image_stay_and_the_same_patient_has_the_same_pseudonym_
     assert not {path.parts[1] for path in again} & {path.parts[1] for path in first if len(path.parts) == 3}
 
 
+def saved(pages: int = 1, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    first, *more = [Image.new("RGB", (PX, PX), (page, 0, 0)) for page in range(pages)]
+    first.save(buffer, "TIFF", append_images=more, save_all=pages > 1, **options)
+    return buffer.getvalue()
+
+
+def comment(own: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"UNICODE\0" + own.encode("utf-16-be")
+    exif[ExifTags.IFD.Exif] = 0  # Pillow puts the folder's place here
+    return exif
+
+
+def second_page(own: str) -> bytes:
+    """A tag of the second page only."""
+    described = saved(2, tiffinfo={270: own.encode("latin-1")})
+    at = described.index(own.encode("latin-1"))
+    return described[:at] + b"x" * len(own) + described[at + len(own) :]
+
+
+TAGGED: dict[str, Callable[[str], bytes]] = {
+    "Latin-1": lambda own: saved(tiffinfo={270: f"seen: {own}.".encode("latin-1")}),
+    "UTF-8": lambda own: saved(tiffinfo={270: f"seen: {own}.".encode()}),
+    "Windows": lambda own: saved(tiffinfo={0x9C9C: f"seen: {own}.".encode("utf-16-le")}),
+    "decomposed": lambda own: saved(tiffinfo={270: unicodedata.normalize("NFD", own).encode()}),
+    "comment": lambda own: saved(exif=comment(own)),
+    "second page": second_page,
+    "broken": lambda own: saved(tiffinfo={270: own.encode()})[:-40],
+}
+
+
+@pytest.mark.parametrize("kind", TAGGED)
+@pytest.mark.parametrize("place", ["Özil Bo/image_1.tif", "image_1.tif"])
+def test_a_name_is_found_in_a_tag_however_it_was_written(cohort: Path, params: Settings, kind: str, place: str) -> None:
+    names = pseudonyms.of(params(KEYED))
+    for own in OWN:
+        names.patient(own)
+    with pytest.raises(NotCopied, match="its tags name the patient"):
+        list(names.checked(place, iter([TAGGED[kind]("Özil Bo")])))
+    harmless = TAGGED[kind]("Ozil Bö")
+    assert list(names.checked(place, iter([harmless]))) == [harmless]
+
+
+@pytest.mark.parametrize(
+    ("below", "stays"),
+    [
+        ("0071234/image_0071234.tif", False),
+        ("0071234/image_71234.tif", False),
+        ("0071234/image_007123402.tif", False),
+        ("0071234/image_12.tif", True),
+        ("0071234/image_2.tif", True),
+        ("Ward 7 bed 12/image_712.tif", False),
+        ("Ward 7 bed 12/image_12.tif", False),
+        ("Ward 7 bed 12/image_1.tif", True),
+        ("KRX/image_0.tif", True),
+        ("KRX/more/image_71234.tif", True),
+        ("image_0071234.tif", False),
+        ("image_5.tif", True),
+    ],
+)
+def test_a_number_that_is_the_patients_is_no_name_of_an_image(cohort: Path, params: Settings, below: str, stays: bool) -> None:
+    names = pseudonyms.of(params(KEYED))
+    names.patient("0071234")
+    assert names.path(below).endswith(below.rpartition("/")[2]) == stays
+
+
+@pytest.mark.parametrize("strange", ["archive", "folders", "header"])
+def test_what_goes_wrong_before_patients_are_known_names_nobody(
+    cohort: Path, params: Settings, strange: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(os.environ["COHORT_DIR"])
+    if strange == "archive":
+        monkeypatch.setenv("COHORT_DIR", str(root / "cohort.zip"))
+        with zipfile.ZipFile(root / "cohort.zip", "w") as file:
+            file.writestr("NPM1/WLT/../WLT.tif", "x")
+    elif strange == "folders":
+        (root / "WLT").mkdir()
+        ingest.run(params(KEYED))
+        (root / "NPM1").rename(root / "Özil Bo")
+    else:
+        (root / "metadata.csv").write_text("WLT,1\nKRX,2\n")
+    with pytest.raises(PipelineError) as caught:
+        ingest.run(params(KEYED))
+    said = str(caught.value) + capsys.readouterr().err
+    assert not any(own in said for own in OWN), said
+
+
 @pytest.mark.parametrize("broken", ["a link in WLT", "metadata", "two of one name"])
 def test_an_error_does_not_tell_a_name_either(cohort: Path, params: Settings, broken: str) -> None:
     root = Path(os.environ["COHORT_DIR"])
@@ -166,6 +258,9 @@ def test_where_the_key_lies_is_checked(cohort: Path, here: Path, params: Setting
     settings = params(KEYED)
     (cohort / "key").write_text("short")
     with pytest.raises(ConfigError, match="fewer than 32 characters"):
+        pseudonyms.of(settings)
+    (cohort / "key").chmod(0o640)
+    with pytest.raises(ConfigError, match=r"key is open to other accounts.*chmod 600"):
         pseudonyms.of(settings)
     (cohort / "key").unlink()
     with pytest.raises(ConfigError, match=r"key is not there.*openssl rand"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import subprocess
@@ -61,14 +62,14 @@ def encrypted(data: bytes) -> bytes:
 
 
 HOSTILE: dict[str, tuple[tuple[Any, bytes], Callable[[bytes], bytes], str]] = {
-    "zip slip": (("../../evil.tif", b"x"), bytes, "'../../evil.tif' would land outside the target folder"),
+    "zip slip": (("../../evil.tif", b"x"), bytes, "member 2 (`zipinfo -1` lists them) would land outside the target folder"),
     "slip within": (("control/../../evil.tif", b"x"), bytes, "would land outside the target folder"),
     "absolute": (("/etc/evil", b"x"), bytes, "would land outside the target folder"),
     "drive": (("C:/evil.tif", b"x"), bytes, "would land outside the target folder"),
     "backslash": (("PLACEHOLDER", b"x"), raw_name("..\\evil.tif"), "has backslashes in its name"),
     "link": ((link("control/AAA/image_2.tif"), b"/etc/passwd"), bytes, "is a link"),
     "device": ((link("control/AAA/image_2.tif", stat.S_IFCHR), b""), bytes, "is neither a file nor a folder"),
-    "newline": (("control/AAA/a\nb.tif", b"x"), bytes, r"a\\nb.tif' has unprintable characters in its name"),
+    "newline": (("control/AAA/a\nb.tif", b"x"), bytes, "has unprintable characters in its name"),
     "nul": (("PLACEHOLDER", b"x"), raw_name("evil\0xx.tif"), "has unprintable characters in its name"),
     "empty part": (("control//image_1.tif", b"x"), bytes, "has an empty part in its name"),
     "dot": (("./control/AAA/image_3.tif", b"x"), bytes, "has an empty part in its name"),
@@ -80,7 +81,7 @@ HOSTILE: dict[str, tuple[tuple[Any, bytes], Callable[[bytes], bytes], str]] = {
         "unpacks to 1 MB, more than ingest.archive.max_file_mb",
     ),
     "encrypted": (("control/AAA/image_2.tif", b"x"), encrypted, "is encrypted"),
-    "file and folder": (("control/AAA", b"x"), bytes, "control/AAA is a file and a folder"),
+    "file and folder": (("control/AAA", b"x"), bytes, "member 2 (`zipinfo -1` lists them) is a file and a folder"),
     "bomb": (("control/AAA/image_2.tif", bytes(900_000)), bytes, "times its size, more than ingest.archive.max_ratio (100)"),
     "name not UTF-8": (
         ("PLACEHOLDER\u00e9", b"x"),
@@ -93,7 +94,7 @@ HOSTILE: dict[str, tuple[tuple[Any, bytes], Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_hostile_archive_is_refused_whole_and_by_name(tmp_path: Path, kind: str) -> None:
+def test_a_hostile_archive_is_refused_whole_and_by_number(tmp_path: Path, kind: str) -> None:
     member, change, expected = HOSTILE[kind]
     path = archive(tmp_path / "cohort.zip", member, change=change)
     with pytest.raises(DataError) as caught:
@@ -101,13 +102,14 @@ def test_a_hostile_archive_is_refused_whole_and_by_name(tmp_path: Path, kind: st
     assert expected in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not re.search("AAA|evil|nnn|a.b.tif", str(caught.value))  # what it is called may be a patient's name
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_name_twice_too_many_and_too_much_are_refused(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         twice = archive(tmp_path / "twice.zip", ("control/AAA/image_1.tif", b"other"))
-    with pytest.raises(DataError, match=r"holds control/AAA/image_1\.tif twice"):
+    with pytest.raises(DataError, match=r"member 2 \(.*\) has the name of member 1"):
         Archive(twice, LIMITS)
     many = archive(tmp_path / "many.zip", *((f"control/AAA/{n}.tif", b"x") for n in range(60)))
     with pytest.raises(DataError, match=r"holds 61 members, more than ingest\.archive\.max_files \(50\)"):

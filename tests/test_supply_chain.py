@@ -138,6 +138,23 @@ def test_every_licence_is_allowed_or_was_looked_at() -> None:
     assert faults == []
 
 
+def test_a_locked_package_that_is_not_there_has_no_licence_and_names_are_compared_as_pypi_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(
+        "Py.Test_Nowhere==1.0 \\\n    --hash=sha256:0\n"
+        "another-nowhere==1.0 ; sys_platform == 'nowhere' \\\n    --hash=sha256:0\n"
+        "RuaMel_Yaml==1.0 \\\n    --hash=sha256:0\n"
+    )
+    monkeypatch.setattr(audit, "LOCK", lock)
+    found, faults = audit.licences()
+    assert set(found) == {"ruamel-yaml"}
+    assert [fault for fault in faults if "not installed" in fault] == [
+        "py-test-nowhere: in requirements.lock, but not installed, so its licence is unknown; run make first"
+    ]
+
+
 @pytest.mark.parametrize(
     ("expression", "allowed"),
     [

@@ -173,6 +173,23 @@ def test_everything_lost_comes_back_and_predict_gives_the_same_scores(
     assert rehearsal.history(team) == history
     team.run("worker", "dvc", "pull")
     assert (checkout / "models/C/fold-0").read_bytes() == made
+    saved = [*(team.folder / "backup").rglob("*")]
+    assert len(saved) > 10
+    assert not [path for path in saved if path.stat().st_mode & 0o077]
+
+
+def test_a_restore_replaces_the_tables_of_a_later_version(team: Loopback, history: dict[str, Any]) -> None:
+    team.stop("prefect")
+
+    def psql(command: str) -> str:
+        return team.run("databases", "psql", "--no-psqlrc", "--tuples-only", "--dbname=mlflow", f"--command={command}")
+
+    psql("CREATE TABLE later (run_uuid varchar(32) REFERENCES runs)")
+    privileges = psql("SELECT nspacl, nspowner::regrole FROM pg_namespace WHERE nspname = 'public'")
+    team.run("databases", "databases.sh", "restore", "/backup")
+    assert psql("SELECT to_regclass('later') IS NULL").strip() == "t"
+    assert psql("SELECT nspacl, nspowner::regrole FROM pg_namespace WHERE nspname = 'public'") == privileges
+    assert rehearsal.history(team) == history
 
 
 def test_no_secret_is_in_any_log_or_file_of_the_checkout(team: Loopback, checkout: Path) -> None:
