@@ -179,7 +179,7 @@ def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], 
             "state": trial.state,
             "loss": trial.loss,
             "seconds": trial.seconds,
-            "epochs": len(trial.curve),
+            "epochs": trial.epochs,
             **{key: value for key, value in trial.notes.items() if key != "given_up"},
             **search_space.entry(network),
         }

@@ -66,6 +66,11 @@ class Trial:
     started_ms: int = 0
     seconds: float = 0.0
 
+    @property
+    def epochs(self) -> int:
+        """Up to the last one that was reported."""
+        return max(self.curve, default=-1) + 1
+
 
 class Ask:
     """What an objective is given: chooses values (a `search_space.Asker`), takes notes, and knows when a trial is hopeless."""

@@ -260,7 +260,7 @@ def _ended(search: Search, client: tracking.Client, began: float, trial: Trial) 
     trials = search.study.trials()
     ended = [other for other in trials if other.state in _ENDED]
     best = min((other for other in trials if other.state == "complete"), key=lambda other: other.loss, default=None)
-    how = "ended" if trial.state == "complete" else f"given up after {len(trial.curve)} epochs"
+    how = "ended" if trial.state == "complete" else f"given up after {trial.epochs} epochs"
     at_once = sum(other.state == "running" for other in trials) + 1
     left_s = (len(trials) - len(ended)) * sum(other.seconds for other in ended) / len(ended) / at_once
     console.say(
