@@ -133,7 +133,7 @@ def search_history(losses: Sequence[float], ended: Sequence[bool], marked: Mappi
     best = np.fmin.accumulate(np.where(whole, values, np.nan))
     axes.step(places, best, where="post", color=ORANGE, lw=1.4, label="best so far")
     _name(axes, {name: (place, values[place]) for name, place in marked.items()})
-    axes.set(xlabel="trial", ylabel="validation loss", xlim=(-0.7, max(len(losses) - 0.3, 1)))
+    axes.set(xlabel="trial", ylabel="validation loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -173,7 +173,8 @@ def cost_front(costs: Sequence[float], losses: Sequence[float], marked: Mapping[
 
 
 def _name(axes: Axes, places: Mapping[str, tuple[float, float]]) -> None:
-    """A ring and a name at each place; names of neighbours one above the other."""
+    """A ring and a name at each place; names of neighbours one above the other, and room for them at the edges."""
+    axes.margins(x=0.08, y=0.12)
     for number, (name, (x, y)) in enumerate(places.items()):
         axes.plot([x], [y], "o", mfc="none", color=ORANGE, ms=10)
         above = (7, -14, 20)[number % 3]
