@@ -188,6 +188,7 @@ def predictions(folder: Path) -> None:
         scored[["patient", "path", "split", "label", "logit", "score"]].to_parquet(target / "predictions.parquet", index=False)
         history = {"epoch": [0], "loss": [0.7], "val_loss": [0.7], "accuracy": [0.5], "val_accuracy": [0.5], "kept": [1]}
         pd.DataFrame(history).to_csv(target / "history.csv", index=False)
+        (target / "spec.json").write_text("{}")  # of no search
 
 
 def project(folder: Path) -> None:
