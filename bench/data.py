@@ -1,13 +1,13 @@
 """What the data stages cost beside their bound, on cohorts of the published shape. `python -m bench.data`
 
-Two cohorts of the same 189 patients, of different size, so that what every process spends on starting is told from what an
-image costs: the marginal cost is the difference in seconds over the difference in images. The bound reads, hashes and decodes
-the same files with all cores, and does nothing else. For every stage also the most memory of the process and its children (PSS:
-pages that are shared count once; pages of the packed array count while they are mapped), and for the larger cohort
+Cohorts of the same 189 patients, of different size, so that what every process spends on starting is told from what an image
+costs: the marginal cost is the difference in seconds over the difference in images, from each size to the next. The bound
+reads, hashes and decodes the same files with all cores, and does nothing else. For every stage also the most memory of the
+process and its children (PSS: pages that are shared count once; pages of the packed array count while they are mapped), and
 `dvc repro` with nothing to do.
 
 The images are drawn cells, blended two at a time, turned and moved, so that no two look alike. A cohort of the published size,
-81,214 images, needs 15 GB for a while: originals, data/raw, and the packed cells.
+81,214 images, needs 15 GB for a while: originals, data/raw, and a copy that the bound makes; one is deleted before the next.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import itertools
 import os
 import platform
 import statistics
@@ -23,11 +24,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +48,7 @@ PUBLISHED = {
     "RUNX1_RUNX1T1": (32, 14_403),
 }
 IMAGES = sum(images for _, images in PUBLISHED.values())
+BOUNDS = {"decode": "read, hash, decode", "copy": "read, hash, write"}
 STAGES = ["ingest", "validate", "split", "pack", "evaluate"]
 _PX, _DRAWN = 144, 320
 _CORES = len(os.sched_getaffinity(0))
@@ -217,47 +217,48 @@ def measure(folder: Path, images: int) -> tuple[dict[str, tuple[float, float]], 
         found[stage] = call(work, sys.executable, "-m", "pipeline", stage, *arguments, COHORT_DIR=str(cohort))
         print(f"{images:,} images, {stage}: {found[stage][0]:.1f} s, {found[stage][1]:,.0f} MB", file=sys.stderr, flush=True)
     after = bound(cohort)
-    return found, {
-        name: statistics.mean(pair) for name, pair in zip(("decode", "copy"), zip(before, after, strict=True), strict=True)
-    }
+    return found, {name: statistics.mean(pair) for name, pair in zip(BOUNDS, zip(before, after, strict=True), strict=True)}
 
 
 def idle(work: Path, rounds: int) -> tuple[float, float]:
     """Median seconds, and peak megabytes, of `dvc repro` of the data stages with nothing to do."""
-    command: Callable[..., tuple[float, float]] = lambda *words: call(work, "dvc", *words)  # noqa: E731
-    seconds, peak = command("commit", "--force", "ingest", "validate", "split", "pack")
+    seconds, peak = call(work, "dvc", "commit", "--force", "ingest", "validate", "split", "pack")
     print(f"dvc commit: {seconds:.1f} s, {peak:,.0f} MB", file=sys.stderr, flush=True)
-    times = [command("repro", "split", "pack") for _ in range(rounds)]
+    times = [call(work, "dvc", "repro", "split", "pack") for _ in range(rounds)]
     return statistics.median(seconds for seconds, _ in times), max(peak for _, peak in times)
 
 
 def main() -> None:
-    """Print a table of stages, and what nothing to do costs."""
+    """Print what each size takes, and what an image and nothing to do cost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs=2, default=[40_000, IMAGES], help="of the two cohorts")
+    parser.add_argument("--images", type=int, nargs="+", default=[40_000, IMAGES], help="of the cohorts, two or more")
     parser.add_argument("--folder", type=Path, help="where there is room; the system's temporary folder when left out")
     options = parser.parse_args()
-    few, many = sorted(options.images)
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        results: dict[int, Any] = {images: measure(Path(name), images) for images in (few, many)}
-        nothing, nothing_mb = idle(Path(name) / f"project-{many}", 3)
+    sizes = sorted(options.images)
+    results = {}
+    for images in sizes:
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            results[images] = (*measure(Path(name), images), idle(Path(name) / f"project-{images}", 3))
     tools = ", ".join(f"{tool} {version(tool)}" for tool in ("dvc", "pillow", "pandas"))
     print(f"{platform.processor() or platform.machine()}, {_CORES} cores, Python {platform.python_version()}, {tools}\n")
-    marginal = {name: (results[many][1][name] - results[few][1][name]) / (many - few) * 1e3 for name in results[few][1]}
-    print(f"| | start-up, s | ms an image | to its bound | {few:,}: s, MB | {many:,}: s, MB |\n|---|---|---|---|---|---|")
+    print("| s, MB | " + " | ".join(f"{images:,} images" for images in sizes) + " |\n" + "|---" * (1 + len(sizes)) + "|")
     for stage in STAGES:
-        (less, less_mb), (more, more_mb) = (results[images][0][stage] for images in (few, many))
-        each = (more - less) / (many - few) * 1e3
-        ratio = {"ingest": "copy", "validate": "decode", "pack": "decode"}.get(stage)
-        shown = f"{each / marginal[ratio]:.2f}" if ratio else "-"
-        print(
-            f"| `{stage}` | {less - each * few / 1e3:.1f} | {each:.3f} | {shown} | {less:.1f}, {less_mb:,.0f} "
-            f"| {more:.1f}, {more_mb:,.0f} |"
-        )
-    for name, what in (("decode", "read, hash, decode"), ("copy", "read, hash, write")):
-        first, second = (results[images][1][name] for images in (few, many))
-        print(f"| bound: {what} | - | {marginal[name]:.3f} | 1 | {first:.1f} | {second:.1f} |")
-    print(f"\n`dvc repro split pack` with nothing to do, {many:,} images: {nothing:.1f} s, {nothing_mb:,.0f} MB")
+        print(f"| `{stage}` | " + " | ".join("{:.1f}, {:,.0f}".format(*results[images][0][stage]) for images in sizes) + " |")
+    for name, what in BOUNDS.items():
+        print(f"| bound: {what} | " + " | ".join(f"{results[images][1][name]:.1f}" for images in sizes) + " |")
+    nothing = " | ".join("{:.1f}, {:,.0f}".format(*results[images][2]) for images in sizes)
+    print(f"| `dvc repro split pack`, nothing to do | {nothing} |")
+    for few, many in itertools.pairwise(sizes):
+        print(f"\nfrom {few:,} to {many:,} images\n\n| | start-up, s | ms an image | to its bound |\n|---|---|---|---|")
+        each = {name: 1e3 * (results[many][1][name] - results[few][1][name]) / (many - few) for name in BOUNDS}
+        for stage in STAGES:
+            less, more = (results[images][0][stage][0] for images in (few, many))
+            marginal = (more - less) / (many - few) * 1e3
+            bound_of = {"ingest": "copy", "validate": "decode", "pack": "decode"}.get(stage)
+            shown = f"{marginal / each[bound_of]:.2f}" if bound_of else "-"
+            print(f"| `{stage}` | {less - marginal * few / 1e3:.1f} | {marginal:.3f} | {shown} |")
+        for name, what in BOUNDS.items():
+            print(f"| bound: {what} | - | {each[name]:.3f} | 1 |")
 
 
 if __name__ == "__main__":

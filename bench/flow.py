@@ -79,7 +79,9 @@ def _seconds(folder: Path, command: list[str], variables: dict[str, str]) -> flo
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} ended with status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    print(f"{' '.join(command[-2:])}: {seconds:.1f} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 def _copy(folder: Path) -> None:
