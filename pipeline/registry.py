@@ -29,7 +29,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from pipeline import card, gate, paths, tracking
+from pipeline import card, gate, paths, runs, tracking
 from pipeline.errors import ModelError
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
@@ -79,22 +79,22 @@ def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
 
 def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     fold_runs = [tracking.record_training(client, folder) for folder in candidate.folders]
-    experiment = tracking.ensure_experiment(client, candidate.subtype)
+    experiment = runs.ensure_experiment(client, candidate.subtype)
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
-    run = tracking.find_run(client, experiment, "candidate", candidate.digest)
+    run = runs.find(client, experiment, "candidate", candidate.digest)
     if run is None:
         run = client.create_run(
             experiment,
-            run_name=tracking.in_experiment(_run_name(client, candidate, spec)),
-            tags={"candidate": candidate.digest, **tracking.origin(spec)},
+            run_name=runs.in_experiment(_run_name(client, candidate, spec)),
+            tags={"candidate": candidate.digest, **runs.origin(spec)},
         )
-        tracking.log_data(client, run, spec)
+        runs.log_data(client, run, spec)
     run_id = run.info.run_id
-    tracking.log_params(client, run, spec["knobs"])
+    runs.log_params(client, run, spec["knobs"])
     now = int(time.time() * 1000)
     changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
-    for key, value in {**tracking.provenance(), "mlflow.note.content": candidate.card}.items():
+    for key, value in {**runs.provenance(), "mlflow.note.content": candidate.card}.items():
         client.set_tag(run_id, key, value)
     for picture in candidate.pictures:
         client.log_artifact(run_id, str(picture), "pictures")
@@ -106,7 +106,7 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     model = _find_version(client, candidate) or _log_model(client, run_id, candidate)
     client.update_model_version(model.name, model.version, description=candidate.card)
     patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
-    searched = {key: value for key, value in tracking.origin(spec).items() if key.startswith("tuned_on.")}
+    searched = {key: value for key, value in runs.origin(spec).items() if key.startswith("tuned_on.")}
     note(client, model, patients=patients, **searched)
     client.set_terminated(run_id)
     return client.get_model_version(model.name, model.version)
@@ -119,7 +119,7 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
     if reigning is None:
         return f"first, {folds}, {candidate.digest[:8]}"
     theirs = client.get_run(_run_id(reigning)).data
-    knobs = {key: tracking.as_param(value) for key, value in spec["knobs"].items()}
+    knobs = {key: runs.as_param(value) for key, value in spec["knobs"].items()}
     turned = [f"{key}={value}" for key, value in knobs.items() if theirs.params.get(key) != value]
     others = [key for key, value in spec["inputs"].items() if theirs.tags.get(f"sha256.{key}") != value]
     differs = turned[:_MOST_KNOBS] + (["..."] if len(turned) > _MOST_KNOBS else []) or [f"other {key}" for key in others]

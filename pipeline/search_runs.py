@@ -12,18 +12,18 @@ from typing import Any
 
 from mlflow.entities import Metric
 
-from pipeline import tracking
+from pipeline import runs, tracking
 from pipeline.study import Trial
 
 
 def begin(client: tracking.Client, subtype: str, study: str, knobs: Mapping[str, Any]) -> str:
     """The id of the search's run, made if it is not there."""
-    experiment = tracking.ensure_experiment(client, subtype)
-    run = tracking.find_run(client, experiment, "search", study)
+    experiment = runs.ensure_experiment(client, subtype)
+    run = runs.find(client, experiment, "search", study)
     if run is None:
-        tags = {"search": study, **tracking.provenance()}
+        tags = {"search": study, **runs.provenance()}
         run = client.create_run(experiment, run_name=f"search {study}", tags=tags)
-        tracking.log_params(client, run, knobs)
+        runs.log_params(client, run, knobs)
     return str(run.info.run_id)
 
 
@@ -31,13 +31,13 @@ def log_trial(client: tracking.Client, parent: str, study: str, trial: Trial, na
     """Make sure that an ended trial has its run below the search's."""
     experiment = client.get_run(parent).info.experiment_id
     tag = f"{study} {trial.place}"
-    run = tracking.find_run(client, experiment, "trial", tag)
+    run = runs.find(client, experiment, "trial", tag)
     if run is None:
-        tags = {"trial": tag, "mlflow.parentRunId": parent, "trial_state": trial.state, **tracking.provenance()}
+        tags = {"trial": tag, "mlflow.parentRunId": parent, "trial_state": trial.state, **runs.provenance()}
         run = client.create_run(experiment, start_time=trial.started_ms, run_name=f"trial {trial.place}: {name}", tags=tags)
     elif run.info.status != "RUNNING":
         return
-    tracking.log_params(client, run, knobs)
+    runs.log_params(client, run, knobs)
     ended = trial.started_ms + int(trial.seconds * 1000)
     figures = {key: float(value) for key, value in trial.notes.items() if isinstance(value, int | float)}
     metrics = [Metric(key, value, ended, 0) for key, value in {**figures, "seconds": trial.seconds}.items()]

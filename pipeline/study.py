@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import socket
 import time
 import warnings
@@ -29,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import paths
+from pipeline import addresses, paths
 from pipeline.errors import ConfigError, UnreachableError
 
 HEARTBEAT_S, SILENCE_S = 15, 90
@@ -113,7 +112,7 @@ def address() -> str:
 
 def shown_address() -> str:
     """The address without a password that may stand in it."""
-    return re.sub(r"//[^/@\s]*@", "//***@", address())
+    return addresses.shown(address())
 
 
 class Study:
@@ -278,9 +277,8 @@ def _answering() -> Iterator[None]:
     except ImportError as error:
         raise ConfigError(f"TUNE_STORAGE: {shown_address()} names a database that is not known here ({error})") from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = re.sub(r"//[^/@\s]*@", "//***@", str(error).strip().splitlines()[0])
         raise UnreachableError(
-            f"TUNE_STORAGE: {shown_address()} does not answer ({reason}); start it, run this again"
+            f"TUNE_STORAGE: {shown_address()} does not answer ({addresses.first_line(error)}); start it, run this again"
         ) from None
 
 

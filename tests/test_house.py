@@ -23,8 +23,8 @@ STAGES = {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}
 # Each outside tool is known to one module; where there are more, for the reason given.
 TOOLS = {
     "great_expectations": {"quality"},
-    # runs; models; those in use; a model's own code; the trials of a search
-    "mlflow": {"tracking", "registry", "champions", "served", "search_runs"},
+    # the server; what a run says; models; those in use; a model's own code; the trials of a search
+    "mlflow": {"tracking", "runs", "registry", "champions", "served", "search_runs"},
     "optuna": {"study"},
     "tensorflow": {"device", "batch_norm"},  # set-up; one layer
     "jax": {"device"},

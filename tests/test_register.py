@@ -12,7 +12,7 @@ from candidates import candidate, champion, race
 from processes import Postgres
 from test_gate import scores
 
-from pipeline import config, promote, register, registry, tracking
+from pipeline import config, locks, promote, register, registry, tracking
 from pipeline.errors import ModelError, TrackingError
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -124,12 +124,13 @@ def test_a_champion_that_no_longer_reaches_the_floors_is_none(settings: config.C
 
 
 def test_one_server_on_this_machine_has_one_lock_however_its_address_is_written() -> None:
+    here = Path("mlflow.db")
     files = [
-        tracking._lock_files(address) for address in ("http://127.0.0.1:5000", "http://localhost:5000/", "http://[::1]:5000")
+        locks.lock_files(address, here) for address in ("http://127.0.0.1:5000", "http://localhost:5000/", "http://[::1]:5000")
     ]
     assert files[0] == files[1] == files[2]
-    assert set(tracking._lock_files("sqlite:///mlflow.db")) < set(files[0])  # whose database it may serve
-    assert tracking._lock_files("http://mlflow.example:5000") == []
+    assert set(locks.lock_files("sqlite:///mlflow.db", here)) < set(files[0])  # whose database it may serve
+    assert locks.lock_files("http://mlflow.example:5000", here) == []
 
 
 def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(

@@ -12,7 +12,7 @@ from conftest import ROOT
 from mlflow import MlflowClient
 
 from infra import audit
-from pipeline import champions, registry, tracking
+from pipeline import champions, registry, runs, tracking
 from pipeline.errors import ModelError
 
 CODE = sorted([*ROOT.glob("pipeline/*.py"), *ROOT.glob("flows/*.py"), *ROOT.glob("infra/*.py")])
@@ -109,7 +109,7 @@ class Pickled(mlflow.pyfunc.PythonModel):
 def test_a_registered_model_that_holds_a_pickle_is_not_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
     client: MlflowClient = tracking.connect()
-    experiment = tracking.ensure_experiment(client, "NPM1")
+    experiment = runs.ensure_experiment(client, "NPM1")
     with mlflow.start_run(experiment_id=experiment):
         logged = mlflow.pyfunc.log_model(name="model", python_model=Pickled(), pip_requirements=["numpy"])
     client.create_registered_model("NPM1")

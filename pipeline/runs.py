@@ -1,0 +1,159 @@
+"""What a run of MLflow says: which knobs, which data, which machine, which commit; and every epoch once.
+
+A run is found again by a tag, a training's by the digest of all that it follows from, so everything here can be said twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
+_ARTIFACTS = Path("mlartifacts")
+_LONGEST_DIGEST = 36  # MLflow's limit
+
+
+def of_training(client: MlflowClient, spec: Mapping[str, Any]) -> Run:
+    """The run of one training, found by the training's digest or made; a run that was cut off is taken up again."""
+    experiment = ensure_experiment(client, spec["subtype"])
+    run = find(client, experiment, "training", spec["training"])
+    if run is None:
+        run = client.create_run(
+            experiment,
+            run_name=in_experiment(f"fold {spec['fold']} {spec['training'][:8]}"),
+            tags={"training": spec["training"], "fold": str(spec["fold"]), **origin(spec), **provenance()},
+        )
+        log_params(client, run, spec["knobs"])
+        log_data(client, run, spec)
+    elif run.info.status in ("FAILED", "KILLED"):
+        client.update_run(run.info.run_id, status="RUNNING")
+    return run
+
+
+def in_experiment(name: str) -> str:
+    """A run's name, behind that of the DVC experiment it belongs to."""
+    return f"{os.environ['DVC_EXP_NAME']}: {name}" if os.environ.get("DVC_EXP_NAME") else name
+
+
+def ensure_experiment(client: MlflowClient, subtype: str) -> str:
+    """The id of the subtype's experiment, made if it is not there."""
+    experiment = client.get_experiment_by_name(subtype)
+    if experiment is not None:
+        if experiment.lifecycle_stage == "deleted":  # by hand, in MLflow's pages
+            client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+    try:
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # the page shows trainings, not chats
+        return str(
+            client.create_experiment(subtype, artifact_location=_artifact_location(client.tracking_uri, subtype), tags=kind)
+        )
+    except MlflowException:
+        made_meanwhile = client.get_experiment_by_name(subtype)  # by a training of another fold
+        if made_meanwhile is None:
+            raise
+        return str(made_meanwhile.experiment_id)
+
+
+def _artifact_location(address: str, subtype: str) -> str | None:
+    """With a database file the artifacts lie beside it; a server decides for itself."""
+    if address.startswith("sqlite:///"):
+        return (Path(address.removeprefix("sqlite:///")).resolve().parent / _ARTIFACTS / subtype).as_uri()
+    return None
+
+
+def find(client: MlflowClient, experiment: str, tag: str, value: str) -> Run | None:
+    """A run of the experiment that carries the tag."""
+    found = client.search_runs([experiment], filter_string=f"tags.{tag} = '{value}'", max_results=1)
+    return found[0] if found else None
+
+
+def as_param(value: object) -> str:
+    """A knob as MLflow shows it: `256 192 192` for a list, which its pages would spread over lines."""
+    return (" ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+
+
+def log_params(client: MlflowClient, run: Run, knobs: Mapping[str, object]) -> None:
+    """Give the run those knobs that it does not have: MLflow lets none be said twice."""
+    missing = [Param(key, as_param(value)) for key, value in knobs.items() if key not in run.data.params]
+    if missing:
+        client.log_batch(run.info.run_id, params=missing)
+
+
+def origin(spec: Mapping[str, Any]) -> dict[str, str]:
+    """On what machine a network was trained, and the digests of data, split and code."""
+    machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
+    searched = {f"tuned_on.{key}": str(value) for key, value in spec.get("tuned_on", {}).items()}  # no names of patients
+    return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}, **searched}
+
+
+def log_data(client: MlflowClient, run: Run, spec: Mapping[str, Any]) -> None:
+    """Name the data that a run learned from: where it lies and its digest, nothing of it."""
+    if run.inputs is not None and run.inputs.dataset_inputs:
+        return
+    classes = f"{spec['control']} and {spec['subtype']}"
+    data = {
+        "cells": (
+            f"cells of {classes}, {spec['px']} px",
+            [f"data/cells/{spec['control']}.npy", f"data/cells/{spec['subtype']}.npy"],
+        ),
+        "split": (f"split of {classes} by patient", [f"data/splits/{spec['subtype']}.csv"]),
+    }
+    inputs = [
+        DatasetInput(
+            Dataset(name, str(spec["inputs"][kind])[:_LONGEST_DIGEST], "dvc", json.dumps({"paths": files})),
+            [InputTag("mlflow.data.context", "training")],
+        )
+        for kind, (name, files) in data.items()
+    ]
+    client.log_inputs(run.info.run_id, inputs)
+
+
+def epochs_logged(client: MlflowClient, run: Run) -> set[int]:
+    """The epochs that the run has, from 0."""
+    if "val_loss" not in run.data.metrics:
+        return set()
+    return {int(metric.step) for metric in client.get_metric_history(run.info.run_id, "val_loss")}
+
+
+def log_epoch(client: MlflowClient, run_id: str, row: Mapping[str, float]) -> None:
+    """One row of a history."""
+    now, epoch = int(time.time() * 1000), int(row["epoch"])
+    metrics = [Metric(key, float(value), now, epoch) for key, value in row.items() if key not in ("epoch", "kept")]
+    client.log_batch(run_id, metrics=metrics)
+
+
+def complete(client: MlflowClient, run_id: str, folder: Path) -> None:
+    """The training is over and its files are in `folder`."""
+    history = pd.read_csv(folder / "history.csv")
+    client.set_tag(run_id, "kept_epoch", str(int(history.loc[history["kept"] == 1, "epoch"].iloc[0]) + 1))
+    for name in ("spec.json", "history.csv"):
+        client.log_artifact(run_id, str(folder / name))
+    client.set_terminated(run_id)
+
+
+def provenance() -> dict[str, str]:
+    """Commit, whether the working tree differed from it (what every run rewrites aside), Prefect's and DVC's names, if any."""
+    commit = _git("rev-parse", "HEAD")
+    names = {"prefect_flow_run": "FLOW_RUN", "dvc_exp": "DVC_EXP_NAME"}
+    named = {tag: os.environ[variable] for tag, variable in names.items() if os.environ.get(variable)}
+    if not commit:
+        return named
+    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
+    return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **named}
+
+
+def _git(*arguments: str) -> str:
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    return subprocess.run([git, *arguments], capture_output=True, text=True, check=False).stdout.strip()
