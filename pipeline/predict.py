@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,40 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pipeline import (
-    champions,
-    console,
-    contact_sheet,
-    genetics,
-    image_files,
-    images,
-    manifest,
-    pages,
-    paths,
-    reference,
-    tracking,
-)
+from pipeline import champions, console, image_files, images, manifest, pages, paths, prediction_page, reference, tracking
 from pipeline.champions import Champion
 from pipeline.config import Config
 from pipeline.errors import FULL, DataError, ModelError
 from pipeline.scoring import probabilities
 
-TEMPLATE = "prediction_page.html.j2"
 TABLE, IMAGES, QUARANTINE = "predictions.csv", "images.csv", "quarantine.csv"
 _IMAGES_AT_ONCE = 256
-_ON_A_SHEET = 8
-_CELL_PX = 144
 _PATIENTS_SHOWN = 25  # on the terminal; the table has all
 _SHOWN = ["patient", "images", "left out", "subtype", "score", "call", "unlike training"]
 _LONGEST_NAME = 255  # bytes, of a file on Linux
-_MANY_UNLIKE = 0.1  # share of a patient's images from which the page and the table speak of it
 
 
 @dataclass(frozen=True)
@@ -79,11 +59,11 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
         table = _by_patient(config, scored, models)
         for name, rows in ((TABLE, table), (IMAGES, scored.drop(columns="logit")), (QUARANTINE, left_out)):
             rows.to_csv(unfinished / name, index=False)
-        template = pages.template(TEMPLATE)
+        found = prediction_page.Found(models, um, table, scored, left_out)
         names = list(dict.fromkeys(table["patient"]))
         for patient in console.track(names, len(names), "writing pages"):
-            page = template.render(_page(config, patient, patients[patient], table, scored, left_out, models, um))
-            (unfinished / _page_name(patient)).write_text(page, encoding="utf-8", newline="\n")
+            page = prediction_page.render(config, found, patient, patients[patient])
+            (unfinished / prediction_page.file_name(patient)).write_text(page, encoding="utf-8", newline="\n")
     _show(target, table, left_out, list(patients))
 
 
@@ -104,13 +84,9 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
     patients = {name: files for name, files in patients.items() if any(map(manifest.is_image_name, files))}
     if not patients:
         raise DataError(f"{folder}: no .tif or .tiff file in it or in the folders directly in it")
-    if too_long := [name for name in patients if len(_page_name(name).encode()) > _LONGEST_NAME]:
+    if too_long := [name for name in patients if len(prediction_page.file_name(name).encode()) > _LONGEST_NAME]:
         raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
     return patients
-
-
-def _page_name(patient: str) -> str:
-    return f"{patient}.html"
 
 
 def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -234,68 +210,6 @@ def _by_patient(config: Config, scored: pd.DataFrame, models: Sequence[Champion]
     table = table.assign(score=probabilities(table.pop("logit")), operating_point=points)
     versions = table["subtype"].map({name: model.version for name, model in by_subtype.items()})
     return table.assign(called=table["score"] > table["operating_point"], model_version=versions)
-
-
-def _page(
-    config: Config,
-    patient: str,
-    files: Mapping[str, Path],
-    table: pd.DataFrame,
-    scored: pd.DataFrame,
-    left_out: pd.DataFrame,
-    models: Sequence[Champion],
-    um: float,
-) -> dict[str, Any]:
-    """What the template shows of one patient."""
-    own = scored[scored["patient"] == patient]
-    rows = {str(row["subtype"]): row for row in table[table["patient"] == patient].to_dict("records")}
-    unlike = own[own["unlike"] != ""].groupby("image", sort=False)["unlike"].first()
-    return {
-        "patient": patient,
-        "images": own["image"].nunique(),
-        "few": own["image"].nunique() < config.validate_.min_images_per_patient,
-        "fewest": config.validate_.min_images_per_patient,
-        "many_unlike": len(unlike) > _MANY_UNLIKE * own["image"].nunique(),
-        "unlike": list(unlike.items()),
-        "left_out": left_out[left_out["patient"] == patient].to_dict("records"),
-        "threshold": config.evaluate.threshold,
-        "control": config.control,
-        "um": um,
-        "tests": [
-            {
-                **rows[model.subtype],
-                "genetics": genetics.NAMES.get(model.subtype, {}),
-                "settings": model.settings,
-                "sheet": _sheet(own[own["subtype"] == model.subtype], files),
-            }
-            for model in models
-        ],
-    }
-
-
-def _sheet(scored: pd.DataFrame, files: Mapping[str, Path]) -> dict[str, Any]:
-    """The images that speak most for the subtype, as a picture, and what stands below each."""
-    prefix = _common_start([_stem(name) for name in scored["image"]])
-    chosen = scored.sort_values(["logit", "image"], ascending=[False, True]).head(_ON_A_SHEET)
-    shown_as = zip(chosen["image"], chosen["score"], strict=True)
-    captions = [f"{_stem(name).removeprefix(prefix)}: {pages.score(score)}" for name, score in shown_as]
-    cells = np.stack([images.resize(image_files.pixels(files[name]), _CELL_PX) for name in chosen["image"]])
-    return {
-        "captions": captions,
-        "prefix": prefix,
-        "picture": pages.data_uri(contact_sheet.png(contact_sheet.compose(cells, captions))),
-    }
-
-
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _common_start(names: Sequence[str]) -> str:
-    """What all names begin with, up to their number: `image_` of image_1 and image_10."""
-    first, last = min(names), max(names)
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
-    return re.sub(r"\d+$", "", first[:same])
 
 
 @contextmanager
