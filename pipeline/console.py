@@ -29,6 +29,11 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def duration(seconds: float) -> str:
+    """About how long, for people."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
 def warn(text: str) -> None:
     """One line on standard error, for something the user should know and the run survives."""
     _errors.print(f"warning: {text}", markup=False)
