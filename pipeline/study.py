@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
@@ -28,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import addresses, paths
+from pipeline import addresses, paths, workers
 from pipeline.errors import ConfigError, UnreachableError
 
 HEARTBEAT_S, SILENCE_S = 15, 90
@@ -175,7 +173,7 @@ class Study:
             place = trial.user_attrs.get(_PLACE)
             if place is None or self._is_taken(int(place), trial.number):
                 raise _SurplusError
-            trial.set_user_attr(_WORKER, _me())
+            trial.set_user_attr(_WORKER, workers.me())
             # The values of a place follow from the seed and what is known by then, not from how often the worker began anew.
             self._study.sampler = optuna.samplers.TPESampler(seed=_seed(self._seed, int(place)), multivariate=False)
             taken.append((int(place), trial.number))
@@ -210,12 +208,11 @@ class Study:
 
     def _release_the_dead(self) -> None:
         """Put the places of this machine's dead workers back into the queue."""
-        host = socket.gethostname()
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            where, _, process = str(trial.user_attrs.get(_WORKER, "")).partition(" ")
+            worker = str(trial.user_attrs.get(_WORKER, ""))
             age = datetime.now() - (trial.datetime_start or datetime.now())  # noqa: DTZ005  # Optuna's times have no zone
-            nameless = not where and age.total_seconds() > SILENCE_S  # killed before it wrote who it is
-            if nameless or (where == host and not _is_alive(int(process)) and age.total_seconds() > _NEW_S):
+            nameless = not worker and age.total_seconds() > SILENCE_S  # killed before it wrote who it is
+            if nameless or (workers.is_dead(worker) and age.total_seconds() > _NEW_S):
                 try:
                     self._study.tell(trial.number, state=TrialState.FAIL)
                 except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another worker was quicker
@@ -224,14 +221,15 @@ class Study:
 
     def importances(self) -> dict[str, float]:
         """How much of the losses' variance each name explains, by fANOVA, largest first; empty where too few trials ended."""
-        ended = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-        if len(ended) < 4:
-            return {}
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed)
-        try:
-            return dict(optuna.importance.get_param_importances(self._study, evaluator=evaluator))
-        except (ValueError, RuntimeError):  # all losses the same
-            return {}
+        with _answering():
+            ended = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+            if len(ended) < 4:
+                return {}
+            try:
+                return dict(optuna.importance.get_param_importances(self._study, evaluator=evaluator))
+            except (ValueError, RuntimeError):  # all losses the same
+                return {}
 
     @contextmanager
     def alone(self, what: str = "") -> Iterator[None]:
@@ -296,21 +294,6 @@ def _trial(place: int, trial: FrozenTrial) -> Trial:
         started_ms=int(started.timestamp() * 1000) if started else 0,
         seconds=(ended - started).total_seconds() if started and ended else 0.0,
     )
-
-
-def _me() -> str:
-    return f"{socket.gethostname()} {os.getpid()}"
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    listed = Path(f"/proc/{process}/stat")  # a dead child that nobody has asked for is not alive
-    return not listed.exists() or listed.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def _seed(seed: int, place: int) -> int:

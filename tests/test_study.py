@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from conftest import ROOT
-from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 from processes import CLEAN, Postgres, wait
+from sqlalchemy import Engine, event
 
-from pipeline import study
+from pipeline import paths, study, workers
 from pipeline.errors import UnreachableError
 
 PLACES = 10
@@ -122,6 +128,114 @@ def test_more_places_may_be_added(here: Path) -> None:
     assert len({trial.point["x"] for trial in mine.trials()}) == 5
 
 
+def test_two_workers_who_see_the_same_place_waiting_in_a_file_do_not_both_take_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is held up after it has looked whether its first place still waits, until the other has looked too, if it can."""
+    both_have_looked, mine, take = threading.Barrier(2), threading.local(), RDBStorage.set_trial_state_values
+
+    def taking(storage: RDBStorage, trial: int, state: TrialState, values: Any = None) -> bool:
+        mine.looks = state == TrialState.RUNNING and not hasattr(mine, "looks")
+        return take(storage, trial, state, values)
+
+    def looked(*_: object) -> None:
+        if getattr(mine, "looks", False):
+            mine.looks = False
+            with suppress(threading.BrokenBarrierError):
+                both_have_looked.wait(1)
+
+    monkeypatch.setattr(RDBStorage, "set_trial_state_values", taking)
+    event.listen(Engine, "after_cursor_execute", looked)
+    begun: list[int] = []
+
+    def objective(ask: study.Ask) -> float:
+        begun.append(ask.place)
+        return ask.rate("x", 0.01, 1.0)
+
+    try:
+        two = [study.Study("one file", 1, 5, 0) for _ in range(2)]
+        two[0].queue([], 4)
+        with ThreadPoolExecutor(2) as pool:
+            working = [pool.submit(one.work, objective, lambda _trial: None) for one in two]
+        assert [one.exception() for one in working] == [None, None]
+    finally:
+        event.remove(Engine, "after_cursor_execute", looked)
+    assert sorted(begun) == [0, 1, 2, 3]
+    assert [trial.state for trial in two[0].trials()] == ["complete"] * 4
+
+
+def test_a_place_whose_worker_was_killed_before_it_wrote_who_it_is_is_done_after_a_while(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = study.Study("nameless", 1, 5, 0)
+    mine.queue([{"x": 0.5}], 2)
+    killed = optuna.load_study(study_name="nameless", storage=study.address()).ask()
+    assert killed.user_attrs == {"place": 0}
+    begun: list[tuple[int, float]] = []
+
+    def objective(ask: study.Ask) -> float:
+        begun.append((ask.place, ask.rate("x", 0.01, 1.0)))
+        return begun[-1][1]
+
+    waited: list[float] = []
+
+    def a_while(seconds: float) -> None:
+        waited.append(seconds)
+        assert len(waited) == 1
+        assert [place for place, _ in begun] == [1]  # place 0 may have a worker who is about to write
+        with sqlite3.connect(paths.STUDIES) as database:
+            changed = "UPDATE trials SET datetime_start = datetime(datetime_start, ?) WHERE state = 'RUNNING'"
+            assert database.execute(changed, (f"-{study.SILENCE_S + 1} seconds",)).rowcount == 1
+
+    monkeypatch.setattr(study.time, "sleep", a_while)
+    mine.work(objective, lambda _trial: None)
+    assert waited
+    assert [place for place, _ in begun] == [1, 0]
+    assert begun[1] == (0, 0.5)
+    assert [trial.state for trial in mine.trials()] == ["complete"] * 2
+
+
+@pytest.mark.parametrize("elsewhere", ["another machine of the same name", "another container", "nowhere"])
+def test_only_where_its_number_was_given_a_process_that_is_not_there_is_taken_for_dead(
+    here: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str
+) -> None:
+    """The other worker lives, and has a number that nobody has here."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr(workers, "me", lambda: f"{workers._place()} {ended.pid}")
+    monkeypatch.setattr(study, "_NEW_S", 0)
+    begun: list[tuple[str, int]] = []
+
+    def work(whose: str) -> None:
+        def objective(ask: study.Ask) -> float:
+            begun.append((whose, ask.place))
+            if begun == [("theirs", 0)]:
+                with monkeypatch.context() as we, suppress(StopIteration):
+                    for name, place in places.items():
+                        we.setattr(workers, name, place)
+                    we.setattr(study.time, "sleep", stop)
+                    work("ours")
+            return ask.rate("x", 0.01, 1.0)
+
+        one = study.Study("twins", 1, 5, 0)
+        one.queue([], 2)
+        one.work(objective, lambda _trial: None)
+
+    def stop(_seconds: float) -> None:
+        raise StopIteration  # we wait for the other worker
+
+    places = {"_BOOT": workers._BOOT, "_NUMBERS": workers._NUMBERS}
+    if elsewhere == "another machine of the same name":
+        (here / "boot").write_text("f4d1e5d0-0000-4000-8000-000000000000\n")
+        monkeypatch.setattr(workers, "_BOOT", here / "boot")
+    elif elsewhere == "another container":
+        (here / "numbers").symlink_to("pid:[1]")
+        monkeypatch.setattr(workers, "_NUMBERS", here / "numbers")
+    work("theirs")
+    again = [("ours", 0)] if elsewhere == "nowhere" else []
+    assert sorted(begun) == sorted([("theirs", 0), ("ours", 1), *again])
+
+
 def test_a_hopeless_trial_is_given_up(here: Path) -> None:
     def objective(ask: study.Ask) -> float:
         x = ask.rate("x", 0.01, 1.0)
@@ -156,6 +270,17 @@ def test_a_worker_that_was_taken_for_dead_goes_on_and_its_place_is_done_once(her
     assert sorted(ended) == [0, 1]
     assert sorted(begun) == [0, 0, 1]
     assert [trial.state for trial in mine.trials()] == ["complete"] * 2
+
+
+def test_a_database_that_is_lost_later_is_named_too(here: Path) -> None:
+    mine = study.Study("lost", 1, 5, 0)
+    mine.queue([], 4)
+    mine.work(lambda ask: ask.rate("x", 0.01, 1.0), lambda _trial: None)
+    assert mine.importances() == {"x": 1.0}
+    paths.STUDIES.write_bytes(b"not a database any more")
+    for asked in (mine.trials, mine.importances):
+        with pytest.raises(UnreachableError, match=r"TUNE_STORAGE: sqlite:///.tune/studies.db does not answer"):
+            asked()
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
