@@ -6,7 +6,10 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,8 @@ import pandas as pd
 import pytest
 from conftest import write_params
 
-from pipeline import config, paths, splits, study, tune
-from pipeline.errors import ConfigError
+from pipeline import config, finals, paths, runs, search, splits, study, tune
+from pipeline.errors import ConfigError, ModelError
 
 PATIENTS, IMAGES, PX, FOLDS = 8, 4, 16, 4  # patients of each class, images of each patient
 TINY: dict[str, Any] = {
@@ -279,3 +282,85 @@ def test_stopped_in_the_middle_of_a_trial_it_goes_on_from_there(
     before = pd.read_csv(searched / "reports/tune/NEW/trials.csv").set_index("trial")["loss"]
     assert f"trial 1 ended, loss {before[1]:.4f}" in said or f"trial 1 given up after 2 epochs, loss {before[1]:.4f}" in said
     assert not list(tmp_path.glob(".tune/*/*.npz"))
+
+
+def meeting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, of which two calls begin together, where nothing keeps the second one waiting."""
+    both = threading.Barrier(2)
+
+    def waiting(*args: Any, **more: Any) -> Any:
+        found = function(*args, **more)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        return found
+
+    return waiting
+
+
+def test_two_workers_that_begin_together_have_one_run_and_one_queue(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_params(copy / "params.yaml", TINY | {"tune.max_epochs": 3})  # another search
+    settings = config.load()
+    monkeypatch.setattr(runs, "find", meeting(runs.find))
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: search.begin(settings, "NEW"), range(2))
+    assert one.run_id == other.run_id
+    experiment = one.client.get_experiment_by_name("NEW").experiment_id
+    assert len(one.client.search_runs([experiment], f"tags.search = '{one.study.name}'")) == 1
+    with sqlite3.connect(copy / paths.STUDIES) as database:
+        queued = "SELECT count(*) FROM trials JOIN studies USING (study_id) WHERE study_name = ?"
+        assert database.execute(queued, (one.study.name,)).fetchone() == (3,)
+
+
+def test_two_who_come_to_the_finals_together_train_every_finalist_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import trying
+
+    two = [search.begin(config.load(), "NEW") for _ in range(2)]
+    (forgotten, *_) = sorted(two[0].folder.glob("final-*.json"))
+    known = forgotten.read_text()
+    forgotten.unlink()
+    trained, begin = [], meeting(lambda: None)
+
+    def train(*args: Any, **more: Any) -> Any:
+        trained.append(args)
+        begin()
+        return really_train(*args, **more)
+
+    really_train = trying.train
+    monkeypatch.setattr(trying, "train", train)
+    ended = two[0].study.trials()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda one: finals.result(one, ended), two)
+    assert len(trained) == 1
+    assert forgotten.read_text() == known
+    assert first == second
+    assert first.winner == result(copy)["winner"]
+
+
+# With a decay like this a training's loss is no number after its first epoch.
+DIVERGES = TINY["train.models"]["NEW"] | {"weight_decay": 1e30}
+SHORT = TINY | {"train.models": {"NEW": DIVERGES}, "train.max_epochs": 1, "tune.max_epochs": 1}
+
+
+def test_a_finalist_whose_loss_is_no_number_is_no_winner_and_ends_nothing(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = TINY["tune.space"] | {"weight_decay": [0.0, 0.01, 0.02, 0.05, 1e30]}
+    write_params(copy / "params.yaml", SHORT | {"tune.space": space, "tune.trials": 2})
+    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    assert "finalist params.yaml, seed 1: the loss is no longer a number" in capsys.readouterr().err
+    found = result(copy)
+    known, winner = found["finalists"]
+    assert (known["name"], known["losses"]) == ("params.yaml", [None, None])
+    assert found["winner"] == winner["name"] != "params.yaml"
+    assert all(loss > 0 for loss in winner["losses"])
+    assert set(found["figures"]) == {winner["name"]}  # on test patients it has nobody to be held against
+    assert pd.read_csv(copy / "reports/tune/NEW/trials.csv")["state"][0] == "pruned"
+    assert "The search saw" in (copy / "reports/tune/NEW/result.md").read_text()
+
+
+def test_where_no_network_can_be_trained_it_says_so_in_one_line(copy: Path) -> None:
+    space = TINY["tune.space"] | {"weight_decay": [1e30]}
+    write_params(copy / "params.yaml", SHORT | {"tune.space": space, "tune.trials": 1})
+    with pytest.raises(ModelError, match="tune NEW: no finalist can be trained") as caught:
+        tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    assert "\n" not in str(caught.value)
