@@ -101,20 +101,21 @@ def resize(pixels: Pixels, px: int) -> Pixels:
 def statistics(pixels: Pixels) -> Statistics:
     """From whole numbers (the histogram), so that the same pixels give the same numbers on every machine."""
     image = Image.fromarray(pixels)
+    grey = image.convert("L")
     counts = np.array(image.histogram(), dtype=np.int64).reshape(3, 256)
     (mean_r, std_r), (mean_g, std_g), (mean_b, std_b) = map(_mean_std, counts)
     return Statistics(
         sha256=hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
-        phash=_perceptual_hash(image),
+        phash=_perceptual_hash(grey),
         mean=(mean_r, mean_g, mean_b),
         std=(std_r, std_g, std_b),
-        sharpness=_sharpness(image),
+        sharpness=_sharpness(grey),
     )
 
 
 def thumbnail(pixels: Pixels) -> NDArray[np.float64]:
     """The grey image at 32 x 32, flat, of mean 0 and norm 1 (all 0 for one without structure): for correlations."""
-    grey = _small_grey(Image.fromarray(pixels)).astype(np.float64).ravel()
+    grey = _shrunk(Image.fromarray(pixels).convert("L")).ravel()
     grey -= grey.mean()
     length = float(np.linalg.norm(grey))
     return grey / length if length else grey
@@ -126,19 +127,19 @@ def _mean_std(histogram: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def _sharpness(image: Image.Image) -> float:
-    """Standard deviation of the Laplacian of the grey image, in whole numbers up to the root.
+    """Standard deviation of the Laplacian of a grey image, in whole numbers up to the root.
 
     The variance of the Laplacian is a common measure of focus (Pech-Pacheco et al. 2000).
     """
-    grey = np.asarray(image.convert("L")).astype(np.int16)
+    grey = np.asarray(image).astype(np.int16)
     inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]  # within 1,020
     count, total = inner.size, int(inner.sum(dtype=np.int64))
     squares = int(np.square(inner, dtype=np.int32).sum(dtype=np.int64))  # a product would start threads of BLAS
     return math.sqrt(count * squares - total * total) / count if count else 0.0
 
 
-def _small_grey(image: Image.Image) -> NDArray[np.int64]:
-    return np.asarray(image.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.int64)
+def _shrunk(grey: Image.Image) -> NDArray[np.float64]:
+    return np.asarray(grey.resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
 
 
 def _read(data: bytes, expected_px: int | None) -> Inspected:
@@ -160,7 +161,8 @@ def _read(data: bytes, expected_px: int | None) -> Inspected:
         try:
             image.load()
             reason = _translucency(image)
-            pixels = None if reason else np.asarray(image.convert("RGB"))
+            if not reason:
+                pixels = np.asarray(image if mode == "RGB" else image.convert("RGB"))
         except Exception as error:
             reason = f"unreadable pixels, cut off or damaged: {_said(error)}"
     return Inspected(width, height, mode, reason, pixels)
@@ -203,14 +205,13 @@ def _said(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _perceptual_hash(image: Image.Image) -> str:
+def _perceptual_hash(grey: Image.Image) -> str:
     """64 bits that survive recompression and small changes of size: pHash.
 
     The signs, against their median, of the 8 x 8 lowest frequencies (the mean left out) of the cosine transform of the
-    32 x 32 grey image (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"), in whole numbers
+    image at 32 x 32 (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"), in whole numbers
     (below 2 ** 53, so exact) so that no rounding decides a bit.
     """
-    grey = _small_grey(image).astype(np.float64)
-    frequencies = _WAVES @ grey @ _WAVES.T
+    frequencies = _WAVES @ _shrunk(grey) @ _WAVES.T
     ranked = np.sort(frequencies, axis=None)
     return np.packbits(2 * frequencies > ranked[31] + ranked[32]).tobytes().hex()

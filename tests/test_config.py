@@ -100,7 +100,7 @@ def test_as_many_permutations_as_the_message_asks_for_are_enough(tmp_path: Path)
 
 def test_values_cannot_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        config.load(ROOT / "params.yaml").seed = 3  # type: ignore[misc]
+        config.load(ROOT / "params.yaml").seed = 3  # type: ignore[misc]  # it is what is tried
 
 
 def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import config, pack, split
+from pipeline import config, cores, pack, split
 from pipeline.errors import DataError
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -64,6 +64,16 @@ def test_smaller_cells_keep_the_whole_field_and_its_mean_colour(cohort: dict[str
     assert cells.shape == (6, 8, 8, 3)
     for cell, path in zip(cells, rows["path"], strict=True):
         assert cell.mean(axis=(0, 1)) == pytest.approx(cohort[path].mean(axis=(0, 1)), abs=0.6)
+
+
+def test_several_processes_write_what_one_does(params: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    for processes in (1, 2):
+        monkeypatch.setattr(cores, "available", lambda processes=processes: processes)
+        monkeypatch.setattr(cores, "_FEW", 1)
+        pack.run(params({**CHANGES, "pack.px": 8}))
+        written.append([Path(f"data/cells/{class_name}.npy").read_bytes() for class_name in CLASSES])
+    assert written[0] == written[1]
 
 
 def test_a_file_that_is_not_the_one_validated_is_refused(cohort: dict[str, np.ndarray], params: Settings) -> None:
