@@ -1,4 +1,4 @@
-"""What the page claims of cohorts in which it is known what there is to find. `python -m bench.claims`
+"""What the page claims of cohorts in which it is known what there is to find. `python -m bench.claims [kind ...]`
 
 Every draw is a demo cohort of another seed, taken through ingest, validate, split, pack, train (all folds), evaluate and audit.
 Three kinds: the subtype's patients show leukaemic cells; they show none, so that there is nothing to find; they show none, but
@@ -95,12 +95,15 @@ def main() -> None:
     """Print rates by kind of cohort."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=20, help="cohorts of each kind")
+    parser.add_argument("kinds", nargs="*", help=f"of {', '.join(KINDS)}; all when left out")
     options = parser.parse_args()
+    if unknown := set(options.kinds) - set(KINDS):
+        parser.error(f"{', '.join(sorted(unknown))}: must be of {', '.join(KINDS)}")
     with tempfile.TemporaryDirectory() as records:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{records}/mlflow.db"
         rows = []
         for seed in range(options.draws):
-            for kind in KINDS:
+            for kind in options.kinds or KINDS:
                 rows.append(draw(kind, seed))
                 print({key: round(v, 3) if isinstance(v, float) else v for key, v in rows[-1].items()}, flush=True)
     found = pd.DataFrame(rows).groupby("kind", sort=False)
