@@ -1,8 +1,8 @@
 """Where the seconds go that no stage's own work needs. `python -m bench.overhead [--demo]`
 
 Seconds of processor time and of waiting, each the median of some rounds taken in turn: what it takes to start Python, and to
-import what the stages import. With `--demo` also every stage of a `make demo` from nothing, in a copy of this repository, and of
-one with nothing to do.
+import what the stages import. With `--demo` also every stage of a `make demo` from nothing, in a copy of this repository, and
+of one with nothing to do.
 """
 
 from __future__ import annotations
