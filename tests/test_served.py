@@ -100,9 +100,10 @@ def test_the_operating_point_of_the_mean_is_where_one_stands_who_stands_at_every
 
 
 def test_company_changes_no_score(model: Any, patient: list[bytes]) -> None:
+    """But for rounding: some processors sum another number of images in another order."""
     together = model.predict(frame(patient))["logit"].to_numpy()
     alone = np.concatenate([model.predict(frame([one]))["logit"] for one in patient])
-    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
 def test_an_array_scores_as_its_file_does(model: Any, patient: list[bytes]) -> None:
