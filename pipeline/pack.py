@@ -7,7 +7,6 @@ data/raw once more to know whether this stage is up to date.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,20 +24,15 @@ def run(config: Config) -> None:
         rows = usable.loc[usable["class"] == class_name, ["patient", "path", "sha256"]].reset_index(drop=True)
         target = paths.fresh(paths.cells(class_name))
         cells = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(rows), px, px, 3))
-        packed = cores.each(
-            partial(_pack, target=target, first=cells.offset, px=px),
-            list(zip(range(len(rows)), rows["path"], rows["sha256"], strict=True)),
-        )
-        for _ in console.track(packed, len(rows), f"packing images of {class_name}"):
-            pass
+        named = list(zip(rows["path"], rows["sha256"], strict=True))
+        packed = cores.each(partial(_packed, px=px), named)
+        for row, cell in enumerate(console.track(packed, len(named), f"packing images of {class_name}")):
+            cells[row] = cell
+        cells.flush()
         rows[["patient", "path"]].to_parquet(paths.fresh(paths.cell_rows(class_name)), index=False)
         console.say(f"pack: {class_name}: {len(rows):,} images of {px} px, {target.stat().st_size / 1e6:,.1f} MB")
 
 
-def _pack(image: tuple[int, str, str], target: Path, first: int, px: int) -> None:
-    """Write an image to its place: the first one's is at byte `first`. As results, all cells would pass through one pipe."""
-    row, path, sha256 = image
-    cell = images.resize(image_files.pixels(paths.RAW / path, sha256), px)
-    with target.open("r+b") as file:
-        file.seek(first + row * cell.nbytes)
-        file.write(cell.tobytes())
+def _packed(named: tuple[str, str], px: int) -> images.Pixels:
+    path, sha256 = named
+    return images.resize(image_files.pixels(paths.RAW / path, sha256), px)
