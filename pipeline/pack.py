@@ -7,6 +7,7 @@ data/raw once more to know whether this stage is up to date.
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -20,17 +21,17 @@ def run(config: Config) -> None:
     manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path", "class", "patient", "sha256", "error"])
     usable = manifest[manifest["error"] == ""]
     px = config.pack.px
-    for class_name in config.classes:
-        rows = usable.loc[usable["class"] == class_name, ["patient", "path", "sha256"]].reset_index(drop=True)
+    tables = {name: usable.loc[usable["class"] == name, ["patient", "path", "sha256"]] for name in config.classes}
+    named = [names for table in tables.values() for names in zip(table["path"], table["sha256"], strict=True)]
+    packed = console.track(cores.each(partial(_packed, px=px), named), len(named), "packing images")
+    for class_name, table in tables.items():
         target = paths.fresh(paths.cells(class_name))
-        cells = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(rows), px, px, 3))
-        named = list(zip(rows["path"], rows["sha256"], strict=True))
-        packed = cores.each(partial(_packed, px=px), named)
-        for row, cell in enumerate(console.track(packed, len(named), f"packing images of {class_name}")):
+        cells = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(table), px, px, 3))
+        for row, cell in enumerate(islice(packed, len(table))):
             cells[row] = cell
         cells.flush()
-        rows[["patient", "path"]].to_parquet(paths.fresh(paths.cell_rows(class_name)), index=False)
-        console.say(f"pack: {class_name}: {len(rows):,} images of {px} px, {target.stat().st_size / 1e6:,.1f} MB")
+        table[["patient", "path"]].to_parquet(paths.fresh(paths.cell_rows(class_name)), index=False)
+        console.say(f"pack: {class_name}: {len(table):,} images of {px} px, {target.stat().st_size / 1e6:,.1f} MB")
 
 
 def _packed(named: tuple[str, str], px: int) -> images.Pixels:
