@@ -22,8 +22,13 @@ def groups(pictures: list[images.Pixels]) -> list[int]:
     return look_alikes.groups(hashes, lambda i: images.thumbnail(pictures[i]), BITS, CORRELATION).tolist()
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=30), st.integers(0, 12))
-def test_every_pair_within_the_distance_is_compared(numbers: list[int], bits: int) -> None:
+HASHES = st.integers(0, 2**64 - 1)
+FLIPPED = st.sets(st.integers(0, 63), max_size=17).map(lambda places: sum(1 << place for place in places))
+
+
+@given(st.lists(HASHES, min_size=1, max_size=20), st.lists(FLIPPED, max_size=20), st.integers(0, 16))
+def test_every_pair_within_the_distance_is_compared(first: list[int], flipped: list[int], bits: int) -> None:
+    numbers = first + [number ^ bits_of_it for number, bits_of_it in zip(first, flipped, strict=False)]
     compared: set[int] = set()
 
     def thumbnail(i: int) -> look_alikes.Thumbnail:
@@ -34,7 +39,7 @@ def test_every_pair_within_the_distance_is_compared(numbers: list[int], bits: in
     close = [
         pair
         for pair in combinations(range(len(numbers)), 2)
-        if (numbers[pair[0]] ^ numbers[pair[1]]).bit_count() <= bits and numbers[pair[0]]
+        if (numbers[pair[0]] ^ numbers[pair[1]]).bit_count() <= bits and numbers[pair[0]] and numbers[pair[1]]
     ]
     assert compared == {i for pair in close for i in pair}
 
