@@ -3,6 +3,7 @@
 For every network of params.yaml, in images a second, measured in alternation:
 
     train       what the stage `train` does: memory-mapped cells, batches of both classes, augmentation, the compiled step
+    from disk   the same when no cell is in memory before its batch is made, as with a cohort larger than the memory
     bare step   the same compiled step on one batch that lies ready: the bound, no way to feed it can be faster
     notebook    what one writes first: every image opened and resized with Pillow in every epoch, float32, Keras' defaults
     PyTorch     the same network, channels last, in the same precision, batches ready in memory; where it is installed
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import mmap
 import multiprocessing
 import os
 import platform
@@ -33,9 +35,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline import config, learning, paths, splits
+from pipeline import config, learning, paths, selection, splits
 
 Way = Callable[[], None]
+Pools = tuple[selection.Pool, selection.Pool]
 
 
 def ways(
@@ -45,23 +48,38 @@ def ways(
     from pipeline import batch_norm, device, fitting, model
 
     machine = device.prepare(precision)
-    fitting.keras.utils.clear_session()
-    split, tables, cells = learning.inputs(settings, subtype)
-    roles = splits.roles(split, settings.train.folds[0], settings.split.n_folds)
-    images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
-    pools = learning.pools(settings, cells, images)
-    spec = learning.spec(settings, subtype, 0, learning.normalisation(pools["train"]), vars(machine))
-    epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
-    network, bare = (_compiled(model.build(spec, batch_norm.layer(machine)), machine.xla) for _ in range(2))
+    fitting.forget_networks()
+    spec, pools, images = inputs(settings, subtype, machine)
+    epoch = fitting.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
+    network, bare = (compiled(model.build(spec, batch_norm.layer(machine)), machine.xla) for _ in range(2))
+    files = [paths.cells(name) for name in (settings.control, subtype)]
     found: dict[str, Way] = {
         "train": lambda: fitting.train_epoch(network, _Repeated(epoch, steps)),
-        "bare step": _bare(bare, epoch[0], steps),
+        "from disk": lambda: fitting.train_epoch(network, _Repeated(epoch, steps, lambda: _forget(pools, files))),
+        "bare step": bare_step(bare, epoch[0], steps),
         "notebook": _notebook(settings, subtype, images, steps),
     }
     if importlib.util.find_spec("torch"):
         found["PyTorch"] = _torch(spec, epoch, steps)
     found["matrix product"] = _product(machine.precision, steps)
     return found, _flops(spec)
+
+
+def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[str, Any], Pools, list[pd.DataFrame]]:
+    """What a training on `machine` starts from: the network's spec, the training images, and the table of all, by class."""
+    split, tables, cells = learning.inputs(settings, subtype)
+    roles = splits.roles(split, settings.train.folds[0], settings.split.n_folds)
+    images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
+    pools = learning.pools(settings, cells, images)["train"]
+    return learning.spec(settings, subtype, 0, learning.normalisation(pools), vars(machine)), pools, images
+
+
+def _forget(pools: Pools, files: list[Path]) -> None:
+    """Take the cells out of this process's memory and of the page cache."""
+    for pool, file in zip(pools, files, strict=True):
+        pool.cells.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]  # a memory map
+        with file.open("rb") as stream:
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _flops(spec: dict[str, Any]) -> float:
@@ -93,7 +111,8 @@ def _product(precision: str, steps: int) -> Way:
     return run
 
 
-def _compiled(network: Any, xla: bool) -> Any:
+def compiled(network: Any, xla: bool) -> Any:
+    """The network, ready for `train_step`."""
     import keras
 
     network.compile(
@@ -109,11 +128,11 @@ def _fit(network: Any, batches: Any) -> None:
     network.fit(batches, epochs=1, shuffle=False, verbose=0)
 
 
-def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that needs Keras, which is imported late
+def _Repeated(epoch: Any, steps: int, before: Callable[[], None] = lambda: None) -> Any:  # noqa: N802  # a class that needs Keras, which is imported late
     import keras
 
     class Repeated(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
-        """The epoch's batches again and again, made anew every time."""
+        """The epoch's batches again and again, made anew every time, each after `before`."""
 
         number = 0
 
@@ -121,12 +140,14 @@ def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that need
             return steps
 
         def __getitem__(self, step: int) -> Any:
+            before()
             return epoch[step % len(epoch)]
 
     return Repeated()
 
 
-def _bare(network: Any, batch: Any, steps: int) -> Way:
+def bare_step(network: Any, batch: Any, steps: int) -> Way:
+    """The compiled step on one batch that lies ready."""
     import keras
 
     if keras.config.backend() != "tensorflow":  # whose state leaves the device with every call but those of one `fit`
@@ -214,7 +235,7 @@ def _torch_steps(orders: Any, spec: dict[str, Any], batches: list[Any], steps: i
     ready = [(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(y)) for x, y in batches]
     torch.set_num_threads(int(spec["machine"]["threads"]))
 
-    while _told(orders):
+    while told(orders):
         for step in range(steps):
             images, labels = ready[step % len(ready)]
             with torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bfloat16"):
@@ -226,7 +247,8 @@ def _torch_steps(orders: Any, spec: dict[str, Any], batches: list[Any], steps: i
         orders.send("done")
 
 
-def _told(orders: Any) -> bool:
+def told(orders: Any) -> bool:
+    """Wait for an order; False when none will come."""
     try:
         return bool(orders.recv())
     except EOFError:  # the measuring process has ended
@@ -264,17 +286,19 @@ def main() -> None:
     tools = f"{machine.backend} {version(machine.backend)}, Keras {version('keras')}, Python {platform.python_version()}"
     print(f"{machine.name}, {threads}, {machine.precision}, {tools}")
     print(f"{settings.pack.px} px, batches of {settings.train.batch_size}, {options.rounds} rounds of {options.steps} steps\n")
-    head = ["network", "train", "bare step", "notebook", "PyTorch", "train / bare step", "train / notebook", "train / PyTorch"]
+    others = ["from disk", "bare step", "notebook", "PyTorch"]
+    head = ["network", "train", *others, "from disk / bare step", *(f"train / {other}" for other in others[1:])]
     head += ["GFLOP/s", "of a matrix product's"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for subtype in options.subtypes or settings.subtypes:
         found, operations = ways(settings, subtype, options.precision, options.steps)
         table = measure(found, options.steps * settings.train.batch_size, options.rounds)
         medians = table.median()
-        speeds = [f"{medians[name]:.0f}" if name in table else "-" for name in head[1:5]]
+        speeds = [f"{medians[name]:.0f}" if name in table else "-" for name in ("train", *others)]
+        pairs = [("from disk", "bare step"), *(("train", other) for other in others[1:])]
         ratios = []
-        for other in head[2:5]:
-            ratio = table["train"] / table[other] if other in table else None
+        for one, other in pairs:
+            ratio = table[one] / table[other] if other in table else None
             ratios.append(f"{ratio.median():.2f} ({ratio.quantile(0.05):.2f})" if ratio is not None else "-")
         products = table["matrix product"] / (options.steps * settings.train.batch_size) * (options.steps // 4)
         reached, most = table["train"] * operations / 1e9, products * 2 * _PRODUCT**3 / 1e9

@@ -1,0 +1,117 @@
+"""What other settings of a training step would gain or cost. `python -m bench.choices [subtype ...]`
+
+Every choice lives in a process of its own, which has compiled the step and holds one batch ready. All are measured in turn;
+printed are images a second over those of the settings in use: the median of the rounds and their fifth percentile. Batches of
+another size are shown for their speed only: with them a network learns something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+from unittest import mock
+
+import pandas as pd
+
+from bench.training import bare_step, compiled, inputs, told
+from pipeline import config
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a process differs from what `train` does."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    batch: float = 1.0
+    xla: bool = False
+    keras_batch_norm: bool = False
+    keep_memory: bool = True
+
+
+CHOICES = {
+    "in use": Choice(),
+    "Keras' BatchNorm": Choice(keras_batch_norm=True),
+    "memory handed back after every step": Choice(keep_memory=False),
+    "without oneDNN": Choice({"TF_ENABLE_ONEDNN_OPTS": "0"}),
+    "XLA": Choice(xla=True),
+    "one thread": Choice({"TRAIN_THREADS": "1"}),
+    "half the batch": Choice(batch=0.5),
+    "twice the batch": Choice(batch=2.0),
+    "four times the batch": Choice(batch=4.0),
+}
+
+
+def _work(orders: Any, choice: Choice, subtype: str, images: int) -> None:
+    """Do `images` images' worth of steps whenever told."""
+    from pipeline import batch_norm, device, fitting, model
+
+    # isort: split
+    import keras  # after device, which keeps TensorFlow's greetings off the terminal
+
+    settings = config.load()
+    size = int(settings.train.batch_size * choice.batch)
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update={"batch_size": size})})
+    if not choice.keep_memory:
+        mock.patch.object(device, "_keep_memory").start()
+    machine = device.prepare("auto")
+    spec, pools, _ = inputs(settings, subtype, machine)
+    batch = fitting.Epoch(pools, size, settings.train.augment, 0, 0)[0]
+    layer = keras.layers.BatchNormalization if choice.keras_batch_norm else batch_norm.layer(machine)
+    run = bare_step(compiled(model.build(spec, layer), choice.xla or machine.xla), batch, images // size)
+    run()
+    orders.send("ready")
+    while told(orders):
+        run()
+        orders.send("done")
+
+
+def compare(subtype: str, images: int, rounds: int) -> pd.DataFrame:
+    """Images a second, a row a round and a column a choice."""
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Any] = {}
+    for name, choice in CHOICES.items():
+        pipes[name], there = context.Pipe()
+        with mock.patch.dict(os.environ, choice.variables):
+            context.Process(target=_work, args=(there, choice, subtype, images), daemon=True).start()
+        assert pipes[name].recv() == "ready"
+    rows = []
+    for number in range(rounds):
+        row, names = {}, list(CHOICES)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            started = time.perf_counter()
+            pipes[name].send("go")
+            pipes[name].recv()
+            row[name] = images / (time.perf_counter() - started)
+        rows.append(row)
+    for pipe in pipes.values():
+        pipe.close()
+    return pd.DataFrame(rows)[list(CHOICES)]
+
+
+def main() -> None:
+    """Print a table, a column a network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--images", type=int, default=128, help="a round and choice")
+    parser.add_argument("subtypes", nargs="*", help="all of params.yaml when left out")
+    options = parser.parse_args()
+    subtypes = options.subtypes or list(config.load().subtypes)
+    found = {}
+    for subtype in subtypes:
+        speeds = compare(subtype, options.images, options.rounds)
+        ratios = speeds.div(speeds["in use"], axis=0)
+        found[subtype] = [f"{ratios[name].median():.2f} ({ratios[name].quantile(0.05):.2f})" for name in CHOICES]
+    print(f"{platform.machine()}, {os.cpu_count()} threads, TensorFlow {version('tensorflow')}; {options.rounds} rounds\n")
+    print("| to the settings in use | " + " | ".join(subtypes) + " |\n|" + "---|" * (1 + len(subtypes)))
+    for row, name in enumerate(CHOICES):
+        print(f"| {name} | " + " | ".join(found[subtype][row] for subtype in subtypes) + " |")
+
+
+if __name__ == "__main__":
+    main()
