@@ -35,6 +35,7 @@ def run() -> int:
     os.environ.setdefault("PREFECT_HOME", str(ROOT / ".prefect"))
     os.environ["PREFECT_API_URL"] = f"{address['prefect']}/api"
     os.environ["MLFLOW_UI_URL"], os.environ["REPORTS_URL"] = address["mlflow"], address["reports"]
+    (ROOT / "reports").mkdir(exist_ok=True)  # served also before there is anything in it
     with contextlib.suppress(KeyboardInterrupt), services.running(*servers):
         _say(f"Prefect  {address['prefect']}    flow runs, schedules, results")
         _say(f"MLflow   {address['mlflow']}    models compared{' (MLFLOW_TRACKING_URI)' if elsewhere else ''}")
