@@ -6,7 +6,8 @@ bfloat16 less float32, of the AUROC and the balanced accuracy of the test images
 seeds (t distribution): it tells what the precision does to a training, not how well a network would do on other patients.
 
 A processor without bfloat16 has it emulated: convolutions and products of bfloat16 are summed in float32 and rounded to
-bfloat16, as processors and GPUs that have it do. TensorFlow's own way there is some twelve times as slow.
+bfloat16, as processors and GPUs that have it do. TensorFlow's own way there is some twelve times as slow; `--check` holds the
+gradients of one batch against it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, Literal, TypeAlias
 from unittest import mock
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -32,8 +34,8 @@ Precision: TypeAlias = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
-def trained(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[float, float]:
-    """AUROC and balanced accuracy of the test images."""
+def built(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[Any, dict[str, Any], bool]:
+    """An untrained network of the first fold, its images by role, and whether it is to be compiled with XLA."""
     from pipeline import batch_norm, device, fitting, model
 
     fitting.forget_networks()
@@ -45,16 +47,54 @@ def trained(settings: config.Config, subtype: str, precision: Precision, seed: i
     pools = learning.pools(settings, cells, images)
     spec = learning.spec(settings, subtype, fold, learning.normalisation(pools["train"]), vars(machine))
     model.seed_everything(seed)
-    network = model.build(spec, batch_norm.layer(machine))
+    return model.build(spec, batch_norm.layer(machine)), pools, machine.xla
+
+
+def trained(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[float, float]:
+    """AUROC and balanced accuracy of the test images."""
+    from pipeline import fitting
+
+    network, pools, xla = built(settings, subtype, precision, seed)
     rate = settings.train.models[subtype].learning_rate
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         checkpoint = Path(folder) / "training.npz"
-        fitting.fit(
-            network, pools["train"], pools["val"], settings.train, rate, seed, machine.xla, checkpoint, lambda row: None
-        )
+        fitting.fit(network, pools["train"], pools["val"], settings.train, rate, seed, xla, checkpoint, lambda row: None)
     logits = np.concatenate([fitting.pool_logits(network, pool) for pool in pools["test"]])
     labels = np.repeat([0, 1], [len(pool.rows) for pool in pools["test"]])
     return float(roc_auc_score(labels, logits)), scoring.balanced_accuracy(labels, logits > 0)
+
+
+def gradients(settings: config.Config, subtype: str, precision: Precision) -> list[NDArray[np.float64]]:
+    """Of the loss of the first batch, by each of the network's trainable variables."""
+    import tensorflow as tf
+
+    from pipeline import fitting
+
+    network, pools, _ = built(settings, subtype, precision, 0)
+    fitting.compile_network(network, settings.train, 1e-4, False)
+    images, labels = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)[0]
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def of_batch() -> Any:
+        with tf.GradientTape() as tape:
+            loss = network.compute_loss(x=images, y=labels, y_pred=network(images, training=True))
+        return tape.gradient(loss, [variable.value for variable in network.trainable_variables])
+
+    return [np.asarray(gradient, dtype=np.float64) for gradient in of_batch()]
+
+
+def check(settings: config.Config, subtypes: list[str]) -> None:
+    """Print how far gradients in the emulated bfloat16, and those in float32, are from TensorFlow's own in bfloat16."""
+    print("| network | emulated, median over the variables (least to most) | float32 |\n|---|---|---|")
+    for subtype in subtypes:
+        own, single = gradients(settings, subtype, "bfloat16"), gradients(settings, subtype, "float32")
+        with bfloat16():
+            emulated = gradients(settings, subtype, "bfloat16")
+        cells = []
+        for others in (emulated, single):
+            far = [np.linalg.norm(other - mine) / np.linalg.norm(mine) for other, mine in zip(others, own, strict=True)]
+            cells.append(f"{np.median(far):.1%} ({min(far):.1%} to {max(far):.1%})")
+        print(f"| {subtype} | " + " | ".join(cells) + " |", flush=True)
 
 
 @contextlib.contextmanager
@@ -94,13 +134,18 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--check", action="store_true", help="hold the emulation against TensorFlow's own bfloat16 instead")
     parser.add_argument("subtypes", nargs="*", help="all of params.yaml when left out")
     options = parser.parse_args()
     settings = config.load()
+    subtypes = options.subtypes or list(settings.subtypes)
+    if options.check:
+        check(settings, subtypes)
+        return
     with bfloat16() as how:
         print(f"{how}; {options.seeds} seeds\n")
         print("| network | AUROC, float32 | difference | balanced accuracy, float32 | difference |\n|---|---|---|---|---|")
-        for subtype in options.subtypes or settings.subtypes:
+        for subtype in subtypes:
             print(f"| {subtype} | " + " | ".join(_compared(settings, subtype, options.seeds)) + " |", flush=True)
 
 
