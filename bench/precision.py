@@ -124,8 +124,8 @@ def bfloat16() -> Iterator[str]:
         yield "bfloat16 emulated: summed in float32, rounded to bfloat16"
 
 
-def _shown(differences: list[float]) -> str:
-    mean, error = float(np.mean(differences)), float(stats.sem(differences))
+def _shown(differences: NDArray[np.float64]) -> str:
+    mean, error = float(differences.mean()), float(stats.sem(differences))
     reach = error * float(stats.t.ppf(0.975, len(differences) - 1))
     return f"{mean:+.3f} ({mean - reach:+.3f} to {mean + reach:+.3f})"
 
@@ -145,12 +145,16 @@ def main() -> None:
     with bfloat16() as how:
         print(f"{how}; {options.seeds} seeds\n")
         print("| network | AUROC, float32 | difference | balanced accuracy, float32 | difference |\n|---|---|---|---|---|")
+        found = []
         for subtype in subtypes:
-            print(f"| {subtype} | " + " | ".join(_compared(settings, subtype, options.seeds)) + " |", flush=True)
+            found.append(_compared(settings, subtype, options.seeds))
+            print(_row(subtype, found[-1]), flush=True)
+        if len(found) > 1:
+            print(_row("all", np.concatenate(found, axis=1)))
 
 
-def _compared(settings: config.Config, subtype: str, seeds: int) -> list[str]:
-    """The cells of a subtype's row."""
+def _compared(settings: config.Config, subtype: str, seeds: int) -> NDArray[np.float64]:
+    """Figures by precision, seed and figure."""
     found = np.empty((len(PRECISIONS), seeds, 2))
     for seed in range(seeds):
         for k, precision in enumerate(PRECISIONS):
@@ -158,11 +162,15 @@ def _compared(settings: config.Config, subtype: str, seeds: int) -> list[str]:
             auroc, accuracy = found[k, seed]
             said = f"{subtype}, seed {seed}, {precision}: AUROC {auroc:.3f}, balanced accuracy {accuracy:.3f}"
             print(said, file=sys.stderr, flush=True)
+    return found
+
+
+def _row(name: str, found: NDArray[np.float64]) -> str:
     cells = []
     for figure in (0, 1):
         single, half = found[:, :, figure]
-        cells += [f"{single.mean():.3f} (sd {single.std(ddof=1):.3f})", _shown(list(half - single))]
-    return cells
+        cells += [f"{single.mean():.3f} (sd {single.std(ddof=1):.3f})", _shown(half - single)]
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":
