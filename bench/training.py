@@ -25,6 +25,7 @@ import mmap
 import multiprocessing
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -52,10 +53,9 @@ def ways(
     spec, pools, images = inputs(settings, subtype, machine)
     epoch = fitting.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
     network, bare = (compiled(model.build(spec, batch_norm.layer(machine)), machine.xla) for _ in range(2))
-    files = [paths.cells(name) for name in (settings.control, subtype)]
     found: dict[str, Way] = {
         "train": lambda: fitting.train_epoch(network, _Repeated(epoch, steps)),
-        "from disk": lambda: fitting.train_epoch(network, _Repeated(epoch, steps, lambda: _forget(pools, files))),
+        "from disk": _from_disk(network, pools, settings, steps),
         "bare step": bare_step(bare, epoch[0], steps),
         "notebook": _notebook(settings, subtype, images, steps),
     }
@@ -74,12 +74,32 @@ def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[st
     return learning.spec(settings, subtype, 0, learning.normalisation(pools), vars(machine)), pools, images
 
 
-def _forget(pools: Pools, files: list[Path]) -> None:
-    """Take the cells out of this process's memory and of the page cache."""
-    for pool, file in zip(pools, files, strict=True):
-        pool.cells.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]  # a memory map
-        with file.open("rb") as stream:
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+_OTHERS = 100  # rows of the spread cells to each that is trained with
+
+
+def _from_disk(network: Any, pools: Pools, settings: config.Config, steps: int) -> Way:
+    """The same images as few among many in files of their own, which the system forgets before every round."""
+    from pipeline import fitting
+
+    spread, files = [], []
+    for pool in pools:
+        file = tempfile.NamedTemporaryFile(dir=".", suffix=".npy")  # noqa: SIM115  # as long as the process
+        count, shape = len(pool.rows), pool.cells.shape[1:]
+        cells = np.lib.format.open_memmap(file.name, mode="w+", dtype=np.uint8, shape=(count * _OTHERS, *shape))
+        cells.reshape(count, _OTHERS, *shape)[:] = pool.take(np.arange(count))[:, None]
+        cells.flush()
+        files.append(file)
+        spread.append(selection.Pool(np.load(file.name, mmap_mode="r"), np.arange(count) * _OTHERS, pool.patients))
+
+    def run() -> None:
+        for pool, file in zip(spread, files, strict=True):
+            mapped: Any = pool.cells.base
+            mapped.madvise(mmap.MADV_DONTNEED)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        epoch = fitting.Epoch((spread[0], spread[1]), settings.train.batch_size, settings.train.augment, 0, 0)
+        fitting.train_epoch(network, _Repeated(epoch, steps))
+
+    return run
 
 
 def _flops(spec: dict[str, Any]) -> float:
@@ -128,11 +148,11 @@ def _fit(network: Any, batches: Any) -> None:
     network.fit(batches, epochs=1, shuffle=False, verbose=0)
 
 
-def _Repeated(epoch: Any, steps: int, before: Callable[[], None] = lambda: None) -> Any:  # noqa: N802  # a class that needs Keras, which is imported late
+def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that needs Keras, which is imported late
     import keras
 
     class Repeated(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
-        """The epoch's batches again and again, made anew every time, each after `before`."""
+        """The epoch's batches again and again, made anew every time."""
 
         number = 0
 
@@ -140,7 +160,6 @@ def _Repeated(epoch: Any, steps: int, before: Callable[[], None] = lambda: None)
             return steps
 
         def __getitem__(self, step: int) -> Any:
-            before()
             return epoch[step % len(epoch)]
 
     return Repeated()

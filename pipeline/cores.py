@@ -11,10 +11,10 @@ import os
 import signal
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import chain
 from multiprocessing.connection import wait
 from typing import TypeVar
 
@@ -23,9 +23,9 @@ from pipeline.errors import DataError
 T = TypeVar("T")
 R = TypeVar("R")
 
-_FEW = 2000  # images that one process looks at in about the time that others need to start
-_IN_FLIGHT = 2048  # handed out at a time: bounds the memory and what Ctrl-C has to wait for
-_TOGETHER = 32
+_FEW = 2000  # images that one process reads in about the time that others need to start
+_TOGETHER = 32  # images handed out in one piece
+_IN_FLIGHT = 64  # pieces handed out at a time: bounds the memory and what Ctrl-C has to wait for
 
 
 def available() -> int:
@@ -33,25 +33,39 @@ def available() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(work: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+def each(work: Callable[[T], R], items: Sequence[T], images: int = 1) -> Iterator[R]:
     """`work(item)` of all items, in their order; `work` and all it is given and returns can be pickled.
+
+    An item takes as long as reading so many `images`.
 
     Raises:
         DataError: a process was killed, by a person or for want of memory.
         whatever `work` raises.
     """
-    processes = min(available(), len(items) // _FEW)
+    processes = min(available(), len(items) * images // _FEW)
     if processes < 2:
         _quiet()
         yield from map(work, items)
         return
-    parts = (items[start : start + _IN_FLIGHT] for start in range(0, len(items), _IN_FLIGHT))
+    together = max(1, _TOGETHER // images)
     # spawn: a fork of a process that has threads can hang
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin) as pool:
+        done: deque[Future[list[R]]] = deque()
         try:
-            yield from chain.from_iterable(pool.map(work, part, chunksize=_TOGETHER) for part in parts)
+            for start in range(0, len(items), together):
+                done.append(pool.submit(_all, work, items[start : start + together]))
+                if len(done) == _IN_FLIGHT:
+                    yield from done.popleft().result()
+            while done:
+                yield from done.popleft().result()
         except BrokenProcessPool:
-            raise DataError("a process that read images was killed, perhaps for want of memory; run it again") from None
+            raise DataError("a process that worked on images was killed, perhaps for want of memory; run it again") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _all(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    return [work(item) for item in items]
 
 
 def _begin() -> None:

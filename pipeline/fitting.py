@@ -133,19 +133,26 @@ class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
         self._seed, self.number = seed, epoch
         self._orders = selection.epoch_order(pools[0].patients, pools[1].patients, seed, epoch)
         self._labels = np.repeat(np.array([0, 1], dtype=np.float32), batch_size // 2)[:, None]
+        self._expect(0)
 
     def __len__(self) -> int:
         return selection.steps(len(self._orders[0]), self._batch_size)
 
     def __getitem__(self, step: int) -> Batch:
-        images = np.concatenate(
-            [
-                pool.take(selection.batch_rows(order, step, self._batch_size))
-                for pool, order in zip(self._pools, self._orders, strict=True)
-            ]
-        )
+        images = np.concatenate([pool.take(rows) for pool, rows in self._chosen(step)])
+        self._expect(step + 1)
         rng = np.random.default_rng([self._seed, self.number, step])
         return augment(images, self._augmentation, rng), self._labels
+
+    def _chosen(self, step: int) -> list[tuple[Pool, selection.Rows]]:
+        """Of either class the pool and the rows of batch `step`."""
+        rows = [selection.batch_rows(order, step, self._batch_size) for order in self._orders]
+        return list(zip(self._pools, rows, strict=True))
+
+    def _expect(self, step: int) -> None:
+        """Have cells that do not fit into memory read from the disk while the batch before `step` is computed."""
+        for pool, rows in self._chosen(step):
+            pool.expect(rows)
 
 
 def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:

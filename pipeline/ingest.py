@@ -13,12 +13,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 
-from pipeline import console, delivered, demo_cohort, manifest, paths, patients, pseudonyms
+from pipeline import console, cores, delivered, demo_cohort, manifest, paths, patients, pseudonyms
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DataError
 from pipeline.pseudonyms import Names
@@ -28,6 +29,7 @@ TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
 NOT_COPIED_COLUMNS = ["path", "reason"]
 _SPARE_BYTES = 64 * 2**20  # for what the copies need beside their content
 _NAMED = 5  # patients listed in a warning
+_IMAGES_A_DRAWN_PATIENT = 200  # that can be read while one is drawn, image by image
 
 
 def run(config: Config) -> None:
@@ -87,8 +89,10 @@ def _draw_demo(config: Config, target: Path, digest: delivered.Digest, names: Na
     except ValueError as error:
         raise ConfigError(f"subtypes: {error}; for another cohort set ingest.source: folder") from None
     truth = []
-    for person in console.track(people, len(people), "drawing the demo cohort's patients"):
-        for cell in demo_cohort.draw_cells(person, config.control, demo.seed):
+    drawn = cores.each(partial(_drawn, control=config.control, seed=demo.seed), people, _IMAGES_A_DRAWN_PATIENT)
+    tracked = console.track(drawn, len(people), "drawing the demo cohort's patients")
+    for person, cells in zip(people, tracked, strict=True):
+        for cell in cells:
             # Uncompressed, as the real cohort is; compressed bytes would differ between builds of zlib.
             buffer = io.BytesIO()
             Image.fromarray(cell.pixels).save(buffer, format="TIFF")
@@ -100,6 +104,10 @@ def _draw_demo(config: Config, target: Path, digest: delivered.Digest, names: Na
     found = zip((p.class_name for p in people), called, strict=True)
     table = patients.table(found, known.set_index("patient"))
     return Came(table, _table(truth, TRUTH_COLUMNS), _table([], NOT_COPIED_COLUMNS), "")
+
+
+def _drawn(person: demo_cohort.Patient, control: str, seed: int) -> list[demo_cohort.Cell]:
+    return list(demo_cohort.draw_cells(person, control, seed))
 
 
 def _copy(config: Config, source: Tree, target: Path, digest: delivered.Digest, names: Names) -> Came:

@@ -5,6 +5,7 @@ Everything follows from the seed and the epoch's number, so a resumed training s
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,18 @@ class Pool:
     def take(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Pixels `(n, px, px, 3)` of the rows numbered `chosen`."""
         return np.asarray(self.cells[self.rows[chosen]])
+
+    def expect(self, chosen: NDArray[np.int64]) -> None:
+        """Have the system read the rows numbered `chosen` from the disk meanwhile, if that is where the cells are."""
+        cells = self.cells
+        file: object = cells.base
+        if not (isinstance(cells, np.memmap) and isinstance(file, mmap.mmap) and hasattr(file, "madvise")):
+            return
+        first, bytes_each = cells.offset % mmap.ALLOCATIONGRANULARITY, cells[0].nbytes
+        for row in self.rows[chosen].tolist():
+            start = first + row * bytes_each
+            within = start % mmap.PAGESIZE
+            file.madvise(mmap.MADV_WILLNEED, start - within, within + bytes_each)
 
 
 def evenly(patients: NDArray[np.object_], count: int, rng: np.random.Generator) -> Rows:

@@ -19,7 +19,7 @@ from pipeline.errors import DataError
 def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "available", lambda: 2)
     monkeypatch.setattr(cores, "_FEW", 10)
-    monkeypatch.setattr(cores, "_IN_FLIGHT", 70)
+    monkeypatch.setattr(cores, "_IN_FLIGHT", 3)
 
 
 def who(number: int) -> tuple[int, int]:
@@ -46,8 +46,11 @@ def test_many_are_shared_out_and_come_back_in_order() -> None:
     assert not any(is_alive(worker) for worker in workers)
 
 
-def test_few_are_done_here() -> None:
+def test_few_are_done_here_unless_each_is_much_work() -> None:
     assert list(cores.each(who, range(19))) == [(number, os.getpid()) for number in range(19)]
+    much = list(cores.each(who, range(5), images=10))
+    assert [number for number, _ in much] == list(range(5))
+    assert os.getpid() not in {worker for _, worker in much}
 
 
 def test_what_the_work_says_is_what_the_caller_hears() -> None:

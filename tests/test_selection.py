@@ -1,5 +1,7 @@
 """Images are drawn evenly over patients, half of each class, and follow from seed and epoch alone."""
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,3 +44,12 @@ def test_an_epoch_follows_from_seed_and_number_alone() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[1], next_[1])
     assert set(first[0]) != set(next_[0])  # of the larger class every epoch sees others
+
+
+def test_cells_on_the_disk_can_be_asked_for_beforehand_and_those_in_memory_too(here: Path) -> None:
+    cells = np.arange(7 * 40 * 40 * 3, dtype=np.uint8).reshape(7, 40, 40, 3)
+    np.save("cells.npy", cells)
+    for held in (np.load("cells.npy", mmap_mode="r"), cells):
+        pool = selection.Pool(held, np.array([6, 0, 3]), np.array(["a", "b", "c"], dtype=object))
+        pool.expect(np.array([0, 1, 2]))  # the first and the last of the file, too
+        assert np.array_equal(pool.take(np.array([0, 2])), cells[[6, 3]])
