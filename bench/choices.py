@@ -79,7 +79,8 @@ def compare(subtype: str, images: int, rounds: int) -> pd.DataFrame:
         pipes[name], there = context.Pipe()
         with mock.patch.dict(os.environ, choice.variables):
             context.Process(target=_work, args=(there, choice, subtype, images), daemon=True).start()
-        assert pipes[name].recv() == "ready"
+        there.close()  # so that the next line fails if the process dies
+        pipes[name].recv()
     rows = []
     for number in range(rounds):
         row, names = {}, list(CHOICES)
@@ -101,7 +102,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128, help="a round and choice")
     parser.add_argument("subtypes", nargs="*", help="all of params.yaml when left out")
     options = parser.parse_args()
-    subtypes = options.subtypes or list(config.load().subtypes)
+    settings = config.load()
+    subtypes = options.subtypes or list(settings.subtypes)
+    largest = int(settings.train.batch_size * max(choice.batch for choice in CHOICES.values()))
+    if options.images <= 0 or options.images % largest:
+        parser.error(f"--images: must be a multiple of {largest}, the largest batch")
     found = {}
     for subtype in subtypes:
         speeds = compare(subtype, options.images, options.rounds)

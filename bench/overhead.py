@@ -22,7 +22,7 @@ from bench.flow import _copy
 
 BIN = Path(sys.executable).parent
 ENVIRONMENT = {
-    **os.environ,
+    **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "PREFECT_", "TRAIN", "KERAS_"))},
     "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     "DVC_NO_ANALYTICS": "true",
     "DO_NOT_TRACK": "true",

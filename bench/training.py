@@ -175,7 +175,7 @@ def bare_step(network: Any, batch: Any, steps: int) -> Way:
     import tensorflow as tf
 
     data = tuple(tf.constant(part) for part in batch)
-    step = tf.function(lambda: network.train_step(data))
+    step = tf.function(lambda: network.train_step(data), jit_compile=network.jit_compile)
 
     def run() -> None:
         for _ in range(steps):

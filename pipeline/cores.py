@@ -1,4 +1,4 @@
-"""The same work on many files, by all cores, in the order of the files.
+"""The same work on many items, by all cores, in their order.
 
 Python lets one thread through at a time, and half of what is done to a small image is Python: threads gain little. A process
 has to import what it runs first, so few files are worked on here.
@@ -12,7 +12,7 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 _FEW = 2000  # images that one process reads in about the time that others need to start
 _TOGETHER = 32  # images handed out in one piece
-_IN_FLIGHT = 64  # pieces handed out at a time: bounds the memory and what Ctrl-C has to wait for
+_IN_FLIGHT = 2048  # images handed out at a time: bounds the memory and what Ctrl-C has to wait for
 
 
 def available() -> int:
@@ -33,10 +33,10 @@ def available() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def each(work: Callable[[T], R], items: Sequence[T], images: int = 1) -> Iterator[R]:
+def each(work: Callable[[T], R], items: Sequence[T], images: int = 1) -> Generator[R]:
     """`work(item)` of all items, in their order; `work` and all it is given and returns can be pickled.
 
-    An item takes as long as reading so many `images`.
+    An item takes as long as reading so many `images`. Who may not come to the end closes it, so that the processes end.
 
     Raises:
         DataError: a process was killed, by a person or for want of memory.
@@ -48,13 +48,14 @@ def each(work: Callable[[T], R], items: Sequence[T], images: int = 1) -> Iterato
         yield from map(work, items)
         return
     together = max(1, _TOGETHER // images)
+    most = max(2 * processes, _IN_FLIGHT // (together * images))
     # spawn: a fork of a process that has threads can hang
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin) as pool:
         done: deque[Future[list[R]]] = deque()
         try:
             for start in range(0, len(items), together):
                 done.append(pool.submit(_all, work, items[start : start + together]))
-                if len(done) == _IN_FLIGHT:
+                if len(done) == most:
                     yield from done.popleft().result()
             while done:
                 yield from done.popleft().result()

@@ -151,8 +151,9 @@ class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
 
     def _expect(self, step: int) -> None:
         """Have cells that do not fit into memory read from the disk while the batch before `step` is computed."""
-        for pool, rows in self._chosen(step):
-            pool.expect(rows)
+        if step < len(self):
+            for pool, rows in self._chosen(step):
+                pool.expect(rows)
 
 
 def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
 NOT_COPIED_COLUMNS = ["path", "reason"]
 _SPARE_BYTES = 64 * 2**20  # for what the copies need beside their content
 _NAMED = 5  # patients listed in a warning
-_IMAGES_A_DRAWN_PATIENT = 200  # that can be read while one is drawn, image by image
+_IMAGES_A_DRAWN_ONE = 10  # that can be read while one is drawn
 
 
 def run(config: Config) -> None:
@@ -89,16 +89,17 @@ def _draw_demo(config: Config, target: Path, digest: delivered.Digest, names: Na
     except ValueError as error:
         raise ConfigError(f"subtypes: {error}; for another cohort set ingest.source: folder") from None
     truth = []
-    drawn = cores.each(partial(_drawn, control=config.control, seed=demo.seed), people, _IMAGES_A_DRAWN_PATIENT)
-    tracked = console.track(drawn, len(people), "drawing the demo cohort's patients")
-    for person, cells in zip(people, tracked, strict=True):
-        for cell in cells:
-            # Uncompressed, as the real cohort is; compressed bytes would differ between builds of zlib.
-            buffer = io.BytesIO()
-            Image.fromarray(cell.pixels).save(buffer, format="TIFF")
-            place = f"{person.class_name}/{names.path(f'{person.patient}/{cell.image}')}"
-            _copy_file(digest.of(place, iter([buffer.getvalue()])), target / place)
-            truth.append((place, cell.cell_type, cell.diseased))
+    work, worth = partial(_drawn, control=config.control, seed=demo.seed), _IMAGES_A_DRAWN_ONE * demo.images_per_patient[1]
+    with closing(cores.each(work, people, worth)) as drawn:
+        tracked = console.track(drawn, len(people), "drawing the demo cohort's patients")
+        for person, cells in zip(people, tracked, strict=True):
+            for cell in cells:
+                # Uncompressed, as the real cohort is; compressed bytes would differ between builds of zlib.
+                buffer = io.BytesIO()
+                Image.fromarray(cell.pixels).save(buffer, format="TIFF")
+                place = f"{person.class_name}/{names.path(f'{person.patient}/{cell.image}')}"
+                _copy_file(digest.of(place, iter([buffer.getvalue()])), target / place)
+                truth.append((place, cell.cell_type, cell.diseased))
     called = [names.patient(p.patient) for p in people]
     known = pd.DataFrame({"patient": called, "sex": [p.sex for p in people], "age": [str(p.age) for p in people]})
     found = zip((p.class_name for p in people), called, strict=True)

@@ -6,6 +6,8 @@ data/raw once more to know whether this stage is up to date.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from itertools import islice
 
@@ -23,7 +25,11 @@ def run(config: Config) -> None:
     px = config.pack.px
     tables = {name: usable.loc[usable["class"] == name, ["patient", "path", "sha256"]] for name in config.classes}
     named = [names for table in tables.values() for names in zip(table["path"], table["sha256"], strict=True)]
-    packed = console.track(cores.each(partial(_packed, px=px), named), len(named), "packing images")
+    with closing(cores.each(partial(_packed, px=px), named)) as cells:
+        _write(tables, console.track(cells, len(named), "packing images"), px)
+
+
+def _write(tables: Mapping[str, pd.DataFrame], packed: Iterator[images.Pixels], px: int) -> None:
     for class_name, table in tables.items():
         target = paths.fresh(paths.cells(class_name))
         cells = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(table), px, px, 3))

@@ -6,6 +6,7 @@ Everything follows from the seed and the epoch's number, so a resumed training s
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +28,20 @@ class Pool:
         return np.asarray(self.cells[self.rows[chosen]])
 
     def expect(self, chosen: NDArray[np.int64]) -> None:
-        """Have the system read the rows numbered `chosen` from the disk meanwhile, if that is where the cells are."""
+        """Have the system read the rows numbered `chosen` from the disk meanwhile, if that is where the cells are.
+
+        The pool alone knows where its rows lie; no answer is waited for, and a system that will not is no error.
+        """
         cells = self.cells
         file: object = cells.base
         if not (isinstance(cells, np.memmap) and isinstance(file, mmap.mmap) and hasattr(file, "madvise")):
             return
-        first, bytes_each = cells.offset % mmap.ALLOCATIONGRANULARITY, cells[0].nbytes
+        first, bytes_each = cells.offset % mmap.ALLOCATIONGRANULARITY, cells.strides[0]
         for row in self.rows[chosen].tolist():
             start = first + row * bytes_each
             within = start % mmap.PAGESIZE
-            file.madvise(mmap.MADV_WILLNEED, start - within, within + bytes_each)
+            with suppress(OSError):
+                file.madvise(mmap.MADV_WILLNEED, start - within, within + bytes_each)
 
 
 def evenly(patients: NDArray[np.object_], count: int, rng: np.random.Generator) -> Rows:

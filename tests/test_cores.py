@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,16 @@ from pipeline.errors import DataError
 def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "available", lambda: 2)
     monkeypatch.setattr(cores, "_FEW", 10)
-    monkeypatch.setattr(cores, "_IN_FLIGHT", 3)
+    monkeypatch.setattr(cores, "_IN_FLIGHT", 100)
 
 
 def who(number: int) -> tuple[int, int]:
     return number, os.getpid()
+
+
+def note(number: int, folder: str) -> int:
+    (Path(folder) / str(number)).touch()
+    return os.getpid()
 
 
 def refuse(number: int) -> int:
@@ -51,6 +58,19 @@ def test_few_are_done_here_unless_each_is_much_work() -> None:
     much = list(cores.each(who, range(5), images=10))
     assert [number for number, _ in much] == list(range(5))
     assert os.getpid() not in {worker for _, worker in much}
+
+
+def test_nothing_to_do_is_done() -> None:
+    assert list(cores.each(who, [])) == []
+
+
+def test_whoever_stops_early_waits_for_little_and_leaves_no_process(tmp_path: Path) -> None:
+    done = cores.each(partial(note, folder=str(tmp_path)), range(2000))
+    worker = next(done)
+    time.sleep(0.5)
+    done.close()
+    assert not is_alive(worker)
+    assert 32 <= len(list(tmp_path.iterdir())) <= 32 * 8  # of 100 in flight are 3 pieces of 32 made 2 for each process
 
 
 def test_what_the_work_says_is_what_the_caller_hears() -> None:

@@ -108,6 +108,18 @@ def test_batches_do_not_depend_on_who_asks_first() -> None:
     assert epoch[0][1].ravel().tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
+def test_every_batch_is_asked_for_while_the_one_before_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: dict[str, list[list[int]]] = {"expect": [], "take": []}
+    take = Pool.take
+    monkeypatch.setattr(Pool, "expect", lambda self, chosen: rows["expect"].append(chosen.tolist()))
+    monkeypatch.setattr(Pool, "take", lambda self, chosen: rows["take"].append(chosen.tolist()) or take(self, chosen))
+    epoch = fitting.Epoch((pool(1, 0), pool(2, 40)), 8, settings().augment, seed=3, epoch=2)
+    for step in range(len(epoch)):
+        assert len(rows["expect"]) == len(rows["take"]) + 2
+        _ = epoch[step]
+    assert rows["expect"] == rows["take"]
+
+
 def test_the_network_is_what_its_spec_says() -> None:
     network = model.build(SPEC)
     shapes = [tuple(variable.shape) for variable in network.trainable_variables]

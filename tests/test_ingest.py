@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import REAL_CELLS
 
-from pipeline import config, ingest, source, validate
+from pipeline import config, cores, ingest, source, validate
 from pipeline.errors import ConfigError, DataError
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -198,7 +198,7 @@ def test_a_source_is_asked_whether_it_is_new(tmp_path: Path, params: Settings, m
     assert source.run(settings, take=False) == source.NEW
 
 
-def test_the_demo_is_the_same_twice_and_knows_its_truth(params: Settings) -> None:
+def test_the_demo_is_the_same_whoever_draws_it_and_knows_its_truth(params: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {
         "subtypes": ["NPM1"],
         "ingest.demo.patients": {"control": 2, "NPM1": 2},
@@ -210,8 +210,11 @@ def test_the_demo_is_the_same_twice_and_knows_its_truth(params: Settings) -> Non
     files = {path.relative_to("data/raw").as_posix() for path in Path("data/raw").rglob("*.tif")}
     assert set(truth["path"]) == files
     assert not truth.loc[truth["path"].str.startswith("control/"), "diseased"].any()
+    monkeypatch.setattr(cores, "available", lambda: 2)
+    monkeypatch.setattr(cores, "_FEW", 1)
     ingest.run(params(small))
     assert Path("data/source.json").read_text() == first
+    assert pd.read_parquet("data/truth.parquet").equals(truth)
 
 
 def test_the_demo_cannot_draw_another_leukaemia(params: Settings) -> None:
