@@ -7,7 +7,7 @@ seeds (t distribution): it tells what the precision does to a training, not how 
 
 A processor without bfloat16 has it emulated: convolutions and products of bfloat16 are summed in float32 and rounded to
 bfloat16, as processors and GPUs that have it do. TensorFlow's own way there is some twelve times as slow; `--check` holds the
-gradients of one batch against it.
+gradients of one batch against it, or against the bfloat16 of a processor that has it.
 """
 
 from __future__ import annotations
@@ -88,25 +88,19 @@ def check(settings: config.Config, subtypes: list[str]) -> None:
     print("| network | emulated, median over the variables (least to most) | float32 |\n|---|---|---|")
     for subtype in subtypes:
         own, single = gradients(settings, subtype, "bfloat16"), gradients(settings, subtype, "float32")
-        with bfloat16():
-            emulated = gradients(settings, subtype, "bfloat16")
+        with emulated():
+            rounded = gradients(settings, subtype, "bfloat16")
         cells = []
-        for others in (emulated, single):
+        for others in (rounded, single):
             far = [np.linalg.norm(other - mine) / np.linalg.norm(mine) for other, mine in zip(others, own, strict=True)]
             cells.append(f"{np.median(far):.1%} ({min(far):.1%} to {max(far):.1%})")
         print(f"| {subtype} | " + " | ".join(cells) + " |", flush=True)
 
 
 @contextlib.contextmanager
-def bfloat16() -> Iterator[str]:
-    """Let networks be trained in bfloat16, and say how it is computed."""
+def emulated() -> Iterator[None]:
+    """bfloat16 in convolutions and products is float32, rounded."""
     import tensorflow as tf
-
-    from pipeline import device
-
-    if device.prepare("auto").precision == "bfloat16":
-        yield "bfloat16 of the device"
-        return
 
     def summed_in_float32(operation: Callable[..., Any]) -> Callable[..., Any]:
         def call(left: Any, right: Any, *rest: Any, **more: Any) -> Any:
@@ -121,7 +115,7 @@ def bfloat16() -> Iterator[str]:
         mock.patch.object(tf.nn, "convolution", summed_in_float32(tf.nn.convolution)),
         mock.patch.object(tf, "matmul", summed_in_float32(tf.matmul)),
     ):
-        yield "bfloat16 emulated: summed in float32, rounded to bfloat16"
+        yield
 
 
 def _shown(differences: NDArray[np.float64]) -> str:
@@ -137,13 +131,18 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="hold the emulation against TensorFlow's own bfloat16 instead")
     parser.add_argument("subtypes", nargs="*", help="all of params.yaml when left out")
     options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("--seeds: two at least")
     settings = config.load()
     subtypes = options.subtypes or list(settings.subtypes)
     if options.check:
         check(settings, subtypes)
         return
-    with bfloat16() as how:
-        print(f"{how}; {options.seeds} seeds\n")
+    from pipeline import device
+
+    has_bfloat16 = device.prepare("auto").precision == "bfloat16"
+    with contextlib.nullcontext() if has_bfloat16 else emulated():
+        print(f"bfloat16 {'of the device' if has_bfloat16 else 'emulated'}; {options.seeds} seeds\n")
         print("| network | AUROC, float32 | difference | balanced accuracy, float32 | difference |\n|---|---|---|---|---|")
         found = []
         for subtype in subtypes:

@@ -3,7 +3,7 @@
 For every network of params.yaml, in images a second, measured in alternation:
 
     train       what the stage `train` does: memory-mapped cells, batches of both classes, augmentation, the compiled step
-    from disk   the same when no cell is in memory before its batch is made, as with a cohort larger than the memory
+    from disk   the same with cells that the system forgets before every round, as those of a cohort larger than the memory
     bare step   the same compiled step on one batch that lies ready: the bound, no way to feed it can be faster
     notebook    what one writes first: every image opened and resized with Pillow in every epoch, float32, Keras' defaults
     PyTorch     the same network, channels last, in the same precision, batches ready in memory; where it is installed
@@ -78,18 +78,21 @@ _OTHERS = 100  # rows of the spread cells to each that is trained with
 
 
 def _from_disk(network: Any, pools: Pools, settings: config.Config, steps: int) -> Way:
-    """The same images as few among many in files of their own, which the system forgets before every round."""
+    """As many images as a round takes, each among many in files of their own, which the system forgets before every round."""
     from pipeline import fitting
 
+    half, folder = settings.train.batch_size // 2, Path(".checkpoints")
+    folder.mkdir(exist_ok=True)
     spread, files = [], []
     for pool in pools:
-        file = tempfile.NamedTemporaryFile(dir=".", suffix=".npy")  # noqa: SIM115  # as long as the process
-        count, shape = len(pool.rows), pool.cells.shape[1:]
+        chosen = np.unique(np.linspace(0, len(pool.rows) - 1, steps * half, dtype=int))
+        count, shape = len(chosen), pool.cells.shape[1:]
+        file = tempfile.NamedTemporaryFile(dir=folder, suffix=".npy")  # noqa: SIM115  # as long as the process
         cells = np.lib.format.open_memmap(file.name, mode="w+", dtype=np.uint8, shape=(count * _OTHERS, *shape))
-        cells.reshape(count, _OTHERS, *shape)[:] = pool.take(np.arange(count))[:, None]
+        cells.reshape(count, _OTHERS, *shape)[:] = pool.take(chosen)[:, None]
         cells.flush()
         files.append(file)
-        spread.append(selection.Pool(np.load(file.name, mmap_mode="r"), np.arange(count) * _OTHERS, pool.patients))
+        spread.append(selection.Pool(np.load(file.name, mmap_mode="r"), np.arange(count) * _OTHERS, pool.patients[chosen]))
 
     def run() -> None:
         for pool, file in zip(spread, files, strict=True):
@@ -97,21 +100,26 @@ def _from_disk(network: Any, pools: Pools, settings: config.Config, steps: int) 
             mapped.madvise(mmap.MADV_DONTNEED)
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         epoch = fitting.Epoch((spread[0], spread[1]), settings.train.batch_size, settings.train.augment, 0, 0)
-        fitting.train_epoch(network, _Repeated(epoch, steps))
+        fitting.train_epoch(network, _Repeated(epoch, min(steps, len(epoch))))
 
     return run
 
 
 def _flops(spec: dict[str, Any]) -> float:
     """Floating-point operations of one image's share of a step: forward, and twice as many backward."""
-    total, channels, side, flat = 0.0, 3, spec["px"], False
+    total, channels, side = 0.0, 3, spec["px"]
     for layer in [*spec["layers"], {"kind": "dense", "units": 1}]:
-        if layer["kind"] == "conv":
-            total += 2 * side**2 * layer["kernel_px"] ** 2 * channels * layer["filters"]
-            channels, side = layer["filters"], side // 2 if layer["pool"] else side
-        else:
-            total += 2 * (channels if flat else channels * side**2) * layer["units"]
-            channels, flat = layer["units"], True
+        match layer:
+            case {"kind": "conv", "kernel_px": kernel, "filters": filters, "pool": pool}:
+                total += 2 * side**2 * kernel**2 * channels * filters
+                channels, side = filters, side // 2 if pool else side
+            case {"kind": "shrink", "factor": factor}:
+                side //= factor
+            case {"kind": "mean"}:
+                side = 1
+            case {"kind": "dense", "units": units}:
+                total += 2 * channels * side**2 * units
+                channels, side = units, 1
     return 3 * total
 
 
@@ -124,7 +132,7 @@ def _product(precision: str, steps: int) -> Way:
     matrix = keras.ops.convert_to_tensor(np.random.default_rng(0).normal(size=(_PRODUCT, _PRODUCT)), precision)
 
     def run() -> None:
-        for _ in range(steps // 4):
+        for _ in range(max(1, steps // 4)):
             result = keras.ops.matmul(matrix, matrix)
         float(keras.ops.cast(result[0, 0], "float32"))
 
@@ -234,21 +242,25 @@ def _torch_steps(orders: Any, spec: dict[str, Any], batches: list[Any], steps: i
     from torch import nn
 
     layers: list[Any] = []
-    channels, side, flat = 3, spec["px"], False
+    channels, side = 3, spec["px"]
     for layer in spec["layers"]:
-        if layer["kind"] == "conv":
-            layers += [nn.Conv2d(channels, layer["filters"], layer["kernel_px"], padding="same"), nn.ReLU()]
-            channels = layer["filters"]
-            if layer["batch_norm_momentum"] is not None:
-                layers.append(nn.BatchNorm2d(channels, eps=1e-3, momentum=1 - layer["batch_norm_momentum"]))
-            if layer["pool"]:
-                layers.append(nn.MaxPool2d(2))
-                side //= 2
-        else:
-            width = channels if flat else channels * side**2
-            layers += [*([] if flat else [nn.Flatten()]), nn.Linear(width, layer["units"]), nn.ReLU()]
-            channels, flat = layer["units"], True
-    network = nn.Sequential(*layers, nn.Linear(channels, 1)).to(memory_format=torch.channels_last)
+        match layer:
+            case {"kind": "conv", "kernel_px": kernel, "filters": filters, "batch_norm_momentum": momentum, "pool": pool}:
+                layers += [nn.Conv2d(channels, filters, kernel, padding="same"), nn.ReLU()]
+                layers += [] if momentum is None else [nn.BatchNorm2d(filters, eps=1e-3, momentum=1 - momentum)]
+                layers += [nn.MaxPool2d(2)] if pool else []
+                channels, side = filters, side // 2 if pool else side
+            case {"kind": "shrink", "factor": factor}:
+                layers, side = [*layers, nn.AvgPool2d(factor)], side // factor
+            case {"kind": "mean"}:
+                layers, side = [*layers, nn.AdaptiveAvgPool2d(1)], 1
+            case {"kind": "dropout", "rate": rate}:
+                layers.append(nn.Dropout(rate))
+            case {"kind": "dense", "units": units}:
+                layers += [nn.Flatten(), nn.Linear(channels * side**2, units), nn.ReLU()]
+                channels, side = units, 1
+    layers += [nn.Flatten(), nn.Linear(channels * side**2, 1)]
+    network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
     optimizer, loss = torch.optim.Adam(network.parameters(), 1e-4), nn.BCEWithLogitsLoss()
     mean, std = (torch.tensor(spec["normalisation"][key])[:, None, None] for key in ("mean", "std"))
     ready = [(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(y)) for x, y in batches]
@@ -319,7 +331,7 @@ def main() -> None:
         for one, other in pairs:
             ratio = table[one] / table[other] if other in table else None
             ratios.append(f"{ratio.median():.2f} ({ratio.quantile(0.05):.2f})" if ratio is not None else "-")
-        products = table["matrix product"] / (options.steps * settings.train.batch_size) * (options.steps // 4)
+        products = table["matrix product"] / (options.steps * settings.train.batch_size) * max(1, options.steps // 4)
         reached, most = table["train"] * operations / 1e9, products * 2 * _PRODUCT**3 / 1e9
         shares = [f"{reached.median():.0f}", f"{(reached / most).median():.2f}"]
         print("| " + " | ".join([subtype, *speeds, *ratios, *shares]) + " |", flush=True)
