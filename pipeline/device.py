@@ -133,7 +133,8 @@ def _chosen(asked: Literal["auto", "bfloat16", "float32"], has_bfloat16: bool) -
 def _keep_memory() -> None:
     """Let the C library reuse memory instead of handing it back after every step, to be cleared and mapped anew.
 
-    Without it half of a training's time on a CPU is the kernel's; no number changes. Only glibc has these settings.
+    Without it half of a training's time in bfloat16 on a CPU was the kernel's (in float32 it makes no difference); no number
+    changes. Only glibc has these settings.
     """
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
