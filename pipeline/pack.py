@@ -32,10 +32,10 @@ def run(config: Config) -> None:
 def _write(tables: Mapping[str, pd.DataFrame], packed: Iterator[images.Pixels], px: int) -> None:
     for class_name, table in tables.items():
         target = paths.fresh(paths.cells(class_name))
-        cells = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=(len(table), px, px, 3))
-        for row, cell in enumerate(islice(packed, len(table))):
-            cells[row] = cell
-        cells.flush()
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(table), px, px, 3)}
+        with target.open("wb") as file:  # image by image: of an array mapped into memory every page would stay there
+            np.lib.format.write_array_header_1_0(file, header)
+            file.writelines(cell.tobytes() for cell in islice(packed, len(table)))
         table[["patient", "path"]].to_parquet(paths.fresh(paths.cell_rows(class_name)), index=False)
         console.say(f"pack: {class_name}: {len(table):,} images of {px} px, {target.stat().st_size / 1e6:,.1f} MB")
 
