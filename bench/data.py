@@ -206,13 +206,13 @@ def project(folder: Path) -> None:
 
 
 def measure(folder: Path, images: int) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
-    """Seconds and peak megabytes by stage; seconds of the bounds, each the least of four: no stage can be faster."""
+    """Seconds and peak megabytes by stage; seconds of the bounds, each the least of three: no stage can be faster."""
     cohort, work = folder / f"cohort-{images}", folder / f"project-{images}"
     draw_cohort(cohort, images)
     project(work)
     bounds, found = [bound(cohort)], {}
     for stage in STAGES:
-        if stage in ("validate", "pack", "evaluate"):
+        if stage in ("validate", "pack"):
             bounds.append(bound(cohort))
         if stage == "evaluate":
             predictions(work)
