@@ -19,7 +19,8 @@ from unittest import mock
 
 import pandas as pd
 
-from bench.training import bare_step, compiled, inputs, told
+from bench.pytorch import told
+from bench.training import bare_step, compiled, inputs
 from pipeline import config
 
 
@@ -61,7 +62,7 @@ def _work(orders: Any, choice: Choice, subtype: str, images: int) -> None:
         mock.patch.object(device, "_keep_memory").start()
     machine = device.prepare("auto")
     spec, pools, _ = inputs(settings, subtype, machine)
-    batch = fitting.Epoch(pools, size, settings.train.augment, 0, 0)[0]
+    batch = fitting.Epoch(pools["train"], size, settings.train.augment, 0, 0)[0]
     layer = keras.layers.BatchNormalization if choice.keras_batch_norm else batch_norm.layer(machine)
     run = bare_step(compiled(model.build(spec, layer), choice.xla or machine.xla), batch, images // size)
     run()

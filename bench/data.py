@@ -228,6 +228,7 @@ def idle(work: Path, rounds: int) -> tuple[float, float]:
     seconds, peak = call(work, "dvc", "commit", "--force", "ingest", "validate", "split", "pack")
     print(f"dvc commit: {seconds:.1f} s, {peak:,.0f} MB", file=sys.stderr, flush=True)
     times = [call(work, "dvc", "repro", "split", "pack") for _ in range(rounds)]
+    print(f"nothing to do: {[round(seconds, 1) for seconds, _ in times]} s", file=sys.stderr, flush=True)
     return statistics.median(seconds for seconds, _ in times), max(peak for _, peak in times)
 
 

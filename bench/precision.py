@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from pipeline import config, learning, scoring, splits
+from bench.training import inputs
+from pipeline import config, scoring
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -40,12 +41,7 @@ def built(settings: config.Config, subtype: str, precision: Precision, seed: int
 
     fitting.forget_networks()
     machine = replace(device.prepare("auto"), precision=precision)
-    split, tables, cells = learning.inputs(settings, subtype)
-    fold = settings.train.folds[0]
-    roles = splits.roles(split, fold, settings.split.n_folds)
-    images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
-    pools = learning.pools(settings, cells, images)
-    spec = learning.spec(settings, subtype, fold, learning.normalisation(pools["train"]), vars(machine))
+    spec, pools, _ = inputs(settings, subtype, machine)
     model.seed_everything(seed)
     return model.build(spec, batch_norm.layer(machine)), pools, machine.xla
 
@@ -74,7 +70,7 @@ def gradients(settings: config.Config, subtype: str, precision: Precision) -> li
     fitting.compile_network(network, settings.train, 1e-4, False)
     images, labels = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)[0]
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function  # type: ignore[untyped-decorator]  # tensorflow has no types
     def of_batch() -> Any:
         with tf.GradientTape() as tape:
             loss = network.compute_loss(x=images, y=labels, y_pred=network(images, training=True))

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import mmap
-import multiprocessing
 import os
 import platform
 import tempfile
@@ -36,6 +35,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from bench import pytorch
 from pipeline import config, learning, paths, selection, splits
 
 Way = Callable[[], None]
@@ -50,7 +50,8 @@ def ways(
 
     machine = device.prepare(precision)
     fitting.forget_networks()
-    spec, pools, images = inputs(settings, subtype, machine)
+    spec, by_role, images = inputs(settings, subtype, machine)
+    pools = by_role["train"]
     epoch = fitting.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
     network, bare = (compiled(model.build(spec, batch_norm.layer(machine)), machine.xla) for _ in range(2))
     found: dict[str, Way] = {
@@ -60,18 +61,19 @@ def ways(
         "notebook": _notebook(settings, subtype, images, steps),
     }
     if importlib.util.find_spec("torch"):
-        found["PyTorch"] = _torch(spec, epoch, steps)
+        found["PyTorch"] = pytorch.way(spec, epoch, steps)
     found["matrix product"] = _product(machine.precision, steps)
     return found, _flops(spec)
 
 
-def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[str, Any], Pools, list[pd.DataFrame]]:
-    """What a training on `machine` starts from: the network's spec, the training images, and the table of all, by class."""
+def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[str, Any], dict[str, Pools], list[pd.DataFrame]]:
+    """What a training of the first fold on `machine` starts from: the network's spec, its images by role, all tables."""
     split, tables, cells = learning.inputs(settings, subtype)
-    roles = splits.roles(split, settings.train.folds[0], settings.split.n_folds)
+    fold = settings.train.folds[0]
+    roles = splits.roles(split, fold, settings.split.n_folds)
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
-    pools = learning.pools(settings, cells, images)["train"]
-    return learning.spec(settings, subtype, 0, learning.normalisation(pools), vars(machine)), pools, images
+    pools = learning.pools(settings, cells, images)
+    return learning.spec(settings, subtype, fold, learning.normalisation(pools["train"]), vars(machine)), pools, images
 
 
 _OTHERS = 100  # rows of the spread cells to each that is trained with
@@ -221,69 +223,6 @@ def _notebook(settings: config.Config, subtype: str, images: list[pd.DataFrame],
             return np.stack([opened(path) for path in chosen]), np.repeat([0.0, 1.0], half)[:, None]
 
     return lambda: _fit(classifier, Files())
-
-
-def _torch(spec: dict[str, Any], epoch: Any, steps: int) -> Way:
-    """In a process of its own: TensorFlow's and PyTorch's libraries do not bear each other."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    batches = [epoch[n] for n in range(len(epoch))]
-    context.Process(target=_torch_steps, args=(there, spec, batches, steps), daemon=True).start()
-
-    def run() -> None:
-        here.send("go")
-        here.recv()
-
-    return run
-
-
-def _torch_steps(orders: Any, spec: dict[str, Any], batches: list[Any], steps: int) -> None:
-    import torch
-    from torch import nn
-
-    layers: list[Any] = []
-    channels, side = 3, spec["px"]
-    for layer in spec["layers"]:
-        match layer:
-            case {"kind": "conv", "kernel_px": kernel, "filters": filters, "batch_norm_momentum": momentum, "pool": pool}:
-                layers += [nn.Conv2d(channels, filters, kernel, padding="same"), nn.ReLU()]
-                layers += [] if momentum is None else [nn.BatchNorm2d(filters, eps=1e-3, momentum=1 - momentum)]
-                layers += [nn.MaxPool2d(2)] if pool else []
-                channels, side = filters, side // 2 if pool else side
-            case {"kind": "shrink", "factor": factor}:
-                layers, side = [*layers, nn.AvgPool2d(factor)], side // factor
-            case {"kind": "mean"}:
-                layers, side = [*layers, nn.AdaptiveAvgPool2d(1)], 1
-            case {"kind": "dropout", "rate": rate}:
-                layers.append(nn.Dropout(rate))
-            case {"kind": "dense", "units": units}:
-                layers += [nn.Flatten(), nn.Linear(channels * side**2, units), nn.ReLU()]
-                channels, side = units, 1
-    layers += [nn.Flatten(), nn.Linear(channels * side**2, 1)]
-    network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-    optimizer, loss = torch.optim.Adam(network.parameters(), 1e-4), nn.BCEWithLogitsLoss()
-    mean, std = (torch.tensor(spec["normalisation"][key])[:, None, None] for key in ("mean", "std"))
-    ready = [(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(y)) for x, y in batches]
-    torch.set_num_threads(int(spec["machine"]["threads"]))
-
-    while told(orders):
-        for step in range(steps):
-            images, labels = ready[step % len(ready)]
-            with torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bfloat16"):
-                x = ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
-                value = loss(network(x).float(), labels)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-        orders.send("done")
-
-
-def told(orders: Any) -> bool:
-    """Wait for an order; False when none will come."""
-    try:
-        return bool(orders.recv())
-    except EOFError:  # the measuring process has ended
-        return False
 
 
 def measure(found: dict[str, Way], images: int, rounds: int) -> pd.DataFrame:
