@@ -93,7 +93,6 @@ def _trained(
     normalisation = learning.normalisation(pools["train"])
 
     from pipeline import (
-        batch_norm,
         device,
         fitting,
         model,
@@ -104,7 +103,7 @@ def _trained(
     seed = learning.seed(config.seed, name, fold)
     console.say(f"train {name} fold {fold}")
     model.seed_everything(seed)
-    network = model.build(spec, batch_norm.layer(machine))
+    network = fitting.trainable(spec, machine)
     fitting.fit(
         network,
         pools["train"],
@@ -112,11 +111,11 @@ def _trained(
         config.train_of(subtype),
         config.train.models[subtype].learning_rate,
         seed,
-        machine.xla,
+        machine,
         paths.CHECKPOINTS / f"{name}-fold-{fold}-{spec['training'][:16]}.npz",
         lambda _row: None,
     )
-    tested = [images.iloc[pool.rows].assign(fold=fold, logit=fitting.pool_logits(network, pool)) for pool in pools["test"]]
+    tested = [images.iloc[pool.rows].assign(fold=fold, logit=fitting.pool_logits(network, pool, machine)) for pool in pools["test"]]
     return pd.concat(tested, ignore_index=True)[_SCORED]
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,9 +19,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, scoring, selection
-from pipeline.augment import augment
+from pipeline import batch_norm, console, device, epoch_on_device, max_pool, scoring, selection
+from pipeline.augment import Changes, augment, draw
 from pipeline.config import Augment, Train
+from pipeline.device import Device
 from pipeline.errors import ModelError
 from pipeline.model import build, logits
 from pipeline.selection import Pool
@@ -43,6 +44,22 @@ class State:
     history: History = field(default_factory=list)
 
 
+def trainable(spec: dict[str, Any], machine: Device) -> Any:
+    """The untrained network of `spec`, of the layers that `machine` trains best; their weights are those of `model.build`'s."""
+    return build(spec, batch_norm.layer(machine), max_pool.layer(machine))
+
+
+def way(machine: Device, train: tuple[Pool, Pool]) -> str:
+    """How `fit` will train on `machine`, in a few words."""
+    if machine.batches == "host":
+        made = "batches made by the host"
+    elif epoch_on_device.fit(train, device.room_bytes()):
+        made = "batches made on it of cells in its memory"
+    else:
+        made = "batches made on it of cells sent ahead"
+    return f"{machine.precision}, {'XLA' if machine.xla else 'no XLA'}, {made}, {machine.threads} threads"
+
+
 def fit(
     network: Any,
     train: tuple[Pool, Pool],
@@ -50,20 +67,20 @@ def fit(
     settings: Train,
     learning_rate: float,
     seed: int,
-    xla: bool,
+    machine: Device,
     checkpoint: Path,
     on_epoch: Callable[[dict[str, float]], None],
 ) -> tuple[History, int]:
     """Train until the validation loss stops falling; leaves `network` with the best epoch's weights.
 
     Args:
-        network: as `model.build` makes it.
+        network: as `trainable` makes it for `machine`.
         train: control's and the subtype's training images.
         val: the same of the validation patients.
         settings: the `train` section of params.yaml, as it counts for this network.
         learning_rate: Adam's.
         seed: of the order of images and the augmentation.
-        xla: compile the step with XLA.
+        machine: says where batches are made and what compiles the step.
         checkpoint: read when it is there, else written after every epoch.
         on_epoch: told every epoch's row of the history, the epochs before a kill included.
 
@@ -73,16 +90,17 @@ def fit(
     Raises:
         ModelError: the loss is no longer a number.
     """
-    compile_network(network, settings, learning_rate, xla)
+    compile_network(network, settings, learning_rate, machine)
     network.optimizer.build(network.trainable_variables)
     state, best = _resume(network, checkpoint)
     for row in state.history:
         on_epoch(row)
+    learn = _learning(network, machine, train, lambda epoch: Epoch(train, settings.batch_size, settings.augment, seed, epoch))
+    scored = [_scoring(network, pool, machine) for pool in val]
     while not state.stopped and state.epochs_done < settings.max_epochs:
         started = time.monotonic()
         epoch = state.epochs_done
-        learnt = train_epoch(network, Epoch(train, settings.batch_size, settings.augment, seed, epoch))
-        row = {"epoch": epoch, **learnt, **_validate(network, val)}
+        row = {"epoch": epoch, **learn(epoch), **_validate(scored)}
         if not np.isfinite(row["loss"]) or not np.isfinite(row["val_loss"]):
             raise ModelError(f"the loss is no longer a number after epoch {epoch + 1}; lower the learning rate")
         state.history.append(row)
@@ -107,18 +125,19 @@ def fit(
     return state.history, state.best_epoch
 
 
-def compile_network(network: Any, settings: Train, learning_rate: float, xla: bool) -> None:
-    """Give `network` its optimizer and loss."""
+def compile_network(network: Any, settings: Train, learning_rate: float, machine: Device) -> None:
+    """Give `network` its optimizer and loss. Keras itself would not use XLA where operations are deterministic."""
     network.compile(
         optimizer=keras.optimizers.Adam(learning_rate, weight_decay=settings.weight_decay or None),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
-        jit_compile=xla,
+        jit_compile=machine.xla and machine.batches == "host",
     )
 
 
 def forget_networks() -> None:
     """Free what earlier networks of this process hold."""
+    epoch_on_device.forget()
     keras.utils.clear_session()
 
 
@@ -129,24 +148,32 @@ class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
         self, pools: tuple[Pool, Pool], batch_size: int, augmentation: Augment, seed: int, epoch: int, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self._pools, self._batch_size, self._augmentation = pools, batch_size, augmentation
+        self._pools, self.batch_size, self._augmentation = pools, batch_size, augmentation
         self._seed, self.number = seed, epoch
         self._orders = selection.epoch_order(pools[0].patients, pools[1].patients, seed, epoch)
         self._labels = np.repeat(np.array([0, 1], dtype=np.float32), batch_size // 2)[:, None]
         self._expect(0)
 
     def __len__(self) -> int:
-        return selection.steps(len(self._orders[0]), self._batch_size)
+        return selection.steps(len(self._orders[0]), self.batch_size)
 
     def __getitem__(self, step: int) -> Batch:
         images = np.concatenate([pool.take(rows) for pool, rows in self._chosen(step)])
         self._expect(step + 1)
-        rng = np.random.default_rng([self._seed, self.number, step])
-        return augment(images, self._augmentation, rng), self._labels
+        return augment(images, self._augmentation, self._rng(step)), self._labels
+
+    def draw(self, step: int) -> tuple[selection.Rows, Changes]:
+        """Rows of batch `step`, the subtype's counted on behind control's, and what is done to each image."""
+        (_, control), (_, subtype) = self._chosen(step)
+        rows = np.concatenate([control, subtype + len(self._pools[0].rows)])
+        return rows, draw(len(rows), self._augmentation, self._rng(step))
+
+    def _rng(self, step: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self.number, step])
 
     def _chosen(self, step: int) -> list[tuple[Pool, selection.Rows]]:
         """Of either class the pool and the rows of batch `step`."""
-        rows = [selection.batch_rows(order, step, self._batch_size) for order in self._orders]
+        rows = [selection.batch_rows(order, step, self.batch_size) for order in self._orders]
         return list(zip(self._pools, rows, strict=True))
 
     def _expect(self, step: int) -> None:
@@ -154,6 +181,23 @@ class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
         if step < len(self):
             for pool, rows in self._chosen(step):
                 pool.expect(rows)
+
+
+def _learning(
+    network: Any, machine: Device, train: tuple[Pool, Pool], batches: Callable[[int], Epoch]
+) -> Callable[[int], dict[str, float]]:
+    """Learns from every batch of the epoch of a number; its mean loss and accuracy."""
+    if machine.batches == "host":
+        return lambda epoch: train_epoch(network, batches(epoch))
+    cells = epoch_on_device.Cells(train, device.room_bytes())
+    epochs = epoch_on_device.Epochs(network, cells, batches, machine.xla)
+
+    def learn(epoch: int) -> dict[str, float]:
+        network.reset_metrics()
+        epochs.run(epoch)
+        return _learnt(network)
+
+    return learn
 
 
 def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:
@@ -174,22 +218,35 @@ def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:
         if time.monotonic() - said >= _HEARTBEAT_S:
             said = time.monotonic()
             console.say(f"epoch {batches.number + 1:>3}: step {number:,} of {len(batches):,}")
+    return _learnt(network)
+
+
+def _learnt(network: Any) -> dict[str, float]:
     found = network.get_metrics_result()
     return {name: float(found[name]) for name in ("loss", "accuracy")}
 
 
-def _validate(network: Any, val: tuple[Pool, Pool]) -> dict[str, float]:
-    labels = np.repeat([0, 1], [len(pool.rows) for pool in val])
-    outputs = np.concatenate([pool_logits(network, pool) for pool in val])
+def _validate(scored: Sequence[Callable[[], NDArray[np.float32]]]) -> dict[str, float]:
+    by_class = [logits_of() for logits_of in scored]
+    labels = np.repeat([0, 1], [len(own) for own in by_class])
+    outputs = np.concatenate(by_class)
     return {
         "val_loss": scoring.balanced_log_loss(labels, outputs),
         "val_accuracy": scoring.balanced_accuracy(labels, outputs > 0),
     }
 
 
-def pool_logits(network: Any, pool: Pool) -> NDArray[np.float32]:
+def pool_logits(network: Any, pool: Pool, machine: Device) -> NDArray[np.float32]:
     """Logits `(rows,)` of all images of a pool."""
-    return logits(network, (pool.cells[row] for row in pool.rows))
+    return _scoring(network, pool, machine)()
+
+
+def _scoring(network: Any, pool: Pool, machine: Device) -> Callable[[], NDArray[np.float32]]:
+    """Scores all images of a pool whenever asked; what is sent to the device once stays there."""
+    if machine.batches == "host":
+        return lambda: logits(network, (pool.cells[row] for row in pool.rows))
+    cells = epoch_on_device.Cells([pool], device.room_bytes())
+    return lambda: epoch_on_device.logits(network, cells, machine.xla)
 
 
 def save_weights(network: Any, spec: dict[str, Any], path: Path) -> None:

@@ -32,7 +32,7 @@ def run(config: Config, subtype: str, fold: int) -> None:
     normalisation = learning.normalisation(pools["train"])
 
     # TensorFlow takes seconds and memory: after everything that can fail
-    from pipeline import batch_norm, device, fitting, model
+    from pipeline import device, fitting, model
 
     machine = device.prepare(config.train.precision)
     spec = learning.spec(config, subtype, fold, normalisation, asdict(machine))
@@ -42,9 +42,9 @@ def run(config: Config, subtype: str, fold: int) -> None:
         f"{role} {len(control.rows):,} control + {len(diseased.rows):,} {subtype} images"
         for role, (control, diseased) in pools.items()
     )
-    console.say(f"train {subtype} fold {fold} on {machine.name} ({machine.precision}, {machine.threads} threads): {counts}")
+    console.say(f"train {subtype} fold {fold} on {machine.name} ({fitting.way(machine, pools['train'])}): {counts}")
     model.seed_everything(seed)
-    network = model.build(spec, batch_norm.layer(machine))
+    network = fitting.trainable(spec, machine)
 
     with tracking.follow_training(spec) as follower:
         history, kept = fitting.fit(
@@ -54,12 +54,12 @@ def run(config: Config, subtype: str, fold: int) -> None:
             config.train_of(subtype),
             config.train.models[subtype].learning_rate,
             seed,
-            machine.xla,
+            machine,
             checkpoint,
             follower.log_epoch,
         )
         scored = [
-            images[label].iloc[pool.rows].assign(split=role, logit=fitting.pool_logits(network, pool))
+            images[label].iloc[pool.rows].assign(split=role, logit=fitting.pool_logits(network, pool, machine))
             for role in ("val", "test")
             for label, pool in enumerate(pools[role])
         ]

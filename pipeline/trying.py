@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline import batch_norm, device, fitting, learning, model, search_space
+from pipeline import device, fitting, learning, model, search_space
 from pipeline.config import Config, Network
 from pipeline.device import Device
 from pipeline.fitting import History
@@ -45,6 +45,7 @@ class Tried:
     accuracy: float
     history: History
     network: Any
+    machine: Device
     pools: dict[str, Any]
 
 
@@ -65,7 +66,7 @@ def train(
     pools, machine, spec = _prepared(config, data, roles)
     fitting.forget_networks()
     model.seed_everything(seed)
-    built = model.build(spec, batch_norm.layer(machine))
+    built = fitting.trainable(spec, machine)
     history, kept = fitting.fit(
         built,
         pools["train"],
@@ -73,11 +74,11 @@ def train(
         config.train_of(data.subtype),
         network.learning_rate,
         seed,
-        machine.xla,
+        machine,
         checkpoint(spec["training"]),
         on_epoch,
     )
-    return Tried(history[kept]["val_loss"], history[kept]["val_accuracy"], history, built, pools)
+    return Tried(history[kept]["val_loss"], history[kept]["val_accuracy"], history, built, machine, pools)
 
 
 def _prepared(config: Config, data: Data, roles: pd.Series) -> tuple[dict[str, Any], Device, dict[str, Any]]:
@@ -93,7 +94,7 @@ def scores(tried: Tried, data: Data, role: str) -> pd.DataFrame:
     """The images of a role, scored: patient, path, label, logit."""
     parts = []
     for label, (table, pool) in enumerate(zip(data.tables, tried.pools[role], strict=True)):
-        parts.append(table.iloc[pool.rows].assign(label=label, logit=fitting.pool_logits(tried.network, pool)))
+        parts.append(table.iloc[pool.rows].assign(label=label, logit=fitting.pool_logits(tried.network, pool, tried.machine)))
     together: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return together[["patient", "path", "label", "logit"]]
 
