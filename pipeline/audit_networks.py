@@ -92,11 +92,7 @@ def _trained(
     pools = learning.pools(config, (cells, cells), (images, images))
     normalisation = learning.normalisation(pools["train"])
 
-    from pipeline import (
-        device,
-        fitting,
-        model,
-    )  # TensorFlow takes seconds and memory: after everything that can fail
+    from pipeline import device, fitting, model  # TensorFlow takes seconds and memory: after everything that can fail
 
     machine = device.prepare(config.train.precision)
     spec = learning.spec(config, subtype, fold, normalisation, asdict(machine), _CODE)
@@ -115,7 +111,9 @@ def _trained(
         paths.CHECKPOINTS / f"{name}-fold-{fold}-{spec['training'][:16]}.npz",
         lambda _row: None,
     )
-    tested = [images.iloc[pool.rows].assign(fold=fold, logit=fitting.pool_logits(network, pool, machine)) for pool in pools["test"]]
+    tested = [
+        images.iloc[pool.rows].assign(fold=fold, logit=fitting.pool_logits(network, pool, machine)) for pool in pools["test"]
+    ]
     return pd.concat(tested, ignore_index=True)[_SCORED]
 
 

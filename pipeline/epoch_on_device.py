@@ -83,7 +83,8 @@ class Epochs:
     def __init__(self, network: Any, cells: Cells, batches: Callable[[int], Batches], xla: bool) -> None:
         self._cells, self._batches = cells, lru_cache(maxsize=_IN_FLIGHT)(batches)
         self._steps = _steps(network, xla)
-        self._next, self._calls = -1, iter(())
+        self._next = -1
+        self._calls: Iterator[tuple[tuple[Any, ...], bool]] = iter(())
 
     def run(self, number: int) -> None:
         """Learn from every batch of an epoch once. What the one after it needs is made meanwhile."""

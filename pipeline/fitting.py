@@ -91,16 +91,15 @@ def fit(
         ModelError: the loss is no longer a number.
     """
     compile_network(network, settings, learning_rate, machine)
-    network.optimizer.build(network.trainable_variables)
     state, best = _resume(network, checkpoint)
     for row in state.history:
         on_epoch(row)
-    learn = _learning(network, machine, train, lambda epoch: Epoch(train, settings.batch_size, settings.augment, seed, epoch))
+    teach = teacher(network, machine, train, settings, seed)
     scored = [_scoring(network, pool, machine) for pool in val]
     while not state.stopped and state.epochs_done < settings.max_epochs:
         started = time.monotonic()
         epoch = state.epochs_done
-        row = {"epoch": epoch, **learn(epoch), **_validate(scored)}
+        row = {"epoch": epoch, **teach(epoch), **_validate(scored)}
         if not np.isfinite(row["loss"]) or not np.isfinite(row["val_loss"]):
             raise ModelError(f"the loss is no longer a number after epoch {epoch + 1}; lower the learning rate")
         state.history.append(row)
@@ -133,6 +132,7 @@ def compile_network(network: Any, settings: Train, learning_rate: float, machine
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
         jit_compile=machine.xla and machine.batches == "host",
     )
+    network.optimizer.build(network.trainable_variables)
 
 
 def forget_networks() -> None:
@@ -183,21 +183,25 @@ class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
                 pool.expect(rows)
 
 
-def _learning(
-    network: Any, machine: Device, train: tuple[Pool, Pool], batches: Callable[[int], Epoch]
+def teacher(
+    network: Any, machine: Device, train: tuple[Pool, Pool], settings: Train, seed: int
 ) -> Callable[[int], dict[str, float]]:
-    """Learns from every batch of the epoch of a number; its mean loss and accuracy."""
+    """Has a compiled network learn from every batch of the epoch of a number; its mean loss and accuracy."""
+
+    def batches(epoch: int) -> Epoch:
+        return Epoch(train, settings.batch_size, settings.augment, seed, epoch)
+
     if machine.batches == "host":
         return lambda epoch: train_epoch(network, batches(epoch))
     cells = epoch_on_device.Cells(train, device.room_bytes())
     epochs = epoch_on_device.Epochs(network, cells, batches, machine.xla)
 
-    def learn(epoch: int) -> dict[str, float]:
+    def teach(epoch: int) -> dict[str, float]:
         network.reset_metrics()
         epochs.run(epoch)
         return _learnt(network)
 
-    return learn
+    return teach
 
 
 def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:

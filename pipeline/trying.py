@@ -105,13 +105,20 @@ def seconds(config: Config, data: Data, network: Network, roles: pd.Series) -> t
     began = time.monotonic()
     pools, machine, spec = _prepared(config, data, roles)
     batches = fitting.Epoch(pools["train"], config.train.batch_size, config.train.augment, 0, 0)
-    built = model.build(spec, batch_norm.layer(machine))
-    fitting.compile_network(built, config.train_of(data.subtype), network.learning_rate, machine.xla)
-    built.train_on_batch(*batches[0])  # builds the step
-    started = time.monotonic()
-    for step in range(_TIMED_STEPS):
-        built.train_on_batch(*batches[step % len(batches)])
+    built = fitting.trainable(spec, machine)
+    fitting.compile_network(built, config.train_of(data.subtype), network.learning_rate, machine)
+    if machine.batches == "device":
+        timed, teach = len(batches), fitting.teacher(built, machine, pools["train"], config.train_of(data.subtype), 0)
+        teach(0)  # builds the steps
+        started = time.monotonic()
+        teach(1)
+    else:
+        timed = _TIMED_STEPS
+        built.train_on_batch(*batches[0])  # builds the step
+        started = time.monotonic()
+        for step in range(timed):
+            built.train_on_batch(*batches[step % len(batches)])
     steps = (
         len(batches) + sum(len(pool.rows) for pool in pools["val"]) / config.train.batch_size / 3
     )  # a step without gradients
-    return started - began, (time.monotonic() - started) / _TIMED_STEPS * steps
+    return started - began, (time.monotonic() - started) / timed * steps
