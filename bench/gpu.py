@@ -2,8 +2,8 @@
 
 Needs Python, a GPU and what a training needs: no network, no data (it draws its cells), neither MLflow nor DVC. It prints:
 
-    same        a training twice, one killed and resumed, one whose cells do not fit: the same bytes; pixels as the host's
-    demo        the demo cohort's PML_RARA on this device and on the processor, seed by seed
+    correct     a training twice, one killed and resumed, one whose cells do not fit: the same bytes; pixels as the host's; the
+                demo cohort's PML_RARA on this device and on the processor, seed by seed
     speed       images a second of the published networks by path and batch
     time        where a step's time goes, by leaving parts of it out; and an epoch's
     at-once     one, two and four trainings at once, whole epochs with validation and checkpoint
@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 import shutil
@@ -42,6 +43,7 @@ from bench.training import _Repeated, measure
 from pipeline import config
 
 _SEEDS = 3  # of the demo's training
+_SHOWN = (gpu_work.NETWORK, "NPM1")  # of which more is measured than of the others
 _AT_ONCE = (1, 2, 4)
 
 
@@ -70,6 +72,7 @@ class Report:
 def _work(*arguments: str, tiny: bool, processor: bool = False) -> Iterator[subprocess.Popen[str]]:
     """A process of `bench.gpu_work`, which ends with this block."""
     command = [sys.executable, "-m", "bench.gpu_work", *arguments, *(["--processor"] if tiny else [])]
+    command += ["--by-host"] if processor else []
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **({"CUDA_VISIBLE_DEVICES": "-1"} if processor else {})}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen(command, **pipes) as process:
@@ -88,23 +91,27 @@ def _until(process: subprocess.Popen[str], text: str) -> str:
     raise SystemExit(f"{process.args} ended with status {process.wait()} before it said {text!r}")
 
 
-def same(report: Report, tiny: bool) -> None:
-    """Do trainings give the same bytes, and both ways to make a batch the same pixels?"""
+def correct(report: Report, tiny: bool) -> None:
+    """Do trainings give the same bytes, both ways to make a batch the same pixels, and both devices the same network?"""
     report.part("The same bytes")
+    seeds = 1 if tiny else _SEEDS
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folders = {
-            what: Path(name) / what.replace(" ", "-") for what in ("once", "again", "cells sent ahead", "killed, resumed")
-        }
+
+        def begin(*arguments: str, processor: bool = False) -> subprocess.Popen[str]:
+            return stack.enter_context(_work(*arguments, tiny=tiny, processor=processor))
+
+        demo = {"this device": begin("demo", str(seeds)), "processor": begin("demo", str(seeds), processor=True)}
+        trainings = ("once", "again", "cells sent ahead", "killed, resumed")
+        folders = {what: Path(name) / what.replace(" ", "-") for what in trainings}
         for folder in folders.values():
             folder.mkdir()
         running = {
-            what: stack.enter_context(_work("same", str(folder), *(["--sent"] if "sent" in what else []), tiny=tiny))
-            for what, folder in folders.items()
+            what: begin("same", str(folder), *(["--sent"] if "sent" in what else [])) for what, folder in folders.items()
         }
         _until(running["killed, resumed"], "epoch   2/")
         running["killed, resumed"].send_signal(signal.SIGKILL)
         running["killed, resumed"].wait()
-        running["killed, resumed"] = stack.enter_context(_work("same", str(folders["killed, resumed"]), tiny=tiny))
+        running["killed, resumed"] = begin("same", str(folders["killed, resumed"]))
         resumed = _until(running["killed, resumed"], "resumed after epoch").split(" from ")[0]
         row = report.table("training", "SHA-256 of model.weights.h5", "")
         digests: dict[str, str] = {}
@@ -116,6 +123,15 @@ def same(report: Report, tiny: bool) -> None:
             shown = f"{what} ({resumed})" if "resumed" in what else what
             row(shown, digests[what][:16], "same" if digests[what] == digests["once"] else "OTHER")
         row("pixels of a batch, host and device", "", "same" if _same_pixels(tiny) else "OTHER")
+
+        report.part(f"The demo's {gpu_work.NETWORK}: AUROC of the test patients' images")
+        row = report.table("seed", *demo)
+        found = []
+        for seed in range(seeds):
+            found.append([float(_until(process, "AUROC").split()[1]) for process in demo.values()])
+            row(seed, *(f"{value:.3f}" for value in found[-1]))
+        if seeds > 1:
+            row("mean (sd)", *(f"{np.mean(own):.3f} ({np.std(own, ddof=1):.3f})" for own in zip(*found, strict=True)))
 
 
 def _same_pixels(tiny: bool) -> bool:
@@ -137,21 +153,6 @@ def _same_pixels(tiny: bool) -> bool:
         seen = both(tf.gather(images, at), *drawn, changes.strength.astype(np.float32))
         found.append(np.array_equal(np.asarray(seen), epoch[step][0]))
     return all(found)
-
-
-def demo(report: Report, tiny: bool) -> None:
-    """Does a network learn on this device what it learns on a processor?"""
-    report.part(f"The demo's {gpu_work.NETWORK}: AUROC of the test patients' images")
-    seeds = 1 if tiny else _SEEDS
-    with _work("demo", str(seeds), tiny=tiny) as here, _work("demo", str(seeds), tiny=tiny, processor=True) as there:
-        row = report.table("seed", "this device", "processor")
-        found = []
-        for seed in range(seeds):
-            found.append([float(_until(process, "AUROC").split()[1]) for process in (here, there)])
-            row(seed, *(f"{value:.3f}" for value in found[-1]))
-        if seeds > 1:
-            ours, theirs = (np.array(column) for column in zip(*found, strict=True))
-            row("mean (sd)", *(f"{values.mean():.3f} ({values.std(ddof=1):.3f})" for values in (ours, theirs)))
 
 
 def _ready(subtype: str, tiny: bool, batch: int = 32, **changes: Any) -> tuple[config.Config, Any, Any, Any]:
@@ -190,55 +191,70 @@ def _run(epochs: Any, network: Any) -> Callable[[], None]:
 
 def speed(report: Report, tiny: bool) -> None:
     """Images a second by path and batch."""
+    report.part("Speed: images a second")
+    shown = {
+        "one step a call, as before": "before",
+        "`train`": "train",
+        "cells sent ahead": "sent",
+        "bare compiled epoch": "bare",
+        "batches of 256": "large",
+        "scoring": "scoring",
+    }
+    row = report.table("network", *shown, "`train` / bare", "s to the first epoch's end")
+    for subtype in gpu_work.published(tiny).subtypes:
+        found = _speeds(subtype, tiny, 2 if tiny else 4)
+        cells = [f"{found[what]:,.0f}" if what in found else "-" for what in shown.values()]
+        row(subtype, *cells, f"{found['ratio']:.2f}", f"{found['first']:.1f}")
+
+
+def _speeds(subtype: str, tiny: bool, rounds: int) -> dict[str, float]:
+    """Images a second by way; `train` to `bare`, and the seconds that the first epoch of `train` took."""
     from pipeline import epoch_on_device, fitting
 
-    report.part("Speed: images a second")
-    head = ["network", "one step a call (as before)", "`train`", "cells sent ahead", "bare compiled epoch", "batches of 256"]
-    row = report.table(*head, "scoring", "`train` / bare", "s until the first epoch's end")
-    rounds = 2 if tiny else 5
-    for subtype in gpu_work.published(tiny).subtypes:
-        settings, on, pools, plain = _ready(subtype, tiny, batches="host", xla=False)
-        epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
-        quarter = _Repeated(epoch, len(epoch) // 4)
-        way = partial(fitting.train_epoch, plain, quarter)
-        measured = {"before": measure({"way": way}, len(quarter) * settings.train.batch_size, rounds)["way"].median()}
+    def median(way: Callable[[], Any], images: int) -> float:
+        return float(measure({"way": way}, images, rounds)["way"].median())
 
-        began = time.monotonic()
-        epochs, images, network, on = _epochs(subtype, tiny, 32, 2**40)
-        train = _run(epochs, network)
-        train()
-        compiled_s = time.monotonic() - began
-        arguments, _ = epochs.arguments(next(iter(epochs.places(0))))
+    settings, _, pools, network = _ready(subtype, tiny, batches="host", xla=False)
+    epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
+    quarter = _Repeated(epoch, len(epoch) // 4)
+    found = {"before": median(partial(fitting.train_epoch, network, quarter), len(quarter) * settings.train.batch_size)}
 
-        def bare() -> None:
-            epochs._steps(*arguments)  # noqa: B023
-            network.get_metrics_result()["loss"].numpy()  # noqa: B023
+    began = time.monotonic()
+    epochs, images, network, on = _epochs(subtype, tiny, 32, 2**40)
+    train = _run(epochs, network)
+    train()
+    found["first"] = time.monotonic() - began
+    arguments, _ = epochs.arguments(next(iter(epochs.places(0))))
 
-        found = measure({"train": train, "bare": bare}, images, rounds)
-        measured |= dict(found.median()) | {"ratio": (found["train"] / found["bare"]).median()}
-        val = epoch_on_device.Cells(pools["train"], 2**40)
-        score = partial(epoch_on_device.logits, network, val, on.xla)
-        measured["scoring"] = measure({"way": score}, len(val), rounds)["way"].median()
+    def bare() -> None:
+        epochs._steps(*arguments)
+        network.get_metrics_result()["loss"].numpy()
 
-        for what, batch, room_bytes in (("sent", 32, 0), ("large", 256, 2**40)):
-            epochs, images, network, on = _epochs(subtype, tiny, batch, room_bytes)
-            measured[what] = measure({"way": _run(epochs, network)}, images, rounds)["way"].median()
-        shown = [f"{measured[what]:,.0f}" for what in ("before", "train", "sent", "bare", "large", "scoring")]
-        row(subtype, *shown, f"{measured['ratio']:.2f}", f"{compiled_s:.1f}")
+    both = measure({"train": train, "bare": bare}, images, rounds)
+    found |= {"train": both["train"].median(), "bare": both["bare"].median(), "ratio": (both["train"] / both["bare"]).median()}
+    cells = epoch_on_device.Cells(pools["train"], 2**40)
+    found["scoring"] = median(partial(epoch_on_device.logits, network, cells, on.xla), len(cells))
+    for what, batch, room_bytes in (("sent", 32, 0), ("large", 256, 2**40)) if subtype in _SHOWN else ():
+        epochs, images, network, _ = _epochs(subtype, tiny, batch, room_bytes)
+        found[what] = median(_run(epochs, network), images)
+    return found
 
 
 def parts(report: Report, tiny: bool) -> None:
     """Where a step's time goes."""
-    report.part("Where the time goes: microseconds of a step of 32 images, of programs that do ever more of it")
-    row = report.table("network", "batches", "and forward", "and gradients", "whole step", "with one BatchNorm operation")
-    for subtype in (gpu_work.NETWORK, "NPM1"):
-        row(
-            subtype,
-            *(f"{_step_us(subtype, part, tiny):,.0f}" for part in ("batches", "forward", "gradients", "all", "one norm")),
-        )
+    report.part(f"Where the time goes: {gpu_work.NETWORK}, microseconds of a step, of programs that do ever more of it")
+    programs = {
+        "batches": "batches",
+        "and forward": "forward",
+        "and gradients": "gradients",
+        "whole step": "all",
+        "BatchNorm in one operation": "one norm",
+    }
+    row = report.table(*programs)
+    row(*(f"{_step_us(gpu_work.NETWORK, program, tiny):,.0f}" for program in programs.values()))
     print()
-    row = report.table("network", "epoch of `fit`", "of which learning", "validation", "checkpoint and the rest")
-    row(gpu_work.NETWORK, *(f"{seconds:.2f} s" for seconds in _epoch_parts(tiny)))
+    row = report.table("epoch of `fit`", "of which learning", "validation", "checkpoint and the rest")
+    row(*(f"{seconds:.2f} s" for seconds in _epoch_parts(tiny)))
 
 
 def _step_us(subtype: str, part: str, tiny: bool) -> float:
@@ -320,7 +336,7 @@ def _epoch_parts(tiny: bool) -> tuple[float, float, float, float]:
 def at_once(report: Report, tiny: bool) -> None:
     """Images a second of several trainings together."""
     report.part(f"Trainings at once: {gpu_work.NETWORK}, whole epochs with validation and checkpoint")
-    epochs, settings = (2 if tiny else 8), gpu_work.published(tiny)
+    epochs, settings = (2 if tiny else 10), gpu_work.published(tiny)
     images = 2 * (settings.train.images_per_class or 0) * epochs
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(_work("paused", str(epochs), tiny=tiny)) for _ in range(max(_AT_ONCE))]
@@ -329,16 +345,13 @@ def at_once(report: Report, tiny: bool) -> None:
         row = report.table("at once", "images a second, all together", "to one alone")
         alone = 0.0
         for count in _AT_ONCE:
-            rounds = []
-            for _ in range(2):
-                started = time.perf_counter()
-                for process in running[:count]:
-                    assert process.stdin is not None
-                    print(file=process.stdin, flush=True)
-                for process in running[:count]:
-                    _until(process, "waits")
-                rounds.append(count * images / (time.perf_counter() - started))
-            together = max(rounds)
+            started = time.perf_counter()
+            for process in running[:count]:
+                assert process.stdin is not None
+                print(file=process.stdin, flush=True)
+            for process in running[:count]:
+                _until(process, "waits")
+            together = count * images / (time.perf_counter() - started)
             alone = alone or together
             row(count, f"{together:,.0f}", f"{together / alone:.2f}")
 
@@ -349,20 +362,19 @@ def with_pytorch(report: Report, tiny: bool) -> None:
         return
     report.part("PyTorch, batches ready on the device: images a second")
     row = report.table("network", "eager", "compiled, with graphs")
-    for subtype in (gpu_work.NETWORK, "NPM1"):
-        settings, on, pools, _ = _ready(subtype, tiny)
-        from pipeline import fitting
+    from pipeline import fitting
 
+    steps = 2 if tiny else 200
+    for subtype in _SHOWN:
+        settings, on, pools, _ = _ready(subtype, tiny)
         epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
-        steps, speeds = (2 if tiny else 200), []
-        found = gpu_work.spec(settings, subtype, pools, on)
-        for compiled in (False, True):
-            way = pytorch.way(found, epoch, steps, compiled)
-            speeds.append(measure({"way": way}, steps * settings.train.batch_size, 3)["way"].median())
+        spec = gpu_work.spec(settings, subtype, pools, on)
+        ways = [pytorch.way(spec, epoch, steps, compiled) for compiled in (False, True)]
+        speeds = [measure({"way": way}, steps * settings.train.batch_size, 3)["way"].median() for way in ways]
         row(subtype, *(f"{value:,.0f}" for value in speeds))
 
 
-PARTS = {"same": same, "demo": demo, "speed": speed, "time": parts, "at-once": at_once, "pytorch": with_pytorch}
+PARTS = {"correct": correct, "speed": speed, "time": parts, "at-once": at_once, "pytorch": with_pytorch}
 
 
 def main() -> None:
@@ -376,6 +388,7 @@ def main() -> None:
         raise SystemExit("TensorFlow sees no GPU; `python -m bench.gpu --processor` tries every part on the processor")
     tools = f"TensorFlow {version('tensorflow')}, Keras {version('keras')}, Python {platform.python_version()}"
     print(f"{on.name}, {on.precision}, {'XLA' if on.xla else 'no XLA'}, {os.cpu_count()} processor threads, {tools}{_driver()}")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of many networks in one process
     report = Report()
     for name in options.parts or PARTS:
         PARTS[name](report, options.processor)

@@ -131,12 +131,11 @@ def _same(folder: Path, tiny: bool, sent: bool) -> None:
     train(settings, made(settings), machine(tiny), 7, folder)
 
 
-def _demo(seeds: int, tiny: bool) -> None:
-    from pipeline import device, fitting
+def _demo(seeds: int, tiny: bool, by_host: bool) -> None:
+    from pipeline import fitting
 
-    settings, on = config.load(), device.prepare("auto")
-    if tiny:
-        settings = published(tiny, max_epochs=2, min_epochs=1)
+    settings = published(tiny, max_epochs=2, min_epochs=1) if tiny else config.load()
+    on = machine(tiny and not by_host)
     pools = drawn(settings)
     labels = np.repeat([0, 1], [len(pool.rows) for pool in pools["test"]])
     for seed in range(seeds):
@@ -166,12 +165,13 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("what", choices=["same", "demo", "paused"])
     parser.add_argument("argument")
     parser.add_argument("--processor", action="store_true", help="tiny networks, on a processor as a GPU would train them")
+    parser.add_argument("--by-host", action="store_true", help="of demo: on a processor as a processor trains")
     parser.add_argument("--sent", action="store_true", help="as if the cells did not fit into the device's memory")
     options = parser.parse_args(None if arguments is None else list(arguments))
     if options.what == "same":
         _same(Path(options.argument), options.processor, options.sent)
     elif options.what == "demo":
-        _demo(int(options.argument), options.processor)
+        _demo(int(options.argument), options.processor, options.by_host)
     else:
         _paused(int(options.argument), options.processor)
 

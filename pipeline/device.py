@@ -78,6 +78,9 @@ def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
     """XLA and batches made on the device are for GPUs: on processors XLA made bfloat16 about 6 times slower."""
     import tensorflow as tf
 
+    # What must be the same twice is not tuned by trying. XLA's own products are slow untuned, cuBLAS's are not: 412 instead
+    # of some 15 us for the first dense layer of PML_RARA, two fifths of a step.
+    _have_xla("xla_gpu_enable_triton_gemm=false")
     threads = _threads()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
@@ -105,9 +108,7 @@ def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
 
 def _jax(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
     """For a GPU on which TensorFlow does not run. JAX always compiles with XLA; on processors it takes all cores."""
-    flags = os.environ.get("XLA_FLAGS", "")  # read when the first device is asked for
-    if "xla_gpu_deterministic_ops" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    _have_xla("xla_gpu_deterministic_ops=true")
     import jax
 
     if (threads := _threads()) != (all_cores := cores.available()):
@@ -125,6 +126,13 @@ def _jax(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
         onednn=False,
         backend="jax",
     )
+
+
+def _have_xla(setting: str) -> None:
+    """Add a setting to XLA's, unless XLA_FLAGS has one of that name; read when the first device is asked for."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if setting.split("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{setting}".strip()
 
 
 def room_bytes() -> int:
