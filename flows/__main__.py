@@ -27,15 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
-    from flows import deploy, door, serve, services  # none of them imports Prefect before its address is set
+    from flows import deploy, dvc_stages, local_servers, serve  # none of them imports Prefect before its address is set
 
     try:
         if name == "serve":
             return serve.run()
         if name == "deploy":
             return deploy.run(**chosen)
-        services.ensure_prefect()
-    except (serve.PortError, door.StageError) as error:
+        local_servers.ensure_prefect()
+    except (serve.PortError, dvc_stages.StageError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
 

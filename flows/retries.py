@@ -10,14 +10,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from flows import door
+from flows import dvc_stages
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _did_not_answer(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
-    return isinstance(state.result(raise_on_failure=False), door.UnreachableError)
+    return isinstance(state.result(raise_on_failure=False), dvc_stages.UnreachableError)
 
 
 def service_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping
 
-from flows import ROOT, services
+from flows import ROOT, local_servers
 
 _PORTS = {"prefect": 4200, "mlflow": 5000, "reports": 8000}
 
@@ -28,7 +28,7 @@ def run() -> int:
         PortError: names the port and the variable that changes it.
     """
     store = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    elsewhere = services.without_account(store) if _is_server(store) else ""
+    elsewhere = local_servers.without_account(store) if _is_server(store) else ""
     ports = {name: _port(name, usual) for name, usual in _PORTS.items() if not (elsewhere and name == "mlflow")}
     servers = to_start(store, ports)
     address = {"mlflow": elsewhere, **{server.name: server.address for server in servers}}
@@ -36,28 +36,28 @@ def run() -> int:
     os.environ["PREFECT_API_URL"] = f"{address['prefect']}/api"
     os.environ["MLFLOW_UI_URL"], os.environ["REPORTS_URL"] = address["mlflow"], address["reports"]
     (ROOT / "reports").mkdir(exist_ok=True)  # served also before there is anything in it
-    with contextlib.suppress(KeyboardInterrupt), services.running(*servers):
+    with contextlib.suppress(KeyboardInterrupt), local_servers.running(*servers):
         _say(f"Prefect  {address['prefect']}    flow runs, schedules, results")
         _say(f"MLflow   {address['mlflow']}    models compared{' (MLFLOW_TRACKING_URI)' if elsewhere else ''}")
         _say(f"reports  {address['reports']}    reports/index.html and the validation")
         _say(f"logs     {ROOT / '.logs'}/    Ctrl-C stops everything")
         from prefect import serve
 
-        from flows import deployments, watchdog
+        from flows import crashed_runs, schedules
 
-        watchdog.ensure()
-        serve(*deployments.read())
+        crashed_runs.ensure()
+        serve(*schedules.read())
     _say("stopped")
     return 0
 
 
-def to_start(store: str, ports: Mapping[str, int]) -> list[services.Service]:
+def to_start(store: str, ports: Mapping[str, int]) -> list[local_servers.Service]:
     """Prefect, the reports, and MLflow in front of `store`, unless that is a server already."""
     pages = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", "reports", str(ports["reports"])]
-    servers = [services.prefect_server(ports["prefect"]), services.Service("reports", pages, ports["reports"], "/")]
+    servers = [local_servers.prefect_server(ports["prefect"]), local_servers.Service("reports", pages, ports["reports"], "/")]
     if not _is_server(store):
         mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]), "--workers", "1"]
-        servers.append(services.Service("mlflow", mlflow, ports["mlflow"], "/health", {"MLFLOW_BACKEND_STORE_URI": store}))
+        servers.append(local_servers.Service("mlflow", mlflow, ports["mlflow"], "/health", {"MLFLOW_BACKEND_STORE_URI": store}))
     return servers
 
 

@@ -16,7 +16,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, dag, door, elsewhere, results, slots
+from flows import ROOT, dag, dvc_stages, remote_training, result_artifacts, training_slots
 from flows.retries import service_task
 
 _WRAPPING = re.compile(r"(Task|Flow) run encountered an exception:? *|\b\w+Error: ")
@@ -26,20 +26,22 @@ _EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
 
 @service_task("{title}")
 def run_stage(
-    title: str, stage: dag.Stage, force: bool, places: slots.Slots, stale: bool, deployment: str | None
-) -> State[door.Done]:
-    """One stage through the door, unless DVC knows that nothing changed; the state's name says what became of it."""
+    title: str, stage: dag.Stage, force: bool, places: training_slots.Slots, stale: bool, deployment: str | None
+) -> State[dvc_stages.Done]:
+    """One stage through DVC, unless DVC knows that nothing changed; the state's name says what became of it."""
     say = get_run_logger().info
     environment = {"FLOW_RUN": str(flow_run.id)}  # a tag of MLflow's runs
     if not stale:
-        done = door.Done(stage.name, "unchanged", 0.0)
+        done = dvc_stages.Done(stage.name, "unchanged", 0.0)
     elif stage.kind == "train" and deployment:
-        done = elsewhere.train(stage, deployment, force, str(flow_run.id), say)
+        done = remote_training.train(stage, deployment, force, str(flow_run.id), say)
     elif stage.kind in NETWORKS:
         with places.one() as place:
-            done = door.run_stage(stage.name, force=force, say=_with_progress(say, title), environment={**place, **environment})
+            done = dvc_stages.run_stage(
+                stage.name, force=force, say=_with_progress(say, title), environment={**place, **environment}
+            )
     else:
-        done = door.run_stage(stage.name, force=force, say=say, environment=environment)
+        done = dvc_stages.run_stage(stage.name, force=force, say=say, environment=environment)
     say("%s: %s, %.0f s", title, done.state, done.seconds)
     return Completed(name=done.state.capitalize(), message=f"{done.seconds:.0f} s", data=done)
 
@@ -47,7 +49,7 @@ def run_stage(
 @task(name="push what trainings need", cache_policy=NO_CACHE)
 def push(stages: Sequence[str]) -> None:
     """Bring the outputs of `stages` to the DVC remote, for workers to take."""
-    door.dvc("push", *stages, say=get_run_logger().info)
+    dvc_stages.dvc("push", *stages, say=get_run_logger().info)
 
 
 @service_task("register what was there")
@@ -57,7 +59,7 @@ def register_again(subtypes: Sequence[str]) -> None:
     DVC knows what was registered once, not what the MLflow of this moment holds: a fresh clone, or another address, has none.
     """
     for chosen in [[name] for name in subtypes] or [[]]:
-        door.pipeline("register", *chosen, say=get_run_logger().info)
+        dvc_stages.pipeline("register", *chosen, say=get_run_logger().info)
 
 
 @flow(name="training", flow_run_name=lambda: _run_name(), task_runner=cast(Any, ThreadPoolTaskRunner()))
@@ -73,9 +75,9 @@ def training(
         deployment: hand trainings to this deployment of `train-one`, on other machines; none given: train here.
     """
     try:
-        with door.alone(), door.shut_at_the_end():
+        with dvc_stages.alone(), dvc_stages.shut_at_the_end():
             return _train(subtypes, folds, force, deployment)
-    except door.BusyError as error:
+    except dvc_stages.BusyError as error:
         return Cancelled(message=str(error))
 
 
@@ -84,13 +86,13 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     try:
         every = dag.stages()
         stages = dag.chosen(every, subtypes, folds, is_there)
-        places = slots.here()
+        places = training_slots.here()
         if deployment:
-            elsewhere.require_committed_code(every)
-            if not elsewhere.shared_mlflow():
+            remote_training.require_committed_code(every)
+            if not remote_training.shared_mlflow():
                 logger.info("MLFLOW_TRACKING_URI names no server: the workers write to their own, `register` to this machine's")
-        stale = {stage.name for stage in stages} if force else dag.stale(door.changed_stages(), every)
-    except (dag.DagError, door.StageError, ValueError) as error:
+        stale = {stage.name for stage in stages} if force else dag.stale(dvc_stages.changed_stages(), every)
+    except (dag.DagError, dvc_stages.StageError, ValueError) as error:
         return Failed(message=str(error))
     if left_out := [stage.title for stage in every if stage not in stages]:
         logger.info("left out: %s", ", ".join(left_out))
@@ -98,8 +100,8 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     if force:
         for stage in stages:
             if stage.kind == "train":
-                door.forget_training(stage.subtype, stage.fold)
-    futures: dict[str, PrefectFuture[State[door.Done]]] = {}
+                dvc_stages.forget_training(stage.subtype, stage.fold)
+    futures: dict[str, PrefectFuture[State[dvc_stages.Done]]] = {}
     pushed: dict[tuple[str, ...], PrefectFuture[None]] = {}
     for stage in stages:
         upstream: list[PrefectFuture[Any]] = [futures[name] for name in stage.after if name in futures]
@@ -127,7 +129,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
         state = register_again([] if everything else again, return_state=True)
         if not state.is_completed():
             failed.append(reason(state))
-    results.publish(completed)
+    result_artifacts.publish(completed)
     if failed:
         rest = f"; not run because of that: {', '.join(waited)}" if waited else ""
         return Failed(message=f"{len(failed)} of {len(stages)} stages failed: {' | '.join(failed)}{rest}")
@@ -148,7 +150,7 @@ def is_there(stage: dag.Stage) -> bool:
 
 def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
     """`say`, and a progress bar in Prefect's pages that follows the epochs."""
-    bar = create_progress_artifact(progress=0.0, key=results.key(title), description=f"{title}: epochs")
+    bar = create_progress_artifact(progress=0.0, key=result_artifacts.key(title), description=f"{title}: epochs")
     artifact = cast(UUID, bar)  # in a task without `async` it is made at once
 
     def both(line: str) -> None:

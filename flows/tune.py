@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows import ROOT, door, results, slots
+from flows import ROOT, dvc_stages, result_artifacts, training_slots
 from flows.retries import service_task
 from flows.training import reason
 
@@ -22,12 +22,12 @@ _PICTURE = re.compile(r"!\[[^\]]*\]\((\w+)\.png\)")
 
 
 @service_task("{title}")
-def search(title: str, arguments: list[str], places: slots.Slots) -> str:
+def search(title: str, arguments: list[str], places: training_slots.Slots) -> str:
     """One `python -m pipeline tune`; its last line."""
     say = get_run_logger().info
     with places.one() as place:
         environment = {**place, "FLOW_RUN": str(flow_run.id)}
-        _, lines = door.pipeline("tune", *arguments, say=_with_progress(say, title), environment=environment)
+        _, lines = dvc_stages.pipeline("tune", *arguments, say=_with_progress(say, title), environment=environment)
     return lines[-1]
 
 
@@ -41,9 +41,9 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
             processor threads each uses.
         apply: put the winner into params.yaml.
     """
-    with door.shut_at_the_end():
+    with dvc_stages.shut_at_the_end():
         try:
-            places = slots.here(workers)
+            places = training_slots.here(workers)
         except ValueError as error:
             return Failed(message=str(error))
         working = [search.submit(f"worker {number}", [subtype, "--only-trials"], places) for number in range(workers)]
@@ -63,13 +63,13 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
 def _publish(subtype: str) -> None:
     """The result's page, with its pictures, in Prefect's pages."""
     folder = ROOT / "reports" / "tune" / subtype
-    page = _PICTURE.sub(lambda found: results.picture(folder / f"{found[1]}.png"), (folder / "result.md").read_text())
-    create_markdown_artifact(markdown=page, key=f"tune-{results.key(subtype)}", description=f"Search for {subtype}")
+    page = _PICTURE.sub(lambda found: result_artifacts.picture(folder / f"{found[1]}.png"), (folder / "result.md").read_text())
+    create_markdown_artifact(markdown=page, key=f"tune-{result_artifacts.key(subtype)}", description=f"Search for {subtype}")
 
 
 def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
     """`say`, and a progress bar that follows the trials of all workers."""
-    bar = create_progress_artifact(progress=0.0, key=results.key(f"tune {title}"), description=f"{title}: trials")
+    bar = create_progress_artifact(progress=0.0, key=result_artifacts.key(f"tune {title}"), description=f"{title}: trials")
     artifact = cast(UUID, bar)
 
     def both(line: str) -> None:

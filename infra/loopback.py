@@ -24,7 +24,7 @@ from typing import Any
 from infra import keys
 
 HERE = Path(__file__).resolve().parent
-_LEASH = HERE.parent / "flows" / "leash.py"
+_LEASH = HERE.parent / "flows" / "child_process.py"
 _PATIENCE_S = 600  # a busy machine takes minutes to import MLflow
 _PORTS = {"postgres": 5432, "store": 3900, "mlflow": 5000, "prefect": 4200}  # as compose.yaml has them
 _TOOLS = ("MLFLOW_", "PREFECT_", "DVC_", "AWS_", "PG", "TRAIN")

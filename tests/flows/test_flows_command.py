@@ -10,7 +10,7 @@ import pytest
 import toy_project
 from processes import answers, free_port
 
-from flows import serve, services
+from flows import local_servers, serve
 from flows.__main__ import main
 
 
@@ -46,9 +46,9 @@ def test_serve_shows_no_password_of_mlflows_database_and_starts_no_mlflow_beside
 
 
 def test_a_server_gets_its_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "ROOT", tmp_path)
+    monkeypatch.setattr(local_servers, "ROOT", tmp_path)
     (tmp_path / "there").touch()
     page, port = ["sh", "-c", 'exec python -m http.server --bind 127.0.0.1 --directory "$SHOWN" "$AT"'], free_port()
-    with services.running(services.Service("page", page, port, "/there", {"SHOWN": str(tmp_path), "AT": str(port)})):
+    with local_servers.running(local_servers.Service("page", page, port, "/there", {"SHOWN": str(tmp_path), "AT": str(port)})):
         assert answers(f"http://127.0.0.1:{port}/there")
     assert not answers(f"http://127.0.0.1:{port}/there")

@@ -1,4 +1,4 @@
-"""Run a command that cannot outlive its parent, however that ends: `leash.py command ...`.
+"""Run a command that cannot outlive its parent, however that ends: `child_process.py command ...`.
 
 The command runs in a process group of its own. When standard input closes, which is when the parent has gone or says so, the
 group is ended; nothing that the command started is left. The exit status is the command's.

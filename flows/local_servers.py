@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
-from flows import ROOT, door
+from flows import ROOT, dvc_stages
 
 _PATIENCE_S = 120.0
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -61,7 +61,7 @@ def running(*services: Service) -> Iterator[None]:
 def _started(service: Service) -> Iterator[subprocess.Popen[str]]:
     log = _log(service)
     log.parent.mkdir(exist_ok=True)
-    with log.open("w") as file, door.leashed(service.command, {**_QUIET, **service.variables}, ROOT, file) as process:
+    with log.open("w") as file, dvc_stages.leashed(service.command, {**_QUIET, **service.variables}, ROOT, file) as process:
         try:
             yield process
         finally:
@@ -79,7 +79,7 @@ def _wait(service: Service, process: subprocess.Popen[str]) -> None:
         with contextlib.suppress(OSError), urlopen(service.address + service.health, timeout=2):
             return
         time.sleep(0.2)
-    raise door.StageError(f"{service.name} does not answer on port {service.port}; see {_log(service).relative_to(ROOT)}")
+    raise dvc_stages.StageError(f"{service.name} does not answer on port {service.port}; see {_log(service).relative_to(ROOT)}")
 
 
 def ensure_prefect() -> None:
@@ -125,7 +125,7 @@ def _require_answer(address: str) -> None:
         else:
             return
     shown = f"{without_account(address)} {what} ({str(reason).splitlines()[0]})"
-    raise door.StageError(f"PREFECT_API_URL: {shown}; {advice}")
+    raise dvc_stages.StageError(f"PREFECT_API_URL: {shown}; {advice}")
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ import pytest
 import toy_project
 from conftest import ROOT
 
-from flows import dag, slots
+from flows import dag, training_slots
 
 
 def test_the_flow_follows_dvc_yaml() -> None:
@@ -83,7 +83,7 @@ def test_each_gpu_gets_one_training_at_a_time(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    places = slots.here(folder=tmp_path)
+    places = training_slots.here(folder=tmp_path)
     assert places.at_once == at_once
     with contextlib.ExitStack() as stack:
         given = [stack.enter_context(places.one()).get("CUDA_VISIBLE_DEVICES") for _ in range(at_once)]
@@ -93,9 +93,9 @@ def test_each_gpu_gets_one_training_at_a_time(
 def test_places_are_shared_by_all_who_train_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.delenv("TRAININGS_AT_ONCE", raising=False)
-    with slots.here(folder=tmp_path).one() as first, slots.here(folder=tmp_path).one() as second:
+    with training_slots.here(folder=tmp_path).one() as first, training_slots.here(folder=tmp_path).one() as second:
         assert [first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]] == ["0", "1"]
-        third = threading.Thread(target=lambda: slots.here(folder=tmp_path).one().__enter__(), daemon=True)
+        third = threading.Thread(target=lambda: training_slots.here(folder=tmp_path).one().__enter__(), daemon=True)
         third.start()
         third.join(1)
         assert third.is_alive()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from flows import ROOT, door
+from flows import ROOT, dvc_stages
 
 _LOOK_EVERY_S = 0.2
 
@@ -46,8 +46,8 @@ class Slots:
         """
         with contextlib.ExitStack() as stack:
             while (variables := self._taken(stack)) is None:
-                if door.shut_within(_LOOK_EVERY_S):
-                    raise door.StageError("ended with the flow, before there was a place to train")
+                if dvc_stages.shut_within(_LOOK_EVERY_S):
+                    raise dvc_stages.StageError("ended with the flow, before there was a place to train")
             yield variables
 
     def _taken(self, stack: contextlib.ExitStack) -> dict[str, str] | None:

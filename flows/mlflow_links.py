@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from flows import ROOT, services
+from flows import ROOT, local_servers
 
 _PATIENCE_S = 5.0
 
@@ -17,7 +17,7 @@ def server() -> tuple[str, str]:
     """Where programs ask MLflow's server, account included, and where a browser finds it; empty without a server."""
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     asked = tracking if tracking.startswith(("http://", "https://")) else os.environ.get("MLFLOW_UI_URL", "")
-    shown = os.environ.get("MLFLOW_UI_URL", "") or services.without_account(asked)
+    shown = os.environ.get("MLFLOW_UI_URL", "") or local_servers.without_account(asked)
     return asked.rstrip("/"), shown.rstrip("/")
 
 

@@ -12,7 +12,7 @@ from processes import is_alive, wait
 
 
 def test_what_a_leash_holds_ends_with_its_parent_however_that_dies(tmp_path: Path) -> None:
-    leash = ROOT / "flows" / "leash.py"
+    leash = ROOT / "flows" / "child_process.py"
     hold = (
         "import signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"  # a shell's background jobs start with it ignored
@@ -34,7 +34,7 @@ def test_what_a_leash_holds_ends_with_its_parent_however_that_dies(tmp_path: Pat
 def test_what_a_leash_holds_is_asked_before_it_is_killed(tmp_path: Path) -> None:
     script = "trap 'echo asked > asked; exit' TERM; sleep 600 & echo ready > ready; wait"
     held = subprocess.Popen(
-        [sys.executable, str(ROOT / "flows" / "leash.py"), "bash", "-c", script], cwd=tmp_path, stdin=subprocess.PIPE
+        [sys.executable, str(ROOT / "flows" / "child_process.py"), "bash", "-c", script], cwd=tmp_path, stdin=subprocess.PIPE
     )
     wait((tmp_path / "ready").exists, "the child to start")
     held.communicate()  # closes its standard input
@@ -42,7 +42,7 @@ def test_what_a_leash_holds_is_asked_before_it_is_killed(tmp_path: Path) -> None
 
 
 def test_a_leash_passes_the_exit_status_on_and_takes_stragglers_along(tmp_path: Path) -> None:
-    leash = [sys.executable, str(ROOT / "flows" / "leash.py")]
+    leash = [sys.executable, str(ROOT / "flows" / "child_process.py")]
     with subprocess.Popen(
         [*leash, "bash", "-c", "sleep 600 & echo $!; exit 7"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as held:

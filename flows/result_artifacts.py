@@ -13,7 +13,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from flows import ROOT, runs
+from flows import ROOT, mlflow_links
 from flows.dag import Stage
 
 
@@ -61,7 +61,7 @@ def _published(subtype: str) -> str:
 def _page(subtype: str) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in _row(subtype).items())
     pictures = "\n\n".join(picture(ROOT / "reports" / subtype / "plots" / f"{name}.png") for name in ("roc", "confusion"))
-    trainings = [f"- [{name}]({address})" for name, address in runs.pages(subtype).items()]
+    trainings = [f"- [{name}]({address})" for name, address in mlflow_links.pages(subtype).items()]
     links = [f"- models: {_tracking(subtype)}", *trainings, *_reports()]
     return f"# {subtype}\n\n| figure | value |\n|---|---|\n{rows}\n\n" + "\n".join(links) + f"\n\n{pictures}\n"
 
@@ -74,7 +74,7 @@ def picture(path: Path) -> str:
 
 
 def _tracking(subtype: str) -> str:
-    _, address = runs.server()
+    _, address = mlflow_links.server()
     return f"[{subtype} in MLflow]({address}/#/models/{subtype})" if address else "`make serve` opens MLflow"
 
 

@@ -1,4 +1,4 @@
-"""The one door to DVC: run one stage as `dvc repro` would, and leave no process behind.
+"""The one place that calls DVC: run one stage as `dvc repro` would, and leave no process behind.
 
 Whoever runs a stage this way and whoever types `dvc repro` work on the same files under the same locks, so both can be mixed at
 any moment. Two flows in one checkout cannot: each would take the other's half-done stages for its own (`alone`).
@@ -26,7 +26,7 @@ from flows import ROOT
 
 State = Literal["ran", "restored", "unchanged"]
 UNREACHABLE = 75  # exit status of `python -m pipeline` when a service does not answer: worth another try
-_LEASH = Path(__file__).with_name("leash.py")
+_LEASH = Path(__file__).with_name("child_process.py")
 _TAIL = 40
 _DVC = ("dvc", "--wait-for-lock")  # without it DVC gives up after 3 s when another one is at work
 _RESTORED = re.compile(r"cached - skipping run|checking out outputs|Fetching")
