@@ -7,6 +7,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import dvc_stages
+from flows.child_process import ending_with_flow
+from flows.errors import BusyError
+from flows.flow_lock import only_flow
 from flows.retries import service_task
 from flows.training import reason, training
 
@@ -14,15 +17,15 @@ _NEW, _SAME = 3, 0  # exit statuses of `python -m pipeline source`
 
 
 @service_task("look at the source")
-def look() -> bool:
-    """Whether the source differs from what was last ingested."""
-    status, _ = dvc_stages.pipeline("source", "--take", say=get_run_logger().info, fine=(_NEW, _SAME))
+def look_at_source() -> bool:
+    """Ask whether the source differs from what was last ingested."""
+    status, _ = dvc_stages.run_pipeline("source", "--take", say=get_run_logger().info, fine=(_NEW, _SAME))
     return status == _NEW
 
 
 @service_task("ingest anew")
 def ingest_anew() -> None:
-    """`ingest`, although DVC sees no change: it cannot look into the source."""
+    """Run the stage `ingest` although DVC sees no change: it cannot look into the source."""
     dvc_stages.run_stage("ingest", force=True, say=get_run_logger().info)
 
 
@@ -30,14 +33,14 @@ def ingest_anew() -> None:
 def refresh() -> State[str]:
     """Ask the source; when it has something new, ingest it and run `training`."""
     try:
-        with dvc_stages.alone(), dvc_stages.shut_at_the_end():
+        with only_flow(), ending_with_flow():
             return _refresh()
-    except dvc_stages.BusyError as error:
+    except BusyError as error:
         return Cancelled(message=str(error))
 
 
 def _refresh() -> State[str]:
-    looked = look(return_state=True)
+    looked = look_at_source(return_state=True)
     if not looked.is_completed():
         return Failed(message=reason(looked))
     if not looked.result():

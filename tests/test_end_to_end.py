@@ -235,10 +235,10 @@ def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills
             assert steps == list(range(TINY["train.max_epochs"]))
             assert client.get_model_version_by_alias(subtype, "champion").version == "1"
             experiment = fold.info.experiment_id
-            assert mlflow_links.pages(subtype) == {
+            assert mlflow_links.find_trainings(subtype) == {
                 fold.info.run_name: f"{server.address}/#/experiments/{experiment}/runs/{fold.info.run_id}"
             }
-    assert mlflow_links.pages("NPM1") == {}  # the server is gone
+    assert mlflow_links.find_trainings("NPM1") == {}  # the server is gone
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,20 @@
-"""Which stages a flow runs, in which order, and how many trainings at once."""
+"""Which stages a flow runs, and in which order."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 import toy_project
 from conftest import ROOT
 
-from flows import dag, training_slots
+from flows import dag
+from flows.errors import FlowError
 
 
 def test_the_flow_follows_dvc_yaml() -> None:
-    stages = dag.stages()
+    stages = dag.read_stages()
     names = [stage.name for stage in stages]
     listed = subprocess.run(
         ["dvc", "stage", "list", "--name-only"],
@@ -35,8 +33,8 @@ def test_the_flow_follows_dvc_yaml() -> None:
 
 
 def test_what_is_chosen_has_what_it_needs(tmp_path: Path) -> None:
-    stages = dag.stages(toy_project.make(tmp_path))
-    some = dag.chosen(stages, ["C"], None, lambda stage: False)
+    stages = dag.read_stages(toy_project.make(tmp_path))
+    some = dag.choose(stages, ["C"], None, lambda stage: False)
     assert [stage.title for stage in some] == [
         "ingest",
         "split",
@@ -44,11 +42,11 @@ def test_what_is_chosen_has_what_it_needs(tmp_path: Path) -> None:
         "evaluate C",
         "register C",
     ]
-    with_old = dag.chosen(stages, ["C"], None, lambda stage: True)
+    with_old = dag.choose(stages, ["C"], None, lambda stage: True)
     assert [stage.title for stage in with_old][-1] == "report"
-    with pytest.raises(dag.SelectionError, match=r"there is no subtype X; params\.yaml has A_B, C"):
-        dag.chosen(stages, ["X"], None, lambda stage: True)
-    assert dag.stale({"train@C-0": {}}, stages) == {"train@C-0", "evaluate@C", "register@C", "report"}
+    with pytest.raises(FlowError, match=r"there is no subtype X; params\.yaml has A_B, C"):
+        dag.choose(stages, ["X"], None, lambda stage: True)
+    assert dag.find_stale({"train@C-0": {}}, stages) == {"train@C-0", "evaluate@C", "register@C", "report"}
 
 
 @pytest.mark.parametrize(
@@ -62,42 +60,6 @@ def test_a_broken_dvc_yaml_is_one_line(here: Path, text: str, expected: str) -> 
     (here / ".dvc").mkdir()
     (here / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
     (here / "dvc.yaml").write_text(text)
-    with pytest.raises(dag.DagError) as raised:
-        dag.stages(here)
+    with pytest.raises(FlowError) as raised:
+        dag.read_stages(here)
     assert str(raised.value) == f"{expected}`dvc status` says more"
-
-
-@pytest.mark.parametrize(
-    ("variables", "at_once", "devices"),
-    [
-        ({"CUDA_VISIBLE_DEVICES": "0,2"}, 2, {"0", "2"}),
-        ({"CUDA_VISIBLE_DEVICES": "", "TRAIN_THREADS": "1"}, len(os.sched_getaffinity(0)), {None}),
-        ({"CUDA_VISIBLE_DEVICES": ""}, 1, {None}),
-        ({"CUDA_VISIBLE_DEVICES": "1", "TRAININGS_AT_ONCE": "3"}, 3, {"1"}),
-    ],
-)
-def test_each_gpu_gets_one_training_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], at_once: int, devices: set[str | None]
-) -> None:
-    for name in ("TRAININGS_AT_ONCE", "TRAIN_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    places = training_slots.here(folder=tmp_path)
-    assert places.at_once == at_once
-    with contextlib.ExitStack() as stack:
-        given = [stack.enter_context(places.one()).get("CUDA_VISIBLE_DEVICES") for _ in range(at_once)]
-    assert set(given) == devices
-
-
-def test_places_are_shared_by_all_who_train_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.delenv("TRAININGS_AT_ONCE", raising=False)
-    with training_slots.here(folder=tmp_path).one() as first, training_slots.here(folder=tmp_path).one() as second:
-        assert [first["CUDA_VISIBLE_DEVICES"], second["CUDA_VISIBLE_DEVICES"]] == ["0", "1"]
-        third = threading.Thread(target=lambda: training_slots.here(folder=tmp_path).one().__enter__(), daemon=True)
-        third.start()
-        third.join(1)
-        assert third.is_alive()
-    third.join(10)
-    assert not third.is_alive()

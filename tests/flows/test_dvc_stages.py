@@ -47,7 +47,7 @@ def test_a_push_waits_for_whoever_holds_the_lock_of_dvc(project: Path) -> None:
     command = threading.Timer(7, over.set)
     command.start()
     try:
-        dvc_stages.dvc("push", say=silence, folder=project)
+        dvc_stages.run_dvc("push", say=silence, folder=project)
         assert over.is_set()
     finally:
         over.set()

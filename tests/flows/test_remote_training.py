@@ -9,7 +9,8 @@ import pytest
 import toy_project
 from filelock import FileLock
 
-from flows import dag, dvc_stages, remote_training
+from flows import dag, remote_training
+from flows.errors import FlowError
 
 COMMIT = ("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "toy")
 
@@ -29,7 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(project: Path) -> None:
-    stages = dag.stages(project)
+    stages = dag.read_stages(project)
     (project / "note.txt").write_text("never committed, read by nobody")
     (project / "data").mkdir()
     (project / "data" / "exclude.csv").write_text("patient,path,reason\n")
@@ -38,16 +39,16 @@ def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(p
         path = project / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("never committed")
-        with pytest.raises(dvc_stages.StageError, match=f"^{name}: commit it first"):
+        with pytest.raises(FlowError, match=f"^{name}: commit it first"):
             remote_training.require_committed_code(stages)
         path.unlink()
     (project / "stage.py").write_text("changed")
-    with pytest.raises(dvc_stages.StageError, match=r"^stage\.py: commit it first"):
+    with pytest.raises(FlowError, match=r"^stage\.py: commit it first"):
         remote_training.require_committed_code(stages)
     git(project, "checkout", "stage.py")
     git(project, "rm", "--quiet", "--cached", "source.txt")  # of dvc.yaml's dependencies, and unknown to git
     git(project, *COMMIT)
-    with pytest.raises(dvc_stages.StageError, match=r"^source\.txt: commit it first"):
+    with pytest.raises(FlowError, match=r"^source\.txt: commit it first"):
         remote_training.require_committed_code(stages)
 
 
@@ -97,6 +98,6 @@ def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Pat
 
 def test_a_worktree_that_cannot_be_made_says_why_and_leaves_nothing(project: Path) -> None:
     (project / ".git" / "worktrees").write_text("in the way")
-    with pytest.raises(dvc_stages.StageError, match=r"^git worktree: .*worktrees"), remote_training.worktree("HEAD", {}):
+    with pytest.raises(FlowError, match=r"^git worktree: .*worktrees"), remote_training.worktree("HEAD", {}):
         pass
     assert not list((project / ".worktrees").iterdir())
