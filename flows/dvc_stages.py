@@ -1,4 +1,4 @@
-"""The one place that calls DVC: it runs a stage as `dvc repro` would, and the pipeline's commands that are no stage.
+"""The one place that runs DVC's commands: a stage as `dvc repro` would, and the pipeline's commands that are no stage.
 
 Whoever runs a stage this way and whoever types `dvc repro` work on the same files under the same locks, so both can be mixed at
 any moment.

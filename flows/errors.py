@@ -1,6 +1,6 @@
 """What a person has to mend, as one line that says what is wrong and what to do.
 
-FlowError             a stage failed, or what it needs is not there; another try would not change that
+FlowError             a stage failed, or something that it needs cannot be used; another try would not change that
   UnreachableError    a service did not answer; another try may help
   BusyError           another flow is at work in this checkout
 """

@@ -48,7 +48,7 @@ def require_committed_code(stages: Sequence[dag.Stage]) -> None:
     """Other machines work at the commit: what is not committed would not travel.
 
     Raises:
-        FlowError: names the file.
+        FlowError: there is such a file; the message names it.
     """
     code = (*_CODE, *(dep for stage in stages for dep in stage.deps))
     for line in _git("status", "--porcelain", "--untracked-files=all").splitlines():

@@ -22,7 +22,7 @@ def artifact_key(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def publish(stages: Sequence[Stage]) -> None:
+def publish_results(stages: Sequence[Stage]) -> None:
     """Put the table of results and a page for each subtype that was judged into Prefect's pages, as artifacts."""
     subtypes = [stage.subtype for stage in stages if stage.kind == "evaluate" and _read_figures(stage.subtype)]
     if not subtypes:

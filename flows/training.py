@@ -16,10 +16,11 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, dag, dvc_stages, remote_training, result_artifacts, training_slots
+from flows import ROOT, dag, dvc_stages, remote_training, training_slots
 from flows.child_process import ending_with_flow
 from flows.errors import BusyError, FlowError
 from flows.flow_lock import only_flow
+from flows.result_artifacts import artifact_key, publish_results
 from flows.retries import service_task
 
 _WRAPPING = re.compile(r"(Task|Flow) run encountered an exception:? *|\b\w+Error: ")
@@ -132,7 +133,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
         state = register_again([] if everything else again, return_state=True)
         if not state.is_completed():
             failed.append(reason(state))
-    result_artifacts.publish(completed)
+    publish_results(completed)
     if failed:
         rest = f"; not run because of that: {', '.join(waited)}" if waited else ""
         return Failed(message=f"{len(failed)} of {len(stages)} stages failed: {' | '.join(failed)}{rest}")
@@ -153,7 +154,7 @@ def outputs_are_there(stage: dag.Stage) -> bool:
 
 def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
     """A `say` that also moves a progress bar in Prefect's pages along with the epochs."""
-    bar = create_progress_artifact(progress=0.0, key=result_artifacts.artifact_key(title), description=f"{title}: epochs")
+    bar = create_progress_artifact(progress=0.0, key=artifact_key(title), description=f"{title}: epochs")
     artifact = cast(UUID, bar)  # in a task without `async` it is made at once
 
     def both(line: str) -> None:

@@ -13,8 +13,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows import ROOT, dvc_stages, result_artifacts, training_slots
+from flows import ROOT, dvc_stages, training_slots
 from flows.child_process import ending_with_flow
+from flows.result_artifacts import artifact_key, embed_picture
 from flows.retries import service_task
 from flows.training import reason
 
@@ -64,19 +65,13 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
 def _publish(subtype: str) -> None:
     """Put the page of a search's result, with its pictures, into Prefect's pages."""
     folder = ROOT / "reports" / "tune" / subtype
-    page = _PICTURE.sub(
-        lambda found: result_artifacts.embed_picture(folder / f"{found[1]}.png"), (folder / "result.md").read_text()
-    )
-    create_markdown_artifact(
-        markdown=page, key=f"tune-{result_artifacts.artifact_key(subtype)}", description=f"Search for {subtype}"
-    )
+    page = _PICTURE.sub(lambda found: embed_picture(folder / f"{found[1]}.png"), (folder / "result.md").read_text())
+    create_markdown_artifact(markdown=page, key=f"tune-{artifact_key(subtype)}", description=f"Search for {subtype}")
 
 
 def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
     """A `say` that also moves a progress bar in Prefect's pages along with the trials of all workers."""
-    bar = create_progress_artifact(
-        progress=0.0, key=result_artifacts.artifact_key(f"tune {title}"), description=f"{title}: trials"
-    )
+    bar = create_progress_artifact(progress=0.0, key=artifact_key(f"tune {title}"), description=f"{title}: trials")
     artifact = cast(UUID, bar)
 
     def both(line: str) -> None:
