@@ -43,7 +43,7 @@ def move(source: str, target: str, artifacts: str | None) -> dict[str, int]:
     """Copy all records from `source` to `target`; the number of rows of each table.
 
     Raises:
-        MoveError: the source, the target or the folders of artifacts cannot be used; nothing was kept.
+        MoveError: the source or the target cannot be used, or something did not arrive; nothing was kept.
     """
     file = Path(source.removeprefix("sqlite:///"))
     if not source.startswith("sqlite:///") or not file.is_file():
@@ -197,9 +197,9 @@ def _upload(folder: Path, target: str) -> None:
     from fsspec.generic import rsync
 
     rsync(folder.resolve().as_uri(), target)
-    store, bucket = url_to_fs(target)
+    store, prefix = url_to_fs(target)
     store.invalidate_cache()
-    there = {name.removeprefix(f"{bucket}/"): about["size"] for name, about in store.find(bucket, detail=True).items()}
+    there = {name.removeprefix(f"{prefix}/"): about["size"] for name, about in store.find(prefix, detail=True).items()}
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     if missing := sorted(name for name, size in files.items() if there.get(name) != size):
         raise MoveError(
