@@ -26,10 +26,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterator[PrefectServer]:
     """A server that has the deployments, which allow one run at a time, and calls a run crashed after 1.5 heartbeats, not 3."""
-    watchdog = project / "flows" / "watchdog.py"
-    text = watchdog.read_text()
+    crashed_runs = project / "flows" / "crashed_runs.py"
+    text = crashed_runs.read_text()
     assert text.count("seconds=3 * HEARTBEAT_S") == 1
-    watchdog.write_text(text.replace("seconds=3 * HEARTBEAT_S", "seconds=1.5 * HEARTBEAT_S"))
+    crashed_runs.write_text(text.replace("seconds=3 * HEARTBEAT_S", "seconds=1.5 * HEARTBEAT_S"))
     with PrefectServer(tmp_path_factory.mktemp("server")) as running:
         subprocess.run(
             [sys.executable, "-m", "flows", "deploy"],

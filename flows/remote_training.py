@@ -2,7 +2,7 @@
 
 The parent hands a training to a deployment of the flow `train-one` and then takes its outputs from the remote; it cannot train
 by accident. A worker serves that deployment from a clone of its own: every run in a git worktree at the parent's commit, with
-the parent's params.yaml, dvc.yaml and dvc.lock, and shares the clone's DVC cache, its checkpoints and its places to train.
+the parent's params.yaml, dvc.yaml and dvc.lock, and shares the clone's DVC cache, its checkpoints and its training slots.
 
 An order stands in Prefect's database and pages, so neither an account nor a patient's name is in it.
 """
@@ -30,7 +30,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 from ruamel.yaml import YAML
 
-from flows import ROOT, dag, door, services, slots
+from flows import ROOT, dag, dvc_stages, training_slots
+from flows.addresses import without_account
+from flows.child_process import ending_with_flow, flow_ends_within
+from flows.errors import FlowError
 from flows.retries import service_task
 
 CARRIED = ("params.yaml", "dvc.yaml", "dvc.lock")
@@ -45,26 +48,28 @@ def require_committed_code(stages: Sequence[dag.Stage]) -> None:
     """Other machines work at the commit: what is not committed would not travel.
 
     Raises:
-        StageError: names the file.
+        FlowError: there is such a file; the message names it.
     """
     code = (*_CODE, *(dep for stage in stages for dep in stage.deps))
     for line in _git("status", "--porcelain", "--untracked-files=all").splitlines():
         status, name = line[:2], line[3:]
         if not name.startswith(_MAY_DIFFER) and (status != "??" or name.startswith(code)):
-            raise door.StageError(f"{name}: commit it first; other machines work at the commit, not at what lies here")
+            raise FlowError(f"{name}: commit it first; other machines work at the commit, not at what lies here")
 
 
 def shared_mlflow() -> str:
-    """The address of MLflow that workers are told, without the account that may stand in it; empty: theirs are their own."""
+    """The address of MLflow that workers are told, without account; empty when they are to record in their own."""
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return services.without_account(address) if urlsplit(address).scheme not in ("", "sqlite", "file") else ""
+    return without_account(address) if urlsplit(address).scheme not in ("", "sqlite", "file") else ""
 
 
-def train(stage: dag.Stage, deployment: str, force: bool, ordered_by: str, say: Callable[[str], None]) -> door.Done:
+def train(
+    stage: dag.Stage, deployment: str, force: bool, ordered_by: str, say: Callable[[str], None]
+) -> dvc_stages.StageOutcome:
     """Have a stage run by `deployment`, then take its outputs from the remote.
 
     Raises:
-        StageError: the other machine failed, or its outputs are not on the remote.
+        FlowError: the other machine failed, or its outputs are not on the remote.
     """
     order = {
         "stage": stage.name,
@@ -77,21 +82,21 @@ def train(stage: dag.Stage, deployment: str, force: bool, ordered_by: str, say: 
     try:
         ordered = cast(FlowRun, run_deployment(deployment, parameters=order, flow_run_name=stage.title, timeout=0))
     except ObjectNotFound:
-        raise door.StageError(
+        raise FlowError(
             f"{stage.name}: the Prefect server has no deployment {deployment}; `python -m flows deploy --trainers`, typed "
             "where it is to train, makes it"
         ) from None
-    state = _end_of(ordered, deployment, say)
+    state = _wait_for_end(ordered, deployment, say)
     if not state.is_completed():
-        raise door.StageError(f"{stage.name}: {deployment} did not complete it: {state.message or state.name}")
-    return door.run_stage(stage.name, pull=True, say=say, environment=NO_TRAINING_HERE)
+        raise FlowError(f"{stage.name}: {deployment} did not complete it: {state.message or state.name}")
+    return dvc_stages.run_stage(stage.name, pull=True, say=say, environment=NO_TRAINING_HERE)
 
 
-def _end_of(ordered: FlowRun, deployment: str, say: Callable[[str], None]) -> State[Any]:
-    """The state in which an ordered run ends. It is cancelled when this flow ends before it."""
+def _wait_for_end(ordered: FlowRun, deployment: str, say: Callable[[str], None]) -> State[Any]:
+    """Wait for an ordered run; the state in which it ends. It is cancelled when this flow ends before it."""
     since, said = time.monotonic(), False
     with get_client(sync_client=True) as client:
-        while not door.shut_within(_LOOK_EVERY_S):
+        while not flow_ends_within(_LOOK_EVERY_S):
             with contextlib.suppress(httpx.HTTPError):  # the server is away for a while: the run goes on without it
                 state = client.read_flow_run(ordered.id).state
                 if state is not None and state.is_final():
@@ -101,7 +106,7 @@ def _end_of(ordered: FlowRun, deployment: str, say: Callable[[str], None]) -> St
                     say(f"{deployment}: no worker has taken it yet; `prefect worker start --pool trainers` starts one")
         with contextlib.suppress(httpx.HTTPError):
             client.set_flow_run_state(ordered.id, Cancelling(message="the flow that ordered it has ended"))
-    raise door.StageError(f"{ordered.name}: ended with the flow")
+    raise FlowError(f"{ordered.name}: ended with the flow")
 
 
 @flow(name="train-one", flow_run_name="{stage}")
@@ -119,30 +124,30 @@ def train_one(
         ordered_by: the flow run that wants it, a tag of MLflow's run.
     """
     say = get_run_logger().info
-    with door.shut_at_the_end(), worktree(commit, files) as folder:
-        wanted = next(one for one in dag.stages(folder) if one.name == stage)
+    with ending_with_flow(), worktree(commit, files) as folder:
+        wanted = next(one for one in dag.read_stages(folder) if one.name == stage)
         if missing := [dep for dep in wanted.deps if not (folder / dep).exists()]:
-            door.dvc("pull", *missing, say=say, folder=folder)
+            dvc_stages.run_dvc("pull", *missing, say=say, folder=folder)
         if force:
-            door.forget_training(wanted.subtype, wanted.fold)
-        recorded = _recorded(folder, stage)
+            dvc_stages.forget_training(wanted.subtype, wanted.fold)
+        recorded = _read_lock_entry(folder, stage)
         variables = {"MLFLOW_TRACKING_URI": mlflow_here(tracking_uri), "FLOW_RUN": ordered_by}
         done = train_here(wanted.title, stage, force, variables, folder)
-        now = _recorded(folder, stage)
+        now = _read_lock_entry(folder, stage)
         if force and {**recorded, "outs": []} == {**now, "outs": []} and recorded != now:
-            raise door.StageError(
+            raise FlowError(
                 f"{stage}: trained anew it came out otherwise than in dvc.lock, which stays; is this another type of machine?"
             )
-        door.dvc("push", "--run-cache", stage, say=say, folder=folder)
+        dvc_stages.run_dvc("push", "--run-cache", stage, say=say, folder=folder)
     return done.state
 
 
 @service_task("{title}")
-def train_here(title: str, stage: str, force: bool, variables: dict[str, str], folder: Path) -> door.Done:
-    """The training itself, in a place of this machine."""
+def train_here(title: str, stage: str, force: bool, variables: dict[str, str], folder: Path) -> dvc_stages.StageOutcome:
+    """Run the stage that trains in a slot of this machine; tried again when a service was away."""
     say = get_run_logger().info
-    with slots.here().one() as place:
-        return door.run_stage(stage, force=force, say=say, environment={**place, **variables}, folder=folder)
+    with training_slots.find_slots().take() as slot_variables:
+        return dvc_stages.run_stage(stage, force=force, say=say, environment={**slot_variables, **variables}, folder=folder)
 
 
 def mlflow_here(shared: str) -> str:
@@ -152,13 +157,13 @@ def mlflow_here(shared: str) -> str:
     """
     own = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if shared:
-        return own if services.without_account(own) == shared else shared
+        return own if without_account(own) == shared else shared
     kind, path = own[: len("sqlite:///")], own[len("sqlite:///") :]
     return f"{kind}{ROOT / path}" if kind == "sqlite:///" else own
 
 
-def _recorded(folder: Path, stage: str) -> dict[str, Any]:
-    """What dvc.lock says of a stage."""
+def _read_lock_entry(folder: Path, stage: str) -> dict[str, Any]:
+    """What dvc.lock says of a stage; empty when it says nothing."""
     path = folder / "dvc.lock"
     lock = YAML(typ="safe", pure=True).load(path) if path.exists() else None
     recorded: dict[str, Any] = ((lock or {}).get("stages") or {}).get(stage, {})
@@ -167,11 +172,11 @@ def _recorded(folder: Path, stage: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def worktree(commit: str, files: dict[str, str]) -> Iterator[Path]:
-    """A checkout of `commit` with the parent's files, beside this clone's cache and checkpoints; gone afterwards."""
+    """Make a checkout of `commit` with the parent's files and this clone's cache and checkpoints; it goes with the block."""
     if not _has(commit):
         subprocess.run(["git", "fetch", "--quiet", "--all"], cwd=ROOT, check=False, capture_output=True)
     if not _has(commit):
-        raise door.StageError(f"{ROOT} has no commit {commit[:12]} and cannot fetch it; push it, or `git pull` there")
+        raise FlowError(f"{ROOT} has no commit {commit[:12]} and cannot fetch it; push it, or `git pull` there")
     (ROOT / ".worktrees").mkdir(exist_ok=True)
     for left in (ROOT / ".worktrees").iterdir():
         if left.is_dir():
@@ -187,7 +192,7 @@ def worktree(commit: str, files: dict[str, str]) -> Iterator[Path]:
             local = ROOT / ".dvc" / "config.local"
             if local.exists():
                 shutil.copy(local, folder / ".dvc" / "config.local")
-            door.dvc("cache", "dir", "--local", str(ROOT / ".dvc" / "cache"), say=lambda line: None, folder=folder)
+            dvc_stages.run_dvc("cache", "dir", "--local", str(ROOT / ".dvc" / "cache"), say=lambda line: None, folder=folder)
             (ROOT / ".checkpoints").mkdir(exist_ok=True)
             (folder / ".checkpoints").symlink_to(ROOT / ".checkpoints")
             yield folder
@@ -196,7 +201,7 @@ def worktree(commit: str, files: dict[str, str]) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    """A worktree, its lock and git's note of it, as far as they are there."""
+    """Remove a worktree, its lock and git's note of it, as far as they are there."""
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=False, capture_output=True)
     Path(f"{folder}.lock").unlink(missing_ok=True)
@@ -210,5 +215,5 @@ def _has(commit: str) -> bool:
 def _git(*command: str) -> str:
     done = subprocess.run(["git", *command], cwd=ROOT, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise door.StageError(f"git {command[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
+        raise FlowError(f"git {command[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
     return done.stdout.strip("\n")

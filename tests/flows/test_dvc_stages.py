@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import toy_project
 
-from flows import door
+from flows import dvc_stages
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,10 @@ def silence(_line: str) -> None:
 
 def test_what_became_of_a_stage_is_known_however_much_it_says(project: Path) -> None:
     toy_project.behave(project, ingest="chatty")
-    assert door.run_stage("ingest", say=silence, folder=project).state == "ran"
-    assert door.run_stage("ingest", say=silence, folder=project).state == "unchanged"
+    assert dvc_stages.run_stage("ingest", say=silence, folder=project).state == "ran"
+    assert dvc_stages.run_stage("ingest", say=silence, folder=project).state == "unchanged"
     (project / "data" / "raw").unlink()
-    assert door.run_stage("ingest", say=silence, folder=project).state == "restored"
+    assert dvc_stages.run_stage("ingest", say=silence, folder=project).state == "restored"
 
 
 def test_a_push_waits_for_whoever_holds_the_lock_of_dvc(project: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_push_waits_for_whoever_holds_the_lock_of_dvc(project: Path) -> None:
     command = threading.Timer(7, over.set)
     command.start()
     try:
-        door.dvc("push", say=silence, folder=project)
+        dvc_stages.run_dvc("push", say=silence, folder=project)
         assert over.is_set()
     finally:
         over.set()

@@ -226,9 +226,9 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
         return done.stdout
 
     toy_project.try_again_at_once(here)
-    patient = (here / "flows" / "elsewhere.py").read_text()
+    patient = (here / "flows" / "remote_training.py").read_text()
     assert patient.count("_SOON_S = 30.0") == 1
-    (here / "flows" / "elsewhere.py").write_text(patient.replace("_SOON_S = 30.0", "_SOON_S = 1.0"))
+    (here / "flows" / "remote_training.py").write_text(patient.replace("_SOON_S = 30.0", "_SOON_S = 1.0"))
     toy_project.behave(here, train__C__0="away once")
     identity = ("git", "-c", "user.name=t", "-c", "user.email=t@localhost")
     do(here, "dvc", "remote", "add", "--quiet", "--default", "store", str(remote))

@@ -10,7 +10,7 @@ import pytest
 import toy_project
 from processes import answers, free_port
 
-from flows import serve, services
+from flows import local_servers, serve
 from flows.__main__ import main
 
 
@@ -38,17 +38,17 @@ def test_a_prefect_server_that_is_away_is_named_without_its_password(tmp_path: P
 
 def test_serve_shows_no_password_of_mlflows_database_and_starts_no_mlflow_beside_yours() -> None:
     ports = {"prefect": 1, "reports": 2, "mlflow": 3}
-    (mlflow,) = (one for one in serve.to_start("postgresql://me:secret@db/m", ports) if one.name == "mlflow")
+    (mlflow,) = (one for one in serve.servers_to_start("postgresql://me:secret@db/m", ports) if one.name == "mlflow")
     assert "secret" not in " ".join(mlflow.command)
     assert mlflow.variables == {"MLFLOW_BACKEND_STORE_URI": "postgresql://me:secret@db/m"}
     del ports["mlflow"]
-    assert [one.name for one in serve.to_start("http://mlflow.org", ports)] == ["prefect", "reports"]
+    assert [one.name for one in serve.servers_to_start("http://mlflow.org", ports)] == ["prefect", "reports"]
 
 
 def test_a_server_gets_its_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "ROOT", tmp_path)
+    monkeypatch.setattr(local_servers, "ROOT", tmp_path)
     (tmp_path / "there").touch()
     page, port = ["sh", "-c", 'exec python -m http.server --bind 127.0.0.1 --directory "$SHOWN" "$AT"'], free_port()
-    with services.running(services.Service("page", page, port, "/there", {"SHOWN": str(tmp_path), "AT": str(port)})):
+    with local_servers.running(local_servers.Server("page", page, port, "/there", {"SHOWN": str(tmp_path), "AT": str(port)})):
         assert answers(f"http://127.0.0.1:{port}/there")
     assert not answers(f"http://127.0.0.1:{port}/there")

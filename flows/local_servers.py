@@ -10,17 +10,18 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
-from flows import ROOT, door
+from flows import ROOT, child_process
+from flows.addresses import without_account
+from flows.errors import FlowError
 
 _PATIENCE_S = 120.0
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 @dataclass(frozen=True)
-class Service:
+class Server:
     """A server: its command, where it listens, and the path at which it says that all is well.
 
     What may hold a password belongs to `variables`: everybody on the machine can read a command.
@@ -34,52 +35,51 @@ class Service:
 
     @property
     def address(self) -> str:
-        """Where people and programs reach it."""
+        """The address at which people and programs on this machine reach the server."""
         return f"http://127.0.0.1:{self.port}"
 
 
-def prefect_server(port: int) -> Service:
-    """Prefect's."""
-    return Service("prefect", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], port, "/api/health")
+def prefect_server(port: int) -> Server:
+    """Prefect's own server, of its API and its pages, on this port."""
+    return Server("prefect", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], port, "/api/health")
 
 
 @contextlib.contextmanager
-def running(*services: Service) -> Iterator[None]:
-    """All of them answer throughout the block; each writes to .logs/<name>.log.
+def running(*servers: Server) -> Iterator[None]:
+    """Run these servers for as long as the block lasts; all of them answer, and each writes to .logs/<name>.log.
 
     Raises:
-        StageError: one does not answer.
+        FlowError: a server does not answer; the message names its log.
     """
     with contextlib.ExitStack() as stack:
-        started = [(service, stack.enter_context(_started(service))) for service in services]
-        for service, process in started:
-            _wait(service, process)
+        started = [(server, stack.enter_context(_started(server))) for server in servers]
+        for server, process in started:
+            _wait_until_healthy(server, process)
         yield
 
 
 @contextlib.contextmanager
-def _started(service: Service) -> Iterator[subprocess.Popen[str]]:
-    log = _log(service)
+def _started(server: Server) -> Iterator[subprocess.Popen[str]]:
+    log = _log_file(server)
     log.parent.mkdir(exist_ok=True)
-    with log.open("w") as file, door.leashed(service.command, {**_QUIET, **service.variables}, ROOT, file) as process:
+    with log.open("w") as file, child_process.start(server.command, ROOT, file, {**_QUIET, **server.variables}) as process:
         try:
             yield process
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
+            child_process.end(process)
 
 
-def _log(service: Service) -> Path:
-    return ROOT / ".logs" / f"{service.name}.log"
+def _log_file(server: Server) -> Path:
+    return ROOT / ".logs" / f"{server.name}.log"
 
 
-def _wait(service: Service, process: subprocess.Popen[str]) -> None:
+def _wait_until_healthy(server: Server, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urlopen(service.address + service.health, timeout=2):
+        with contextlib.suppress(OSError), urlopen(server.address + server.health, timeout=2):
             return
         time.sleep(0.2)
-    raise door.StageError(f"{service.name} does not answer on port {service.port}; see {_log(service).relative_to(ROOT)}")
+    raise FlowError(f"{server.name} does not answer on port {server.port}; see {_log_file(server).relative_to(ROOT)}")
 
 
 def ensure_prefect() -> None:
@@ -88,7 +88,7 @@ def ensure_prefect() -> None:
     Prefect would start one by itself, but that one outlives a killed flow.
 
     Raises:
-        StageError: it does not answer, or refuses.
+        FlowError: it does not answer, or refuses.
     """
     until_the_end = contextlib.ExitStack()
     atexit.register(until_the_end.close)  # before Prefect registers what it does at the end, which then comes first
@@ -100,12 +100,6 @@ def ensure_prefect() -> None:
     server = prefect_server(_free_port())
     until_the_end.enter_context(running(server))
     until_the_end.enter_context(temporary_settings(updates={PREFECT_API_URL: f"{server.address}/api"}))
-
-
-def without_account(address: str) -> str:
-    """An address as it may be shown: a user's name and password, and options that may hold one, left out."""
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _require_answer(address: str) -> None:
@@ -125,7 +119,7 @@ def _require_answer(address: str) -> None:
         else:
             return
     shown = f"{without_account(address)} {what} ({str(reason).splitlines()[0]})"
-    raise door.StageError(f"PREFECT_API_URL: {shown}; {advice}")
+    raise FlowError(f"PREFECT_API_URL: {shown}; {advice}")
 
 
 def _free_port() -> int:

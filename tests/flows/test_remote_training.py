@@ -9,7 +9,8 @@ import pytest
 import toy_project
 from filelock import FileLock
 
-from flows import dag, door, elsewhere
+from flows import dag, remote_training
+from flows.errors import FlowError
 
 COMMIT = ("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "toy")
 
@@ -24,31 +25,31 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     toy_project.make(tmp_path)
     git(tmp_path, "add", "-A")
     git(tmp_path, *COMMIT)
-    monkeypatch.setattr(elsewhere, "ROOT", tmp_path)
+    monkeypatch.setattr(remote_training, "ROOT", tmp_path)
     return tmp_path
 
 
 def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(project: Path) -> None:
-    stages = dag.stages(project)
+    stages = dag.read_stages(project)
     (project / "note.txt").write_text("never committed, read by nobody")
     (project / "data").mkdir()
     (project / "data" / "exclude.csv").write_text("patient,path,reason\n")
-    elsewhere.require_committed_code(stages)
+    remote_training.require_committed_code(stages)
     for name in ("flows/new.py", "pipeline/new/inner.py"):
         path = project / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("never committed")
-        with pytest.raises(door.StageError, match=f"^{name}: commit it first"):
-            elsewhere.require_committed_code(stages)
+        with pytest.raises(FlowError, match=f"^{name}: commit it first"):
+            remote_training.require_committed_code(stages)
         path.unlink()
     (project / "stage.py").write_text("changed")
-    with pytest.raises(door.StageError, match=r"^stage\.py: commit it first"):
-        elsewhere.require_committed_code(stages)
+    with pytest.raises(FlowError, match=r"^stage\.py: commit it first"):
+        remote_training.require_committed_code(stages)
     git(project, "checkout", "stage.py")
     git(project, "rm", "--quiet", "--cached", "source.txt")  # of dvc.yaml's dependencies, and unknown to git
     git(project, *COMMIT)
-    with pytest.raises(door.StageError, match=r"^source\.txt: commit it first"):
-        elsewhere.require_committed_code(stages)
+    with pytest.raises(FlowError, match=r"^source\.txt: commit it first"):
+        remote_training.require_committed_code(stages)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +73,11 @@ def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(p
 def test_workers_record_at_the_parents_server_without_being_told_a_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parents: str, told: str, workers: str, used: str
 ) -> None:
-    monkeypatch.setattr(elsewhere, "ROOT", tmp_path)
+    monkeypatch.setattr(remote_training, "ROOT", tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", parents)
-    assert elsewhere.shared_mlflow() == told
+    assert remote_training.shared_mlflow() == told
     monkeypatch.setenv("MLFLOW_TRACKING_URI", workers)
-    assert elsewhere.mlflow_here(told) == used.format(root=tmp_path)
+    assert remote_training.mlflow_here(told) == used.format(root=tmp_path)
 
 
 def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Pat
     for folder in (dead, living):
         git(project, "worktree", "add", "--detach", str(folder), commit)
     with FileLock(f"{living}.lock"):
-        with elsewhere.worktree(commit, {"params.yaml": "seed: 1"}) as folder:
+        with remote_training.worktree(commit, {"params.yaml": "seed: 1"}) as folder:
             assert (folder / "params.yaml").read_text() == "seed: 1"
             assert (folder / "stage.py").is_file()
             assert not dead.exists()
@@ -97,6 +98,6 @@ def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Pat
 
 def test_a_worktree_that_cannot_be_made_says_why_and_leaves_nothing(project: Path) -> None:
     (project / ".git" / "worktrees").write_text("in the way")
-    with pytest.raises(door.StageError, match=r"^git worktree: .*worktrees"), elsewhere.worktree("HEAD", {}):
+    with pytest.raises(FlowError, match=r"^git worktree: .*worktrees"), remote_training.worktree("HEAD", {}):
         pass
     assert not list((project / ".worktrees").iterdir())

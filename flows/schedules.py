@@ -1,4 +1,4 @@
-"""The deployments of infra/prefect.yaml, read for `serve`: one list of schedules, whoever runs them."""
+"""The schedules of infra/prefect.yaml as Prefect's deployments, for `serve`: one list of schedules, whoever runs them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ruamel.yaml import YAML
 from flows import ROOT
 
 
-def read(path: Path = ROOT / "infra" / "prefect.yaml") -> list[RunnerDeployment]:
-    """One for each entry, with its schedules, limit, tags and description."""
-    return [_deployment(entry) for entry in YAML(typ="safe", pure=True).load(path)["deployments"]]
+def read_deployments(path: Path = ROOT / "infra" / "prefect.yaml") -> list[RunnerDeployment]:
+    """A deployment for each entry of the file, with its schedules, limit, tags and description."""
+    return [_make_deployment(entry) for entry in YAML(typ="safe", pure=True).load(path)["deployments"]]
 
 
-def _deployment(entry: dict[str, Any]) -> RunnerDeployment:
+def _make_deployment(entry: dict[str, Any]) -> RunnerDeployment:
     file, _, name = entry["entrypoint"].partition(":")
     flow = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name)
     limit = entry["concurrency_limit"]

@@ -1,4 +1,4 @@
-"""Runs whose process died without a word (kill -9, power) are called Crashed by the server, which frees their slot.
+"""Have the server call runs whose process died without a word (kill -9, power) crashed, which frees their concurrency slot.
 
 Without this they stay Running, and a deployment that allows one run at a time never runs again. Our flows send a heartbeat
 every 30 s (`flows.HEARTBEAT_S`; a worker reads its settings before this package, so infra/*.yaml say it too); three missed
@@ -22,12 +22,12 @@ _FLOWS = ["training", "refresh", "train-one"]
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
-def ensure() -> None:
-    """Put the automation on the server, once."""
-    asyncio.run(_ensure())
+def ensure_automation() -> None:
+    """Put the automation that does so on the server, unless it is there."""
+    asyncio.run(_ensure_automation())
 
 
-async def _ensure() -> None:
+async def _ensure_automation() -> None:
     wanted = Automation(
         name=NAME,
         description="A flow run's process died: let its concurrency slot go.",
