@@ -39,8 +39,8 @@ from unittest import mock
 import numpy as np
 
 from bench import gpu_work, pytorch
-from bench.training import _Repeated, measure
-from pipeline import config
+from bench.training import _Repeated, finish, measure
+from pipeline.common import config
 
 _SEEDS = 3  # of the demo's training
 _SHOWN = (gpu_work.NETWORK, "NPM1")  # of which more is measured than of the others
@@ -137,12 +137,12 @@ def correct(report: Report, tiny: bool) -> None:
 def _same_pixels(tiny: bool) -> bool:
     import tensorflow as tf
 
-    from pipeline import epoch_on_device, fitting
+    from pipeline.networks import epoch_on_device, epoch_on_host
 
     settings = gpu_work.published(tiny)
     gpu_work.machine(tiny)
     pools = gpu_work.made(settings)["train"]
-    epoch = fitting.Epoch(pools, settings.train.batch_size, settings.train.augment, 3, 1)
+    epoch = epoch_on_host.Epoch(pools, settings.train.batch_size, settings.train.augment, 3, 1)
     cells = epoch_on_device.Cells(pools, 2**40)
     both = tf.function(epoch_on_device.changed, jit_compile=True, autograph=False)
     found = []
@@ -157,24 +157,24 @@ def _same_pixels(tiny: bool) -> bool:
 
 def _ready(subtype: str, tiny: bool, batch: int = 32, **changes: Any) -> tuple[config.Config, Any, Any, Any]:
     """Settings, device, cells and a network of `subtype` that is ready to learn."""
-    from pipeline import fitting, model
+    from pipeline.networks import model, training_loop
 
-    fitting.forget_networks()
+    training_loop.forget_networks()
     settings, on = gpu_work.published(tiny, batch_size=batch), gpu_work.machine(tiny, **changes)
     pools = gpu_work.made(settings)
     model.seed_everything(0)
-    network = fitting.trainable(gpu_work.spec(settings, subtype, pools, on), on)
-    fitting.compile_network(network, settings.train, 1e-4, on)
+    network = training_loop.trainable(gpu_work.spec(settings, subtype, pools, on), on)
+    training_loop.compile_network(network, settings.train, 1e-4, on)
     return settings, on, pools, network
 
 
 def _epochs(subtype: str, tiny: bool, batch: int, room_bytes: int) -> tuple[Any, int, Any, Any]:
     """The training of a network from the device's memory, images an epoch, network and device."""
-    from pipeline import epoch_on_device, fitting
+    from pipeline.networks import epoch_on_device, epoch_on_host
 
     settings, on, pools, network = _ready(subtype, tiny, batch)
     cells = epoch_on_device.Cells(pools["train"], room_bytes)
-    of = partial(fitting.Epoch, pools["train"], settings.train.batch_size, settings.train.augment, 0)
+    of = partial(epoch_on_host.Epoch, pools["train"], settings.train.batch_size, settings.train.augment, 0)
     return epoch_on_device.Epochs(network, cells, of, on.xla), len(of(0)) * settings.train.batch_size, network, on
 
 
@@ -184,7 +184,7 @@ def _run(epochs: Any, network: Any) -> Callable[[], None]:
 
     def run() -> None:
         epochs.run(next(numbers))
-        network.get_metrics_result()["loss"].numpy()
+        finish(network)
 
     return run
 
@@ -209,15 +209,15 @@ def speed(report: Report, tiny: bool) -> None:
 
 def _speeds(subtype: str, tiny: bool, rounds: int) -> dict[str, float]:
     """Images a second by way; `train` to `bare`, and the seconds that the first epoch of `train` took."""
-    from pipeline import epoch_on_device, fitting
+    from pipeline.networks import epoch_on_device, epoch_on_host
 
     def median(way: Callable[[], Any], images: int) -> float:
         return float(measure({"way": way}, images, rounds)["way"].median())
 
     settings, _, pools, network = _ready(subtype, tiny, batches="host", xla=False)
-    epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
+    epoch = epoch_on_host.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
     quarter = _Repeated(epoch, len(epoch) // 4)
-    found = {"before": median(partial(fitting.train_epoch, network, quarter), len(quarter) * settings.train.batch_size)}
+    found = {"before": median(partial(epoch_on_host.train_epoch, network, quarter), len(quarter) * settings.train.batch_size)}
 
     began = time.monotonic()
     epochs, images, network, on = _epochs(subtype, tiny, 32, 2**40)
@@ -227,8 +227,8 @@ def _speeds(subtype: str, tiny: bool, rounds: int) -> dict[str, float]:
     arguments, _ = epochs.arguments(next(iter(epochs.places(0))))
 
     def bare() -> None:
-        epochs._steps(*arguments)
-        network.get_metrics_result()["loss"].numpy()
+        epochs.steps(*arguments)
+        finish(network)
 
     both = measure({"train": train, "bare": bare}, images, rounds)
     found |= {"train": both["train"].median(), "bare": both["bare"].median(), "ratio": (both["train"] / both["bare"]).median()}
@@ -261,13 +261,13 @@ def _step_us(subtype: str, part: str, tiny: bool) -> float:
     """Of a compiled loop over all steps of an epoch, each of which does as much as `part` says."""
     import tensorflow as tf
 
-    from pipeline import batch_norm, epoch_on_device, fitting
+    from pipeline.networks import batch_norm, epoch_on_device, epoch_on_host
 
     fused = mock.patch.object(batch_norm, "layer", return_value=batch_norm.BatchNormalization)
     with fused if part == "one norm" else contextlib.nullcontext():
         settings, on, pools, network = _ready(subtype, tiny)
     cells = epoch_on_device.Cells(pools["train"], 2**40)
-    of = partial(fitting.Epoch, pools["train"], settings.train.batch_size, settings.train.augment, 0)
+    of = partial(epoch_on_host.Epoch, pools["train"], settings.train.batch_size, settings.train.augment, 0)
     epochs = epoch_on_device.Epochs(network, cells, of, on.xla)
     arguments, _ = epochs.arguments(next(iter(epochs.places(0))))
     labels = tf.constant(np.repeat([0.0, 1.0], settings.train.batch_size // 2)[:, None], tf.float32)
@@ -292,8 +292,8 @@ def _step_us(subtype: str, part: str, tiny: bool) -> float:
 
     def run() -> None:
         if part in ("all", "one norm"):
-            epochs._steps(*arguments)
-            network.get_metrics_result()["loss"].numpy()
+            epochs.steps(*arguments)
+            finish(network)
         else:
             loop(*arguments).numpy()
 
@@ -303,7 +303,7 @@ def _step_us(subtype: str, part: str, tiny: bool) -> float:
 
 def _epoch_parts(tiny: bool) -> tuple[float, float, float, float]:
     """Seconds of a whole epoch, and of its parts."""
-    from pipeline import fitting
+    from pipeline.networks import training_loop
 
     settings = gpu_work.published(tiny, max_epochs=6, min_epochs=6)
     spent: dict[str, list[float]] = {"learn": [], "validate": [], "whole": []}
@@ -318,12 +318,12 @@ def _epoch_parts(tiny: bool) -> tuple[float, float, float, float]:
         return call
 
     ends: list[float] = []
-    teacher = fitting.teacher
+    teacher = training_loop.teacher
     with (
         Path(os.devnull).open("w") as nowhere,
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(fitting, "_validate", timed("validate", fitting._validate)),
-        mock.patch.object(fitting, "teacher", lambda *given: timed("learn", teacher(*given))),
+        mock.patch.object(training_loop, "_validate", timed("validate", training_loop._validate)),
+        mock.patch.object(training_loop, "teacher", lambda *given: timed("learn", teacher(*given))),
         contextlib.redirect_stdout(nowhere),
     ):
         on = gpu_work.machine(tiny)
@@ -362,12 +362,12 @@ def with_pytorch(report: Report, tiny: bool) -> None:
         return
     report.part("PyTorch, batches ready on the device: images a second")
     row = report.table("network", "eager", "compiled, with graphs")
-    from pipeline import fitting
+    from pipeline.networks import epoch_on_host
 
     steps = 2 if tiny else 200
     for subtype in _SHOWN:
         settings, on, pools, _ = _ready(subtype, tiny)
-        epoch = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
+        epoch = epoch_on_host.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
         spec = gpu_work.spec(settings, subtype, pools, on)
         ways = [pytorch.way(spec, epoch, steps, compiled) for compiled in (False, True)]
         speeds = [measure({"way": way}, steps * settings.train.batch_size, 3)["way"].median() for way in ways]

@@ -20,9 +20,14 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipeline import config, cores, demo_cohort, images, learning, splits
-from pipeline.selection import Pool
+from pipeline.common import config, parallel
+from pipeline.demo import cohort
+from pipeline.folds import dealing
+from pipeline.images import decoding
+from pipeline.networks import recipe
+from pipeline.networks.epoch_images import Pool
 
+CANDIDATE = "published"
 NETWORK = "PML_RARA"  # of what is done with one network only
 Pools = dict[str, tuple[Pool, Pool]]
 
@@ -30,17 +35,17 @@ Pools = dict[str, tuple[Pool, Pool]]
 def published(tiny: bool, **train: Any) -> config.Config:
     """The published networks at 72 px, 5,000 images a class, batches of 32; or all of it tiny."""
     settings = config.load()
-    changes = {"batch_size": 32, "images_per_class": 5000, **train}
-    px = 72
+    px, networks, changes = 72, settings.candidates[CANDIDATE].networks, {"batch_size": 32, "images_per_class": 5000, **train}
     if tiny:
-        models = {
+        px, changes = 26, changes | {"batch_size": changes["batch_size"] // 4, "images_per_class": 50}
+        networks = {
             name: network.model_copy(update={"first_conv": 4, "conv": [6] * len(network.conv), "dense": [5]})
-            for name, network in settings.train.models.items()
+            for name, network in networks.items()
         }
-        changes |= {"batch_size": changes["batch_size"] // 4, "images_per_class": 50, "models": models}
-        px = 26
+    candidate = settings.candidates[CANDIDATE].model_copy(update={"networks": networks})
     return settings.model_copy(
         update={
+            "candidates": {CANDIDATE: candidate},
             "train": settings.train.model_copy(update=changes),
             "pack": settings.pack.model_copy(update={"px": px}),
         }
@@ -63,12 +68,10 @@ def made(settings: config.Config) -> Pools:
 def drawn(settings: config.Config) -> Pools:
     """The demo cohort's cells, as `ingest`, `split` and `pack` make them, of control and `NETWORK`."""
     demo, classes = settings.ingest.demo, (settings.control, NETWORK)
-    patients = demo_cohort.draw_patients(
-        settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, demo.seed
-    )
+    patients = cohort.draw_patients(settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, demo.seed)
     own = [patient for patient in patients if patient.class_name in classes]
     jobs = [(patient, settings.control, demo.seed, settings.pack.px) for patient in own]
-    cells = list(cores.each(_cells, jobs, images=100))  # to draw one takes as long as to read many
+    cells = list(parallel.each(_cells, jobs, images=100))  # to draw one takes as long as to read many
     table = pd.DataFrame(
         {
             "patient": [patient.patient for patient in own],
@@ -77,7 +80,7 @@ def drawn(settings: config.Config) -> Pools:
             "set": range(len(own)),
         }
     )
-    roles = splits.roles(splits.deal(table, settings.split.n_folds, settings.seed), 0, settings.split.n_folds)
+    roles = dealing.roles(dealing.deal(table, settings.split.n_folds, settings.seed), 0, settings.split.n_folds)
     parts: dict[str, list[Any]] = {"cells": [], "tables": []}
     for label, name in enumerate(classes):
         mine = [number for number, patient in enumerate(own) if patient.class_name == name]
@@ -85,17 +88,17 @@ def drawn(settings: config.Config) -> Pools:
         names = np.repeat([own[number].patient for number in mine], [len(cells[number]) for number in mine])
         rows = pd.DataFrame({"patient": names, "label": label})
         parts["tables"].append(rows.assign(role=rows["patient"].map(roles)))
-    return learning.pools(settings, parts["cells"], parts["tables"])
+    return recipe.pools(settings, parts["cells"], parts["tables"])
 
 
-def _cells(job: tuple[demo_cohort.Patient, str, int, int]) -> Any:
+def _cells(job: tuple[cohort.Patient, str, int, int]) -> Any:
     patient, control, seed, px = job
-    return np.stack([images.resize(cell.pixels, px) for cell in demo_cohort.draw_cells(patient, control, seed)])
+    return np.stack([decoding.resize(cell.pixels, px) for cell in cohort.draw_cells(patient, control, seed)])
 
 
 def machine(tiny: bool, **changes: Any) -> Any:
     """This machine's device; a processor does as a GPU would, unless the changes say otherwise."""
-    from pipeline import device
+    from pipeline.networks import device
 
     found = device.prepare("auto")
     return replace(found, **{**({"xla": True, "batches": "device"} if tiny else {}), **changes})
@@ -103,27 +106,27 @@ def machine(tiny: bool, **changes: Any) -> Any:
 
 def spec(settings: config.Config, subtype: str, pools: Pools, on: Any) -> dict[str, Any]:
     """Of a training without files to depend on."""
-    with mock.patch.object(learning, "digests", return_value={}):
-        return learning.spec(settings, subtype, 0, learning.normalisation(pools["train"]), asdict(on))
+    with mock.patch.object(recipe, "digests", return_value={}):
+        return recipe.spec(settings, subtype, CANDIDATE, 0, recipe.normalisation(pools["train"]), asdict(on))
 
 
 def train(settings: config.Config, pools: Pools, on: Any, seed: int, folder: Path, on_epoch: Any = None) -> Any:
     """The network of `NETWORK` after a training, or after the rest of one that was killed; its weights lie in `folder`."""
-    from pipeline import fitting, model
+    from pipeline.networks import model, training_loop
 
-    fitting.forget_networks()
+    training_loop.forget_networks()
     found = spec(settings, NETWORK, pools, on)
     model.seed_everything(seed)
-    network = fitting.trainable(found, on)
-    rate = settings.train.models[NETWORK].learning_rate
+    network = training_loop.trainable(found, on)
+    rate = settings.network_of(NETWORK, CANDIDATE).learning_rate
     told = on_epoch or (lambda row: None)
-    fitting.fit(network, pools["train"], pools["val"], settings.train, rate, seed, on, folder / "checkpoint.npz", told)
-    fitting.save_weights(network, found, folder / "model.weights.h5")
+    training_loop.fit(network, pools["train"], pools["val"], settings.train, rate, seed, on, folder / "checkpoint.npz", told)
+    training_loop.save_weights(network, found, folder / "model.weights.h5")
     return network
 
 
 def _same(folder: Path, tiny: bool, sent: bool) -> None:
-    from pipeline import device
+    from pipeline.networks import device
 
     settings = published(tiny, images_per_class=1000, max_epochs=30, min_epochs=30, dropout=0.25)
     if sent:
@@ -132,7 +135,7 @@ def _same(folder: Path, tiny: bool, sent: bool) -> None:
 
 
 def _demo(seeds: int, tiny: bool, by_host: bool) -> None:
-    from pipeline import fitting
+    from pipeline.networks import training_loop
 
     settings = published(tiny, max_epochs=2, min_epochs=1) if tiny else config.load()
     on = machine(tiny and not by_host)
@@ -141,7 +144,7 @@ def _demo(seeds: int, tiny: bool, by_host: bool) -> None:
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
             network = train(settings, pools, on, seed, Path(folder))
-        logits = np.concatenate([fitting.pool_logits(network, pool, on) for pool in pools["test"]])
+        logits = np.concatenate([training_loop.pool_logits(network, pool, on) for pool in pools["test"]])
         print(f"AUROC {roc_auc_score(labels, logits):.6f}", flush=True)
 
 

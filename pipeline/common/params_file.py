@@ -1,0 +1,109 @@
+"""Changes to params.yaml that leave every other character as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
+
+from pipeline.common import config, files
+from pipeline.common.errors import ConfigError
+
+_WIDTH = 118
+
+
+def set_value(keys: Sequence[str], value: Any, path: Path = Path("params.yaml")) -> None:
+    """Put `value` in the place of what stands at `keys`, from the top down; where the last key is missing, it is added.
+
+    Raises:
+        ConfigError: the file would not be valid with it; it stays as it was.
+    """
+    text = path.read_text(encoding="utf-8")
+    above: Node | None = None
+    node: Node | None = YAML(typ="rt", pure=True).compose(text)
+    for key in keys:
+        above, node = node, _value(node, key)
+    with files.in_one_step(path) as unfinished:
+        changed = _added(text, above, keys[-1], value) if node is None else _replaced(text, node, value)
+        unfinished.write_text(changed, encoding="utf-8")
+        _require_only(keys, value, path, unfinished)
+
+
+def _replaced(text: str, node: Node, value: Any) -> str:
+    indent = " " * (_line_indent(text, node.start_mark.index) + 2)
+    return text[: node.start_mark.index] + _flow(value, indent, node.start_mark.column) + text[_end(node) :]
+
+
+def _added(text: str, above: Node | None, key: str, value: Any) -> str:
+    """A line behind the last entry of the mapping `above`."""
+    assert isinstance(above, MappingNode)
+    assert above.value, "params.yaml has no empty mapping in which a key may be missing"
+    last_key, last = above.value[-1]
+    end = text.find("\n", _end(last))
+    indent = " " * last_key.start_mark.column
+    line = f"{indent}{key}: "
+    return f"{text[:end]}\n{line}{_flow(value, indent + '  ', len(line))}{text[end:]}"
+
+
+def _require_only(keys: Sequence[str], value: Any, path: Path, unfinished: Path) -> None:
+    """Refuse anything else than the one change."""
+    before, after = (YAML(typ="safe", pure=True).load(file) for file in (path, unfinished))
+    section = before
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = dict(value) if isinstance(value, Mapping) else value
+    if before != after:
+        raise ConfigError(f"{path}: {'.'.join(keys)} could not be changed alone; write it by hand: {value}")
+    try:
+        config.load(unfinished)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(str(unfinished), str(path))) from None
+
+
+def _value(node: Node | None, key: str) -> Node | None:
+    assert isinstance(node, MappingNode)  # params.yaml is valid when this is called
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _end(node: Node) -> int:
+    """Where the value's last character ends: of a block, not the comments and lines behind it."""
+    if not isinstance(node, CollectionNode) or node.flow_style or not node.value:
+        return int(node.end_mark.index)
+    last = node.value[-1]
+    return _end(last[1] if isinstance(last, tuple) else last)
+
+
+def _line_indent(text: str, index: int) -> int:
+    line = text[text.rfind("\n", 0, index) + 1 :]
+    return len(line) - len(line.lstrip(" "))
+
+
+def _flow(entry: Any, indent: str, column: int) -> str:
+    """`{key: value, ...}` that begins in `column`, broken into lines at commas; what is no mapping as it is."""
+    if not isinstance(entry, Mapping):
+        return _shown(entry)
+    words = ", ".join(f"{key}: {_shown(value)}" for key, value in entry.items()).split(" ")
+    lines: list[str] = []
+    line = "{"
+    for word in words:
+        before = len(indent) if lines else column
+        if before + len(line) + 1 + len(word) > _WIDTH and line.endswith((",", ":")):
+            lines.append(line)
+            line = word
+        else:
+            line += word if line == "{" else f" {word}"
+    return f"\n{indent}".join([*lines, line + "}"])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_shown(item) for item in value)}]"
+    if isinstance(value, float):
+        text = repr(value)
+        return text if "." in text or "e" not in text else text.replace("e", ".0e")  # what YAML 1.1 takes for a number too
+    if isinstance(value, str):
+        return value if YAML(typ="safe", pure=True).load(value) == value else f'"{value}"'
+    return str(value)

@@ -1,0 +1,62 @@
+"""Train the networks of kind `cnn`, one of one fold at a time: models/<subtype>/<candidate>/fold-<k>/.
+
+Writes weights, the spec that rebuilds the network in code, the curves, and the logits of the validation and test images.
+MLflow must answer at the start; it then follows while it trains, its absence stops nothing, and nothing from it ends up in
+these files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.common import console, files, paths
+from pipeline.common.config import Config
+from pipeline.folds import dealing
+from pipeline.networks import recipe
+from pipeline.registry import mlflow_server
+
+
+def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
+    """Train fold `fold` of a subtype's candidate, or go on with it after a kill."""
+    split, tables, cells = recipe.inputs(config, subtype)
+    roles = dealing.roles(split, fold, config.split.n_folds)
+    images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
+
+    # TensorFlow takes seconds and memory: after everything that can fail
+    from pipeline.networks import training, training_loop
+
+    prepared = training.prepare(config, subtype, candidate, fold, cells, images)
+    counts = ", ".join(
+        f"{role} {len(control.rows):,} control + {len(diseased.rows):,} {subtype} images"
+        for role, (control, diseased) in prepared.pools.items()
+    )
+    what = f"{subtype}-{candidate}-fold-{fold}"
+    console.say(f"train {subtype} {candidate} fold {fold} on {prepared.way()}: {counts}")
+    checkpoint = paths.CHECKPOINTS / prepared.checkpoint(what)
+    target = paths.fold(subtype, candidate, fold)
+    with mlflow_server.follow_training(prepared.spec) as follower:
+        trained = training.train(prepared, recipe.seed(config.seed, subtype, fold), checkpoint, follower.log_epoch)
+        predictions = pd.concat([trained.scored(role).assign(split=role) for role in ("val", "test")], ignore_index=True)
+        curves = pd.DataFrame(trained.history)
+        unfinished = paths.CHECKPOINTS / f"{what}-unfinished"  # beside it, DVC would take it for a fold
+        with files.folder_in_one_step(target, unfinished) as folder:
+            training_loop.save_weights(trained.network, prepared.spec, folder / "model.weights.h5")
+            (folder / "spec.json").write_text(json.dumps(prepared.spec, indent=2) + "\n")
+            curves.assign(kept=(curves["epoch"] == trained.kept).astype(int)).to_csv(folder / "history.csv", index=False)
+            columns = ["patient", "path", "split", "label", "logit"]
+            predictions[columns].to_parquet(folder / "predictions.parquet", index=False)
+        follower.finish(target)
+    _forget_others(what, checkpoint)
+
+
+def _forget_others(what: str, checkpoint: Path) -> None:
+    """Drop checkpoints of other parameters or data; this one answers a repetition without training."""
+    for other in paths.CHECKPOINTS.glob(f"{what}-*"):
+        if other.is_dir():  # left behind by a kill
+            shutil.rmtree(other)
+        elif other != checkpoint:
+            other.unlink(missing_ok=True)
