@@ -149,10 +149,10 @@ def test_a_new_setting_of_training_makes_networks_and_twins_stale(stage: str) ->
 
 def test_the_readme_has_every_room_and_module() -> None:
     tree = (ROOT / "README.md").read_text().split("## What is where")[1]
-    for room in ROOMS:
-        (line,) = re.findall(rf"^  {room}/ +(.*)$", tree, re.MULTILINE)
-        modules = {path.stem for path in (PIPELINE / room).glob("*.py")} - {"__init__"}
-        assert set(re.findall(r"[a-z0-9_]+", line.split("   ")[0])) == modules, room
+    for folder in [*(PIPELINE / room for room in ROOMS), ROOT / "flows"]:
+        (line,) = re.findall(rf"^ *{folder.name}/ +(.*)$", tree, re.MULTILINE)
+        modules = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
+        assert set(line.split("   ")[0].split()) == modules, folder
 
 
 def test_help_and_mistakes_need_no_heavy_library() -> None:
