@@ -37,9 +37,9 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             verdict = settle(client, model, candidate, config.register_, config.seed)
             figures = [candidate.metrics.get(key, math.nan) for key in ("image_accuracy", "patient_auroc")]
             aliases = ", ".join(versions.aliases(client, model)) or "-"
-            rows.append([subtype, name, *figures, f"{model.name} v{model.version}", aliases])
+            rows.append([subtype, name, *figures, f"v{model.version}", aliases])
             reasons.append(f"{model.name} v{model.version}: {verdict}")
-    console.table("models", ["subtype", "candidate", "image accuracy", "patient AUROC", "model version", "alias"], rows)
+    console.table("models", ["subtype", "candidate", "image accuracy", "patient AUROC", "version", "alias"], rows)
     for reason in reasons:
         console.say(reason)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
