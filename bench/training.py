@@ -35,14 +35,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from bench import pytorch
-from pipeline.common import config, paths
+from bench import notebook, pytorch
+from pipeline.common import config
 from pipeline.folds import dealing
 from pipeline.networks import epoch_images, recipe
 
-Way = Callable[[], None]
+Way = Callable[[], Any]
 Pools = tuple[epoch_images.Pool, epoch_images.Pool]
 
 
@@ -61,7 +60,7 @@ def ways(
         "train": learning(network, pools, settings, machine, steps),
         "from disk": _from_disk(network, pools, settings, machine, steps),
         "bare step": bare_step(bare, pools, settings, machine, steps),
-        "notebook": _notebook(settings, subtype, images, steps),
+        "notebook": notebook.way(settings, subtype, images, steps),
     }
     if importlib.util.find_spec("torch"):
         epoch = epoch_on_host.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
@@ -184,10 +183,6 @@ def compiled(spec: dict[str, Any], machine: Any) -> Any:
     return network
 
 
-def _fit(network: Any, batches: Any) -> None:
-    network.fit(batches, epochs=1, shuffle=False, verbose=0)
-
-
 def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that needs Keras, which is imported late
     import keras
 
@@ -217,7 +212,7 @@ def bare_step(network: Any, pools: Pools, settings: config.Config, machine: Any,
 
     epoch = epoch_on_host.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
     if keras.config.backend() != "tensorflow":  # whose state leaves the device with every call but those of one `fit`
-        return lambda: _fit(network, _Repeated([epoch[0]], steps))
+        return partial(network.fit, _Repeated([epoch[0]], steps), epochs=1, shuffle=False, verbose=0)
 
     import tensorflow as tf
 
@@ -241,39 +236,6 @@ def bare_step(network: Any, pools: Pools, settings: config.Config, machine: Any,
         float(logs["loss"])
 
     return run
-
-
-def _notebook(settings: config.Config, subtype: str, images: list[pd.DataFrame], steps: int) -> Way:
-    import keras
-
-    layers, px, half = keras.layers, settings.pack.px, settings.train.batch_size // 2
-    network, own = (
-        settings.candidates["published"].networks[subtype],
-        [table[table["role"] == "train"]["path"].tolist() for table in images],
-    )
-    x = inputs = keras.Input((px, px, 3))
-    for number, filters in enumerate([network.first_conv, *network.conv]):
-        x = layers.Conv2D(filters, settings.train.kernel_px, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D()(layers.BatchNormalization()(x) if number else x)
-    x = layers.Flatten()(x)
-    for units in network.dense:
-        x = layers.Dense(units, activation="relu")(x)
-    classifier = keras.Model(inputs, layers.Dense(1, activation="sigmoid", dtype="float32")(x))
-    classifier.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
-
-    def opened(path: str) -> Any:
-        with Image.open(paths.RAW / path) as image:
-            return np.asarray(image.convert("RGB").resize((px, px)), dtype=np.float32) / 255
-
-    class Files(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
-        def __len__(self) -> int:
-            return steps
-
-        def __getitem__(self, step: int) -> Any:
-            chosen = [paths_[(step * half + n) % len(paths_)] for paths_ in own for n in range(half)]
-            return np.stack([opened(path) for path in chosen]), np.repeat([0.0, 1.0], half)[:, None]
-
-    return lambda: _fit(classifier, Files())
 
 
 def measure(found: dict[str, Way], images: int, rounds: int) -> pd.DataFrame:

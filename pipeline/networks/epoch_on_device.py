@@ -52,8 +52,8 @@ class Cells:
         self._pools = pools
         self._starts = np.cumsum([0, *(len(pool.rows) for pool in pools)])
         self.bytes_each = int(np.prod(pools[0].cells.shape[1:]))
-        self.fit = fit(pools, room_bytes)
-        self._there = _sent(self._read(np.arange(len(self)))) if self.fit else None
+        self.are_there = have_room(pools, room_bytes)
+        self._there = _sent(self._read(np.arange(len(self)))) if self.are_there else None
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -68,11 +68,12 @@ class Cells:
         images = np.empty((len(rows), *self._pools[0].cells.shape[1:]), dtype=np.uint8)
         for pool, start in zip(self._pools, self._starts, strict=False):
             own = (rows >= start) & (rows < start + len(pool.rows))
+            pool.expect(rows[own] - start)  # many at once: the disk need not answer one before the next is asked for
             images[own] = pool.take(rows[own] - start)
         return images
 
 
-def fit(pools: Sequence[Pool], room_bytes: int) -> bool:
+def have_room(pools: Sequence[Pool], room_bytes: int) -> bool:
     """Whether the cells of `pools` may lie in `room_bytes` of the device's memory."""
     return sum(len(pool.rows) for pool in pools) * int(np.prod(pools[0].cells.shape[1:])) <= room_bytes
 
@@ -104,7 +105,7 @@ class Epochs:
         """Epoch, steps and whether they are its last, of every call from epoch `number` on."""
         batches = self._batches(number)
         steps = together = len(batches)
-        if not self._cells.fit:
+        if not self._cells.are_there:
             together = max(1, _SENT_BYTES // (batches.batch_size * self._cells.bytes_each))
         for epoch in count(number):
             for start in range(0, steps, together):
@@ -126,10 +127,13 @@ def logits(network: Any, cells: Cells, xla: bool) -> NDArray[np.float32]:
     """Of all images, in large batches of one size."""
     import tensorflow as tf
 
+    if not len(cells):
+        return np.empty(0, dtype=np.float32)
     forward, size = _forward(network, xla), max(1, min(_SCORED_AT_ONCE, _SCORED_BYTES // cells.bytes_each))
-    padded = np.arange(-(-len(cells) // size) * size) % max(1, len(cells))
-    found = [forward(tf.gather(*seen)) for seen in _ahead(cells.at, np.split(padded, len(padded) // size or 1)) if len(cells)]
-    return np.concatenate([np.empty(0, dtype=np.float32), *(np.asarray(part) for part in found)])[: len(cells)]
+    batches = -(-len(cells) // size)
+    filled_up = np.arange(batches * size) % len(cells)
+    found = [forward(tf.gather(*seen)) for seen in _ahead(cells.at, np.split(filled_up, batches))]
+    return np.concatenate([np.asarray(part) for part in found])[: len(cells)]
 
 
 def forget() -> None:
@@ -195,14 +199,14 @@ def _sent(array: NDArray[Any]) -> Tensor:
 
 def _ahead(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """What `make` makes of each, in order, by threads that are two ahead."""
-    with ThreadPoolExecutor(_IN_FLIGHT) as pool:
-        making: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                making.append(pool.submit(make, item))
-                if len(making) > _IN_FLIGHT:
-                    yield making.popleft().result()
-            while making:
+    pool = ThreadPoolExecutor(_IN_FLIGHT)
+    making: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            making.append(pool.submit(make, item))
+            if len(making) > _IN_FLIGHT:
                 yield making.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        while making:
+            yield making.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

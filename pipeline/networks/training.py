@@ -50,7 +50,7 @@ class Prepared:
         on = self.machine
         if on.batches == "host":
             made = "batches made by the host"
-        elif epoch_on_device.fit(self.pools["train"], device.room_bytes()):
+        elif epoch_on_device.have_room(self.pools["train"], device.room_bytes()):
             made = "batches made on it of cells in its memory"
         else:
             made = "batches made on it of cells sent ahead"

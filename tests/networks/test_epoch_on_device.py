@@ -126,10 +126,10 @@ def test_every_image_is_scored_once_and_in_its_place(monkeypatch: pytest.MonkeyP
 
 def test_cells_that_do_not_fit_are_never_sent_as_a_whole() -> None:
     bytes_of_both = 2 * 24 * 12 * 12 * 3
-    assert epoch_on_device.Cells(POOLS, bytes_of_both).fit
+    assert epoch_on_device.Cells(POOLS, bytes_of_both).are_there
     cells = epoch_on_device.Cells(POOLS, bytes_of_both - 1)
     images, at = cells.at(np.array([3, 24 + 5, 3]))
-    assert not cells.fit
+    assert not cells.are_there
     assert images.shape[0] == 3
     assert np.array_equal(images.numpy()[at], np.stack([POOLS[0].cells[3], POOLS[1].cells[5], POOLS[0].cells[3]]))
 
