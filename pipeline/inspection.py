@@ -17,7 +17,7 @@ def row(file: Path, image_px: int) -> dict[str, object]:
     if fault:
         return found
     seen = images.inspect(data, image_px)
-    found |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "error": seen.reason}
+    found |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "format": seen.format, "error": seen.reason}
     if seen.pixels is not None:
         numbers = images.statistics(seen.pixels)
         found |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}

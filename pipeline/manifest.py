@@ -1,6 +1,6 @@
 """The manifest: one row per file of data/raw, usable or not. No file is read or written here.
 
-Columns: path (relative to data/raw, forward slashes), class, patient, width, height, mode, sha256 (of the file),
+Columns: path (relative to data/raw, forward slashes), class, patient, width, height, mode, format, sha256 (of the file),
 pixels_sha256, phash, mean_r .. std_b (0 to 255), sharpness, look_alike (the first image that is the same picture, saved again;
 "" if there is none; the first one names itself), error ("" if the image is usable). A file outside
 `<class>/<patient>/<image>` has an empty patient. Rows are in natural order of class, patient and image: image_2 before
@@ -24,14 +24,15 @@ NUMBERS = (*COLOURS, "std_r", "std_g", "std_b", "sharpness")
 DTYPES = {
     **dict.fromkeys(("path", "class", "patient"), "str"),
     **dict.fromkeys(("width", "height"), "int32"),
-    **dict.fromkeys(("mode", "sha256", "pixels_sha256", "phash"), "str"),
+    **dict.fromkeys(("mode", "format", "sha256", "pixels_sha256", "phash"), "str"),
     **dict.fromkeys(NUMBERS, "float64"),
     **dict.fromkeys(("look_alike", "error"), "str"),
 }
 EXCLUSION_COLUMNS = ["patient", "path", "reason"]
 
 _ROWS_AT_ONCE = 4096  # a row by itself takes five times the memory of one in a table
-_EXTENSIONS = (".tif", ".tiff")
+_EXTENSIONS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+EXTENSIONS = f"{', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}"  # as a message says it
 _LITTER = ("thumbs.db", "desktop.ini")
 _LITTER_REASON = "not an image: left behind by a file browser"
 _EXCLUDED = "excluded: "
@@ -73,7 +74,7 @@ def name_fault(path: str) -> str:
     if not path.isprintable():
         return "its path holds unprintable characters; rename it"
     if not is_image_name(path):
-        return "not an image: its name does not end in .tif or .tiff"
+        return f"not an image: its name does not end in {EXTENSIONS}"
     return "" if place(path)[1] else "lies outside <class>/<patient>/"
 
 

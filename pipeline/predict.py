@@ -83,7 +83,7 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
     patients = {name: _entries(place)[0] for name, place in below.items()}
     patients = {name: files for name, files in patients.items() if any(map(manifest.is_image_name, files))}
     if not patients:
-        raise DataError(f"{folder}: no .tif or .tiff file in it or in the folders directly in it")
+        raise DataError(f"{folder}: no {manifest.EXTENSIONS} file in it or in the folders directly in it")
     if too_long := [name for name in patients if len(prediction_page.file_name(name).encode()) > _LONGEST_NAME]:
         raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
     return patients
@@ -181,12 +181,13 @@ def _look(named: tuple[str, Path], sides: set[int]) -> Seen:
     data, _, unreadable = (b"", "", "") if fault else image_files.read(file)
     if fault or unreadable:
         return Seen(name, fault or unreadable)
-    seen = images.inspect(data, None)
-    if seen.pixels is None:
-        return Seen(name, seen.reason)
-    statistics = images.statistics(seen.pixels)
-    numbers = dict(zip(manifest.NUMBERS, (*statistics.mean, *statistics.std, statistics.sharpness), strict=True))
-    resized = {px: images.resize(seen.pixels, px) for px in sides}
+    with images.room(data):
+        seen = images.inspect(data, None)
+        if seen.pixels is None:
+            return Seen(name, seen.reason)
+        statistics = images.statistics(seen.pixels)
+        numbers = dict(zip(manifest.NUMBERS, (*statistics.mean, *statistics.std, statistics.sharpness), strict=True))
+        resized = {px: images.resize(seen.pixels, px) for px in sides}
     return Seen(name, "", seen.width, numbers, statistics.sha256, resized)
 
 

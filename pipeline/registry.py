@@ -34,8 +34,11 @@ from pipeline.errors import ModelError
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
 
-_SERVED, _NETWORK, _IMAGES = (Path(__file__).with_name(f"{name}.py") for name in ("served", "model", "images"))
-CODE = (_SERVED, _NETWORK, _IMAGES)  # what travels with a model
+_SERVED, _NETWORK = (Path(__file__).with_name(f"{name}.py") for name in ("served", "model"))
+_OF_IMAGES = ("images", "image_faults", "jpeg", "png", "tiff", "tiff_pixels", "tiff_tags")
+_IMAGES = tuple(Path(__file__).with_name(f"{name}.py") for name in _OF_IMAGES)
+CODE = (_SERVED, _NETWORK, *_IMAGES)  # what travels with a model
+_NEEDED = ("imagecodecs", "keras", "numpy", "pillow", "simplejpeg", "tensorflow")  # what that imports
 _ENTRANCE = (Path("MLmodel"), Path(_SERVED.name), Path("artifacts/networks/settings.json"))
 _SCORES = "out_of_fold.csv"
 _MOST_KNOBS = 3  # that a run's name tells
@@ -226,7 +229,9 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
     try:
         networks.mkdir(parents=True)
         shutil.copyfile(_NETWORK, networks / "network.py")
-        shutil.copyfile(_IMAGES, networks / "images.py")
+        (networks / "images").mkdir()
+        for file in _IMAGES:
+            shutil.copyfile(file, networks / "images" / file.name)
         for folder in candidate.folders:
             (networks / folder.name).mkdir()
             for name in ("spec.json", "model.weights.h5"):
@@ -241,7 +246,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
                 python_model=str(_SERVED),
                 artifacts={"networks": str(networks)},
                 signature=_signature(float(candidate.settings["um"])),
-                pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
+                pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDED],
             )
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pipeline import manifest
+from pipeline import images, manifest
 from pipeline.config import Config, Counts
 
 
@@ -80,6 +80,7 @@ def _images(usable: pd.DataFrame) -> pd.DataFrame:
             "same_pixels_before": _before(usable, owner, "pixels_sha256"),
             "look_alike_elsewhere": _elsewhere(usable, owner, "look_alike").where(twin.isna()),
             "look_alike_before": _before(usable, owner, "look_alike"),
+            "lossy": usable["format"].where(usable["format"].isin(images.LOSSY)),
         }
     )
 

@@ -22,6 +22,7 @@ from pipeline import console, cores, image_files, images, inspection, look_alike
 from pipeline.config import Config
 from pipeline.errors import DataError
 
+_OF_QUARANTINE = {"class_present", "enough_patients", "enough_images", "few_quarantined"}  # rules that too much of it breaks
 _NAMED = 3  # offenders of a rule on the terminal; the page has more
 DATA_DOCS = paths.VALIDATION / "data_docs" / "index.html"
 
@@ -49,7 +50,7 @@ def run(config: Config) -> None:
     _write(paths.VALIDATION / "validation.json", _report(findings, counts))
     _write(DATA_DOCS, page.encode())
     _show(findings, counts, frame)
-    _require_all_hold(findings)
+    _require_all_hold(findings, frame)
 
 
 def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
@@ -168,12 +169,24 @@ def _show(findings: Sequence[quality.Finding], counts: pd.DataFrame, frame: pd.D
     console.say(f"validate: {len(frame):,} files, {len(manifest.usable(frame)):,} usable images; report: {DATA_DOCS}")
 
 
-def _require_all_hold(findings: Sequence[quality.Finding]) -> None:
+def _require_all_hold(findings: Sequence[quality.Finding], frame: pd.DataFrame) -> None:
     broken = [finding for finding in findings if finding.state == "FAIL"]
     if broken:
         first = broken[0]
         named = f" ({first.offenders[0]})" if first.offenders else ""
+        why = _commonest(frame) if _OF_QUARANTINE & {finding.rule.name for finding in broken} else ""
         raise DataError(
             f"{len(broken)} of {len(findings)} rules are broken, first {first.rule.name}{named}: {first.rule.advice}; "
-            f"all of them: {DATA_DOCS}"
+            f"{why}all of them: {DATA_DOCS}"
         )
+
+
+def _commonest(frame: pd.DataFrame) -> str:
+    """Of what kind most unusable files are: the cause of what else is missing then."""
+    unusable = manifest.without_litter(manifest.not_excluded(frame)).query("error != ''")
+    if unusable.empty:
+        return ""
+    kinds = unusable["error"].map(manifest.kind)
+    alike = unusable[kinds == kinds.value_counts().index[0]]
+    first = alike.iloc[0]
+    return f"of {len(unusable):,} unusable files {len(alike):,} are of one kind, first {first['path']}: {first['error']}; "

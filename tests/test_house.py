@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from pipeline import config, learning
+from pipeline import config, learning, registry
 from pipeline.__main__ import COHORT_STAGES, FOLD_STAGES, SUBTYPE_STAGES
 
 PIPELINE = ROOT / "pipeline"
@@ -32,6 +32,8 @@ TOOLS = {
     "keras": {"model", "fitting", "device", "batch_norm"},
     "matplotlib": {"figures", "evaluate"},  # evaluate names the type of what it saves
     "kagglehub": {"download"},
+    "imagecodecs": {"tiff_pixels"},
+    "simplejpeg": {"jpeg"},
     "rich": {"console"},
     "prefect": set(),
     "dvc": set(),
@@ -43,14 +45,14 @@ INERT = {"config", "paths", "errors", "console", "cores", "tracking", "registry"
 
 
 @cache
-def imports(path: Path) -> frozenset[str]:
-    """Every module a file imports, anywhere in it; `from pipeline import x` counts as pipeline.x."""
+def imports(path: Path, by_place: bool = True) -> frozenset[str]:
+    """Every module a file imports, anywhere in it; `from pipeline import x` counts as pipeline.x, `from . import x` too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
+        elif isinstance(node, ast.ImportFrom) and (by_place or not node.level):
+            module = ".".join(["pipeline"] * node.level + [node.module] * bool(node.module))  # by place: those beside it
             found |= {f"{module}.{alias.name}" for alias in node.names} if module == "pipeline" else {module}
     return frozenset(found)
 
@@ -91,9 +93,10 @@ def test_imports_go_one_way(module: str) -> None:
     assert not own_imports(module) & set(STAGES), f"{module} imports a stage; stages are called, not imported"
 
 
-@pytest.mark.parametrize("module", ["images", "model", "served"])
-def test_code_that_travels_with_a_model_imports_nothing_of_the_package(module: str) -> None:
-    assert not {name for name in imports(PIPELINE / f"{module}.py") if name.split(".")[0] == "pipeline"}
+@pytest.mark.parametrize("path", registry.CODE, ids=lambda path: path.stem)
+def test_code_that_travels_with_a_model_imports_nothing_that_does_not(path: Path) -> None:
+    assert not {name for name in imports(path, by_place=False) if name.split(".")[0] == "pipeline"}
+    assert own_imports(path.stem) <= {other.stem for other in registry.CODE}
 
 
 def test_stage_is_module_is_command_is_params_section() -> None:
@@ -108,7 +111,7 @@ def test_stage_is_module_is_command_is_params_section() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_cover_what_a_stage_imports(stage: str) -> None:
     listed = {Path(dep).stem for dep in dag()[stage]["deps"] if dep.startswith("pipeline/") and dep.endswith(".py")}
-    travels = {"images", "model", "served"} if stage == "register" else set()
+    travels = {path.stem for path in registry.CODE} if stage == "register" else set()
     assert listed - travels <= closure(stage), "a module is listed that the stage does not import"
     assert closure(stage) <= listed, "a change of these would not make the stage stale"
 
