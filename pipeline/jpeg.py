@@ -60,6 +60,14 @@ def stream(data: bytes) -> Stream:
     return Stream(width, height, samples, depth, frame, tuple(segments), at)
 
 
+def _says_ycbcr(found: Stream) -> bool | None:
+    """Whether the colours are to be converted, if the stream says so: in Adobe's marker, or by being JFIF."""
+    adobe = next((content for marker, content in found.segments if marker == 0xEE and content[:5] == b"Adobe"), b"")
+    if len(adobe) >= 12:
+        return adobe[11] != 0
+    return True if any(marker == 0xE0 and content[:5] == b"JFIF\0" for marker, content in found.segments) else None
+
+
 def _segments(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
     """All up to a scan, and where it begins; or up to the end, and -1."""
     found: list[tuple[int, bytes]] = []
@@ -138,6 +146,9 @@ def block(data: bytes, tables: bytes, size: tuple[int, int], rows: int, most: in
             f"damaged: a JPEG block of {found.width} x {found.height} px and {found.samples} samples "
             f"instead of {width} x {rows} px and {samples}"
         )
+    said = _says_ycbcr(found)
+    if samples > 1 and said is not None and said != is_ycbcr:
+        raise UnusableError(f"unclear tags: by its tags a block is {'' if is_ycbcr else 'not '}YCbCr, by its JPEG the other way round")
     # The markers of applications go, so that the tags alone say whether there are colours to convert: Adobe's, put in instead.
     colours = b"\xff\xee" + struct.pack(">H5sHHHB", 14, b"Adobe", 100, 0, 0, int(is_ycbcr)) if samples > 1 else b""
     kept = [pair for pair in (*_segments(tables)[0], *found.segments) if pair[0] not in (*_APPLICATION, _COMMENT)]

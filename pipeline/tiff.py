@@ -20,7 +20,7 @@ _PREDICTED = (LZW, *DEFLATE, LZMA, ZSTD)  # compressions that a predictor may go
 _TAKEN = (RAW, JPEG, PACKBITS, *_PREDICTED)
 _NOT_TAKEN = {
     **dict.fromkeys((2, 3, 4, 32771), "CCITT fax"),
-    6: "JPEG of the old kind, given up in 1995",
+    6: "JPEG of the old kind, whose colours readers blend differently",
     **dict.fromkeys((9, 10, 34661), "JBIG"),
     32766: "NeXT RLE",
     32809: "ThunderScan",
@@ -136,7 +136,7 @@ def page(tags: Tags) -> Page:
     require_upright(tags.number(274) if 274 in tags else None, tags.text(700))
     kinds = set(tags.numbers(339)) if 339 in tags else {1}
     samples, compression, photometric = tags.number(277, 1), tags.number(259, RAW), tags.number(262)
-    depths = set(tags.numbers(258)) if 258 in tags else {1}
+    depths = set(tags.numbers(258))
     if kinds - {1, 4}:
         kind = min(kinds - {1, 4})
         raise UnusableError(f"{_SAMPLES.get(kind, 'numbers of an unknown kind')}, {max(depths)} bits a channel instead of 8")
@@ -150,7 +150,7 @@ def page(tags: Tags) -> Page:
         raise _no_colour(photometric, bits, samples)
     if photometric == PALETTE and bits not in (1, 2, 4, 8):
         raise UnusableError(f"unclear tags: a palette of {bits} bits")
-    if len(depths) != 1 or (258 in tags and tags.count(258) not in (1, samples)) or (bits != 8 and photometric != PALETTE):
+    if len(depths) != 1 or tags.count(258) not in (1, samples) or (bits != 8 and photometric != PALETTE):
         raise UnusableError("unclear tags: BitsPerSample does not go with SamplesPerPixel")
     alpha = _alpha(tags, photometric, samples)
     planar, fill = tags.number(284, 1), tags.number(266, 1)
@@ -204,11 +204,11 @@ def _alpha(tags: Tags, photometric: int, samples: int) -> int | None:
         raise no_colour("PA", "a palette with transparency")
     if photometric == RGB and samples == 4 and not extra:
         return 3
-    if samples < colours or (samples != colours and samples != colours + len(extra)):
+    if samples != colours + len(extra):
         raise UnusableError(f"unclear tags: {samples} samples a pixel, of which {colours} are colour and {len(extra)} extra")
     if tags.number(332, 1) != 1:
         raise UnusableError("inks other than cyan, magenta, yellow and black")
-    shown = [colours + place for place, kind in enumerate(extra[: samples - colours]) if kind != 0]
+    shown = [colours + place for place, kind in enumerate(extra) if kind != 0]
     if (shown and photometric != RGB) or len(shown) > 1:
         raise UnusableError("translucent: an alpha channel beside colours that are not RGB, or two of them")
     return shown[0] if shown else None
@@ -261,7 +261,7 @@ def _placed(tags: Tags, page: Page, needed: int) -> tuple[tuple[int, int], ...]:
         if tags.count(counts) < needed:
             raise UnusableError(f"incomplete: tells the bytes of {tags.count(counts):,} of {needed:,} {name}s")
         lengths = tags.numbers(counts, needed)
-    elif page.compression == RAW:
+    elif page.compression == RAW and needed == 1 and page.bits == 8:  # else readers differ in what they guess
         lengths = tuple(whole)
     else:
         raise UnusableError(f"unclear tags: {'Tile' if page.is_tiled else 'Strip'}ByteCounts is missing")

@@ -57,7 +57,7 @@ _SIZES = {
     17: 8,
     18: 8,
 }  # bytes, by type
-_WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_WHOLE = {3: "H", 4: "I", 16: "Q"}  # a BYTE could hold some of them too, but no reader takes it for all
 _RATIONAL = 5
 _MOST_TAGS = 65535  # a classic TIFF cannot have more
 

@@ -127,7 +127,7 @@ def test_what_training_quarantines_is_refused_for_the_same_reason(model: Any, ki
 @pytest.mark.parametrize(
     ("rows", "params", "said"),
     [
-        ({"image": ["abc"]}, {}, "image 1: the bytes of a TIFF file are needed, not str"),
+        ({"image": ["abc"]}, {}, "image 1: the bytes of a TIFF, PNG or JPEG file are needed, not str"),
         ({"image": [np.zeros((9, 8, 3), np.uint8)]}, {}, r"image 1: uint8 \(side, side, 3\) is needed, not uint8 \(9, 8, 3\)"),
         ({"image": [np.zeros((9, 9, 3))]}, {}, r"not float64 \(9, 9, 3\)"),
         ({"image": [np.zeros((9, 9, 3), np.uint8)] * 2, "patient": ["A", None]}, {}, "image 2 has no patient"),
@@ -345,7 +345,7 @@ def test_over_http_an_image_scores_as_in_python(server: str, model: Any, patient
 @pytest.mark.parametrize(
     ("image", "params", "said"),
     [
-        (b"no picture", {}, "image 1: not a TIFF file"),
+        (b"no picture", {}, "image 1: not a TIFF, PNG or JPEG file"),
         (test_images.UNUSABLE["16-bit RGB"][0], {}, "image 1: 16 bits a channel instead of 8"),
         (test_images.USABLE["RGB, raw"], {"um": 12.0}, "um: images of 12 um; the model knows a field of view of 24.9"),
     ],
