@@ -71,7 +71,9 @@ def _tags(rng: random.Random, data: bytearray) -> None:
     entry = first + size * rng.randrange(count)
     match rng.randrange(6):
         case 0:
-            struct.pack_into(order + "H", data, entry, rng.choice((254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 284, 317, 322, 338)))
+            struct.pack_into(
+                order + "H", data, entry, rng.choice((254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 284, 317, 322, 338))
+            )
         case 1:
             struct.pack_into(order + "H", data, entry + 2, rng.choice(_TYPES))
         case 2:

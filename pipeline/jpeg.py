@@ -5,7 +5,6 @@ libjpeg goes on where a stream ends early or is damaged, fills up with grey and 
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,8 @@ _OTHER_FRAMES = {
     **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "hierarchical"),
     **dict.fromkeys((0xC9, 0xCA), "in arithmetic code"),
 }
-_SCAN, _END, _APPLICATION, _COMMENT = 0xDA, 0xD9, range(0xE0, 0xF0), 0xFE
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+_APPLICATION, _COMMENT = range(0xE0, 0xF0), 0xFE
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _MOST_SCANS = 200  # each takes the time of a whole image
 MODES = {1: "L", 3: "RGB", 4: "CMYK"}  # by samples, as Pillow calls them
@@ -50,7 +50,7 @@ def stream(data: bytes) -> Stream:
         UnusableError: it cannot be read to its first scan.
     """
     segments, at = _segments(data)
-    if at < 0:
+    if data[at : at + 2] != _SCAN:
         raise UnusableError("unreadable header: JPEG, cut off or damaged before its pixels")
     frames = [(marker, content) for marker, content in segments if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)]
     if len(frames) != 1 or len(frames[0][1]) < 6:
@@ -69,22 +69,19 @@ def _says_ycbcr(found: Stream) -> bool | None:
 
 
 def _segments(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
-    """All up to a scan, and where it begins; or up to the end, and -1."""
+    """All up to a scan or the end, and where that is; or where it cannot be read any more."""
     found: list[tuple[int, bytes]] = []
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at : at + 2] not in (_SCAN, _END):
+        if data[at + 1] == 0xFF:  # filled up
             at += 1
             continue
-        if marker == _SCAN:
-            return found, at
         length = int.from_bytes(data[at + 2 : at + 4])
-        if marker == _END or length < 2 or at + 2 + length > len(data):
+        if length < 2 or at + 2 + length > len(data):
             break
-        found.append((marker, data[at + 4 : at + 2 + length]))
+        found.append((data[at + 1], data[at + 4 : at + 2 + length]))
         at += 2 + length
-    return found, -1
+    return found, at
 
 
 def require_readable(found: Stream) -> None:
@@ -122,7 +119,7 @@ def decode(data: bytes, found: Stream) -> NDArray[np.uint8]:
     if found.frame not in _FRAMES:
         kind = _OTHER_FRAMES.get(found.frame, "of an unknown kind")
         raise UnusableError(f"compression not taken, JPEG {kind}: save it as TIFF with deflate, or as PNG")
-    if len(re.findall(rb"\xff\xda", data[found.scan :])) > _MOST_SCANS:
+    if data.count(_SCAN, found.scan) > _MOST_SCANS:
         raise UnusableError(f"more than {_MOST_SCANS} scans in a JPEG")
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, _COLOURS[found.samples], strict=True)
@@ -146,12 +143,17 @@ def block(data: bytes, tables: bytes, size: tuple[int, int], rows: int, most: in
             f"damaged: a JPEG block of {found.width} x {found.height} px and {found.samples} samples "
             f"instead of {width} x {rows} px and {samples}"
         )
+    defined, end = _segments(tables) if tables else ([], 0)
+    if tables and (tables[:2] != b"\xff\xd8" or tables[end : end + 2] != _END):
+        raise UnusableError("damaged: JPEGTables cannot be read to their end")
     said = _says_ycbcr(found)
     if samples > 1 and said is not None and said != is_ycbcr:
-        raise UnusableError(f"unclear tags: by its tags a block is {'' if is_ycbcr else 'not '}YCbCr, by its JPEG the other way round")
+        raise UnusableError(
+            f"unclear tags: by its tags a block is {'' if is_ycbcr else 'not '}YCbCr, by its JPEG the other way round"
+        )
     # The markers of applications go, so that the tags alone say whether there are colours to convert: Adobe's, put in instead.
     colours = b"\xff\xee" + struct.pack(">H5sHHHB", 14, b"Adobe", 100, 0, 0, int(is_ycbcr)) if samples > 1 else b""
-    kept = [pair for pair in (*_segments(tables)[0], *found.segments) if pair[0] not in (*_APPLICATION, _COMMENT)]
+    kept = [pair for pair in (*defined, *found.segments) if pair[0] not in (*_APPLICATION, _COMMENT)]
     parts = [b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content for marker, content in kept]
     start = b"".join((b"\xff\xd8", colours, *parts))
     return decode(start + data[found.scan :], replace(found, scan=len(start)))[:rows]

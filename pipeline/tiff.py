@@ -204,7 +204,7 @@ def _alpha(tags: Tags, photometric: int, samples: int) -> int | None:
         raise no_colour("PA", "a palette with transparency")
     if photometric == RGB and samples == 4 and not extra:
         return 3
-    if samples != colours + len(extra):
+    if samples != colours + len(extra) or (photometric == YCBCR and extra):
         raise UnusableError(f"unclear tags: {samples} samples a pixel, of which {colours} are colour and {len(extra)} extra")
     if tags.number(332, 1) != 1:
         raise UnusableError("inks other than cyan, magenta, yellow and black")

@@ -58,7 +58,7 @@ _SIZES = {
     18: 8,
 }  # bytes, by type
 _WHOLE = {3: "H", 4: "I", 16: "Q"}  # a BYTE could hold some of them too, but no reader takes it for all
-_RATIONAL = 5
+_RATIONAL, _LONG8 = 5, 16
 _MOST_TAGS = 65535  # a classic TIFF cannot have more
 
 
@@ -95,7 +95,7 @@ class Tags:
     def numbers(self, tag: int, most: int = 65536) -> tuple[int, ...]:
         """The first whole numbers of a tag, `most` of them."""
         kind, count, content = self._content(tag, most)
-        if kind not in _WHOLE:
+        if kind not in _WHOLE or (kind == _LONG8 and not self.is_big):
             raise self._odd(tag, f"is written as type {kind}, which holds no whole numbers")
         return struct.unpack(f"{self.order}{min(count, most)}{_WHOLE[kind]}", content)
 
