@@ -16,6 +16,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,11 +129,9 @@ def _match(rng: random.Random, data: bytearray) -> None:
         if end + 4 > len(data):
             return
         if data[at + 4 : at + 8] == b"IDAT" and rng.random() < 0.5:
-            decompressor = zlib.decompressobj(-15)
-            try:
-                data[end - 4 : end] = struct.pack(">I", zlib.adler32(decompressor.decompress(data[at + 10 : end - 4])))
-            except zlib.error:
-                pass
+            with suppress(zlib.error):
+                pixels = zlib.decompressobj(-15).decompress(data[at + 10 : end - 4])
+                data[end - 4 : end] = struct.pack(">I", zlib.adler32(pixels))
         data[end : end + 4] = struct.pack(">I", zlib.crc32(data[at + 4 : end]))
         at = end + 4
 

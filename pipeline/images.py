@@ -12,20 +12,21 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from . import jpeg, png, tiff, tiff_pixels, tiff_tags
-from .image_faults import LARGEST_PX, UnusableError, require_decodable
+from .image_faults import UnusableError, require_decodable
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 
 LOSSY_TIFF = "TIFF with JPEG"
 LOSSY = ("JPEG", LOSSY_TIFF)  # formats whose pixels are not those that were saved
@@ -44,7 +45,7 @@ _OTHER_FORMATS = (
     (b"%PDF", "PDF"),
 )
 _MOST_PX = 2**31 - 1  # that a table of 32-bit numbers holds
-_AT_ONCE_PX = LARGEST_PX**2  # pixels that all threads together have decoded at a time, see `room`
+_LARGE_PX = 2048**2  # an image of more is decoded `in_turn`
 _ROWS_AT_ONCE = 256  # of which sharpness is told: bounds the memory
 _VALUES = np.arange(256, dtype=np.int64)
 _WAVES = np.rint(1024 * np.cos(np.pi * np.outer(np.arange(1, 9), 2 * np.arange(32) + 1) / 64))
@@ -73,7 +74,7 @@ class Statistics:
     sharpness: float
 
 
-_free_px, _freed = _AT_ONCE_PX, threading.Condition()
+_one_after_the_other = ThreadPoolExecutor(1)
 _Judged = tuple[Inspected, Callable[[], Pixels]]
 
 
@@ -94,24 +95,13 @@ def decode(data: bytes) -> Pixels:
     return seen.pixels
 
 
-@contextmanager
-def room(data: bytes) -> Iterator[None]:
-    """Wait until as many pixels as this file claims may be decoded, and kept, beside those of other threads."""
-    global _free_px
+def in_turn(data: bytes, work: Callable[[], T]) -> T:
+    """`work()` on this file; if it is large, in a thread that does one after the other, so that memory for one is enough."""
     try:
         seen, _ = _opened(data)
-        needed = min(seen.width * seen.height, _AT_ONCE_PX)
     except Exception:  # `inspect` says why
-        needed = 0
-    with _freed:
-        _freed.wait_for(lambda: _free_px >= needed)
-        _free_px -= needed
-    try:
-        yield
-    finally:
-        with _freed:
-            _free_px += needed
-            _freed.notify_all()
+        return work()
+    return work() if seen.width * seen.height <= _LARGE_PX else _one_after_the_other.submit(work).result()
 
 
 def resize(pixels: Pixels, px: int) -> Pixels:

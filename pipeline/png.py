@@ -110,7 +110,7 @@ def _require_whole(found: Header, packed: bytes) -> None:
     try:
         size = len(stream.decompress(packed, whole + 1))
     except zlib.error as error:
-        raise UnusableError(f"damaged: PNG, deflate: {error}") from None
+        raise UnusableError(f"damaged: PNG, deflate: {str(error).split(': ')[-1]}") from None
     if size != whole or not stream.eof:
         raise UnusableError(f"damaged: PNG, its data give {size:,} of {whole:,} bytes{'' if stream.eof else ', no checksum'}")
 

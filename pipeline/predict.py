@@ -181,13 +181,16 @@ def _look(named: tuple[str, Path], sides: set[int]) -> Seen:
     data, _, unreadable = (b"", "", "") if fault else image_files.read(file)
     if fault or unreadable:
         return Seen(name, fault or unreadable)
-    with images.room(data):
-        seen = images.inspect(data, None)
-        if seen.pixels is None:
-            return Seen(name, seen.reason)
-        statistics = images.statistics(seen.pixels)
-        numbers = dict(zip(manifest.NUMBERS, (*statistics.mean, *statistics.std, statistics.sharpness), strict=True))
-        resized = {px: images.resize(seen.pixels, px) for px in sides}
+    return images.in_turn(data, partial(_seen, name, data, sides))
+
+
+def _seen(name: str, data: bytes, sides: set[int]) -> Seen:
+    seen = images.inspect(data, None)
+    if seen.pixels is None:
+        return Seen(name, seen.reason)
+    statistics = images.statistics(seen.pixels)
+    numbers = dict(zip(manifest.NUMBERS, (*statistics.mean, *statistics.std, statistics.sharpness), strict=True))
+    resized = {px: images.resize(seen.pixels, px) for px in sides}
     return Seen(name, "", seen.width, numbers, statistics.sha256, resized)
 
 

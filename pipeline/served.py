@@ -17,6 +17,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class SubtypeModel(PythonModel):
             raise _refused(f"{folder}: spec and weights do not make a network ({reason}); register the model again") from None
         return network
 
-    def _resized(self, image: object, number: int, sides: set[int]) -> dict[int, Any]:
+    def _resized(self, image: object, number: int, sides: set[int]) -> Any:
         """By side, as the networks take it: a large image is not kept."""
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != image.shape[1]:
@@ -84,11 +85,15 @@ class SubtypeModel(PythonModel):
             return {px: self._images.resize(image, px) for px in sides}
         if not isinstance(image, bytes | bytearray):
             raise _refused(f"image {number}: the bytes of a TIFF, PNG or JPEG file are needed, not {type(image).__name__}")
-        with self._images.room(bytes(image)):
-            seen = self._images.inspect(bytes(image), None)
-            if seen.pixels is None:
-                raise _refused(f"image {number}: {seen.reason}")
-            return {px: self._images.resize(seen.pixels, px) for px in sides}
+        reason, resized = self._images.in_turn(image, partial(self._decoded, bytes(image), sides))
+        if reason:
+            raise _refused(f"image {number}: {reason}")
+        return resized
+
+    def _decoded(self, data: bytes, sides: set[int]) -> tuple[str, dict[int, Any]]:
+        """Why not, and the pixels by side."""
+        seen = self._images.inspect(data, None)
+        return seen.reason, {} if seen.pixels is None else {px: self._images.resize(seen.pixels, px) for px in sides}
 
     def _logits(self, images: list[dict[int, Any]]) -> Any:
         """Mean of the folds' calibrated logits, float64 `(n,)`."""

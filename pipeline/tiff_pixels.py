@@ -122,7 +122,7 @@ def _unpacked(data: bytes, page: Page, number: int, rows: int) -> Samples:
     try:
         unpacked = packed if page.compression == tiff.RAW else _decompressed(packed, page.compression, needed, most)
     except (ValueError, RuntimeError, zlib.error, lzma.LZMAError) as error:
-        raise UnusableError(f"damaged: {which}, {_NAMES[page.compression]}: {error}") from None
+        raise UnusableError(f"damaged: {which}, {_NAMES[page.compression]}: {str(error).split(': ')[-1]}") from None
     if len(unpacked) < needed:
         raise UnusableError(f"cut off: {which} gives {len(unpacked):,} of {needed:,} bytes")
     return np.frombuffer(unpacked, np.uint8, needed)
