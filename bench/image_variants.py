@@ -213,7 +213,7 @@ def _jpegs_inside() -> Iterator[Variant]:
     yield Variant("TIFF, JPEG of RGB", tiff(tags_of(t259=(SHORT, [7])), [plain]), None)
     planes = [saved(Image.fromarray(np.ascontiguousarray(RGB[..., c])), "JPEG") for c in range(3)]
     yield Variant("TIFF, JPEG of RGB, planes apart", tiff(tags_of(t259=(SHORT, [7]), **APART), planes), None)
-    inks = saved(Image.fromarray(INKS, "CMYK"), "JPEG")
+    inks = saved(Image.fromarray(255 - INKS, "CMYK"), "JPEG")  # Pillow turns them, as Adobe does in files of JPEG
     yield Variant("TIFF, JPEG of CMYK", tiff(tags_of(samples=4, t259=(SHORT, [7]), t262=(SHORT, [5])), [inks]), None)
 
 

@@ -136,7 +136,7 @@ def page(tags: Tags) -> Page:
     require_upright(tags.number(274) if 274 in tags else None, tags.text(700))
     kinds = set(tags.numbers(339)) if 339 in tags else {1}
     samples, compression, photometric = tags.number(277, 1), tags.number(259, RAW), tags.number(262)
-    depths = set(tags.numbers(258))
+    depths = set(tags.numbers(258)) if 258 in tags else {1}
     if kinds - {1, 4}:
         kind = min(kinds - {1, 4})
         raise UnusableError(f"{_SAMPLES.get(kind, 'numbers of an unknown kind')}, {max(depths)} bits a channel instead of 8")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import test_images
 from PIL import Image, TiffImagePlugin
-from small_cohort import CLASSES, put, quarantine, report, settings, sound_cohort
+from small_cohort import CLASSES, put, quarantine, report, rule, settings, sound_cohort
 from test_images import PX, UNUSABLE, USABLE, cell, tiff
 
 from pipeline import manifest, validate
@@ -167,6 +168,34 @@ def test_what_a_person_excludes_is_out_and_does_not_count_as_damage(here):
     table = pd.read_parquet("data/manifest.parquet").set_index("path")
     assert table.loc["control/CAB/image_2.tif", "error"] == "excluded: smudged, twice"
     assert table.loc["control/CAB/image_2.tif", "phash"]
+
+
+def test_a_cohort_of_png_is_as_good_and_one_of_jpeg_is_a_warning(here):
+    sound_cohort()
+    for number, file in enumerate(sorted(Path("data/raw").rglob("*.tif"))):
+        pixels = Image.open(file).copy()
+        file.unlink()
+        form = "JPEG" if number < 3 else "PNG"
+        pixels.save(file.with_suffix({"JPEG": ".jpeg", "PNG": ".PNG"}[form]), form)
+    put("NPM1/NAA/image_30.tif", test_images.png(Image.fromarray(cell(300))))  # a PNG by its content, whatever it is called
+    validate.run(settings("NPM1"))
+    table = pd.read_parquet("data/manifest.parquet")
+    assert (table["error"] == "").all()
+    assert table["format"].value_counts().to_dict() == {"PNG": 22, "JPEG": 3}
+    assert rule("saved_without_loss")["offenders_total"] == 3
+    assert report()["success"]
+
+
+def test_the_commonest_cause_of_too_much_quarantine_stands_in_the_error(here):
+    sound_cohort()
+    for number in range(5):
+        put(f"NPM1/NAA/image_{20 + number}.tif", UNUSABLE["L"][0])
+    put("NPM1/NAA/image_40.tif", b"")
+    with pytest.raises(DataError) as caught:
+        validate.run(settings("NPM1"))
+    assert "of 6 unusable files 5 are of one kind, first NPM1/NAA/image_20.tif: no 8-bit colour: mode L (grey)" in str(
+        caught.value
+    )
 
 
 def test_what_a_tiff_says_of_a_patient_goes_no_further(here):
