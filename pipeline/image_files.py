@@ -10,6 +10,7 @@ from pipeline import images
 from pipeline.errors import DataError
 
 _LARGEST_BYTES = 64 * 2**20  # of a file that is opened: an uncompressed image of 144 px has 62 KB
+_TOO_LARGE = f"too large for an image of one cell: more than {_LARGEST_BYTES / 2**20:.0f} MB"
 
 
 def read(file: Path) -> tuple[bytes, str, str]:
@@ -19,7 +20,7 @@ def read(file: Path) -> tuple[bytes, str, str]:
             return b"", "", "a link that leads nowhere" if file.is_symlink() else "not a regular file"
         with file.open("rb") as stream:
             if os.fstat(stream.fileno()).st_size > _LARGEST_BYTES:
-                return b"", hashlib.file_digest(stream, "sha256").hexdigest(), "too large for an image of one cell"
+                return b"", hashlib.file_digest(stream, "sha256").hexdigest(), _TOO_LARGE
             data = stream.read()
     except OSError as error:
         return b"", "", f"cannot be read: {error.strerror}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
@@ -122,6 +123,21 @@ def test_what_training_quarantines_is_refused_for_the_same_reason(model: Any, ki
     with pytest.raises(MlflowException) as refused:
         model.predict(frame([data]))
     assert str(refused.value) == f"image 1: {reason}"
+
+
+def test_what_a_model_needs_is_what_its_code_imports(project: Path) -> None:
+    """All but MLflow, which loads it, and what comes with it."""
+    needed = {line.split("==")[0] for line in (files_of_npm1(project) / "requirements.txt").read_text().splitlines()}
+    code = [path for path in files_of_npm1(project).rglob("*.py") if path.is_file()]
+    assert {path.name for path in code} >= {"served.py", "network.py", "images.py", "tiff.py", "png.py", "jpeg.py"}
+    found = set()
+    for node in (node for path in code for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+    packages = {{"PIL": "pillow"}.get(name, name) for name in found - sys.stdlib_module_names - {"mlflow", "pandas"}}
+    assert packages | {"tensorflow"} == needed - {"mlflow"}
 
 
 @pytest.mark.parametrize(
