@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -149,7 +148,6 @@ def _score(
         for patient, files in patients.items()
         for start in range(0, len(files), _IMAGES_AT_ONCE)
     ]
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that do not matter to the pixels
     sides = {int(model.settings["px"]) for model in models}
     scored: list[tuple[object, ...]] = []
     left_out: list[tuple[str, str, str]] = []

@@ -97,7 +97,7 @@ class Pseudonyms:
         return self._named(self._patients, own, "P", "patient")
 
     def path(self, below: str) -> str:
-        """A file's name stays if it is `image_<number>.tif` or the like, the number not the patient's (outside folders: any's)."""
+        """A file's name stays if it is `image_<number>.tif` or such, the number not the patient's (outside folders: any's)."""
         first, *rest = below.split("/")
         if not rest:
             return self._file(first, self._patients)

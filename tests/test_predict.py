@@ -117,7 +117,7 @@ def test_unusable_files_are_left_out_with_their_reason(project: Path, printed: s
     }
     assert reasons["bad", "image_10.tif"] == "same pixels as image_2.tif"
     assert reasons["bad", "deep.tif"] == "16 bits a channel instead of 8"
-    assert reasons["bad", "short.TIF"].startswith("unreadable pixels, cut off or damaged")
+    assert reasons["bad", "short.TIF"].startswith("cut off: strip 1 of 1 ends at byte")
     assert reasons["bad", "oblong.tif"] == "100 x 144 px: not square"
     page = (project / "predictions/incoming/bad.html").read_text()
     assert all(html.escape(reason) in page for (patient, _), reason in reasons.items() if patient == "bad")

@@ -113,7 +113,6 @@ def test_an_array_scores_as_its_file_does(model: Any, patient: list[bytes]) -> N
 
 
 @pytest.mark.parametrize("kind", [*test_images.USABLE, *test_images.UNUSABLE])
-@pytest.mark.filterwarnings("ignore")
 def test_what_training_quarantines_is_refused_for_the_same_reason(model: Any, kind: str) -> None:
     data = test_images.USABLE.get(kind) or test_images.UNUSABLE[kind][0]
     reason = images.inspect(data, None).reason
