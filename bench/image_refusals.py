@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from bench.image_writing import PX, XMP, Tag, jpeg, picture, png, saved, strips, tags_of, tiff, tiles, ycbcr
+from bench.image_writing import PX, XMP, Tag, bare, jpeg, picture, png, saved, strips, tags_of, tiff, tiles, ycbcr
 
 
 def refused() -> list[tuple[str, bytes, str]]:
@@ -105,6 +105,14 @@ def refused() -> list[tuple[str, bytes, str]]:
         "unclear tags: strips and tiles in one",
     )
     subsampled = tags_of(t262=(short, [6]))
+    add("TIFF, YCbCr, more bytes than its colours take", tiff(subsampled, [ycbcr(rgb).tobytes()]), "unclear tags: strip 1 has")
+    named = bare(saved(Image.fromarray(rgb), "JPEG", keep_rgb=True))
+    add("TIFF, JPEG of RGB, YCbCr by its tags", tiff(tags_of(**colour), [named]), "unclear tags: by its tags a block is YCbCr")
+    add(
+        "TIFF, JPEG of YCbCr, RGB by its tags",
+        tiff(tags_of(t259=(short, [7])), [whole]),
+        "unclear tags: by its tags a block is not",
+    )
     add(
         "TIFF, YCbCr, colours in full where every second is due",
         tiff(subsampled, [ycbcr(rgb).tobytes()[: PX * PX]]),

@@ -36,7 +36,7 @@ def tiff(
     where, sizes = (324, 325) if 322 in tags else (273, 279)
     word, room = ("Q", 8) if big else ("I", 4)
     kind = 16 if big else 4
-    tags = dict(tags)
+    tags = {tag: values for tag, values in tags.items() if tag != 278 or 322 not in tags}
     has_places = where in tags
     tags.setdefault(where, (kind, [0] * len(blocks)))
     if counts:

@@ -61,11 +61,14 @@ def stream(data: bytes) -> Stream:
 
 
 def _says_ycbcr(found: Stream) -> bool | None:
-    """Whether the colours are to be converted, if the stream says so: in Adobe's marker, or by being JFIF."""
+    """Whether the colours are to be converted, if the stream says so: in Adobe's marker, by being JFIF, or by their names."""
     adobe = next((content for marker, content in found.segments if marker == 0xEE and content[:5] == b"Adobe"), b"")
     if len(adobe) >= 12:
         return adobe[11] != 0
-    return True if any(marker == 0xE0 and content[:5] == b"JFIF\0" for marker, content in found.segments) else None
+    if any(marker == 0xE0 and content[:5] == b"JFIF\0" for marker, content in found.segments):
+        return True
+    named = any(marker == found.frame and content[6::3][:3] == b"RGB" for marker, content in found.segments)
+    return False if named else None
 
 
 def _segments(data: bytes) -> tuple[list[tuple[int, bytes]], int]:

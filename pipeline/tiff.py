@@ -274,6 +274,8 @@ def _placed(tags: Tags, page: Page, needed: int) -> tuple[tuple[int, int], ...]:
             )
         if page.compression == RAW and length < whole[block]:
             raise UnusableError(f"incomplete: {name} {block + 1:,} has {length:,} of {whole[block]:,} bytes")
+        if page.compression == RAW and page.subsampling != (1, 1) and length > page.size(page.block_height):
+            raise UnusableError(f"unclear tags: {name} {block + 1:,} has {length:,} bytes, more than shared colours take")
     if page.compression == RAW:
         lengths = tuple(whole)
     found = tuple(zip(places, lengths, strict=True))
