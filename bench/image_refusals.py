@@ -135,6 +135,9 @@ def refused() -> list[tuple[str, bytes, str]]:
     add("PNG, animated", png(rgb, (b"acTL", bytes(8))), "more than one page: an animated PNG")
     exif = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 274, 3, 1, 6, 0, 0)
     add("PNG, turned", png(rgb, (b"eXIf", exif)), "orientation tag 6")
+    words = b"\nexif\n      %d\n" % (6 + len(exif)) + (b"Exif\0\0" + exif).hex().encode() + b"\n"
+    profile = (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(words))
+    add("PNG, turned, as ImageMagick writes it", png(rgb, profile), "orientation tag 6")
     add("PNG, turned in XMP", png(rgb, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP % 6)), "orientation 6 in its XMP")
     add("JPEG, cut off", whole[:half], "damaged: JPEG")
     add("JPEG, ends early, end marked", whole[:half] + b"\xff\xd9", "damaged: JPEG")

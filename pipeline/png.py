@@ -19,6 +19,7 @@ _RGB, _PALETTE, _RGBA = 2, 3, 6
 _MODES = {0: "L", _RGB: "RGB", _PALETTE: "P", 4: "LA", _RGBA: "RGBA"}
 _SAMPLES = {_RGB: 3, _PALETTE: 1, _RGBA: 4}
 _CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+_MOST_WORDS = 2**20  # bytes of a text that is unpacked
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
 
 
@@ -65,7 +66,7 @@ def decode(data: bytes, found: Header) -> NDArray[np.uint8]:
     if b"acTL" in kinds:
         raise UnusableError("more than one page: an animated PNG")
     xmp = b"".join(content for kind, content in chunks if kind == b"iTXt" and content.startswith(b"XML:com.adobe.xmp"))
-    require_upright(exif_orientation(_joined(chunks, b"eXIf")), xmp)
+    require_upright(exif_orientation(_joined(chunks, b"eXIf") or _exif_in_words(chunks)), xmp)
     transparent = _joined(chunks, b"tRNS")
     if transparent and (found.colour != _PALETTE or min(transparent) < 255):
         raise UnusableError("a palette with transparency" if found.colour == _PALETTE else "translucent: one colour is")
@@ -98,6 +99,19 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
         at = end
         if kind == b"IEND":
             return found
+
+
+def _exif_in_words(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """Exif as ImageMagick writes it: a text of three lines and hexadecimal numbers, compressed or not."""
+    for kind, content in chunks:
+        keyword, _, text = content.partition(b"\0")
+        if kind in (b"tEXt", b"zTXt") and keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
+            try:
+                text = zlib.decompressobj().decompress(text[1:], _MOST_WORDS) if kind == b"zTXt" else text
+                return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:])).removeprefix(b"Exif\0\0")
+            except (ValueError, zlib.error):
+                return b""
+    return b""
 
 
 def _require_whole(found: Header, packed: bytes) -> None:

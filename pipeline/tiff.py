@@ -134,24 +134,7 @@ def page(tags: Tags) -> Page:
         UnusableError: why its pixels cannot be had for certain.
     """
     require_upright(tags.number(274) if 274 in tags else None, tags.text(700))
-    kinds = set(tags.numbers(339)) if 339 in tags else {1}
-    samples, compression, photometric = tags.number(277, 1), tags.number(259, RAW), tags.number(262)
-    depths = set(tags.numbers(258)) if 258 in tags else {1}
-    if kinds - {1, 4}:
-        kind = min(kinds - {1, 4})
-        raise UnusableError(f"{_SAMPLES.get(kind, 'numbers of an unknown kind')}, {max(depths)} bits a channel instead of 8")
-    bits = max(depths)
-    if bits > 8 or (photometric != PALETTE and bits != 1):
-        require_depth(bits)
-    if compression not in _TAKEN:
-        name = _NOT_TAKEN.get(compression, "an unknown one")
-        raise UnusableError(f"compression not taken, {name} ({compression}): save it as TIFF with deflate, or as PNG")
-    if photometric not in _COLOURS:
-        raise _no_colour(photometric, bits, samples)
-    if photometric == PALETTE and bits not in (1, 2, 4, 8):
-        raise UnusableError(f"unclear tags: a palette of {bits} bits")
-    if len(depths) != 1 or tags.count(258) not in (1, samples) or (bits != 8 and photometric != PALETTE):
-        raise UnusableError("unclear tags: BitsPerSample does not go with SamplesPerPixel")
+    compression, photometric, bits, samples = _kind(tags)
     alpha = _alpha(tags, photometric, samples)
     planar, fill = tags.number(284, 1), tags.number(266, 1)
     if planar not in (1, 2) or fill not in (1, 2):
@@ -184,6 +167,28 @@ def page(tags: Tags) -> Page:
         reference=tags.fractions(532, _FULL_RANGE) if photometric == YCBCR else _FULL_RANGE,
     )
     return replace(found, blocks=_placed(tags, found, blocks))
+
+
+def _kind(tags: Tags) -> tuple[int, int, int, int]:
+    """Compression, photometric interpretation, bits of a sample and samples of a pixel."""
+    samples, compression, photometric = tags.number(277, 1), tags.number(259, RAW), tags.number(262)
+    kinds = set(tags.numbers(339)) if 339 in tags else {1}
+    depths = set(tags.numbers(258)) if 258 in tags else {1}
+    bits = max(depths)
+    if unknown := kinds - {1, 4}:
+        raise UnusableError(f"{_SAMPLES.get(min(unknown), 'numbers of an unknown kind')}, {bits} bits a channel instead of 8")
+    if bits > 8 or (photometric != PALETTE and bits != 1):
+        require_depth(bits)
+    if compression not in _TAKEN:
+        name = _NOT_TAKEN.get(compression, "an unknown one")
+        raise UnusableError(f"compression not taken, {name} ({compression}): save it as TIFF with deflate, or as PNG")
+    if photometric not in _COLOURS:
+        raise _no_colour(photometric, bits, samples)
+    if photometric == PALETTE and bits not in (1, 2, 4, 8):
+        raise UnusableError(f"unclear tags: a palette of {bits} bits")
+    if len(depths) != 1 or tags.count(258) not in (1, samples) or (bits != 8 and photometric != PALETTE):
+        raise UnusableError("unclear tags: BitsPerSample does not go with SamplesPerPixel")
+    return compression, photometric, bits, samples
 
 
 def _no_colour(photometric: int, bits: int, samples: int) -> UnusableError:
