@@ -25,7 +25,7 @@ _OTHER_FRAMES = {
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _APPLICATION, _COMMENT = range(0xE0, 0xF0), 0xFE
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-_MOST_SCANS = 200  # each takes the time of a whole image
+_MOST_SCANS = 40  # each takes the time of a whole image; writers make about ten
 MODES = {1: "L", 3: "RGB", 4: "CMYK"}  # by samples, as Pillow calls them
 _COLOURS = {**MODES, 1: "GRAY"}
 

@@ -85,7 +85,8 @@ class SubtypeModel(PythonModel):
             return {px: self._images.resize(image, px) for px in sides}
         if not isinstance(image, bytes | bytearray):
             raise _refused(f"image {number}: the bytes of a TIFF, PNG or JPEG file are needed, not {type(image).__name__}")
-        reason, resized = self._images.in_turn(image, partial(self._decoded, bytes(image), sides))
+        data = bytes(image)
+        reason, resized = self._images.in_turn(data, partial(self._decoded, data, sides))
         if reason:
             raise _refused(f"image {number}: {reason}")
         return resized
