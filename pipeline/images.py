@@ -80,7 +80,20 @@ _Judged = tuple[Inspected, Callable[[], Pixels]]
 
 def inspect(data: bytes, expected_px: int | None) -> Inspected:
     """Read a file of which `expected_px` x `expected_px` pixels are expected (None: any square); never raises."""
-    return _read(data, expected_px)
+    seen = Inspected()
+    try:
+        seen, judge = _opened(data)
+        if expected_px and (seen.width, seen.height) != (expected_px, expected_px):
+            raise UnusableError(f"{seen.width} x {seen.height} px instead of {expected_px} x {expected_px}")
+        if seen.width != seen.height:
+            raise UnusableError(f"{seen.width} x {seen.height} px: not square")
+        require_decodable(seen.width, seen.height)
+        seen, decode = judge()
+        return replace(seen, pixels=decode())
+    except UnusableError as error:
+        return replace(seen, reason=str(error))
+    except Exception as error:  # a decoder raises whatever its parser stumbles over
+        return replace(seen, reason=f"unreadable: {_said(error)}")
 
 
 def decode(data: bytes) -> Pixels:
@@ -89,7 +102,7 @@ def decode(data: bytes) -> Pixels:
     Raises:
         UnusableError: why it is not usable.
     """
-    seen = _read(data, None)
+    seen = inspect(data, None)
     if seen.pixels is None:
         raise UnusableError(seen.reason)
     return seen.pixels
@@ -158,23 +171,6 @@ def _sharpness(image: Image.Image) -> float:
 
 def _shrunk(grey: Image.Image) -> NDArray[np.float64]:
     return np.asarray(grey.resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
-
-
-def _read(data: bytes, expected_px: int | None) -> Inspected:
-    seen = Inspected()
-    try:
-        seen, judge = _opened(data)
-        if expected_px and (seen.width, seen.height) != (expected_px, expected_px):
-            raise UnusableError(f"{seen.width} x {seen.height} px instead of {expected_px} x {expected_px}")
-        if seen.width != seen.height:
-            raise UnusableError(f"{seen.width} x {seen.height} px: not square")
-        require_decodable(seen.width, seen.height)
-        seen, decode = judge()
-        return replace(seen, pixels=decode())
-    except UnusableError as error:
-        return replace(seen, reason=str(error))
-    except Exception as error:  # a decoder raises whatever its parser stumbles over
-        return replace(seen, reason=f"unreadable: {_said(error)}")
 
 
 def _opened(data: bytes) -> tuple[Inspected, Callable[[], _Judged]]:
