@@ -183,7 +183,8 @@ def _require_all_hold(findings: Sequence[quality.Finding], frame: pd.DataFrame) 
 
 def _commonest(frame: pd.DataFrame) -> str:
     """Of what kind most unusable files are: the cause of what else is missing then."""
-    unusable = manifest.without_litter(manifest.not_excluded(frame)).query("error != ''")
+    counted = manifest.without_litter(manifest.not_excluded(frame))
+    unusable = counted[counted["error"] != ""]
     if unusable.empty:
         return ""
     kinds = unusable["error"].map(manifest.kind)
