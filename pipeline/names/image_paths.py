@@ -9,7 +9,8 @@ import re
 import unicodedata
 
 LITTER_REASON = "not an image: left behind by a file browser"
-_EXTENSIONS = (".tif", ".tiff")
+_EXTENSIONS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+EXTENSIONS = f"{', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}"  # as a message says it
 _LITTER = ("thumbs.db", "desktop.ini")
 
 
@@ -38,7 +39,7 @@ def name_fault(path: str) -> str:
     if not path.isprintable():
         return "its path holds unprintable characters; rename it"
     if not is_image_name(path):
-        return "not an image: its name does not end in .tif or .tiff"
+        return f"not an image: its name does not end in {EXTENSIONS}"
     return "" if place(path)[1] else "lies outside <class>/<patient>/"
 
 

@@ -63,10 +63,10 @@ def _use(facts: Facts) -> str:
     sides = " or ".join(str(side) for side in facts.sides_px)
     return (
         "### Intended use\n\n"
-        "To rank and compare patients, or cells of a patient, in research. In: colour TIFF files of 8 bits a channel, one "
-        f"cell each, {facts.um:g} x {facts.um:g} um ({sides} px; the networks see {facts.px} px). Another field of view is "
-        "refused. Out: a score per image; with patients, a score per patient (the probability at the mean of the images' "
-        f"calibrated logits), called {facts.subtype} above {facts.operating_point:.3f}, the operating point."
+        "To rank and compare patients, or cells of a patient, in research. In: colour images (TIFF, PNG, JPEG) of 8 bits a "
+        f"channel, one cell each, {facts.um:g} x {facts.um:g} um ({sides} px; the networks see {facts.px} px). Another field "
+        "of view is refused. Out: a score per image; with patients, a score per patient (the probability at the mean of the "
+        f"images' calibrated logits), called {facts.subtype} above {facts.operating_point:.3f}, the operating point."
     )
 
 

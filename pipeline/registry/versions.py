@@ -37,13 +37,15 @@ Version: TypeAlias = ModelVersion  # what the other modules call it
 
 _PACKAGE = Path(__file__).parents[1]
 _SERVED = _PACKAGE / "registry" / "served_model.py"
+_OF_IMAGES = ("decoding", "image_faults", "jpeg", "png", "tiff", "tiff_pixels", "tiff_tags")
 # What travels with a model, under the names by which it is loaded there.
 _CODE = {
     "network.py": _PACKAGE / "networks" / "model.py",
-    "images.py": _PACKAGE / "images" / "decoding.py",
     "pooling.py": _PACKAGE / "evaluation" / "pooling.py",
+    **{f"images/{name}.py": _PACKAGE / "images" / f"{name}.py" for name in _OF_IMAGES},
 }
 CODE = (_SERVED, *_CODE.values())
+_NEEDED = ("imagecodecs", "keras", "numpy", "pillow", "simplejpeg", "tensorflow")  # what that imports
 _ENTRANCE = (Path("MLmodel"), Path(_SERVED.name), Path("artifacts/networks/settings.json"))
 _SCORES = "out_of_fold.csv"
 _MOST_KNOBS = 3  # that a run's name tells
@@ -234,6 +236,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
     networks = staging / "networks"
     try:
         networks.mkdir(parents=True)
+        (networks / "images").mkdir()
         for name, file in _CODE.items():
             shutil.copyfile(file, networks / name)
         for folder in candidate.folders:
@@ -250,7 +253,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
                 python_model=str(_SERVED),
                 artifacts={"networks": str(networks)},
                 signature=_signature(float(candidate.settings["um"])),
-                pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
+                pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDED],
             )
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -87,7 +86,7 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
     patients = {name: _entries(place)[0] for name, place in below.items()}
     patients = {name: files for name, files in patients.items() if any(map(image_paths.is_image_name, files))}
     if not patients:
-        raise DataError(f"{folder}: no .tif or .tiff file in it or in the folders directly in it")
+        raise DataError(f"{folder}: no {image_paths.EXTENSIONS} file in it or in the folders directly in it")
     if too_long := [name for name in patients if len(prediction_page.file_name(name).encode()) > _LONGEST_NAME]:
         raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
     return patients
@@ -154,7 +153,6 @@ def _score(
         for patient, files in patients.items()
         for start in range(0, len(files), _IMAGES_AT_ONCE)
     ]
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that do not matter to the pixels
     sides = {int(model.settings["px"]) for model in models}
     scored: list[tuple[object, ...]] = []
     left_out: list[tuple[str, str, str]] = []
@@ -186,6 +184,10 @@ def _look(named: tuple[str, Path], sides: set[int]) -> Seen:
     data, _, unreadable = (b"", "", "") if fault else reading.read(file)
     if fault or unreadable:
         return Seen(name, fault or unreadable)
+    return decoding.in_turn(data, partial(_seen, name, data, sides))
+
+
+def _seen(name: str, data: bytes, sides: set[int]) -> Seen:
     seen = decoding.inspect(data, None)
     if seen.pixels is None:
         return Seen(name, seen.reason)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pipeline.common.config import Config, Counts
-from pipeline.images import manifest
+from pipeline.images import decoding, manifest
 from pipeline.names import image_paths
 
 
@@ -81,6 +81,7 @@ def _images(usable: pd.DataFrame) -> pd.DataFrame:
             "same_pixels_before": _before(usable, owner, "pixels_sha256"),
             "look_alike_elsewhere": _elsewhere(usable, owner, "look_alike").where(twin.isna()),
             "look_alike_before": _before(usable, owner, "look_alike"),
+            "lossy": usable["format"].where(usable["format"].isin(decoding.LOSSY)),
         }
     )
 

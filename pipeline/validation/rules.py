@@ -154,6 +154,14 @@ def of(config: Config) -> list[Rule]:
             stops=False,
         ),
         Rule(
+            "saved_without_loss",
+            "no image was saved as JPEG: that changes its pixels, most where a network may look, and differs between sources",
+            "take the originals as TIFF or PNG where there are any; if one class alone is JPEG, a network may learn that",
+            "images",
+            "lossy",
+            stops=False,
+        ),
+        Rule(
             "colour_as_others",
             f"no patient's median colour is more than {limits.max_deviation:g} robust standard deviations from the cohort's",
             f"look at the patient's images: another stain, white balance or scanner? Exclude the patient in {paths.EXCLUDE}, "
