@@ -201,8 +201,9 @@ def test_evaluation_needs_no_tensorflow() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_tensorflow_says_nothing_where_a_training_begins() -> None:
-    code = "from pipeline.networks import batch_norm, device, model, training_loop; device.prepare('auto')"
+@pytest.mark.parametrize("first", ["epoch_on_host", "training_loop"])
+def test_tensorflow_says_nothing_where_a_training_begins(first: str) -> None:
+    code = f"from pipeline.networks import {first}; from pipeline.networks import device; device.prepare('auto')"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert (said.stdout, said.stderr) == ("", "")
 
