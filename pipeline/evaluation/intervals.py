@@ -5,8 +5,6 @@ All are conditional on the trained networks. `docs/evaluation.md` has their meas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -14,23 +12,12 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import binomtest, norm, t
 
-from pipeline.evaluation import resampling
+from pipeline.evaluation import figures, resampling
+from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.resampling import Floats, Sample
 
-LEVELS = ("image", "patient")
 _TINY = 1e-9  # rates are sums of weights and rounded
 _LEAST = 1e-6  # a smaller share, or loss, is none
-_SIDES = ("value", "low", "high")
-_SHARES = ("auroc", "auroc_pooled", "auprc", "accuracy", "sensitivity", "specificity", "balanced_accuracy", "f1")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and its bounds; NaN where they cannot be told."""
-
-    value: float
-    low: float
-    high: float
 
 
 def measure(
@@ -47,7 +34,7 @@ def measure(
         confidence: that the interval holds the figure, .95 for example.
     """
     found: dict[str, Interval] = {}
-    for level, rows in zip(LEVELS, (images, patients), strict=True):
+    for level, rows in zip(figures.LEVELS, (images, patients), strict=True):
         sample = resampling.summarise(rows, threshold)
         of_these = of_level(sample, level, draws=draws, seed=seed, confidence=confidence)
         found |= {f"{level}_{name}": interval for name, interval in of_these.items()}
@@ -55,7 +42,7 @@ def measure(
 
 
 def of_level(sample: Sample, level: str, *, draws: int, seed: int, confidence: float) -> dict[str, Interval]:
-    """All figures of `resampling.figures` of one of `LEVELS`."""
+    """All figures of `resampling.figures` of one level, image or patient."""
     values = {name: float(value[0]) for name, value in resampling.figures(sample, resampling.unweighted(sample)).items()}
     drawn = resampling.figures(sample, resampling.draw(sample, draws, seed))
     exact = _of_patients(sample, values, confidence) if level == "patient" else {}
@@ -71,7 +58,7 @@ def _resampled(figure: str, value: float, drawn: Floats, sample: Sample, confide
     if figure == "mcc":  # from -1 to 1
         half = bootstrap((value + 1) / 2, (drawn + 1) / 2, patients, confidence, share=True)
         return Interval(value, 2 * half.low - 1, 2 * half.high - 1)
-    return bootstrap(value, drawn, patients, confidence, share=figure in _SHARES)
+    return bootstrap(value, drawn, patients, confidence, share=figures.ALL[figure].share)
 
 
 def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, share: bool) -> Interval:
@@ -180,7 +167,7 @@ def of_calls(labels: ArrayLike, called: ArrayLike, confidence: float) -> dict[st
     n = {label: int((y == label).sum()) for label in (True, False)}
     right = {label: int((calls[y == label] == label).sum()) for label in n}
     sides = {label: proportion(right[label], n[label], (1 + confidence) / 2) for label in n}
-    at = {side: _of_rates({label: getattr(sides[label], side) for label in n}, n) for side in _SIDES}
+    at = {side: _of_rates({label: getattr(sides[label], side) for label in n}, n) for side in figures.SIDES}
     return {
         "accuracy": proportion(sum(right.values()), sum(n.values()), confidence),
         "sensitivity": proportion(right[True], n[True], confidence),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
+
+from pipeline.evaluation.figures import Interval
 
 
 def template(name: str) -> jinja2.Template:
@@ -37,10 +38,9 @@ def number(value: float, decimals: int = 0) -> str:
     return f"{value:,.{decimals}f}" if math.isfinite(value) else "n/a"
 
 
-def bounds(figure: Mapping[str, float], decimals: int = 2) -> str:
-    """The interval in words, empty where there is none."""
-    low, high = figure["low"], figure["high"]
-    return f"{low:.{decimals}f} to {high:.{decimals}f}" if math.isfinite(low) and math.isfinite(high) else ""
+def bounds(figure: Interval, decimals: int = 2) -> str:
+    """The bounds of a figure in words, empty where they are not known."""
+    return figure.bounds(f".{decimals}f") if figure.known else ""
 
 
 def score(value: float) -> str:

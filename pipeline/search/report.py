@@ -13,20 +13,14 @@ import pandas as pd
 
 from pipeline.common import console, paths
 from pipeline.common.config import Network
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation import figures, seen_by_search
+from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.plots import save
 from pipeline.search import plots, space
 from pipeline.search.optuna_study import Trial
 
 _SHOWN_BEST = 5
-_WORDS = {
-    "image_accuracy": "image accuracy",
-    "image_auroc": "image AUROC",
-    "patient_auroc": "patient AUROC",
-    "patient_brier": "patient Brier score (lower is better)",
-    "patient_sensitivity": "patient sensitivity",
-    "patient_specificity": "patient specificity",
-}
+_WORDS = {key: figures.words(key, direction=True) for key in figures.keys(figures.COMPARED)}
 
 
 @dataclass(frozen=True)
@@ -94,12 +88,8 @@ def _compared(result: Result) -> str:
 
 
 def _rows(result: Result) -> list[list[str]]:
-    rows = [[words, *(_bounds(of[key]) for of in result.figures.values())] for key, words in _WORDS.items()]
+    rows = [[words, *(f"{of[key]:.3f}" for of in result.figures.values())] for key, words in _WORDS.items()]
     return [*rows, ["multiplications an image", *(f"{result.costs[name] / 1e6:,.1f} million" for name in result.figures)]]
-
-
-def _bounds(interval: Interval) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _claim(result: Result) -> str:
@@ -119,7 +109,7 @@ def markdown(result: Result) -> str:
     finalists = [f"| {f.name} | {_escaped(f.network)} | {f.mean:.4f} | {_spread(f)} |" for f in result.finalists]
     compared = ["| " + " | ".join(row) + " |" for row in _rows(result)]
     gained = [
-        f"| {words} | " + " | ".join(_gain(of[key]) for of in result.gains.values()) + " |" for key, words in _WORDS.items()
+        f"| {words} | " + " | ".join(f"{of[key]:+.3f}" for of in result.gains.values()) + " |" for key, words in _WORDS.items()
     ]
     parts = [
         f"# Search for {result.subtype}",
@@ -157,18 +147,12 @@ def _escaped(network: Network) -> str:
     return space.shown(network).replace("|", "\\|")
 
 
-def _gain(interval: Interval) -> str:
-    return f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
-
-
 def metrics(result: Result) -> dict[str, float]:
     """For MLflow: the winner's figures; those of a leak say so in their names."""
-    prefix = "leaked_" if result.leak else ""
-    found = {}
+    flat: dict[str, float] = {}
     for name, interval in result.figures[result.winner].items():
-        for key, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high)):
-            found[f"{prefix}{name}{key}"] = value
-    return found
+        flat |= figures.flat(name, interval)
+    return seen_by_search.named(flat, result.leak)
 
 
 def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], importances: Mapping[str, float]) -> Path:

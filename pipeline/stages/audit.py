@@ -20,7 +20,7 @@ from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
 from pipeline.evaluation import metrics, scored, seen_by_search
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.figures import Interval
 from pipeline.folds import dealing
 
 _MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
