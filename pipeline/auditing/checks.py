@@ -150,7 +150,7 @@ def search_apart(tested: int, seen: int, leaked: bool) -> Check:
 
 
 def not_known(asked: Question, what: str) -> Check:
-    """A baseline for which the features are not there."""
+    """The check of a baseline that could not be asked, because its features are not known."""
     return _unanswered(asked.name, asked.question, what, _ADD)
 
 

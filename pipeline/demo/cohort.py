@@ -156,7 +156,7 @@ def _rng(seed: int, class_name: str, control: str, patient_id: str, what: str) -
 
 
 def _own_mix(parts: Mapping[str, int], rng: np.random.Generator) -> dict[str, int]:
-    """Between 0.3 and 1.7 times each part: patients differ in their blood counts."""
+    """Scale each part by 0.3 to 1.7, drawn: patients differ in their blood counts."""
     return {cell_type: part * int(rng.integers(30, 171)) for cell_type, part in parts.items()}
 
 

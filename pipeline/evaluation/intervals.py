@@ -62,7 +62,7 @@ def _resampled(figure: str, value: float, drawn: Floats, sample: Sample, confide
 
 
 def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, share: bool) -> Interval:
-    """From the figure's values `(draws,)` under resampling of patients: Student's t with `patients` - 1 degrees of freedom.
+    """The interval by the figure's values `(draws,)` under resampling: Student's t with `patients` - 1 degrees of freedom.
 
     On the logit scale for a share, which lies between 0 and 1, on the logarithmic for a loss, which lies above 0. A share of
     exactly 1 (or 0) has no spread there and gets the exact bounds of `patients` out of `patients` (or none). Of a loss of 0
@@ -84,7 +84,7 @@ def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, 
 
 
 def proportion(right: int, total: int, confidence: float) -> Interval:
-    """Exact binomial (Clopper & Pearson 1934, Biometrika 26:404)."""
+    """The share `right` of `total`, with exact binomial bounds (Clopper & Pearson 1934, Biometrika 26:404); NaN of none."""
     if not total:
         return Interval(float("nan"), float("nan"), float("nan"))
     bounds = binomtest(right, total).proportion_ci(confidence, method="exact")
@@ -139,7 +139,7 @@ def patient_auroc(patients: pd.DataFrame, confidence: float) -> Interval:
 
 
 def _pairs(sample: Sample) -> NDArray[np.int64]:
-    """`(folds, 2)` controls and subtype patients of each fold."""
+    """The numbers of controls and subtype patients of each fold, `(folds, 2)`."""
     return pd.crosstab(sample.folds, sample.labels).to_numpy(np.int64)
 
 
@@ -177,7 +177,7 @@ def of_calls(labels: ArrayLike, called: ArrayLike, confidence: float) -> dict[st
 
 
 def _of_rates(rates: dict[bool, float], n: dict[bool, int]) -> dict[str, float]:
-    """Of the share of the subtype's patients (True) and of the controls (False) who are called right, and their numbers."""
+    """The figures that follow from shares called right and numbers of the subtype's patients (True) and controls (False)."""
     tp, tn = np.array(rates[True] * n[True]), np.array(rates[False] * n[False])
     return {
         "balanced_accuracy": (rates[True] + rates[False]) / 2,

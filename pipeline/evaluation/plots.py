@@ -101,9 +101,9 @@ def reliability(table: pd.DataFrame, patients: pd.DataFrame) -> Figure:
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
     reach = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
     axes.errorbar(table["mean_score"], table["share"], yerr=reach, fmt="o", color=BLUE, capsize=3, lw=1)
-    for label, place, colour in ((0, -0.04, BLUE), (1, 1.04, ORANGE)):
+    for label, height, colour in ((0, -0.04, BLUE), (1, 1.04, ORANGE)):
         own = patients.loc[patients["label"] == label, "score"]
-        axes.plot(own, np.full(len(own), place), "|", color=colour, ms=7, alpha=0.7)
+        axes.plot(own, np.full(len(own), height), "|", color=colour, ms=7, alpha=0.7)
     for row in table.itertuples():
         axes.annotate(f"n = {row.n}", (row.mean_score, row.share), textcoords="offset points", xytext=(6, 4), fontsize=7)
     axes.set(xlim=(-0.08, 1.08), ylim=(-0.08, 1.08))

@@ -17,14 +17,14 @@ CLASSES = ("control", "subtype")
 
 
 def as_tested(sample: Sample, draws: int, seed: int, confidence: float) -> pd.DataFrame:
-    """All images that were tested, however many there are of each class."""
+    """The table of all images that were tested, however many there are of each class."""
     found = _right_and_all(sample, resampling.unweighted(sample))
     drawn = _right_and_all(sample, resampling.draw(sample, draws, seed))
     return _table(found, drawn, sample, confidence)
 
 
 def balanced_draws(sample: Sample, per_class: int, draws: int, seed: int, confidence: float) -> pd.DataFrame:
-    """What `per_class` + `per_class` test images would show, with the spread over other images too.
+    """The table that `per_class` + `per_class` test images would show, with the spread over other images too.
 
     Every draw resamples the patients, then draws images of theirs with replacement.
     """

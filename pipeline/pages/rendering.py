@@ -34,7 +34,7 @@ def data_uri(png: bytes) -> str:
 
 
 def number(value: float, decimals: int = 0) -> str:
-    """With a comma every three digits, n/a where there is none."""
+    """A number with a comma every three digits, n/a where there is none."""
     return f"{value:,.{decimals}f}" if math.isfinite(value) else "n/a"
 
 
@@ -44,7 +44,7 @@ def bounds(figure: Interval, decimals: int = 2) -> str:
 
 
 def score(value: float) -> str:
-    """Three decimals, which never claim certainty."""
+    """A score with three decimals, which never claim certainty."""
     return "<0.001" if value < 0.0005 else ">0.999" if value >= 0.9995 else f"{value:.3f}"
 
 

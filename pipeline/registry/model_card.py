@@ -47,7 +47,7 @@ class Facts:
 
 
 def markdown(facts: Facts) -> str:
-    """The card."""
+    """The card, as Markdown."""
     parts = [_title(facts), _use(facts), _data(facts), _results(facts), _limits(facts), _digests(facts)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

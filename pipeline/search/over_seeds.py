@@ -28,7 +28,7 @@ class Drawn:
 
 
 def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: int) -> dict[str, Drawn]:
-    """Every figure of `measure`.
+    """Draw every figure that `measure` gives.
 
     `scored` has a table a seed: fold, patient, label, logit, a row an image, of the same patients. The patients drawn are the
     same for all networks that are asked with one `seed`. Of S seeds S - 1 are drawn, so that the spread of their mean is right.
@@ -71,7 +71,7 @@ def _bounds(name: str, figure: Drawn, confidence: float) -> Interval:
 
 
 def gains(ours: Mapping[str, Drawn], theirs: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
-    """By how much `ours` are higher on the same patients, with percentile bounds."""
+    """The differences by which `ours` are higher on the same patients, with percentile bounds."""
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     found = {}
     for name, figure in ours.items():

@@ -34,7 +34,7 @@ class Finalist:
 
     @property
     def mean(self) -> float:
-        """What decides."""
+        """The mean loss over the seeds, which decides."""
         return sum(self.losses) / len(self.losses)
 
 
@@ -59,14 +59,14 @@ class Result:
 
 
 def show_best(trials: Sequence[Trial], networks: Sequence[Network]) -> None:
-    """The best trials so far, on the terminal."""
+    """Print the best trials so far."""
     ranked = sorted(zip(trials, networks, strict=True), key=lambda pair: pair[0].loss)[:_SHOWN_BEST]
     rows = [[trial.place, trial.loss, trial.state, space.shown(network)] for trial, network in ranked]
     console.table("best trials", ["trial", "loss", "state", "first conv | blocks | dense"], rows)
 
 
 def show(result: Result) -> None:
-    """The finalists and the comparison, on the terminal."""
+    """Print the finalists and the comparison."""
     console.table(
         f"{result.subtype}: finalists, validation loss of {result.seeds} seeds on the patients whom the search saw",
         ["network", "mean", "seeds", "first conv | blocks | dense"],
@@ -105,7 +105,7 @@ def _claim(result: Result) -> str:
 
 
 def markdown(result: Result) -> str:
-    """The page; MLflow shows it with the search."""
+    """The page in Markdown, which MLflow shows with the search."""
     finalists = [f"| {f.name} | {_escaped(f.network)} | {f.mean:.4f} | {_spread(f)} |" for f in result.finalists]
     compared = ["| " + " | ".join(row) + " |" for row in _rows(result)]
     gained = [
@@ -143,12 +143,12 @@ def markdown(result: Result) -> str:
 
 
 def _escaped(network: Network) -> str:
-    """With bars that end no cell."""
+    """The network in short, for a cell of a Markdown table: its bars end no cell."""
     return space.shown(network).replace("|", "\\|")
 
 
 def metrics(result: Result) -> dict[str, float]:
-    """For MLflow: the winner's figures; those of a leak say so in their names."""
+    """The winner's figures and their bounds as MLflow's metrics; those of a leak say so in their names."""
     flat: dict[str, float] = {}
     for name, interval in result.figures[result.winner].items():
         flat |= figures.flat(name, interval)
@@ -156,7 +156,7 @@ def metrics(result: Result) -> dict[str, float]:
 
 
 def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], importances: Mapping[str, float]) -> Path:
-    """All files of a search, of trials that have ended; returns their folder."""
+    """Write all files of a search, of trials that have ended, and return their folder."""
     folder = paths.tuned(result.subtype)
     ended = list(zip(trials, networks, strict=True))
     rows = [
@@ -194,7 +194,7 @@ def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], 
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    """As it is written down."""
+    """The result as result.json has it: networks as in params.yaml, null for a loss that is no number."""
     return {
         **{key: value for key, value in asdict(result).items() if key != "finalists"},
         "finalists": [

@@ -44,7 +44,7 @@ _MOST_LANES = 5  # above and below the middle of a row; points beyond overlap
 
 
 def run(config: Config) -> None:
-    """Write the page.
+    """Write the page from the files of the stages before.
 
     Raises:
         DataError, ModelError: a file is missing, cannot be read, or does not belong to the others.
@@ -88,7 +88,7 @@ def _headline(path: Path) -> tuple[dict[str, Any], bool]:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """A CSV table; a patient called 007 or NA stays that."""
+    """Read a CSV table; a patient whose name is 007 or NA keeps it."""
     return pd.read_csv(path, dtype={"patient": "str"}, keep_default_na=False)
 
 
@@ -131,7 +131,7 @@ def _cohort(config: Config) -> dict[str, Any]:
 
 
 def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
-    """All that the page says of one candidate of a subtype."""
+    """Collect all that the page says of one candidate of a subtype."""
     folder = paths.report(subtype, candidate)
     headline, leaked = _read(folder / "metrics.json", _headline, ModelError)
     names = ("patients", "by_class", "figures", "folds", "poolings")
@@ -187,7 +187,7 @@ def _audit(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
 
 
 def _operating_point(folds: pd.DataFrame) -> dict[str, Any]:
-    """In which folds it was chosen, in which it is the usual threshold, and of how many validation controls these had."""
+    """The folds in which the point was chosen, those in which it is the usual threshold, and how many controls these had."""
     usual = folds[~folds["chosen"]]
     counts = sorted(set(usual["validation_controls"]))
     return {
@@ -219,12 +219,12 @@ def _version(name: str) -> str:
 
 
 def _settings(values: Mapping[str, Any]) -> dict[str, str]:
-    """As they stand in params.yaml."""
+    """The values as text, as they stand in params.yaml."""
     return {name: json.dumps(value).strip('"') for name, value in values.items()}
 
 
 def _published_form(by_class: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Source -> class -> support, and each figure with its bounds."""
+    """The table by source and class: the support, and each figure with its bounds."""
     form: dict[str, dict[str, Any]] = {}
     for row in _rows(by_class):
         of_class = {name: _interval(row, name, f"{name}_low", f"{name}_high") for name in figures.PUBLISHED}
@@ -296,7 +296,7 @@ def _sheets(config: Config, subtype: str, tested: pd.DataFrame) -> list[dict[str
 def _sheet(class_name: str, chosen: list[str], captions: list[str]) -> str:
     cells, rows = paths.cells(class_name), paths.cell_rows(class_name)
     pixels = _read(cells, lambda path: np.load(path, mmap_mode="r"), DataError)
-    places = pd.Index(_read(rows, pd.read_parquet, DataError)["path"]).get_indexer(pd.Index(chosen))
-    if (places < 0).any() or places.max() >= len(pixels):
+    positions = pd.Index(_read(rows, pd.read_parquet, DataError)["path"]).get_indexer(pd.Index(chosen))
+    if (positions < 0).any() or positions.max() >= len(pixels):
         raise DataError(f"{cells}: does not hold all test images of {class_name}; run `dvc repro`")
-    return rendering.data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[places]), captions)))
+    return rendering.data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[positions]), captions)))
