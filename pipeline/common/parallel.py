@@ -68,7 +68,7 @@ def _all(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def _begin() -> None:
-    """In each process: Ctrl-C is its parent's to hear, and it ends when its parent is gone."""
+    """Set a process up: Ctrl-C is its parent's to hear, and it ends when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -53,17 +53,17 @@ def fresh(path: Path) -> Path:
 
 
 def split_table(subtype: str) -> Path:
-    """One row per patient: patient, label, fold, images."""
+    """The table of a subtype's patients: patient, label, fold, images."""
     return SPLITS / f"{subtype}.csv"
 
 
 def cells(class_name: str) -> Path:
-    """uint8 `(images, px, px, 3)` of one class."""
+    """The packed images of one class: uint8 `(images, px, px, 3)`."""
     return CELLS / f"{class_name}.npy"
 
 
 def cell_rows(class_name: str) -> Path:
-    """Row of `cells(class_name)` -> patient, path."""
+    """The table that says patient and path of each row of `cells(class_name)`."""
     return CELLS / f"{class_name}.parquet"
 
 

@@ -65,7 +65,7 @@ def ensure_experiment(client: MlflowClient, subtype: str) -> str:
 
 
 def _artifact_location(address: str, subtype: str) -> str | None:
-    """With a database file the artifacts lie beside it; a server decides for itself."""
+    """Where the experiment's artifacts go: beside a database file, or, None, where the server decides."""
     if address.startswith("sqlite:///"):
         return (Path(address.removeprefix("sqlite:///")).resolve().parent / _ARTIFACTS / subtype).as_uri()
     return None
@@ -90,7 +90,7 @@ def log_params(client: MlflowClient, run: Run, knobs: Mapping[str, object]) -> N
 
 
 def origin(spec: Mapping[str, Any]) -> dict[str, str]:
-    """On what machine a network was trained, and the digests of data, split and code."""
+    """Tags that say on what machine a network was trained, and from which data, split and code, by their digests."""
     machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
     searched = {f"tuned_on.{key}": str(value) for key, value in spec.get("tuned_on", {}).items()}  # no names of patients
     return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}, **searched}

@@ -43,10 +43,10 @@ class Follower(Protocol):
     """What a training tells while it runs."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """One row of the history."""
+        """Be told one row of the history."""
 
     def finish(self, folder: Path) -> None:
-        """The training is done and its files are in `folder`."""
+        """Be told that the training is done and its files are in `folder`."""
 
 
 def address() -> str:
@@ -123,7 +123,7 @@ def deciding() -> AbstractContextManager[bool]:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """`deciding` for those who must not go on without.
+    """Be alone, as by `deciding`, for those who must not go on otherwise.
 
     Raises:
         TrackingError: also when nothing can keep others from deciding at the same time.

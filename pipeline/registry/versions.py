@@ -185,7 +185,7 @@ def tried_before(client: MlflowClient, model: ModelVersion) -> int:
 
 
 def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping[str, Any]) -> None:
-    """Write down what became of a version and why, then name it so and nothing else. To be called while `tracking.deciding`.
+    """Write down what became of a version and why, then name it so alone. To be called while `mlflow_server.deciding`.
 
     `about` is what led to it: `verdict`, a sentence, stands in the version's tags too, and with its time for good. The name
     comes last: whoever is killed before it has decided nothing.
@@ -215,7 +215,7 @@ def describe(client: MlflowClient, model: ModelVersion, verdict: str) -> None:
 
 
 def crown(client: MlflowClient, model: ModelVersion) -> None:
-    """Name a version champion; it remembers since when, and whom it replaced. To be called while `tracking.deciding`."""
+    """Name a version champion; it remembers since when, and whom it replaced. To be called while `mlflow_server.deciding`."""
     before = champion(client, model.name)
     if before is None or before.version != model.version:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -280,18 +280,18 @@ def entrance(model: Path) -> dict[str, str]:
 
 
 def _entrance_of(client: MlflowClient, model_id: str) -> dict[str, str]:
-    """The same of a model that was just logged, without fetching its weights."""
-    place = client.get_logged_model(model_id).artifact_location
+    """What `entrance` gives, of a model that was just logged, without fetching its weights."""
+    location = client.get_logged_model(model_id).artifact_location
     with tempfile.TemporaryDirectory() as folder:
         for path in _ENTRANCE:
             target = Path(folder) / path.parent
             target.mkdir(parents=True, exist_ok=True)
-            mlflow.artifacts.download_artifacts(artifact_uri=f"{place}/{path.as_posix()}", dst_path=str(target))
+            mlflow.artifacts.download_artifacts(artifact_uri=f"{location}/{path.as_posix()}", dst_path=str(target))
         return entrance(Path(folder))
 
 
 def _signature(um: float) -> ModelSignature:
-    """What `served` takes and gives."""
+    """The columns that `served_model` takes and gives."""
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "patient", required=False)]),
         outputs=Schema(

@@ -71,7 +71,7 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
 
 
 def _patients(folder: Path) -> dict[str, dict[str, Path]]:
-    """Patient -> file name -> file, in natural order.
+    """The image files of each patient by file name, in natural order.
 
     Raises:
         DataError: there is no such folder, or it is neither a patient's nor one of patients.
@@ -93,7 +93,7 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Files and folders in it, by name."""
+    """The files and the folders that lie in a folder, by name."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: image_paths.natural(entry.name))
     except OSError as error:
@@ -206,7 +206,7 @@ def _rows(patient: str, usable: Sequence[Seen], model: Champion, um: float) -> I
 
 
 def _by_patient(config: Config, scored: pd.DataFrame, models: Sequence[Champion]) -> pd.DataFrame:
-    """A row a patient and subtype."""
+    """Pool the scores of images to a table with a row a patient and subtype."""
     scored = scored.assign(above=scored["score"] > config.evaluate.threshold, differs=scored["unlike"] != "")
     grouped = scored.groupby(["patient", "subtype"], sort=False)
     table = grouped.agg(

@@ -19,10 +19,12 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config, Floors, Register
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import seen_by_search
+from pipeline.evaluation import figures, seen_by_search
+from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
 from pipeline.registry import fold_mean, gate, mlflow_server, model_card, training_range, versions
 
+_SHOWN = ("image_accuracy", "patient_auroc")
 _NOT_ALONE = "other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
 
 
@@ -35,12 +37,12 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             candidate = _candidate(config, subtype, name)
             model = versions.log_candidate(client, candidate)
             verdict = settle(client, model, candidate, config.register_, config.seed)
-            figures = [candidate.metrics.get(key, math.nan) for key in ("image_accuracy", "patient_auroc")]
+            reached = [candidate.metrics.get(key, math.nan) for key in _SHOWN]
             aliases = ", ".join(versions.aliases(client, model)) or "-"
-            rows.append([subtype, *([name] if several else []), *figures, f"{model.name} v{model.version}", aliases])
+            rows.append([subtype, *([name] if several else []), *reached, f"{model.name} v{model.version}", aliases])
             reasons.append(f"{model.name} v{model.version}: {verdict}")
-    names = ["subtype", *(["candidate"] if several else []), "image accuracy", "patient AUROC", "model version", "alias"]
-    console.table("models", names, rows)
+    shown = map(figures.words, _SHOWN)
+    console.table("models", ["subtype", *(["candidate"] if several else []), *shown, "model version", "alias"], rows)
     for reason in reasons:
         console.say(reason)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
@@ -103,8 +105,8 @@ def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
 def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
     folders = [paths.fold(subtype, name, k) for k in sorted(config.folds)]
     report = paths.report(subtype, name)
-    figures = json.loads(paths.existing(report / "metrics.json").read_text())
-    _, leaked = seen_by_search.read(figures)
+    found = json.loads(paths.existing(report / "metrics.json").read_text())
+    _, leaked = seen_by_search.read(found)
     weights = {folder.name: files.sha256(paths.existing(folder / "model.weights.h5")) for folder in folders}
     specs = [files.sha256(paths.existing(folder / "spec.json")) for folder in folders]
     settings = _settings(config, subtype, name)
@@ -119,7 +121,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         source=settings["cohort"],
         folds=sorted(config.folds),
         n_folds=config.split.n_folds,
-        figures=figures,
+        figures=found,
         by_class=pd.read_csv(paths.existing(report / "by_class.csv")),
         confidence=config.evaluate.confidence,
         operating_point=settings["operating_point"],
@@ -136,7 +138,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         folders=folders,
         weights_sha256=weights,
         settings=settings,
-        metrics=dict(_flat(figures)),
+        metrics=dict(as_metrics(found)),
         scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
@@ -181,11 +183,10 @@ def _scores(report: Path) -> pd.DataFrame:
     return table.assign(patient=keys, logit=table["logit"].astype(float))[gate.SCORES]
 
 
-def _flat(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """A figure with bounds as three of MLflow's metrics: itself, <figure>_low and <figure>_high."""
-    for key, figure in figures.items():
+def as_metrics(found: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The figures of metrics.json as MLflow's metrics: three for a figure with bounds, one for a count."""
+    for key, figure in found.items():
         if isinstance(figure, dict):
-            yield key, float(figure["value"])
-            yield from ((f"{key}_{bound}", float(figure[bound])) for bound in ("low", "high"))
+            yield from figures.flat(key, Interval(**figure))
         else:
             yield key, float(figure)

@@ -58,7 +58,7 @@ def run(config: Config, subtype: str, candidate: str, apply: bool, only_trials: 
 
 
 def _say_plan(search: Search) -> None:
-    """Whom it sees, and how long it may take."""
+    """Say whom the search sees, and how long it may take."""
     from pipeline.search import trial_training
 
     config, data = search.config, search.data

@@ -31,7 +31,7 @@ DATA_DOCS = paths.VALIDATION / "data_docs" / "index.html"
 
 
 def run(config: Config) -> None:
-    """Validate the cohort.
+    """Look at every file, judge the cohort by the rules, and write the manifest, the quarantine and the rules' results.
 
     Raises:
         DataError: there is nothing to validate, exclude.csv names what is not there, or a rule is broken.

@@ -1,6 +1,7 @@
 """What the rules look at: a whole manifest and data/patients.csv as tables of which text columns are empty where all is well.
 
-Files that a person excluded are in no table.
+Files that a person excluded are judged in none of them. They are counted where numbers are held against what was delivered: by
+class, against what params.yaml expects, and against what is listed of a patient.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def class_counts(frame: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
 
 
 def size(width: int, height: int) -> str:
-    """As it stands in the tables."""
+    """A width and a height in pixels as one text, the same wherever sizes are compared or shown: `144 x 144`."""
     return f"{width} x {height}"
 
 
