@@ -43,10 +43,11 @@ test: $(SYNCED) ## run all tests but those of the team's servers
 rehearse: $(SYNCED) ## the team's servers as processes: moved to, used, saved, lost and restored (some minutes)
 	python -m pytest -n 0 -m team
 
-check: $(SYNCED) ## lint, formatting, types
+check: $(SYNCED) ## lint, formatting, types, who imports whom
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports --no-logo
 
 fix: $(SYNCED) ## mend what the linter and the formatter can mend
 	ruff check --fix .

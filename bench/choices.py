@@ -21,7 +21,7 @@ import pandas as pd
 
 from bench.pytorch import told
 from bench.training import bare_step, compiled, inputs
-from pipeline import config
+from pipeline.common import config
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ CHOICES = {
 
 def _work(orders: Any, choice: Choice, subtype: str, images: int) -> None:
     """Do `images` images' worth of steps whenever told."""
-    from pipeline import batch_norm, device, fitting, model
+    from pipeline.networks import batch_norm, device, model, training_loop
 
     # isort: split
     import keras  # after device, which keeps TensorFlow's greetings off the terminal
@@ -62,7 +62,7 @@ def _work(orders: Any, choice: Choice, subtype: str, images: int) -> None:
         mock.patch.object(device, "_keep_memory").start()
     machine = device.prepare("auto")
     spec, pools, _ = inputs(settings, subtype, machine)
-    batch = fitting.Epoch(pools["train"], size, settings.train.augment, 0, 0)[0]
+    batch = training_loop.Epoch(pools["train"], size, settings.train.augment, 0, 0)[0]
     layer = keras.layers.BatchNormalization if choice.keras_batch_norm else batch_norm.layer(machine)
     run = bare_step(compiled(model.build(spec, layer), choice.xla or machine.xla), batch, images // size)
     run()

@@ -22,7 +22,8 @@ import pandas as pd
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline import audit, config, evaluate, ingest, pack, paths, split, train, validate
+from pipeline.common import config, paths
+from pipeline.stages import audit, evaluate, ingest, pack, split, train, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBTYPE, FOLDS = "NPM1", 3

@@ -14,12 +14,16 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from pipeline import baselines, config, cores, demo_cohort, images, splits
+from pipeline.auditing import baselines
+from pipeline.common import config, parallel
+from pipeline.demo import cohort
+from pipeline.folds import dealing
+from pipeline.images import decoding
 
 
-def rows(patient: demo_cohort.Patient, control: str, seed: int) -> pd.DataFrame:
+def rows(patient: cohort.Patient, control: str, seed: int) -> pd.DataFrame:
     """The colours of a patient's images, with columns patient, class."""
-    numbers = [images.statistics(cell.pixels) for cell in demo_cohort.draw_cells(patient, control, seed)]
+    numbers = [decoding.statistics(cell.pixels) for cell in cohort.draw_cells(patient, control, seed)]
     frame = pd.DataFrame([(*image.mean, *image.std) for image in numbers], columns=baselines.COLOURS)
     return frame.assign(patient=patient.patient, **{"class": patient.class_name})
 
@@ -27,14 +31,14 @@ def rows(patient: demo_cohort.Patient, control: str, seed: int) -> pd.DataFrame:
 def aurocs(settings: config.Config, seed: int, pool: ProcessPoolExecutor) -> dict[str, float]:
     """Patient AUROC of colours alone, by subtype."""
     demo, folds = settings.ingest.demo, settings.split.n_folds
-    people = demo_cohort.draw_patients(settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, seed)
+    people = cohort.draw_patients(settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, seed)
     drawn = pd.concat(pool.map(partial(rows, control=settings.control, seed=seed), people), ignore_index=True)
     found = {}
     for subtype in settings.subtypes:
         of_two = drawn[drawn["class"].isin([settings.control, subtype])]
         of_two = of_two.assign(label=(of_two["class"] == subtype).astype("int64"))
         patients = of_two.groupby(["patient", "label"]).size().rename("images").reset_index()
-        split = splits.deal(patients.assign(set=range(len(patients))), folds, seed)
+        split = dealing.deal(patients.assign(set=range(len(patients))), folds, seed)
         table = of_two.merge(split[["patient", "fold"]], on="patient")
         found[subtype] = baselines.Baseline(table, baselines.COLOURS, range(folds), folds).patient_auroc()
     return found
@@ -46,7 +50,7 @@ def main() -> None:
     parser.add_argument("seeds", type=int, nargs="*", default=list(range(30, 35)))
     options = parser.parse_args()
     settings = config.load()
-    with ProcessPoolExecutor(cores.available()) as pool:
+    with ProcessPoolExecutor(parallel.available()) as pool:
         found = pd.DataFrame({seed: aurocs(settings, seed, pool) for seed in options.seeds}).T
     print("| seed | " + " | ".join(found) + " |\n" + "|---" * (1 + len(found.columns)) + "|")
     for seed, values in found.iterrows():

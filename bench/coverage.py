@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from pipeline import comparison, intervals, metrics, resampling
-from pipeline.intervals import Interval
+from pipeline.evaluation import intervals, metrics, published_form, resampling
+from pipeline.evaluation.intervals import Interval
 
 AUROCS, COUNTS, FOLDS = (0.7, 0.9, 0.99), (5, 24, 60), (1, 5)
 IMAGES = np.arange(5, 16)  # of a patient
@@ -115,7 +115,7 @@ def _in_use(level: str, table: pd.DataFrame, folds: int, true: dict[str, float],
         band = intervals.bands(sample, DRAWS // 2, seed, CONFIDENCE, points=11).set_index("at").loc[BAND_AT]
         yield f"patient ROC band at {BAND_AT}, in use", true["band"], Interval(*band[["roc", "roc_low", "roc_high"]])
         return
-    row = comparison.balanced_draws(sample, PER_CLASS, DRAWS, seed, CONFIDENCE).loc["subtype"]
+    row = published_form.balanced_draws(sample, PER_CLASS, DRAWS, seed, CONFIDENCE).loc["subtype"]
     for figure, truth in (("recall", "sensitivity"), ("precision", "precision"), ("f1", "f1"), ("accuracy", "accuracy")):
         interval = Interval(row[figure], row[f"{figure}_low"], row[f"{figure}_high"])
         precision = true["sensitivity"] / (true["sensitivity"] + 1 - true["specificity"])

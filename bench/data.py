@@ -36,7 +36,10 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from bench.flow import _copy
-from pipeline import config, demo_cohort, paths, scoring, splits
+from pipeline.common import config, paths
+from pipeline.demo import cohort
+from pipeline.evaluation import pooling
+from pipeline.folds import dealing
 
 ROOT = Path(__file__).resolve().parents[1]
 # Patients and images of the published cohort (Hehr et al. 2023), by class.
@@ -74,8 +77,8 @@ _cells: list[Pixels] = []
 def _draw_cells() -> None:
     counts = dict.fromkeys(PUBLISHED, 1)
     each = _DRAWN // len(counts)
-    for patient in demo_cohort.draw_patients("control", counts, (each, each), (0.7, 0.7), 1):
-        _cells.extend(cell.pixels for cell in demo_cohort.draw_cells(patient, "control", 1))
+    for patient in cohort.draw_patients("control", counts, (each, each), (0.7, 0.7), 1):
+        _cells.extend(cell.pixels for cell in cohort.draw_cells(patient, "control", 1))
 
 
 def _draw_patient(job: tuple[Path, int], seed: int) -> None:
@@ -183,10 +186,10 @@ def predictions(folder: Path) -> None:
     for k in settings.train.folds:
         target = folder / paths.fold("NPM1", k)
         target.mkdir(parents=True)
-        scored = rows.assign(split=rows["patient"].map(splits.roles(split, k, settings.split.n_folds)))
+        scored = rows.assign(split=rows["patient"].map(dealing.roles(split, k, settings.split.n_folds)))
         scored = scored[scored["split"] != "train"]
         logits = 2 * scored["label"] - 1 + scored["patient"].map(own) + rng.normal(0, 1, len(scored))
-        scored = scored.assign(logit=logits, score=scoring.probabilities(logits))
+        scored = scored.assign(logit=logits, score=pooling.probabilities(logits))
         scored[["patient", "path", "split", "label", "logit", "score"]].to_parquet(target / "predictions.parquet", index=False)
         history = {"epoch": [0], "loss": [0.7], "val_loss": [0.7], "accuracy": [0.5], "val_accuracy": [0.5], "kept": [1]}
         pd.DataFrame(history).to_csv(target / "history.csv", index=False)

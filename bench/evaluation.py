@@ -21,7 +21,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipeline import config, evaluate, paths, scoring, splits
+from pipeline.common import config, paths
+from pipeline.evaluation import pooling
+from pipeline.folds import dealing
+from pipeline.stages import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBTYPE, FOLDS = "NPM1", 5
@@ -47,8 +50,8 @@ def cohort(settings: config.Config) -> pd.DataFrame:
     paths.SPLITS.mkdir(parents=True)
     split.to_csv(paths.split_table(SUBTYPE), index=False)
     for k in settings.train.folds:
-        roles = splits.roles(split, k, FOLDS)
-        scored = images.assign(split=images["patient"].map(roles), path="", score=scoring.probabilities(images["logit"]))
+        roles = dealing.roles(split, k, FOLDS)
+        scored = images.assign(split=images["patient"].map(roles), path="", score=pooling.probabilities(images["logit"]))
         folder = paths.fold(SUBTYPE, k)
         folder.mkdir(parents=True)
         scored[scored["split"] != "train"].to_parquet(folder / "predictions.parquet", index=False)

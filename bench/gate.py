@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from pipeline import config, gate
+from pipeline.common import config
+from pipeline.registry import gate
 
 ROOT = Path(__file__).resolve().parents[1]
 COHORTS = {"24 + 60": (24, 60), "12 + 30": (12, 30)}  # patients of the subtype, controls

@@ -26,14 +26,17 @@ import pandas as pd
 from PIL import Image
 
 from bench.training import Way, measure
-from pipeline import config, demo_cohort, images, tracking
+from pipeline.common import config
+from pipeline.demo import cohort
+from pipeline.images import decoding
+from pipeline.registry import mlflow_server
 
 
 def tiffs(class_name: str, control: str, count: int) -> list[bytes]:
     """Files of one drawn patient."""
-    (patient,) = demo_cohort.draw_patients(control, {class_name: 1}, (count, count), (0.8, 0.8), 7)
+    (patient,) = cohort.draw_patients(control, {class_name: 1}, (count, count), (0.8, 0.8), 7)
     found = []
-    for cell in demo_cohort.draw_cells(patient, control, 7):
+    for cell in cohort.draw_cells(patient, control, 7):
         buffer = io.BytesIO()
         Image.fromarray(cell.pixels).save(buffer, "TIFF")
         found.append(buffer.getvalue())
@@ -49,7 +52,7 @@ def ways(subtype: str, files: list[bytes]) -> dict[str, Way]:
     frame = pd.DataFrame({"image": pd.Series(files, dtype=object)})
 
     def decode(px: int) -> Any:
-        return np.stack([images.resize(images.decode(file), px) for file in files])
+        return np.stack([decoding.resize(decoding.decode(file), px) for file in files])
 
     ready = [(network, decode(px)) for network, px, _ in folds]
     compiled = [(tf.function(network), tf.constant(pixels)) for network, pixels in ready]
@@ -69,8 +72,8 @@ def main() -> None:
     parser.add_argument("subtypes", nargs="*", help="all of params.yaml when left out")
     options = parser.parse_args()
     settings = config.load()
-    tracking.connect()
-    from pipeline import device
+    mlflow_server.connect()
+    from pipeline.networks import device
 
     machine = device.prepare("auto")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -44,11 +44,13 @@ def starts() -> dict[str, list[str]]:
     python = [sys.executable, "-c"]
     found = {"python": [*python, "pass"], "python -m pipeline --help": [sys.executable, "-m", "pipeline", "--help"]}
     found |= {f"import {name}": [*python, f"import {name}"] for name in IMPORTS}
-    also = {"train": "device, pipeline.fitting"}  # imported by `run`, behind everything that can fail
+    also = {
+        "train": "pipeline.networks.device, pipeline.networks.training_loop"
+    }  # imported by `run`, behind everything that can fail
     found |= {
         f"import what {stage} imports": [
             *python,
-            f"import pipeline.{stage}" + (f", pipeline.{also[stage]}" if stage in also else ""),
+            f"import pipeline.stages.{stage}" + (f", {also[stage]}" if stage in also else ""),
         ]
         for stage in STAGES
     }

@@ -29,7 +29,8 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from bench.training import inputs
-from pipeline import config, scoring
+from pipeline.common import config
+from pipeline.networks import loss
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -37,9 +38,9 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 def built(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[Any, dict[str, Any], bool]:
     """An untrained network of the first fold, its images by role, and whether it is to be compiled with XLA."""
-    from pipeline import batch_norm, device, fitting, model
+    from pipeline.networks import batch_norm, device, model, training_loop
 
-    fitting.forget_networks()
+    training_loop.forget_networks()
     machine = replace(device.prepare("auto"), precision=precision)
     spec, pools, _ = inputs(settings, subtype, machine)
     model.seed_everything(seed)
@@ -48,27 +49,27 @@ def built(settings: config.Config, subtype: str, precision: Precision, seed: int
 
 def trained(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[float, float]:
     """AUROC and balanced accuracy of the test images."""
-    from pipeline import fitting
+    from pipeline.networks import training_loop
 
     network, pools, xla = built(settings, subtype, precision, seed)
     rate = settings.train.models[subtype].learning_rate
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         checkpoint = Path(folder) / "training.npz"
-        fitting.fit(network, pools["train"], pools["val"], settings.train, rate, seed, xla, checkpoint, lambda row: None)
-    logits = np.concatenate([fitting.pool_logits(network, pool) for pool in pools["test"]])
+        training_loop.fit(network, pools["train"], pools["val"], settings.train, rate, seed, xla, checkpoint, lambda row: None)
+    logits = np.concatenate([training_loop.pool_logits(network, pool) for pool in pools["test"]])
     labels = np.repeat([0, 1], [len(pool.rows) for pool in pools["test"]])
-    return float(roc_auc_score(labels, logits)), scoring.balanced_accuracy(labels, logits > 0)
+    return float(roc_auc_score(labels, logits)), loss.balanced_accuracy(labels, logits > 0)
 
 
 def gradients(settings: config.Config, subtype: str, precision: Precision) -> list[NDArray[np.float64]]:
     """Of the loss of the first batch, by each of the network's trainable variables."""
     import tensorflow as tf
 
-    from pipeline import fitting
+    from pipeline.networks import training_loop
 
     network, pools, _ = built(settings, subtype, precision, 0)
-    fitting.compile_network(network, settings.train, 1e-4, False)
-    images, labels = fitting.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)[0]
+    training_loop.compile_network(network, settings.train, 1e-4, False)
+    images, labels = training_loop.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)[0]
 
     @tf.function  # type: ignore[untyped-decorator]  # tensorflow has no types
     def of_batch() -> Any:
@@ -134,7 +135,7 @@ def main() -> None:
     if options.check:
         check(settings, subtypes)
         return
-    from pipeline import device
+    from pipeline.networks import device
 
     has_bfloat16 = device.prepare("auto").precision == "bfloat16"
     with contextlib.nullcontext() if has_bfloat16 else emulated():

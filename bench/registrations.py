@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from candidates import race  # noqa: E402
 from processes import Postgres  # noqa: E402
 
-from pipeline import config  # noqa: E402
+from pipeline.common import config  # noqa: E402
 
 
 def main() -> None:

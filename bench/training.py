@@ -36,26 +36,28 @@ import pandas as pd
 from PIL import Image
 
 from bench import pytorch
-from pipeline import config, learning, paths, selection, splits
+from pipeline.common import config, paths
+from pipeline.folds import dealing
+from pipeline.networks import epoch_images, recipe
 
 Way = Callable[[], None]
-Pools = tuple[selection.Pool, selection.Pool]
+Pools = tuple[epoch_images.Pool, epoch_images.Pool]
 
 
 def ways(
     settings: config.Config, subtype: str, precision: Literal["auto", "bfloat16", "float32"], steps: int
 ) -> tuple[dict[str, Way], float]:
     """Each runs `steps` steps of `train.batch_size` images (the matrix product a quarter as often); operations an image."""
-    from pipeline import batch_norm, device, fitting, model
+    from pipeline.networks import batch_norm, device, model, training_loop
 
     machine = device.prepare(precision)
-    fitting.forget_networks()
+    training_loop.forget_networks()
     spec, by_role, images = inputs(settings, subtype, machine)
     pools = by_role["train"]
-    epoch = fitting.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
+    epoch = training_loop.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
     network, bare = (compiled(model.build(spec, batch_norm.layer(machine)), machine.xla) for _ in range(2))
     found: dict[str, Way] = {
-        "train": lambda: fitting.train_epoch(network, _Repeated(epoch, steps)),
+        "train": lambda: training_loop.train_epoch(network, _Repeated(epoch, steps)),
         "from disk": _from_disk(network, pools, settings, steps),
         "bare step": bare_step(bare, epoch[0], steps),
         "notebook": _notebook(settings, subtype, images, steps),
@@ -68,12 +70,12 @@ def ways(
 
 def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[str, Any], dict[str, Pools], list[pd.DataFrame]]:
     """What a training of the first fold on `machine` starts from: the network's spec, its images by role, all tables."""
-    split, tables, cells = learning.inputs(settings, subtype)
+    split, tables, cells = recipe.inputs(settings, subtype)
     fold = settings.train.folds[0]
-    roles = splits.roles(split, fold, settings.split.n_folds)
+    roles = dealing.roles(split, fold, settings.split.n_folds)
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
-    pools = learning.pools(settings, cells, images)
-    return learning.spec(settings, subtype, fold, learning.normalisation(pools["train"]), vars(machine)), pools, images
+    pools = recipe.pools(settings, cells, images)
+    return recipe.spec(settings, subtype, fold, recipe.normalisation(pools["train"]), vars(machine)), pools, images
 
 
 _OTHERS = 100  # rows of the spread cells to each that is trained with
@@ -81,7 +83,7 @@ _OTHERS = 100  # rows of the spread cells to each that is trained with
 
 def _from_disk(network: Any, pools: Pools, settings: config.Config, steps: int) -> Way:
     """As many images as a round takes, each among many in files of their own, which the system forgets before every round."""
-    from pipeline import fitting
+    from pipeline.networks import training_loop
 
     half, folder = settings.train.batch_size // 2, Path(".checkpoints")
     folder.mkdir(exist_ok=True)
@@ -94,15 +96,15 @@ def _from_disk(network: Any, pools: Pools, settings: config.Config, steps: int) 
         cells.reshape(count, _OTHERS, *shape)[:] = pool.take(chosen)[:, None]
         cells.flush()
         files.append(file)
-        spread.append(selection.Pool(np.load(file.name, mmap_mode="r"), np.arange(count) * _OTHERS, pool.patients[chosen]))
+        spread.append(epoch_images.Pool(np.load(file.name, mmap_mode="r"), np.arange(count) * _OTHERS, pool.patients[chosen]))
 
     def run() -> None:
         for pool, file in zip(spread, files, strict=True):
             mapped: Any = pool.cells.base
             mapped.madvise(mmap.MADV_DONTNEED)
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        epoch = fitting.Epoch((spread[0], spread[1]), settings.train.batch_size, settings.train.augment, 0, 0)
-        fitting.train_epoch(network, _Repeated(epoch, min(steps, len(epoch))))
+        epoch = training_loop.Epoch((spread[0], spread[1]), settings.train.batch_size, settings.train.augment, 0, 0)
+        training_loop.train_epoch(network, _Repeated(epoch, min(steps, len(epoch))))
 
     return run
 
@@ -249,7 +251,7 @@ def main() -> None:
     parser.add_argument("subtypes", nargs="*", help="all of params.yaml when left out")
     options = parser.parse_args()
     settings = config.load(Path("params.yaml"))
-    from pipeline import device
+    from pipeline.networks import device
 
     machine = device.prepare(options.precision)
     threads = f"{machine.threads} of {os.cpu_count()} threads"

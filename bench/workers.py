@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from processes import CLEAN, Postgres  # noqa: E402
-from test_tune import TINY, cohort  # noqa: E402
+from tiny_search import TINY, cohort  # noqa: E402
 
 
 def seconds(workers: int, trials: int, epochs: int) -> float:

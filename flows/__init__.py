@@ -1,4 +1,4 @@
-"""When and where the pipeline runs, with Prefect. What it does is DVC's: every stage goes through `door`."""
+"""When and where the pipeline runs, with Prefect. What it does is DVC's: `dvc_stages` runs every stage."""
 
 import os
 from pathlib import Path

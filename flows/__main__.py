@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import Any
 
+from flows.errors import FlowError
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a flow; 0 when it completed, 1 when it did not, 2 when it could not start."""
@@ -27,15 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
-    from flows import deploy, door, serve, services  # none of them imports Prefect before its address is set
+    from flows import deploy, local_servers, serve  # none of them imports Prefect before its address is set
 
     try:
         if name == "serve":
             return serve.run()
         if name == "deploy":
             return deploy.run(**chosen)
-        services.ensure_prefect()
-    except (serve.PortError, door.StageError) as error:
+        local_servers.ensure_prefect()
+    except FlowError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import ROOT
+from flows.errors import FlowError
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Stage:
 
     @property
     def title(self) -> str:
-        """As people read it: `train NPM1 fold 0`."""
+        """The name as people read it: `train NPM1 fold 0`."""
         fold = "" if self.fold is None else f"fold {self.fold}"
         return " ".join(part for part in (self.kind, self.subtype, fold) if part)
 
 
-def stale(status: Mapping[str, object], every: Sequence[Stage]) -> set[str]:
+def find_stale(status: Mapping[str, object], every: Sequence[Stage]) -> set[str]:
     """The stages that are not up to date, or may not be once those before them have run.
 
     `status` is what `dvc status --json` prints: the stages that changed, by name.
@@ -41,19 +42,11 @@ def stale(status: Mapping[str, object], every: Sequence[Stage]) -> set[str]:
     return found
 
 
-class DagError(Exception):
-    """dvc.yaml or params.yaml cannot be used; the message says why."""
-
-
-class SelectionError(DagError):
-    """A subtype or fold that params.yaml does not have."""
-
-
-def stages(folder: Path = ROOT) -> list[Stage]:
-    """All stages, each behind those it needs, otherwise in the order of dvc.yaml.
+def read_stages(folder: Path = ROOT) -> list[Stage]:
+    """All stages of `folder`, each behind those it needs, otherwise in the order of dvc.yaml.
 
     Raises:
-        DagError: DVC cannot read them.
+        FlowError: DVC cannot read them.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -64,14 +57,14 @@ def stages(folder: Path = ROOT) -> list[Stage]:
             graph = repo.index.graph
             position = {stage: number for number, stage in enumerate(repo.index.stages)}
             return [
-                _stage(stage, graph)
+                _read_stage(stage, graph)
                 for stage in lexicographical_topological_sort(graph.reverse(copy=True), key=position.__getitem__)
             ]
     except DvcException as error:
-        raise DagError(f"{' '.join(str(error).split())}; `dvc status` says more") from None
+        raise FlowError(f"{' '.join(str(error).split())}; `dvc status` says more") from None
 
 
-def chosen(
+def choose(
     every: Sequence[Stage],
     subtypes: Sequence[str] | None,
     folds: Sequence[int] | None,
@@ -82,7 +75,7 @@ def chosen(
     A stage is left out when something that it needs is neither chosen nor there: `evaluate` waits for all folds.
 
     Raises:
-        SelectionError: names what is not in the DAG.
+        FlowError: there is no such subtype or fold; the message names it.
     """
     for what, asked, known in (
         ("subtype", subtypes, {stage.subtype for stage in every if stage.subtype}),
@@ -90,7 +83,7 @@ def chosen(
     ):
         for value in asked or ():
             if value not in known:
-                raise SelectionError(f"there is no {what} {value}; params.yaml has {', '.join(sorted(map(str, known)))}")
+                raise FlowError(f"there is no {what} {value}; params.yaml has {', '.join(sorted(map(str, known)))}")
     by_name = {stage.name: stage for stage in every}
     kept: dict[str, Stage] = {}
     for stage in every:
@@ -102,7 +95,7 @@ def chosen(
     return list(kept.values())
 
 
-def _stage(stage: Any, graph: Any) -> Stage:
+def _read_stage(stage: Any, graph: Any) -> Stage:
     name = stage.name
     kind, _, item = name.partition("@")
     subtype, _, fold = item.partition("-")

@@ -6,7 +6,10 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import door
+from flows import dvc_stages
+from flows.child_process import ending_with_flow
+from flows.errors import BusyError
+from flows.flow_lock import only_flow
 from flows.retries import service_task
 from flows.training import reason, training
 
@@ -14,30 +17,30 @@ _NEW, _SAME = 3, 0  # exit statuses of `python -m pipeline source`
 
 
 @service_task("look at the source")
-def look() -> bool:
-    """Whether the source differs from what was last ingested."""
-    status, _ = door.pipeline("source", "--take", say=get_run_logger().info, fine=(_NEW, _SAME))
+def look_at_source() -> bool:
+    """Ask whether the source differs from what was last ingested."""
+    status, _ = dvc_stages.run_pipeline("source", "--take", say=get_run_logger().info, fine=(_NEW, _SAME))
     return status == _NEW
 
 
 @service_task("ingest anew")
 def ingest_anew() -> None:
-    """`ingest`, although DVC sees no change: it cannot look into the source."""
-    door.run_stage("ingest", force=True, say=get_run_logger().info)
+    """Run the stage `ingest` although DVC sees no change: it cannot look into the source."""
+    dvc_stages.run_stage("ingest", force=True, say=get_run_logger().info)
 
 
 @flow(name="refresh")
 def refresh() -> State[str]:
     """Ask the source; when it has something new, ingest it and run `training`."""
     try:
-        with door.alone(), door.shut_at_the_end():
+        with only_flow(), ending_with_flow():
             return _refresh()
-    except door.BusyError as error:
+    except BusyError as error:
         return Cancelled(message=str(error))
 
 
 def _refresh() -> State[str]:
-    looked = look(return_state=True)
+    looked = look_at_source(return_state=True)
     if not looked.is_completed():
         return Failed(message=reason(looked))
     if not looked.result():

@@ -10,18 +10,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from flows import door
+from flows.errors import UnreachableError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _did_not_answer(_task: Task[..., object], _run: TaskRun, state: State[object]) -> bool:
-    return isinstance(state.result(raise_on_failure=False), door.UnreachableError)
+    return isinstance(state.result(raise_on_failure=False), UnreachableError)
 
 
 def service_task(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A task that may need a service: three more tries, after some 10, 20 and 40 s. `name` may hold parameters: `{title}`."""
+    """Make a function that may need a service a task with three more tries, after some 10, 20 and 40 s.
+
+    `name` may hold the function's parameters: `{title}`.
+    """
     return task(
         task_run_name=name,
         retries=3,

@@ -12,52 +12,50 @@ import socket
 import sys
 from collections.abc import Mapping
 
-from flows import ROOT, services
+from flows import ROOT, local_servers
+from flows.addresses import without_account
+from flows.errors import FlowError
 
 _PORTS = {"prefect": 4200, "mlflow": 5000, "reports": 8000}
 
 
-class PortError(Exception):
-    """No port, or another program listens there."""
-
-
 def run() -> int:
-    """Start all, serve until interrupted, stop all.
+    """Start all servers, run the schedules until Ctrl-C, and stop all.
 
     Raises:
-        PortError: names the port and the variable that changes it.
+        FlowError: a port is none or taken; the message names it and the variable that changes it.
     """
     store = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    elsewhere = services.without_account(store) if _is_server(store) else ""
-    ports = {name: _port(name, usual) for name, usual in _PORTS.items() if not (elsewhere and name == "mlflow")}
-    servers = to_start(store, ports)
-    address = {"mlflow": elsewhere, **{server.name: server.address for server in servers}}
+    given_mlflow = without_account(store) if _is_server(store) else ""
+    ports = {name: _read_port(name, usual) for name, usual in _PORTS.items() if not (given_mlflow and name == "mlflow")}
+    servers = servers_to_start(store, ports)
+    address = {"mlflow": given_mlflow, **{server.name: server.address for server in servers}}
     os.environ.setdefault("PREFECT_HOME", str(ROOT / ".prefect"))
     os.environ["PREFECT_API_URL"] = f"{address['prefect']}/api"
     os.environ["MLFLOW_UI_URL"], os.environ["REPORTS_URL"] = address["mlflow"], address["reports"]
     (ROOT / "reports").mkdir(exist_ok=True)  # served also before there is anything in it
-    with contextlib.suppress(KeyboardInterrupt), services.running(*servers):
+    with contextlib.suppress(KeyboardInterrupt), local_servers.running(*servers):
         _say(f"Prefect  {address['prefect']}    flow runs, schedules, results")
-        _say(f"MLflow   {address['mlflow']}    models compared{' (MLFLOW_TRACKING_URI)' if elsewhere else ''}")
+        _say(f"MLflow   {address['mlflow']}    models compared{' (MLFLOW_TRACKING_URI)' if given_mlflow else ''}")
         _say(f"reports  {address['reports']}    reports/index.html and the validation")
         _say(f"logs     {ROOT / '.logs'}/    Ctrl-C stops everything")
         from prefect import serve
 
-        from flows import deployments, watchdog
+        from flows import crashed_runs, schedules
 
-        watchdog.ensure()
-        serve(*deployments.read())
+        crashed_runs.ensure_automation()
+        serve(*schedules.read_deployments())
     _say("stopped")
     return 0
 
 
-def to_start(store: str, ports: Mapping[str, int]) -> list[services.Service]:
-    """Prefect, the reports, and MLflow in front of `store`, unless that is a server already."""
+def servers_to_start(store: str, ports: Mapping[str, int]) -> list[local_servers.Server]:
+    """The servers of Prefect and of the reports, and MLflow's in front of `store`, unless that is a server already."""
     pages = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", "reports", str(ports["reports"])]
-    servers = [services.prefect_server(ports["prefect"]), services.Service("reports", pages, ports["reports"], "/")]
+    servers = [local_servers.prefect_server(ports["prefect"]), local_servers.Server("reports", pages, ports["reports"], "/")]
     if not _is_server(store):
         mlflow = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]), "--workers", "1"]
-        servers.append(services.Service("mlflow", mlflow, ports["mlflow"], "/health", {"MLFLOW_BACKEND_STORE_URI": store}))
+        servers.append(local_servers.Server("mlflow", mlflow, ports["mlflow"], "/health", {"MLFLOW_BACKEND_STORE_URI": store}))
     return servers
 
 
@@ -65,18 +63,18 @@ def _is_server(store: str) -> bool:
     return store.startswith(("http://", "https://"))
 
 
-def _port(name: str, usual: int) -> int:
+def _read_port(name: str, usual: int) -> int:
     variable = f"{name.upper()}_PORT"
     text = os.environ.get(variable) or str(usual)
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise PortError(f"{variable}: a port is a whole number from 1 to 65535, not {text!r}")
+        raise FlowError(f"{variable}: a port is a whole number from 1 to 65535, not {text!r}")
     port = int(text)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise PortError(f"port {port} is taken by another program; stop it, or set {variable} to another") from None
+            raise FlowError(f"port {port} is taken by another program; stop it, or set {variable} to another") from None
     return port
 
 

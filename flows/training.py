@@ -16,38 +16,44 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, dag, door, elsewhere, results, slots
+from flows import ROOT, dag, dvc_stages, remote_training, training_slots
+from flows.child_process import ending_with_flow
+from flows.errors import BusyError, FlowError
+from flows.flow_lock import only_flow
+from flows.result_artifacts import artifact_key, publish_results
 from flows.retries import service_task
 
 _WRAPPING = re.compile(r"(Task|Flow) run encountered an exception:? *|\b\w+Error: ")
-NETWORKS = ("train", "audit_networks")  # the stages that train, which need a place each
+TRAIN_NETWORKS = ("train", "audit_networks")  # stages of which each needs a training slot
 _EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
 
 
 @service_task("{title}")
 def run_stage(
-    title: str, stage: dag.Stage, force: bool, places: slots.Slots, stale: bool, deployment: str | None
-) -> State[door.Done]:
-    """One stage through the door, unless DVC knows that nothing changed; the state's name says what became of it."""
+    title: str, stage: dag.Stage, force: bool, slots: training_slots.Slots, stale: bool, deployment: str | None
+) -> State[dvc_stages.StageOutcome]:
+    """Bring one stage up to date, here or by `deployment`, if it is `stale`; the state's name says what became of it."""
     say = get_run_logger().info
     environment = {"FLOW_RUN": str(flow_run.id)}  # a tag of MLflow's runs
     if not stale:
-        done = door.Done(stage.name, "unchanged", 0.0)
+        done = dvc_stages.StageOutcome(stage.name, "unchanged", 0.0)
     elif stage.kind == "train" and deployment:
-        done = elsewhere.train(stage, deployment, force, str(flow_run.id), say)
-    elif stage.kind in NETWORKS:
-        with places.one() as place:
-            done = door.run_stage(stage.name, force=force, say=_with_progress(say, title), environment={**place, **environment})
+        done = remote_training.train(stage, deployment, force, str(flow_run.id), say)
+    elif stage.kind in TRAIN_NETWORKS:
+        with slots.take() as slot_variables:
+            done = dvc_stages.run_stage(
+                stage.name, force=force, say=_with_progress(say, title), environment={**slot_variables, **environment}
+            )
     else:
-        done = door.run_stage(stage.name, force=force, say=say, environment=environment)
+        done = dvc_stages.run_stage(stage.name, force=force, say=say, environment=environment)
     say("%s: %s, %.0f s", title, done.state, done.seconds)
     return Completed(name=done.state.capitalize(), message=f"{done.seconds:.0f} s", data=done)
 
 
 @task(name="push what trainings need", cache_policy=NO_CACHE)
 def push(stages: Sequence[str]) -> None:
-    """Bring the outputs of `stages` to the DVC remote, for workers to take."""
-    door.dvc("push", *stages, say=get_run_logger().info)
+    """Push the outputs of `stages` to the DVC remote, for workers to take."""
+    dvc_stages.run_dvc("push", *stages, say=get_run_logger().info)
 
 
 @service_task("register what was there")
@@ -57,7 +63,7 @@ def register_again(subtypes: Sequence[str]) -> None:
     DVC knows what was registered once, not what the MLflow of this moment holds: a fresh clone, or another address, has none.
     """
     for chosen in [[name] for name in subtypes] or [[]]:
-        door.pipeline("register", *chosen, say=get_run_logger().info)
+        dvc_stages.run_pipeline("register", *chosen, say=get_run_logger().info)
 
 
 @flow(name="training", flow_run_name=lambda: _run_name(), task_runner=cast(Any, ThreadPoolTaskRunner()))
@@ -73,33 +79,33 @@ def training(
         deployment: hand trainings to this deployment of `train-one`, on other machines; none given: train here.
     """
     try:
-        with door.alone(), door.shut_at_the_end():
+        with only_flow(), ending_with_flow():
             return _train(subtypes, folds, force, deployment)
-    except door.BusyError as error:
+    except BusyError as error:
         return Cancelled(message=str(error))
 
 
 def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, deployment: str | None) -> State[str]:
     logger = get_run_logger()
     try:
-        every = dag.stages()
-        stages = dag.chosen(every, subtypes, folds, is_there)
-        places = slots.here()
+        every = dag.read_stages()
+        stages = dag.choose(every, subtypes, folds, outputs_are_there)
+        slots = training_slots.find_slots()
         if deployment:
-            elsewhere.require_committed_code(every)
-            if not elsewhere.shared_mlflow():
+            remote_training.require_committed_code(every)
+            if not remote_training.shared_mlflow():
                 logger.info("MLFLOW_TRACKING_URI names no server: the workers write to their own, `register` to this machine's")
-        stale = {stage.name for stage in stages} if force else dag.stale(door.changed_stages(), every)
-    except (dag.DagError, door.StageError, ValueError) as error:
+        stale = {stage.name for stage in stages} if force else dag.find_stale(dvc_stages.find_changed_stages(), every)
+    except (FlowError, ValueError) as error:
         return Failed(message=str(error))
     if left_out := [stage.title for stage in every if stage not in stages]:
         logger.info("left out: %s", ", ".join(left_out))
-    logger.info("%d stages; trainings at once: %d", len(stages), places.at_once)
+    logger.info("%d stages; trainings at once: %d", len(stages), slots.at_once)
     if force:
         for stage in stages:
             if stage.kind == "train":
-                door.forget_training(stage.subtype, stage.fold)
-    futures: dict[str, PrefectFuture[State[door.Done]]] = {}
+                dvc_stages.forget_training(stage.subtype, stage.fold)
+    futures: dict[str, PrefectFuture[State[dvc_stages.StageOutcome]]] = {}
     pushed: dict[tuple[str, ...], PrefectFuture[None]] = {}
     for stage in stages:
         upstream: list[PrefectFuture[Any]] = [futures[name] for name in stage.after if name in futures]
@@ -108,7 +114,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
                 pushed[stage.after] = push.submit(stage.after, wait_for=upstream, return_state=False)
             upstream = [pushed[stage.after]]
         futures[stage.name] = run_stage.submit(
-            stage.title, stage, force, places, stage.name in stale, deployment, wait_for=upstream, return_state=False
+            stage.title, stage, force, slots, stage.name in stale, deployment, wait_for=upstream, return_state=False
         )
     failed, waited, completed = [], [], []
     for stage in stages:
@@ -127,7 +133,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
         state = register_again([] if everything else again, return_state=True)
         if not state.is_completed():
             failed.append(reason(state))
-    results.publish(completed)
+    publish_results(completed)
     if failed:
         rest = f"; not run because of that: {', '.join(waited)}" if waited else ""
         return Failed(message=f"{len(failed)} of {len(stages)} stages failed: {' | '.join(failed)}{rest}")
@@ -137,18 +143,18 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
 
 
 def reason(state: State[Any]) -> str:
-    """A failed task's own words, without what Prefect puts before them here and on another machine."""
+    """Why a task failed, in its own words, without what Prefect puts before them here and on another machine."""
     return _WRAPPING.sub("", str(state.message))
 
 
-def is_there(stage: dag.Stage) -> bool:
+def outputs_are_there(stage: dag.Stage) -> bool:
     """Whether a stage's outputs are on disk (`register` has none)."""
     return all((ROOT / out).exists() for out in stage.outs)
 
 
 def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
-    """`say`, and a progress bar in Prefect's pages that follows the epochs."""
-    bar = create_progress_artifact(progress=0.0, key=results.key(title), description=f"{title}: epochs")
+    """A `say` that also moves a progress bar in Prefect's pages along with the epochs."""
+    bar = create_progress_artifact(progress=0.0, key=artifact_key(title), description=f"{title}: epochs")
     artifact = cast(UUID, bar)  # in a task without `async` it is made at once
 
     def both(line: str) -> None:

@@ -13,7 +13,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows import ROOT, door, results, slots
+from flows import ROOT, dvc_stages, training_slots
+from flows.child_process import ending_with_flow
+from flows.result_artifacts import artifact_key, embed_picture
 from flows.retries import service_task
 from flows.training import reason
 
@@ -22,12 +24,12 @@ _PICTURE = re.compile(r"!\[[^\]]*\]\((\w+)\.png\)")
 
 
 @service_task("{title}")
-def search(title: str, arguments: list[str], places: slots.Slots) -> str:
-    """One `python -m pipeline tune`; its last line."""
+def search(title: str, arguments: list[str], slots: training_slots.Slots) -> str:
+    """Run `python -m pipeline tune` with these arguments in a training slot; its last line."""
     say = get_run_logger().info
-    with places.one() as place:
-        environment = {**place, "FLOW_RUN": str(flow_run.id)}
-        _, lines = door.pipeline("tune", *arguments, say=_with_progress(say, title), environment=environment)
+    with slots.take() as slot_variables:
+        environment = {**slot_variables, "FLOW_RUN": str(flow_run.id)}
+        _, lines = dvc_stages.run_pipeline("tune", *arguments, say=_with_progress(say, title), environment=environment)
     return lines[-1]
 
 
@@ -41,18 +43,18 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
             processor threads each uses.
         apply: put the winner into params.yaml.
     """
-    with door.shut_at_the_end():
+    with ending_with_flow():
         try:
-            places = slots.here(workers)
+            slots = training_slots.find_slots(workers)
         except ValueError as error:
             return Failed(message=str(error))
-        working = [search.submit(f"worker {number}", [subtype, "--only-trials"], places) for number in range(workers)]
+        working = [search.submit(f"worker {number}", [subtype, "--only-trials"], slots) for number in range(workers)]
         for worker in working:
             worker.wait()
         failed = [reason(worker.state) for worker in working if not worker.state.is_completed()]
         if len(failed) == workers:  # one that goes on does the trials of the others
             return Failed(message=" | ".join(dict.fromkeys(failed)))
-        end = search("finalists and test patients", [subtype, *(["--apply"] if apply else [])], places, return_state=True)
+        end = search("finalists and test patients", [subtype, *(["--apply"] if apply else [])], slots, return_state=True)
         if not end.is_completed():
             return Failed(message=reason(end))
         _publish(subtype)
@@ -61,15 +63,15 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
 
 
 def _publish(subtype: str) -> None:
-    """The result's page, with its pictures, in Prefect's pages."""
+    """Put the page of a search's result, with its pictures, into Prefect's pages."""
     folder = ROOT / "reports" / "tune" / subtype
-    page = _PICTURE.sub(lambda found: results.picture(folder / f"{found[1]}.png"), (folder / "result.md").read_text())
-    create_markdown_artifact(markdown=page, key=f"tune-{results.key(subtype)}", description=f"Search for {subtype}")
+    page = _PICTURE.sub(lambda found: embed_picture(folder / f"{found[1]}.png"), (folder / "result.md").read_text())
+    create_markdown_artifact(markdown=page, key=f"tune-{artifact_key(subtype)}", description=f"Search for {subtype}")
 
 
 def _with_progress(say: Callable[..., None], title: str) -> Callable[[str], None]:
-    """`say`, and a progress bar that follows the trials of all workers."""
-    bar = create_progress_artifact(progress=0.0, key=results.key(f"tune {title}"), description=f"{title}: trials")
+    """A `say` that also moves a progress bar in Prefect's pages along with the trials of all workers."""
+    bar = create_progress_artifact(progress=0.0, key=artifact_key(f"tune {title}"), description=f"{title}: trials")
     artifact = cast(UUID, bar)
 
     def both(line: str) -> None:

@@ -24,7 +24,7 @@ class AccountError(Exception):
 
 
 def ensure(server: Any, name: str, password: str, writer: bool) -> str:
-    """Make the user, or give it this password; what was done."""
+    """Make the user, or give an existing one this password; says what was done."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -41,7 +41,7 @@ def ensure(server: Any, name: str, password: str, writer: bool) -> str:
 
 
 def _writers(server: Any) -> int:
-    """The id of the role, made if it is not there."""
+    """The id of the role `writers`, which is made if it is not there."""
     for role in server.list_roles(_WORKSPACE):
         if role.name == _ROLE:
             return int(role.id)
@@ -52,7 +52,7 @@ def _writers(server: Any) -> int:
 
 
 def _connect() -> Any:
-    """MLflow's own client of such a server, as the administrator."""
+    """Connect to MLflow's server as its administrator, with the client that MLflow has for accounts."""
     address, password = os.environ.get("MLFLOW_TRACKING_URI", ""), os.environ.get("MLFLOW_AUTH_ADMIN_PASSWORD", "")
     if not address.startswith("http"):
         raise AccountError("MLFLOW_TRACKING_URI: name the server, for example http://127.0.0.1:5000")

@@ -22,7 +22,7 @@ LOCK, CUDA = HERE.parent / "requirements.lock", HERE / "requirements-gpu.lock"
 
 
 def licence(about: metadata.PackageMetadata) -> str:
-    """An SPDX expression or what comes nearest to it; "" if the package is silent."""
+    """What a package says of its licence: an SPDX expression or what comes nearest to it; "" if it is silent."""
     if "License-Expression" in about:
         return about["License-Expression"]
     classifiers = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier") or [] if line.startswith("License ::")]
@@ -32,7 +32,7 @@ def licence(about: metadata.PackageMetadata) -> str:
 
 
 def is_allowed(expression: str, allowed: Iterable[str]) -> bool:
-    """Whether an expression of AND, OR and brackets comes out as allowed."""
+    """Whether an SPDX expression of AND, OR and brackets comes out as allowed, given the licences that are."""
     known = set(allowed)
 
     def holds(part: str) -> bool:
@@ -52,12 +52,12 @@ _ALLOWED, _REFUSED = "<allowed>", "<refused>"
 
 
 def locked(lock: Path) -> set[str]:
-    """Names in a lock file."""
+    """The names of all packages in a lock file."""
     return {canonicalize_name(line.name) for line in _lines(lock)}
 
 
 def locked_here(lock: Path) -> set[str]:
-    """Those of this Python and this kind of machine."""
+    """The names of the packages in a lock file that this Python on this kind of machine needs."""
     return {canonicalize_name(line.name) for line in _lines(lock) if not line.marker or line.marker.evaluate()}
 
 
@@ -66,7 +66,7 @@ def _lines(lock: Path) -> list[Requirement]:
 
 
 def licences() -> tuple[dict[str, str], list[str]]:
-    """Package -> licence, of those of requirements.lock that are here; and a line for each not allowed, or missing."""
+    """Package -> licence, of the installed packages of requirements.lock; and a line for each not allowed, or missing."""
     table = tomllib.loads((HERE / "licences.toml").read_text())
     found: dict[str, str] = {}
     faults: list[str] = []
@@ -90,13 +90,13 @@ def licences() -> tuple[dict[str, str], list[str]]:
 
 
 def vulnerabilities(lock: Path) -> int:
-    """pip-audit's exit status; it says what it finds."""
+    """Have pip-audit look up every package of a lock file, which prints what it finds; its exit status."""
     options = ["--strict", "--require-hashes", "--disable-pip", "--no-deps", "--progress-spinner", "off"]
     return subprocess.run([sys.executable, "-m", "pip_audit", *options, "--requirement", str(lock)], check=False).returncode
 
 
 def main() -> int:
-    """0: nothing is known against them and every licence is allowed."""
+    """Check licences and vulnerabilities; 0 when all licences are allowed and nothing is known against any package."""
     found, faults = licences()
     sys.stdout.write(f"licences: {len(found)} packages of {LOCK.name}, {len(faults)} not allowed\n")
     for fault in faults:

@@ -23,7 +23,7 @@ _TWINS = {
 
 
 def contents() -> dict[str, str]:
-    """File name -> fresh content, for each secret."""
+    """File name -> content with new passwords, for each secret."""
     password = {name: secrets.token_urlsafe(24) for name in ("postgres", "mlflow", "prefect", "admin", "pipeline", "api")}
     access_key, secret_key = f"GK{secrets.token_hex(12)}", secrets.token_hex(32)  # the form that Garage asks for
     return {
@@ -56,13 +56,13 @@ def make(folder: Path) -> list[str]:
     if not (folder / ".env").exists():
         example = (HERE / "env.example").read_text()
         write_private(folder / ".env", example.replace("RUN_AS=1000:1000", f"RUN_AS={os.getuid()}:{os.getgid()}"))
-    for place in _folders(folder):
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in _folders(folder):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return sorted(missing)
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Those that .env names, or compose.yaml where it names none."""
+    """The folders that the containers mount: those that .env names, or compose.yaml's own where it names none."""
     named = dict(re.findall(r"""^(\w+)=["']?([^\s"'#]+)""", (folder / ".env").read_text(), re.MULTILINE))
     state = folder / named.get("STATE", "state")
     below = [state / name for name in _STATE]
@@ -70,14 +70,14 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """A file that nobody else can read, not even while it is written."""
+    """Write a file that nobody else can read, not even while it is written."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
 
 
 def main() -> int:
-    """Make them beside compose.yaml."""
+    """Make secrets, settings and folders beside compose.yaml; 2 when it could not be done."""
     if os.getuid() == 0:
         sys.stderr.write("error: run this as the account that is to own the servers' data, not as root\n")
         return 2

@@ -24,18 +24,18 @@ from typing import Any
 from infra import keys
 
 HERE = Path(__file__).resolve().parent
-_LEASH = HERE.parent / "flows" / "leash.py"
+_CHILD_PROCESS = HERE.parent / "flows" / "child_process.py"
 _PATIENCE_S = 600  # a busy machine takes minutes to import MLflow
 _PORTS = {"postgres": 5432, "store": 3900, "mlflow": 5000, "prefect": 4200}  # as compose.yaml has them
 _TOOLS = ("MLFLOW_", "PREFECT_", "DVC_", "AWS_", "PG", "TRAIN")
 
 
 class LoopbackError(Exception):
-    """A service did not start or a command failed; names its log."""
+    """A service did not start or a command failed; the message names its log or holds its last lines."""
 
 
 class Loopback:
-    """All that the set-up keeps is below `folder`; `checkout` is what the worker works in."""
+    """The set-up, as processes: all that it keeps is below `folder`; `checkout` is what the worker works in."""
 
     def __init__(self, folder: Path, checkout: Path) -> None:
         self.folder = folder.resolve()
@@ -54,7 +54,7 @@ class Loopback:
         self._running: dict[str, tuple[subprocess.Popen[bytes], contextlib.ExitStack]] = {}
 
     def command(self, service: str, *command: str) -> tuple[list[str], dict[str, str], Path]:
-        """What a container of the service would run, its environment, and the folder it would run in."""
+        """What a container of the service would run, or `command` in it, its environment, and the folder it would run in."""
         spec, paths = self.services[service], self._paths(service)
         words = [self._here(word, paths) for word in (command or spec["command"])]
         home = self.folder / "home" / service
@@ -72,10 +72,10 @@ class Loopback:
         return [*entry, *words], environment, Path(paths.get("/srv/pipeline", home))
 
     def run(self, service: str, *command: str, seconds: float = 900, variables: Mapping[str, str] | None = None) -> str:
-        """Run a service that ends, or another command in its place (`docker compose run`); its output.
+        """Run a service that ends, or another command instead of its own (`docker compose run`); its output.
 
         Raises:
-            LoopbackError: it failed; the last lines of its output.
+            LoopbackError: it failed; the message holds the last lines of its output.
         """
         words, environment, folder = self.command(service, *command)
         done = subprocess.run(
@@ -95,10 +95,10 @@ class Loopback:
         return done.stdout
 
     def start(self, *services: str) -> None:
-        """Start them side by side and wait until all are healthy, by the health checks of compose.yaml.
+        """Start services side by side and wait until all are healthy, by the health checks of compose.yaml.
 
         Raises:
-            LoopbackError: one is not.
+            LoopbackError: one does not become healthy.
         """
         for service in services:
             match service:
@@ -115,13 +115,13 @@ class Loopback:
             self._wait(service)
 
     def stop(self, *services: str) -> None:
-        """End them; they can be started again."""
+        """End services; they can be started again."""
         for service in services:
             if service == "postgres":
                 self._stop_postgres_softly()
             process, stack = self._running.pop(service)
             assert process.stdin is not None
-            process.stdin.close()  # the leash ends all that belongs to it
+            process.stdin.close()  # which ends all that belongs to it
             process.wait(60)
             stack.close()
 
@@ -159,7 +159,7 @@ class Loopback:
         stack = contextlib.ExitStack()
         log = stack.enter_context((self.logs / f"{service}.log").open("ab"))
         process = subprocess.Popen(
-            [sys.executable, str(_LEASH), *words],
+            [sys.executable, str(_CHILD_PROCESS), *words],
             env=environment,
             cwd=folder or self.folder,
             stdin=subprocess.PIPE,
@@ -170,7 +170,7 @@ class Loopback:
         self._running[service] = process, stack
 
     def _start_postgres(self) -> None:
-        """As the image's entrypoint does: initdb with a password, roles.sh once, then the server of compose.yaml."""
+        """Start PostgreSQL as its image does: initdb with a password and roles.sh once, then the server of compose.yaml."""
         data = self.data
         port, words = str(self.ports["postgres"]), self.services["postgres"]["command"]
         options = ["-D", str(data), "-p", port, "-h", "127.0.0.1", "-k", "", "-c", "fsync=off", *words[1:]]
@@ -204,7 +204,7 @@ class Loopback:
             self._running["postgres"][0].wait(30)
 
     def _own_secrets(self, service: str) -> Path:
-        """The secrets that compose.yaml gives to the service, and no others, under the names it gives them."""
+        """A folder with the secrets that compose.yaml gives to the service, and no others, under the names it gives them."""
         own = self.folder / "run" / service
         own.mkdir(parents=True, exist_ok=True)
         for secret in self.services[service].get("secrets") or []:
@@ -215,7 +215,7 @@ class Loopback:
         return own
 
     def _paths(self, service: str) -> dict[str, str]:
-        """Path in the container -> path here; files that name hosts are copied with the addresses of here."""
+        """Path in the container -> path on this machine; files that name hosts are copied, with this machine's addresses."""
         paths = {"/run/secrets": str(self._own_secrets(service))}
         for volume in self.services[service].get("volumes") or []:
             source = Path(volume["source"])
@@ -242,7 +242,7 @@ def compose(folder: Path, *profiles: str) -> dict[str, Any]:
     """compose.yaml as docker-compose understands it, with the secrets and the .env of `folder`.
 
     Raises:
-        LoopbackError: it refuses; its words.
+        LoopbackError: it refuses the file; the message is its own.
     """
     beside = HERE / "secrets"
     chosen = [f"--profile={profile}" for profile in profiles or ("*",)]
@@ -267,7 +267,7 @@ def compose(folder: Path, *profiles: str) -> dict[str, Any]:
 
 
 def _postgres_programs() -> Path:
-    """Where initdb and postgres are: Debian keeps them off the PATH.
+    """The folder of initdb and postgres, which Debian keeps off the PATH.
 
     Raises:
         LoopbackError: they are not installed.
@@ -292,7 +292,7 @@ def _answers(port: int) -> bool:
 
 @contextlib.contextmanager
 def team(folder: Path, checkout: Path) -> Iterator[Loopback]:
-    """PostgreSQL, the store, MLflow and Prefect, with MLflow's account made; MLflow's bucket is there."""
+    """Run PostgreSQL, the store, MLflow and Prefect for as long as the block lasts, with MLflow's account and bucket made."""
     with Loopback(folder, checkout) as servers:
         servers.start("postgres", "store")
         make_bucket(servers)
@@ -302,7 +302,7 @@ def team(folder: Path, checkout: Path) -> Iterator[Loopback]:
 
 
 def make_bucket(servers: Loopback) -> None:
-    """Garage makes it by itself (`--default-bucket`); moto does not."""
-    place = "CreateBucketConfiguration={'LocationConstraint': 'garage'}"
-    code = f"import boto3; boto3.client('s3').create_bucket(Bucket='pipeline', {place})"
+    """Make the bucket in the store, which Garage does by itself (`--default-bucket`) and moto does not."""
+    location = "CreateBucketConfiguration={'LocationConstraint': 'garage'}"
+    code = f"import boto3; boto3.client('s3').create_bucket(Bucket='pipeline', {location})"
     servers.run("objects", "python", "-c", code)

@@ -18,14 +18,14 @@ BUCKET = "pipeline"
 
 
 def save(folder: Path) -> int:
-    """Copy the bucket to `folder`; the number of files there are now."""
+    """Copy the bucket to `folder`; the number of files that are there now."""
     folder.mkdir(parents=True, exist_ok=True)
     rsync(f"s3://{BUCKET}", folder.resolve().as_uri())
     return _count(folder)
 
 
 def restore(folder: Path) -> int:
-    """Copy `folder` to the bucket; the number of files."""
+    """Copy `folder` to the bucket; the number of files in the folder."""
     rsync(folder.resolve().as_uri(), f"s3://{BUCKET}")
     return _count(folder)
 
@@ -35,7 +35,7 @@ def _count(folder: Path) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Save or restore; 2 when the store or the folder is not there."""
+    """Save the store or restore it; 2 when the store or the folder is not there."""
     parser = argparse.ArgumentParser(prog="python -m infra.objects", description="The team's S3 store as files, and back.")
     parser.add_argument("action", choices=("save", "restore"))
     parser.add_argument("folder", type=Path)

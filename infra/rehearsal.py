@@ -58,20 +58,20 @@ print(json.dumps(found, sort_keys=True))
 
 
 def champions(servers: Loopback) -> dict[str, str]:
-    """Subtype -> version, as a worker sees them."""
+    """Subtype -> version of its champion, as a worker sees them in MLflow."""
     found: dict[str, str] = json.loads(servers.run("worker", "python", "-c", _CHAMPIONS).splitlines()[-1])
     return found
 
 
 def history(servers: Loopback, address: str = "") -> dict[str, Any]:
-    """Runs with their params, tags, every point of every metric and files; versions with aliases and tags."""
+    """All that MLflow keeps: runs with params, tags, every point of every metric and files; versions with aliases and tags."""
     other = {"MLFLOW_TRACKING_URI": address} if address else {}
     found: dict[str, Any] = json.loads(servers.run("worker", "python", "-c", HISTORY, variables=other).splitlines()[-1])
     return found
 
 
 def answers(address: str, login: str = "") -> int:
-    """The HTTP status of a call, without a password unless one is given."""
+    """The HTTP status with which a server answers a call, made without a password unless `login` is given."""
     headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if login else {}
     try:
         with urlopen(Request(address, headers=headers), timeout=120) as answer:
@@ -89,7 +89,7 @@ def open_to_strangers(servers: Loopback) -> list[str]:
 
 
 def secrets_found(servers: Loopback, folders: Iterable[Path]) -> list[str]:
-    """Files in which a secret stands, the secrets' own aside. The store's key id is a name: every signed address shows it."""
+    """Files in which a secret stands, other than its own. The store's key id is a name: every signed address shows it."""
     needles = {}
     for file in servers.secrets.iterdir():
         values = re.sub(r"(?m)^\w+\s*=", "", file.read_text())
@@ -112,13 +112,13 @@ def listening(servers: Loopback) -> list[str]:
     found = set()
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            sockets = [one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
-            found |= {f"{place.ip}:{place.port} {names.get(place.port) or process.name()}" for place in sockets}
+            addresses = [one.laddr for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+            found |= {f"{address.ip}:{address.port} {names.get(address.port) or process.name()}" for address in addresses}
     return sorted(found)
 
 
 def wait_for_a_scheduled_run(servers: Loopback, seconds: float) -> str:
-    """The message of the first run that a schedule started and a worker completed."""
+    """Wait for a run that a schedule started to end; the state of the first one and its message."""
     login = (servers.secrets / "PREFECT_API_AUTH_STRING").read_text()
     headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}", "Content-Type": "application/json"}
     ends = {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}
@@ -136,27 +136,27 @@ def wait_for_a_scheduled_run(servers: Loopback, seconds: float) -> str:
 
 
 def schedule_often(checkout: Path, seconds: int) -> None:
-    """The checkout's first schedule comes soon and the second one does not get in its way."""
+    """Let the checkout's weekly schedule come every so many seconds, instead of on Sundays."""
     file = checkout / "infra" / "prefect.yaml"
     often = re.sub(r'cron: "0 2.*\n +timezone: .*', f"interval: {seconds}", file.read_text())
     file.write_text(often)
 
 
 def save(servers: Loopback) -> None:
-    """The backup of docs/operations.md."""
+    """Back the databases and the store up, as docs/operations.md says."""
     servers.run("databases")
     servers.run("objects")
 
 
 def lose(servers: Loopback) -> None:
-    """Databases and objects are gone."""
+    """Stop the databases and the store, and delete what they hold."""
     servers.stop("postgres", "store")
     for entry in servers.data.iterdir():
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def restore(servers: Loopback) -> None:
-    """From empty servers and the backup."""
+    """Start the databases and the store, empty, and fill them from the backup."""
     servers.start("postgres", "store")
     make_bucket(servers)
     servers.run("databases", "databases.sh", "restore", "/backup")
@@ -164,7 +164,7 @@ def restore(servers: Loopback) -> None:
 
 
 def _clone(target: Path) -> Path:
-    """What is committed here and what was changed, as a commit of its own."""
+    """Copy this checkout, with what was changed in it, into `target`, as a repository of one commit."""
     root = HERE.parent
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
@@ -186,7 +186,7 @@ def _scores(servers: Loopback, folder: Path, output: str) -> str:
 
 
 def rehearse(servers: Loopback, checkout: Path, say: Callable[[str], None]) -> None:
-    """All of it; every finding is said, and what is not as it should be raises."""
+    """Go through the whole rehearsal; says every finding, and ends at the first that is not as it should be."""
 
     def must(good: bool, what: str) -> None:
         say(f"{'ok  ' if good else 'FAIL'} {what}")
@@ -232,7 +232,7 @@ def rehearse(servers: Loopback, checkout: Path, say: Callable[[str], None]) -> N
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Rehearse in a folder that goes afterwards."""
+    """Rehearse in a temporary folder; 1 when something was not as it should be."""
 
     def say(text: str) -> None:
         sys.stdout.write(text + "\n")

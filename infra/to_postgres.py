@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 _VERSIONS = ("alembic_version",)
 _ROWS_AT_ONCE = 5000
 _SERVED = "mlflow-artifacts:"
-_PLACES = {  # table -> columns that say where artifacts lie
+_LOCATIONS = {  # table -> columns that say where artifacts lie
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
     "logged_models": ("artifact_location",),
@@ -36,14 +36,14 @@ _PLACES = {  # table -> columns that say where artifacts lie
 
 
 class MoveError(Exception):
-    """It cannot be moved; the message says why and what to do. The target is as it was."""
+    """The records cannot be moved; the message says why and what to do. The target is as it was."""
 
 
 def move(source: str, target: str, artifacts: str | None) -> dict[str, int]:
-    """Copy all records; rows by table.
+    """Copy all records from `source` to `target`; the number of rows of each table.
 
     Raises:
-        MoveError: see there.
+        MoveError: the source or the target cannot be used, or something did not arrive; nothing was kept.
     """
     file = Path(source.removeprefix("sqlite:///"))
     if not source.startswith("sqlite:///") or not file.is_file():
@@ -76,7 +76,7 @@ def move(source: str, target: str, artifacts: str | None) -> dict[str, int]:
 
 @contextmanager
 def _copy_of(file: Path, target: str) -> Iterator[Path]:
-    """With the schema of the target; sqlite's own backup is consistent also while somebody writes."""
+    """Make a copy of the sqlite file, with the target's schema; sqlite's own backup is consistent while somebody writes."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "mlflow.db"
         with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as old, sqlite3.connect(copy) as new:
@@ -106,7 +106,7 @@ def _upgrade(address: str) -> None:
 
 
 def _tables(connection: Connection) -> list[Table]:
-    """In an order in which every row's references are there before it."""
+    """The tables to copy, in an order in which every row's references are there before it."""
     known = MetaData()
     known.reflect(connection)
     return [table for table in known.sorted_tables if table.name not in _VERSIONS and not table.name.startswith("alembic_")]
@@ -131,7 +131,7 @@ def _copy(reading: Connection, writing: Connection, table: Table, roots: list[Pa
 
 
 def _row(table: Table, row: Mapping[Any, Any], roots: list[Path]) -> dict[str, Any]:
-    """sqlite keeps booleans as numbers and JSON as text; places of artifacts as the server names them."""
+    """A row as PostgreSQL takes it, artifacts at the server's; sqlite keeps booleans as numbers and JSON as text."""
     values: dict[str, Any] = dict(row)
     for column in table.columns:
         value = values[column.name]
@@ -143,52 +143,53 @@ def _row(table: Table, row: Mapping[Any, Any], roots: list[Path]) -> dict[str, A
             values[column.name] = json.loads(value)
         elif isinstance(column.type, String) and isinstance(value, bytes):
             values[column.name] = value.decode()
-        elif column.name in _PLACES.get(table.name, ()):
+        elif column.name in _LOCATIONS.get(table.name, ()):
             values[column.name] = _served(str(value), roots)
     return values
 
 
 def _require_artifacts(file: Path) -> None:
-    """Records name the folders of their files by absolute paths: seen from elsewhere, all would be left behind."""
+    """Refuse to move where a folder that holds files is missing: records name it by its absolute path, and would lose them."""
     old = create_engine(f"sqlite:///file:{file}?mode=ro&uri=true", poolclass=NullPool)
     with old.connect() as reading:
         missing = [root for root in _local_roots(reading) if not root.is_dir()]
-        for table, place in _places_of_files(reading):
-            if gone := [root for root in missing if _served(place, [root]) != place]:
+        for table, location in _locations_of_files(reading):
+            if gone := [root for root in missing if _served(location, [root]) != location]:
                 raise MoveError(
                     f"{gone[0]}: files of {table.replace('_', ' ')} lie there, and it is no folder here; "
                     "run this where it has this path, or make it, empty, if they are lost"
                 )
 
 
-def _places_of_files(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Table and place, of whatever has files; an experiment without runs has none, and needs no folder."""
-    for table, columns in _PLACES.items():
+def _locations_of_files(connection: Connection) -> Iterator[tuple[str, str]]:
+    """The table and the location of whatever has files; an experiment without runs has none, and needs no folder."""
+    for table, columns in _LOCATIONS.items():
         if table != "experiments" and inspect(connection).has_table(table):
             there = {column["name"] for column in inspect(connection).get_columns(table)}  # older ones have fewer
             for column in there.intersection(columns):
-                for place in connection.execute(text(f"SELECT {column} FROM {table}")).scalars():
-                    yield table, place or ""
+                for location in connection.execute(text(f"SELECT {column} FROM {table}")).scalars():
+                    yield table, location or ""
 
 
 def _local_roots(connection: Connection) -> list[Path]:
     """The folders that hold the artifacts of whole experiments, the parents of their locations."""
-    places = connection.execute(text("SELECT artifact_location FROM experiments")).scalars()
-    return sorted({Path(place).parent for place in map(_local, places) if place})
+    locations = connection.execute(text("SELECT artifact_location FROM experiments")).scalars()
+    return sorted({Path(path).parent for path in map(_local_path, locations) if path})
 
 
-def _local(place: str | None) -> str | None:
-    """The path of a local place, None for another."""
-    parts = urlsplit(place or "")
-    return unquote(parts.path) if place and parts.scheme in ("", "file") and parts.path.startswith("/") else None
+def _local_path(location: str | None) -> str | None:
+    """The path of a location on this machine, None for any other."""
+    parts = urlsplit(location or "")
+    return unquote(parts.path) if location and parts.scheme in ("", "file") and parts.path.startswith("/") else None
 
 
-def _served(place: str, roots: list[Path]) -> str:
-    path = _local(place)
+def _served(location: str, roots: list[Path]) -> str:
+    """A location below one of `roots` as the server names it; any other as it is."""
+    path = _local_path(location)
     for root in roots:
         if path and Path(path).is_relative_to(root):
             return f"{_SERVED}/{Path(path).relative_to(root).as_posix()}"
-    return place
+    return location
 
 
 def _upload(folder: Path, target: str) -> None:
@@ -196,9 +197,9 @@ def _upload(folder: Path, target: str) -> None:
     from fsspec.generic import rsync
 
     rsync(folder.resolve().as_uri(), target)
-    store, place = url_to_fs(target)
+    store, prefix = url_to_fs(target)
     store.invalidate_cache()
-    there = {name.removeprefix(f"{place}/"): about["size"] for name, about in store.find(place, detail=True).items()}
+    there = {name.removeprefix(f"{prefix}/"): about["size"] for name, about in store.find(prefix, detail=True).items()}
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     if missing := sorted(name for name, size in files.items() if there.get(name) != size):
         raise MoveError(
@@ -207,7 +208,7 @@ def _upload(folder: Path, target: str) -> None:
 
 
 def _reset_sequences(connection: Connection, tables: Iterable[Table]) -> None:
-    """The next row gets a number that none has."""
+    """Set the counters of new rows behind the rows that were copied, so that the next row gets a number that none has."""
     for table in tables:
         for column in table.primary_key.columns:
             name = connection.scalar(select(func.pg_get_serial_sequence(f'"{table.name}"', column.name)))
@@ -221,7 +222,7 @@ def _count(connection: Connection, table: Table) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Move; 2 when it could not be done."""
+    """Move the records and say how many there were; 2 when it could not be done."""
     parser = argparse.ArgumentParser(
         prog="python -m infra.to_postgres", description="MLflow's records from sqlite to PostgreSQL."
     )

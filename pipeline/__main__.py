@@ -1,6 +1,6 @@
 """The command line: `python -m pipeline <stage> [subtype] [fold]`.
 
-A stage is a module of this package with a `run` function; its module is imported only when it is called, so `--help` and
+A stage is a module of `stages` with a `run` function; it is imported only when it is called, so `--help` and
 mistakes in params.yaml answer at once.
 """
 
@@ -14,8 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import config, console
-from pipeline.errors import FULL, ModelError, PipelineError
+from pipeline.common import config, console
+from pipeline.common.errors import FULL, ModelError, PipelineError
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = config.load()
         subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
-        stage = importlib.import_module(f"pipeline.{'promote' if chosen.stage == 'rollback' else chosen.stage}")
+        stage = importlib.import_module(f"pipeline.stages.{'promote' if chosen.stage == 'rollback' else chosen.stage}")
         if chosen.stage == "source":
             status: int = stage.run(settings, chosen.take)
             return status

@@ -11,14 +11,16 @@ from pathlib import Path
 import pandas as pd
 from conftest import ROOT
 from processes import CLEAN
-from test_gate import scores
+from scores import scores
 
-from pipeline import config, gate, register, registry, tracking
+from pipeline.common import config
+from pipeline.registry import gate, mlflow_server, versions
+from pipeline.stages import register
 
 REACHED = {"image_accuracy": 0.9, "patient_auroc": 0.9, "patient_sensitivity": 0.9, "patient_specificity": 0.9}
 
 
-def candidate(name: str, table: pd.DataFrame, **figures: float) -> registry.Candidate:
+def candidate(name: str, table: pd.DataFrame, **figures: float) -> versions.Candidate:
     """A model that could not be loaded: files of the right names, and scores."""
     folder = Path("models") / name / "fold-0"
     folder.mkdir(parents=True)
@@ -35,7 +37,7 @@ def candidate(name: str, table: pd.DataFrame, **figures: float) -> registry.Cand
     (folder / "spec.json").write_text(json.dumps(spec))
     (folder / "model.weights.h5").write_text(name)
     (folder / "history.csv").write_text("epoch,loss,val_loss,kept\n0,0.5,0.5,1\n")
-    return registry.Candidate(
+    return versions.Candidate(
         subtype="NPM1",
         digest=name,
         folders=[folder],
@@ -50,7 +52,7 @@ def candidate(name: str, table: pd.DataFrame, **figures: float) -> registry.Cand
 
 def champion() -> str:
     """Whose version is champion."""
-    found = registry.champion(tracking.connect(), "NPM1")
+    found = versions.champion(mlflow_server.connect(), "NPM1")
     return str(found.tags["candidate"]) if found else "none"
 
 
@@ -60,7 +62,7 @@ def race(settings: config.Config, folder: Path, number: int) -> None:
         subprocess.Popen(
             [sys.executable, __file__, str(n)],
             cwd=folder,
-            env={**CLEAN, "MLFLOW_TRACKING_URI": tracking.address(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+            env={**CLEAN, "MLFLOW_TRACKING_URI": mlflow_server.address(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -68,11 +70,11 @@ def race(settings: config.Config, folder: Path, number: int) -> None:
     ]
     ends = [(start.communicate()[1], start.returncode) for start in starts]
     assert [code for _, code in ends] == [0] * number, "\n".join(err for err, _ in ends)
-    versions = registry.versions(tracking.connect(), "NPM1")
-    assert sorted(model.tags["candidate"] for model in versions) == sorted(map(_name, range(number)))
-    assert all("verdict" in model.tags for model in versions)
+    registered = versions.versions(mlflow_server.connect(), "NPM1")
+    assert sorted(model.tags["candidate"] for model in registered) == sorted(map(_name, range(number)))
+    assert all("verdict" in model.tags for model in registered)
     crowned, best = "none", None
-    for model in sorted(versions, key=lambda model: int(model.tags["tried_before"])):  # in the order of the verdicts
+    for model in sorted(registered, key=lambda model: int(model.tags["tried_before"])):  # in the order of the verdicts
         table = _scores(next(n for n in range(number) if _name(n) == model.tags["candidate"]))
         if gate.judge(table, best, [], settings.register_.gate, settings.seed).decision == "champion":
             crowned, best = model.tags["candidate"], table
@@ -89,5 +91,5 @@ def _scores(n: int) -> pd.DataFrame:
 
 if __name__ == "__main__":
     given = candidate(_name(int(sys.argv[1])), _scores(int(sys.argv[1])))
-    rules, client = config.load(Path("params.yaml")), tracking.connect()
-    register.settle(client, registry.log_candidate(client, given), given, rules.register_, rules.seed)
+    rules, client = config.load(Path("params.yaml")), mlflow_server.connect()
+    register.settle(client, versions.log_candidate(client, given), given, rules.register_, rules.seed)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
 
-from pipeline import config
+from pipeline.common import config
 
 ROOT = Path(__file__).parents[1]
 settings.register_profile("here", deadline=None, max_examples=40)  # no timed tests: machines are shared

@@ -12,7 +12,12 @@ import pytest
 from conftest import write_params
 from PIL import Image
 
-from pipeline import config, demo_cohort, device, images, manifest, register
+from pipeline.common import config
+from pipeline.demo import cohort
+from pipeline.images import decoding, manifest
+from pipeline.names import image_paths
+from pipeline.networks import device
+from pipeline.stages import register
 
 UM, PX = 24.9, 16
 TEMPERATURES = {0: 1.5, 1: 0.7}
@@ -29,8 +34,8 @@ LAYERS = [
 
 def cells(class_name: str, count: int, seed: int = 20) -> list[bytes]:
     """TIFF files of one drawn patient."""
-    (patient,) = demo_cohort.draw_patients("control", {class_name: 1}, (count, count), (0.8, 0.8), seed)
-    return [tiff(cell.pixels) for cell in demo_cohort.draw_cells(patient, "control", seed)]
+    (patient,) = cohort.draw_patients("control", {class_name: 1}, (count, count), (0.8, 0.8), seed)
+    return [tiff(cell.pixels) for cell in cohort.draw_cells(patient, "control", seed)]
 
 
 def tiff(pixels: np.ndarray) -> bytes:
@@ -63,15 +68,15 @@ def build(folder: Path) -> None:
 
 
 def _manifest_row(path: str, data: bytes) -> dict[str, object]:
-    numbers = images.statistics(images.decode(data))
-    class_name, patient, _ = manifest.place(path)
+    numbers = decoding.statistics(decoding.decode(data))
+    class_name, patient, _ = image_paths.place(path)
     row: dict[str, object] = {"path": path, "class": class_name, "patient": patient, "width": 144, "height": 144, "mode": "RGB"}
     row |= {"sha256": "", "pixels_sha256": numbers.sha256, "phash": numbers.phash, "look_alike": "", "error": ""}
     return row | dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
 
 
 def _train(folder: Path, subtype: str, fold: int, seed: int) -> None:
-    from pipeline import model
+    from pipeline.networks import model
 
     folder.mkdir(parents=True)
     spec = {

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 from conftest import ROOT
-from test_images import PX, cell, tiff
+from test_decoding import PX, cell, tiff
 
-from pipeline import config, patients
+from pipeline.cohort import patients
+from pipeline.common import config
 
 CLASSES = ["control", "NPM1"]
 

@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 from processes import CLEAN, MlflowServer
 from small_project import SUBTYPES, TINY, call, copy_of_the_repository, lock
 
-from flows import runs
+from flows import mlflow_links
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills
     assert rest.count("warning: MLflow at") == 1
     assert "completes its run from the files" in rest
     assert weights.read_bytes() == before
-    monkeypatch.setattr(runs, "ROOT", repository)
+    monkeypatch.setattr(mlflow_links, "ROOT", repository)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     with server:
         subprocess.run(["python", "-m", "pipeline", "register"], cwd=repository, env=environment, check=True)
@@ -235,10 +235,10 @@ def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills
             assert steps == list(range(TINY["train.max_epochs"]))
             assert client.get_model_version_by_alias(subtype, "champion").version == "1"
             experiment = fold.info.experiment_id
-            assert runs.pages(subtype) == {
+            assert mlflow_links.find_trainings(subtype) == {
                 fold.info.run_name: f"{server.address}/#/experiments/{experiment}/runs/{fold.info.run_id}"
             }
-    assert runs.pages("NPM1") == {}  # the server is gone
+    assert mlflow_links.find_trainings("NPM1") == {}  # the server is gone
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 import pandas as pd
 from ruamel.yaml import YAML
-from pipeline import tracking
+from pipeline.registry import mlflow_server
 
 rate = YAML(typ="safe").load(Path("params.yaml"))["rate"]
 folder = Path("model")
@@ -25,7 +25,7 @@ spec = {"subtype": "NPM1", "control": "control", "px": 8, "fold": 0, "training":
 spec |= {"knobs": {"learning_rate": rate}, "machine": {"kind": "cpu"}, "inputs": {"cells": "0" * 64, "split": "0" * 64}}
 (folder / "spec.json").write_text(json.dumps(spec))
 pd.DataFrame({"epoch": [0], "val_loss": [0.7], "kept": [1]}).to_csv(folder / "history.csv", index=False)
-tracking.record_training(tracking.connect(), folder)
+mlflow_server.record_training(mlflow_server.connect(), folder)
 """
 DAG = "stages: {train: {cmd: python stage.py, params: [rate], outs: [model]}}\n"
 

@@ -1,4 +1,7 @@
-"""The rules of the house: which module may know what, and that DVC sees everything a result depends on."""
+"""The rules of the house that the linters cannot say: DVC sees all that a result depends on, names agree, starts are light.
+
+Which room may import which, and which outside tool is known where, are contracts in pyproject.toml (`lint-imports`).
+"""
 
 from __future__ import annotations
 
@@ -13,62 +16,42 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from pipeline import config, learning
 from pipeline.__main__ import COHORT_STAGES, FOLD_STAGES, SUBTYPE_STAGES
+from pipeline.common import config
+from pipeline.networks import recipe
 
 PIPELINE = ROOT / "pipeline"
-MODULES = sorted(path.stem for path in PIPELINE.glob("*.py") if not path.stem.startswith("__"))
+ROOMS = sorted(path.name for path in PIPELINE.iterdir() if (path / "__init__.py").is_file())
 STAGES = {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}
+TRAVELS = ["registry/served_model.py", "networks/model.py", "images/decoding.py", "evaluation/pooling.py"]
 
-# Each outside tool is known to one module; where there are more, for the reason given.
-TOOLS = {
-    "great_expectations": {"quality"},
-    # the server; what a run says; models; those in use; a model's own code; the trials of a search
-    "mlflow": {"tracking", "runs", "registry", "champions", "served", "search_runs"},
-    "optuna": {"study"},
-    "tensorflow": {"device", "batch_norm"},  # set-up; one layer
-    "jax": {"device"},
-    # a network, which travels with the registered model; its training, which doesn't; which backend Keras has; one layer
-    "keras": {"model", "fitting", "device", "batch_norm"},
-    "matplotlib": {"figures", "evaluate"},  # evaluate names the type of what it saves
-    "kagglehub": {"download"},
-    "rich": {"console"},
-    "prefect": set(),
-    "dvc": set(),
-}
-
-# They change no result: how parameters are read, where files lie, what is printed, how many cores
-# work, and the record kept in MLflow.
-INERT = {"config", "paths", "errors", "console", "cores", "tracking", "registry"}
+# They change no result: settings, paths, the terminal, cores; and, but for `register`, the record kept in MLflow.
+INERT = {"common"}
+RECORDS = "registry"
 
 
 @cache
-def imports(path: Path) -> frozenset[str]:
-    """Every module a file imports, anywhere in it; `from pipeline import x` counts as pipeline.x."""
+def own_imports(module: Path) -> frozenset[Path]:
+    """The modules of the package that a file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            found |= {f"{module}.{alias.name}" for alias in node.names} if module == "pipeline" else {module}
-    return frozenset(found)
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pipeline":
+            place = ROOT.joinpath(*str(node.module).split("."))
+            found |= {place / f"{alias.name}.py" for alias in node.names} | {place.with_suffix(".py")}
+    return frozenset(file for file in found if file.is_file())
 
 
-def own_imports(module: str) -> set[str]:
-    return {name.split(".")[1] for name in imports(PIPELINE / f"{module}.py") if name.startswith("pipeline.")}
-
-
-def closure(module: str) -> set[str]:
-    """The modules of the package that `module` depends on; behind an inert module nothing is followed."""
-    seen: set[str] = set()
-    waiting = [module]
+def rooms_behind(stage: str) -> set[str]:
+    """The rooms with a module that the stage imports, directly or not; behind an inert one nothing is followed."""
+    inert = INERT if stage == "register" else INERT | {RECORDS}
+    seen: set[Path] = set()
+    waiting = [PIPELINE / "stages" / f"{stage}.py"]
     while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting += own_imports(name) - INERT
-    return seen - INERT
+        module = waiting.pop()
+        if module not in seen:
+            seen.add(module)
+            waiting += [] if module.parent.name in inert else own_imports(module)
+    return {module.parent.name for module in seen} - {"stages"} - inert
 
 
 @cache
@@ -77,45 +60,49 @@ def dag() -> dict[str, Any]:
     return stages
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_outside_tools_are_known_to_one_module(module: str) -> None:
-    roots = {name.split(".")[0] for name in imports(PIPELINE / f"{module}.py")}
-    for tool, allowed in TOOLS.items():
-        assert tool not in roots or module in allowed, f"{module} imports {tool}"
+def code_deps(stage: str) -> set[str]:
+    return {dep.removeprefix("pipeline/") for dep in dag()[stage]["deps"] if dep.startswith("pipeline/")}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module: str) -> None:
-    others = {"flows", "infra", "tests", "bench"}
-    assert not {name for name in imports(PIPELINE / f"{module}.py") if name.split(".")[0] in others}
-    assert not own_imports(module) & set(STAGES), f"{module} imports a stage; stages are called, not imported"
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_it_is_for_and_re_exports_nothing(room: str) -> None:
+    tree = ast.parse((PIPELINE / room / "__init__.py").read_text())
+    assert len(tree.body) == 1, "an __init__.py holds its docstring alone"
+    assert 2 <= len((ast.get_docstring(tree) or "").splitlines()) <= 5
 
 
-@pytest.mark.parametrize("module", ["images", "model", "served"])
+@pytest.mark.parametrize("module", TRAVELS)
 def test_code_that_travels_with_a_model_imports_nothing_of_the_package(module: str) -> None:
-    assert not {name for name in imports(PIPELINE / f"{module}.py") if name.split(".")[0] == "pipeline"}
+    assert not own_imports(PIPELINE / module)
 
 
 def test_stage_is_module_is_command_is_params_section() -> None:
     assert set(dag()) == set(STAGES)
     for stage in STAGES:
-        assert (PIPELINE / f"{stage}.py").is_file()
+        assert (PIPELINE / "stages" / f"{stage}.py").is_file()
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
     assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um", "tune"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_deps_cover_what_a_stage_imports(stage: str) -> None:
-    listed = {Path(dep).stem for dep in dag()[stage]["deps"] if dep.startswith("pipeline/") and dep.endswith(".py")}
-    travels = {"images", "model", "served"} if stage == "register" else set()
-    assert listed - travels <= closure(stage), "a module is listed that the stage does not import"
-    assert closure(stage) <= listed, "a change of these would not make the stage stale"
+def test_deps_are_the_stage_and_the_rooms_behind_it(stage: str) -> None:
+    travels = {Path(module).parts[0] for module in TRAVELS} if stage == "register" else set()
+    assert code_deps(stage) == {f"stages/{stage}.py"} | rooms_behind(stage) | travels
 
 
 def test_checkpoints_are_tied_to_the_code_that_dvc_ties_training_to() -> None:
-    listed = {Path(dep).stem for dep in dag()["train"]["deps"] if dep.startswith("pipeline/")}
-    assert set(learning.CODE) - INERT == listed
+    assert set(recipe.CODE) == code_deps("train")
+
+
+def test_compiled_python_makes_no_stage_stale() -> None:
+    ignored = subprocess.run(
+        [sys.executable, "-m", "dvc", "check-ignore", "pipeline/networks/__pycache__"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert ignored.returncode == 0
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -123,8 +110,11 @@ def test_every_parameter_a_stage_reads_is_one_of_its_params(stage: str) -> None:
     """By the text of the modules behind the stage: `config.<key>` and `config.<section>.<key>`."""
     listed = {name.replace("${item.subtype}", "*") for name in dag()[stage].get("params", [])}
     read = set()
-    for module in {stage} | (closure(stage) & {"rules", "tables", "manifest"}):
-        for node in ast.walk(ast.parse((PIPELINE / f"{module}.py").read_text())):
+    reading = {stage: PIPELINE / "stages" / f"{stage}.py"} | {
+        name: PIPELINE / "validation" / f"{name}.py" for name in ("rules", "rule_tables") if stage == "validate"
+    }
+    for module in reading.values():
+        for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Attribute):
                 read.add(ast.unparse(node))
     keys = {
@@ -158,12 +148,12 @@ def test_help_and_mistakes_need_no_heavy_library() -> None:
 
 
 def test_evaluation_needs_no_tensorflow() -> None:
-    code = "import sys, pipeline.evaluate, pipeline.report; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys; from pipeline.stages import evaluate, report; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_tensorflow_says_nothing_where_a_training_begins() -> None:
-    code = "from pipeline import batch_norm, device, fitting, model; device.prepare('auto')"
+    code = "from pipeline.networks import batch_norm, device, model, training_loop; device.prepare('auto')"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert (said.stdout, said.stderr) == ("", "")
 

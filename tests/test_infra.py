@@ -21,7 +21,7 @@ from processes import answers, free_port
 from ruamel.yaml import YAML
 
 from infra import accounts, keys, loopback, to_postgres
-from pipeline import runs, tracking
+from pipeline.registry import mlflow_runs, mlflow_server
 
 INFRA = ROOT / "infra"
 PROGRAMS = Path(sys.executable).parent
@@ -298,7 +298,7 @@ def test_a_move_that_would_leave_the_files_behind_is_refused_before_it_begins(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
-    experiment = runs.ensure_experiment(tracking.connect(), "NPM1")
+    experiment = mlflow_runs.ensure_experiment(mlflow_server.connect(), "NPM1")
     with mlflow.start_run(experiment_id=experiment):
         mlflow.log_text("a file", "note.txt")
     assert not (here / "mlruns").exists()  # the folder of MLflow's own experiment, which has no runs

@@ -12,10 +12,10 @@ from conftest import ROOT
 from mlflow import MlflowClient
 
 from infra import audit
-from pipeline import champions, registry, runs, tracking
-from pipeline.errors import ModelError
+from pipeline.common.errors import ModelError
+from pipeline.registry import champions, mlflow_runs, mlflow_server, versions
 
-CODE = sorted([*ROOT.glob("pipeline/*.py"), *ROOT.glob("flows/*.py"), *ROOT.glob("infra/*.py")])
+CODE = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("flows/*.py"), *ROOT.glob("infra/*.py")])
 # They build objects of what they read, and what they read may say which.
 UNPICKLERS = {
     "pickle",
@@ -44,7 +44,7 @@ METHODS = {
     "unsafe_load",
 }
 KNOWN = {  # where a name on the list is something else, or is made safe
-    "pipeline/champions.py: load_model": "after `_require_code`: our code with weights, no pickle",
+    "pipeline/registry/champions.py: load_model": "after `_require_code`: our code with weights, no pickle",
 }
 
 
@@ -76,7 +76,7 @@ def findings(source: str) -> list[str]:
 
 @pytest.mark.parametrize("file", CODE, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_nothing_that_is_read_can_be_run(file: Path) -> None:
-    name = f"{file.parent.name}/{file.name}"
+    name = file.relative_to(ROOT).as_posix()
     assert [what for what in findings(file.read_text()) if f"{name}: {what}" not in KNOWN] == []
 
 
@@ -108,13 +108,13 @@ class Pickled(mlflow.pyfunc.PythonModel):
 
 def test_a_registered_model_that_holds_a_pickle_is_not_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
-    client: MlflowClient = tracking.connect()
-    experiment = runs.ensure_experiment(client, "NPM1")
+    client: MlflowClient = mlflow_server.connect()
+    experiment = mlflow_runs.ensure_experiment(client, "NPM1")
     with mlflow.start_run(experiment_id=experiment):
         logged = mlflow.pyfunc.log_model(name="model", python_model=Pickled(), pip_requirements=["numpy"])
     client.create_registered_model("NPM1")
     version = client.create_model_version("NPM1", logged.model_uri, model_id=logged.model_id)
-    client.set_registered_model_alias("NPM1", registry.CHAMPION, version.version)
+    client.set_registered_model_alias("NPM1", versions.CHAMPION, version.version)
     with pytest.raises(ModelError, match="NPM1 v1: was not registered by this pipeline"):
         champions.load(client, "NPM1")
 

@@ -24,7 +24,9 @@ from processes import Postgres
 
 from infra import rehearsal, to_postgres
 from infra.loopback import Loopback, make_bucket
-from pipeline import config, predict, registry
+from pipeline.common import config
+from pipeline.registry import versions
+from pipeline.stages import predict
 
 pytestmark = [
     pytest.mark.team,
@@ -127,8 +129,8 @@ def test_strangers_are_refused_and_users_are_not(team: Loopback) -> None:
 def test_a_model_that_nobody_registered_has_no_champion(team: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(team, monkeypatch)
     client = MlflowClient(team.address["mlflow"])
-    assert registry.champion(client, "CBFB_MYH11") is None
-    assert registry.champion(client, registered.REGISTERED[0]) is not None
+    assert versions.champion(client, "CBFB_MYH11") is None
+    assert versions.champion(client, registered.REGISTERED[0]) is not None
 
 
 def test_the_address_of_the_tls_proxy_is_known_to_mlflow_and_another_is_not(team: Loopback) -> None:

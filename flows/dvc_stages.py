@@ -1,0 +1,139 @@
+"""The one place that runs DVC's commands: a stage as `dvc repro` would, and the pipeline's commands that are no stage.
+
+Whoever runs a stage this way and whoever types `dvc repro` work on the same files under the same locks, so both can be mixed at
+any moment.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flows import ROOT, child_process
+from flows.errors import FlowError, UnreachableError
+
+State = Literal["ran", "restored", "unchanged"]
+UNREACHABLE = 75  # exit status of `python -m pipeline` when a service does not answer: worth another try
+_DVC = ("dvc", "--wait-for-lock")  # without it DVC gives up after 3 s when another one is at work
+_RESTORED = re.compile(r"cached - skipping run|checking out outputs|Fetching")
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What became of a stage: it ran, its outputs were restored from an earlier run, or nothing had changed."""
+
+    stage: str
+    state: State
+    seconds: float
+
+
+def run_stage(
+    stage: str,
+    *,
+    force: bool = False,
+    pull: bool = False,
+    say: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+) -> StageOutcome:
+    """Bring one stage up to date, each line of its output given to `say` as it comes.
+
+    Args:
+        stage: as DVC names it: `validate`, `train@NPM1-0`.
+        force: also when nothing changed.
+        pull: fetch what is missing, outputs of an earlier run included, from the remote.
+        say: told every line.
+        environment: variables in addition to this process's.
+        folder: the checkout.
+
+    Raises:
+        UnreachableError: a service did not answer.
+        FlowError: the stage failed; the message is the line that says why.
+    """
+    options = [*(["--force"] if force else []), *(["--pull"] if pull else [])]
+    command = [*_DVC, "repro", "--single-item", *options, stage]
+    started = time.monotonic()
+    state: State = "unchanged"
+
+    def hear(line: str) -> None:
+        nonlocal state
+        if line.startswith("Running stage"):
+            state = "ran"
+        elif state == "unchanged" and _RESTORED.search(line):
+            state = "restored"
+        say(line)
+
+    status, lines = child_process.run(command, folder, hear, environment)
+    if child_process.flow_ends_within(0):
+        raise FlowError(f"{stage}: ended with the flow")
+    if status != 0:
+        reason = _find_reason(lines) or f"{' '.join(command)} ended with status {status}"
+        kind = UnreachableError if any(f"exited with {UNREACHABLE}" in line for line in lines) else FlowError
+        raise kind(f"{stage}: {reason}")
+    return StageOutcome(stage, state, time.monotonic() - started)
+
+
+def forget_training(subtype: str, fold: int | None, folder: Path = ROOT) -> None:
+    """Delete the checkpoints of a training, among which a finished one is remembered too, so that it starts anew."""
+    for checkpoint in (folder / ".checkpoints").glob(f"{subtype}-fold-{fold}-*"):
+        if checkpoint.is_file():
+            checkpoint.unlink()
+
+
+def run_dvc(*arguments: str, say: Callable[[str], None], folder: Path = ROOT) -> list[str]:
+    """Run another command of DVC; the last lines of its output.
+
+    Raises:
+        FlowError: it failed; the message is DVC's.
+    """
+    status, lines = child_process.run([*_DVC, *arguments], folder, say)
+    if status != 0:
+        raise FlowError(f"dvc {arguments[0]}: {_find_reason(lines) or f'ended with status {status}'}")
+    return lines
+
+
+def run_pipeline(
+    *arguments: str,
+    say: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    fine: Collection[int] = (0,),
+) -> tuple[int, list[str]]:
+    """Run a command of the pipeline that is not a stage; its exit status, one of `fine`, and the last lines of its output.
+
+    Raises:
+        UnreachableError: a service did not answer.
+        FlowError: it failed; the message is the line that says why.
+    """
+    status, lines = child_process.run(["python", "-m", "pipeline", *arguments], ROOT, say, environment)
+    if status not in fine:
+        kind = UnreachableError if status == UNREACHABLE else FlowError
+        raise kind(_find_reason(lines) or f"python -m pipeline {' '.join(arguments)} ended with status {status}")
+    return status, lines
+
+
+def find_changed_stages(folder: Path = ROOT) -> Mapping[str, object]:
+    """The stages whose inputs, parameters or outputs are not what dvc.lock says, in one question to DVC.
+
+    Raises:
+        FlowError: DVC cannot tell; the message says why.
+    """
+    lines = run_dvc("status", "--json", say=lambda _line: None, folder=folder)
+    try:
+        answer: dict[str, object] = json.loads(lines[-1])
+    except (json.JSONDecodeError, IndexError):
+        raise FlowError(f"dvc status: {_find_reason(lines) or 'no answer'}") from None
+    return answer
+
+
+def _find_reason(lines: list[str]) -> str:
+    """The line that says why a command failed: the pipeline's own where there is one, else DVC's, else the last."""
+    for start in ("error: ", "ERROR: "):
+        found = [line.removeprefix(start) for line in lines if line.startswith(start)]
+        if found:
+            return found[0]
+    return lines[-1] if lines else ""

@@ -1,0 +1,232 @@
+"""The questions of the audit, and when an answer is red. No file is read here.
+
+A check that could not be made, because something is not known of the patients or they are too few, is not `answered` and
+never red.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.auditing import groups
+from pipeline.auditing.check_result import Check
+from pipeline.auditing.permutation import Null, null, shuffled
+from pipeline.evaluation import metrics
+from pipeline.evaluation.intervals import Interval
+from pipeline.folds.dealing import role
+
+EXAMPLES = 5
+_MORE = "train all folds (train.folds) or add patients first, where there are few: then the bound is low whatever was learned"
+_ADD = "add it to the cohort's metadata"
+_LEAK = "red when there is any"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a baseline asks."""
+
+    name: str
+    question: str
+    advice: str
+
+
+BASELINES = {
+    "colour": Question(
+        "colour_only",
+        "Do the colours of the images alone (staining, light), without the shape of any cell, tell subtype from control?",
+        "find out whether subtype and control were stained or photographed differently (day, laboratory, scanner), and test "
+        "the network on patients of both classes who were not",
+    ),
+    "count": Question(
+        "image_count_only",
+        "Does the number of images a patient has alone tell subtype from control?",
+        "find out why one class has more images: who chose the cells, and whether they were chosen alike in both classes",
+    ),
+    "people": Question(
+        "metadata_only",
+        "Do age and sex alone tell subtype from control?",
+        "compare the classes among patients of the same age and sex, or add controls who match; see also the results by group",
+    ),
+}
+
+
+def people_apart(split: pd.DataFrame, scored: pd.DataFrame, classes: pd.DataFrame, n_folds: int) -> Check:
+    """Whether every patient has one class, one fold and the role that follows from it.
+
+    `split` has columns patient, fold; `scored` (what the networks scored: fold, patient, split); `classes` (patient, class).
+    """
+    found = [
+        (patient, f"in the classes {', '.join(sorted(of_patient))}")
+        for patient, of_patient in classes.drop_duplicates().groupby("patient")["class"]
+        if len(of_patient) > 1
+    ]
+    found += [(patient, "more than once in the split") for patient in split.loc[split["patient"].duplicated(), "patient"]]
+    for k in sorted(scored["fold"].unique().tolist()):
+        of_fold = scored[scored["fold"] == k]
+        dealt = {
+            (patient, role(fold, k, n_folds)) for patient, fold in split[["patient", "fold"]].itertuples(index=False, name=None)
+        }
+        used = set(of_fold[["patient", "split"]].itertuples(index=False, name=None))
+        missed = {(patient, where) for patient, where in dealt - used if where != "train"}
+        found += [
+            (patient, f"scored as {where} by the network of fold {k}, dealt otherwise") for patient, where in used - dealt
+        ]
+        found += [(patient, f"dealt as {where} to the network of fold {k}, not scored as that") for patient, where in missed]
+    patients = len({patient for patient, _ in found})
+    return Check(
+        "patients_apart",
+        "Was every patient tested by a network that had not seen him or her?",
+        f"{_count(patients, 'patient')} in more than one class, fold or role",
+        _examples(patients, [f"{patient}: {what}" for patient, what in sorted(found)]),
+        _LEAK,
+        bool(found),
+        "run `dvc repro`, which deals and trains anew; a patient of two classes is to be excluded in data/exclude.csv",
+        True,
+    )
+
+
+def pictures_apart(name: str, how: str, shared: pd.DataFrame) -> Check:
+    """Whether a picture is in two folds; `shared` has columns path, other."""
+    return Check(
+        name,
+        f"Is {how} picture in two folds, so that a network was tested on what it had seen?",
+        f"{_count(len(shared), 'image')} in two folds",
+        _examples(
+            len(shared), [f"{path} and {other}" for path, other in shared[["path", "other"]].itertuples(index=False, name=None)]
+        ),
+        _LEAK,
+        bool(len(shared)),
+        "exclude one of the images or patients in data/exclude.csv, then `dvc repro`",
+        True,
+    )
+
+
+def baseline(
+    asked: Question,
+    features: Sequence[str],
+    auroc: dict[str, float],
+    chance: Null,
+    network: Interval,
+) -> Check:
+    """Whether the network is surely better than a baseline; `auroc` has patient_auroc, and others that are only shown.
+
+    `network` is the interval of its patient AUROC.
+    """
+    reached = auroc["patient_auroc"]
+    return Check(
+        asked.name,
+        asked.question,
+        f"patient AUROC {reached:.3f}; by chance {chance.low:.3f} to {chance.high:.3f} (p {chance.p_value:.3f}); "
+        f"the network {network.value:.3f} ({network.low:.3f} to {network.high:.3f})",
+        {"features": list(features), **auroc, "permuted": asdict(chance)},
+        "red when the lower bound of the network's patient AUROC is not above the baseline's",
+        not network.low > reached,
+        f"{asked.advice}; {_MORE}",
+        True,
+    )
+
+
+def search_apart(tested: int, seen: int, leaked: bool) -> Check:
+    """Whether the search for the network saw the patients whom it is tested on."""
+    found = "no search was made here for this network" if not seen else f"it saw {seen} of {_count(tested, 'test patient')}"
+    if seen:
+        found += "; no figure is claimed" if leaked else ", who are left out of the figures"
+    return Check(
+        "search_apart",
+        "Was the network chosen without looking at the patients it is tested on?",
+        found,
+        {"tested": tested, "seen_by_search": seen},
+        "red when a search made here saw all test patients of a class, so that none is left to measure on",
+        leaked,
+        "test on other patients: another cohort, or the outer fold of a search that saw its training patients alone",
+        True,
+    )
+
+
+def not_known(asked: Question, what: str) -> Check:
+    """A baseline for which the features are not there."""
+    return _unanswered(asked.name, asked.question, what, _ADD)
+
+
+def by_group(name: str, what: str, rows: list[dict[str, Any]], fewest: int, significance: float) -> Check:
+    """Whether a group of patients is called right more rarely than the others; `rows` as of `groups.results`."""
+    question = f"Is the network right equally often whatever the patient's {what}?"
+    advice = "look at that group's patients and images; add patients of the group, or say of whom the model may be used"
+    rule = (
+        "red when in a group the share of patients called right, of either class, differs from the others' by more than chance "
+        f"explains (Fisher's exact test, p below {significance:g} after Bonferroni's correction; groups of {fewest} or more)"
+    )
+    if {row["group"] for row in rows} <= {groups.UNKNOWN}:
+        return _unanswered(name, question, "of any patient", _ADD)
+    clearest = groups.difference(rows, fewest)
+    found = "nothing to compare: one group only, or too few patients"
+    if clearest:
+        found = f"largest difference: {clearest['rate']} of {clearest['group']}, p {clearest['p_value']:.3f}"
+    red = clearest is not None and clearest["p_value"] < significance
+    return Check(name, question, found, {"groups": rows, "difference": clearest}, rule, red, advice, bool(clearest))
+
+
+def truth(images: pd.DataFrame, permutations: int, seed: int, significance: float) -> Check:
+    """Whether the score follows the cell or only the patient, where the truth of every cell is known.
+
+    `images` has a row per test image: patient, label, logit, called and diseased (whether it shows a leukaemic cell).
+    """
+    question = "Does the score follow the cell, or does it only recognise the patient?"
+    rule = (
+        "red when, among the images of one patient, leukaemic cells do not score above normal ones by more than chance "
+        f"explains (cells shuffled within the patient, p not below {significance:g})"
+    )
+    advice = "the network may know the patient by the staining: compare with colour_only, and augment the colours more strongly"
+    own = images[images["label"] == 1]
+    within = metrics.within_fold_auroc(own["diseased"], own["logit"], own["patient"])
+    if math.isnan(within):  # no patient has both
+        return _unanswered("cell_truth", question, "what each image shows", "nothing: only of a drawn cohort is it known")
+    rng = np.random.default_rng(seed)
+    diseased, patients = own["diseased"].to_numpy(), own["patient"].to_numpy()
+    drawn = [metrics.within_fold_auroc(shuffled(diseased, patients, rng), own["logit"], patients) for _ in range(permutations)]
+    chance = null(within, np.array(drawn))
+    shares = {
+        "leukaemic_called": own.loc[own["diseased"], "called"],
+        "normal_called": own.loc[~own["diseased"], "called"],
+        "control_called": images.loc[images["label"] == 0, "called"],
+    }
+    called = {name: {"images": len(calls), "called": int(calls.sum())} for name, calls in shares.items()}
+    value = {
+        "image_auroc": metrics.auroc(own["diseased"], own["logit"]),
+        "image_auroc_within_patient": within,
+        "permuted": asdict(chance),
+    }
+    shown = ", ".join(
+        f"{what} {row['called'] / row['images']:.0%}"
+        for what, row in zip(("leukaemic cells", "their normal cells", "controls' cells"), called.values(), strict=True)
+        if row["images"]
+    )
+    return Check(
+        "cell_truth",
+        question,
+        f"AUROC of a leukaemic cell among the subtype's images {value['image_auroc']:.3f}, of one patient {within:.3f} "
+        f"(p {chance.p_value:.3f}); called the subtype: {shown}",
+        value | called,
+        rule,
+        chance.p_value >= significance,
+        advice,
+        True,
+    )
+
+
+def _unanswered(name: str, question: str, what: str, advice: str) -> Check:
+    return Check(name, question, f"not known {what}", None, "not asked", False, advice, False)
+
+
+def _examples(count: int, found: Sequence[str]) -> dict[str, Any]:
+    return {"count": count, "examples": list(found[:EXAMPLES])}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

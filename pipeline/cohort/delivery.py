@@ -1,0 +1,242 @@
+"""The source of params.yaml opened: which of its files are the cohort's, and where each belongs in data/raw.
+
+Read by `ingest`, which copies them, and by `source`, which only asks whether they are still the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.cohort import download, patients
+from pipeline.cohort.pseudonyms import Names
+from pipeline.cohort.trees import Archive, DamagedError, Folder, NotCopied, Tree
+from pipeline.common import console, paths
+from pipeline.common.config import Config
+from pipeline.common.errors import ConfigError, DataError, PipelineError
+from pipeline.names import image_paths
+
+_DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the cohort: where it is in the source, there below its class, and its place, `<class>/<patient>/<image>`."""
+
+    path: str
+    below: str
+    place: str
+
+
+class Digest:
+    """Files, bytes and a SHA-256 over all: two cohorts with the same are the same."""
+
+    def __init__(self) -> None:
+        self._total = hashlib.sha256()
+        self.files = self.bytes = 0
+
+    def of(self, place: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass on a file's content, and count it when it has come to its end."""
+        own = hashlib.sha256()
+        size = 0
+        for chunk in chunks:
+            own.update(chunk)
+            size += len(chunk)
+            yield chunk
+        self._total.update(os.fsencode(place) + b"\0" + own.digest())
+        self.files += 1
+        self.bytes += size
+
+    def summary(self) -> dict[str, int | str]:
+        """As it stands in data/source.json."""
+        return {"files": self.files, "bytes": self.bytes, "sha256": self.sha256}
+
+    @property
+    def sha256(self) -> str:
+        """Of all files so far, with their places."""
+        return self._total.hexdigest()
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Tree | None]:
+    """Where the images come from; None: they are drawn.
+
+    What was downloaded is thrown away when it was read to its end, and when it turns out to be damaged: it would be taken for
+    complete for ever. After any other failure it stays, for the next run.
+    """
+    try:
+        yield _source(config)
+    except DamagedError:
+        if config.ingest.source == "kaggle":
+            shutil.rmtree(paths.DOWNLOADS)
+        raise
+    if config.ingest.source == "kaggle":
+        shutil.rmtree(paths.DOWNLOADS)
+
+
+def _source(config: Config) -> Tree | None:
+    match config.ingest.source:
+        case "demo":
+            return None
+        case "folder":
+            return _cohort_dir(config)
+        case "kaggle":
+            return _downloaded(config)
+
+
+def _cohort_dir(config: Config) -> Tree:
+    named = os.environ.get("COHORT_DIR", "")
+    if not named:
+        raise ConfigError(
+            "COHORT_DIR is not set; ingest.source: folder needs the folder, or ZIP archive, that holds the class folders"
+        )
+    place = Path(named).expanduser()
+    if paths.RAW.resolve().is_relative_to(place.resolve()) or place.resolve().is_relative_to(paths.RAW.resolve()):
+        raise ConfigError(f"COHORT_DIR: {place} and {paths.RAW} lie in each other; name the folder of the originals")
+    if place.is_file():
+        return Archive(place, config.ingest.archive)
+    if not place.is_dir():
+        raise ConfigError(f"COHORT_DIR: {place} is neither a folder nor a ZIP archive")
+    return Folder(place)
+
+
+def _downloaded(config: Config) -> Tree:
+    dataset, version = config.ingest.kaggle.dataset, config.ingest.kaggle.version
+    archive = download.fetch(dataset, version, paths.DOWNLOADS / f"{dataset.replace('/', '-')}-{version}")
+    return Archive(archive, config.ingest.archive)
+
+
+@contextmanager
+def hiding(names: Names) -> Iterator[None]:
+    """What goes wrong within is told without the names that are hidden."""
+    try:
+        yield
+    except PipelineError as error:
+        raise type(error)(names.hide(str(error))) from None
+
+
+def cohort_files(config: Config, source: Tree, names: Names) -> tuple[list[File], str]:
+    """The cohort's files in order of their places, and one of the class folders.
+
+    Raises:
+        DataError: the source holds no such cohort, or two files for one place.
+    """
+    class_folders = _find_class_folders(config, source)
+    for _, folder in class_folders:
+        for child in source.children(folder)[0]:
+            names.patient(child.rpartition("/")[2])  # known before anything can go wrong with what they hold
+    files = []
+    for name, folder in class_folders:
+        for path in source.files(folder):
+            below = path.removeprefix(f"{folder}/")
+            files.append(File(path, below, f"{name}/{names.path(below)}"))
+    if not files:
+        raise DataError(f"{source.where('')}: the class folders hold no files")
+    files.sort(key=lambda file: [image_paths.natural(part) for part in file.place.split("/")])
+    for file, other in pairwise(files):
+        if file.place == other.place:
+            raise DataError(f"{source.where(other.path)}: a second file for {file.place}; rename one of them")
+    return files, class_folders[0][1]
+
+
+def chunks(source: Tree, file: File, names: Names) -> Iterator[bytes]:
+    """A file's content.
+
+    Raises:
+        NotCopied: why this one file cannot be had.
+    """
+    try:
+        file.place.encode()
+    except UnicodeEncodeError:
+        raise NotCopied("its path is not UTF-8; rename it") from None  # DVC could not hold it
+    yield from names.checked(file.below, source.chunks(file.path))
+
+
+def metadata(config: Config, source: Tree, class_folder: str, names: Names) -> tuple[pd.DataFrame | None, str]:
+    """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them, and its SHA-256."""
+    if named := os.environ.get("COHORT_METADATA", ""):
+        file = Path(named).expanduser()
+        if not file.is_file():
+            raise ConfigError(f"COHORT_METADATA: {file} is not a file")
+        name, content = str(file), _content(str(file), lambda: file.read_bytes())
+    else:
+        found: list[str] = []
+        at = class_folder
+        while at and not found:
+            at = at.rpartition("/")[0]
+            found = [path for path in source.children(at)[1] if patients.is_metadata_name(path.rpartition("/")[2])]
+        if not found:
+            return None, ""
+        if len(found) > 1:
+            raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
+        name = source.where(found[0])
+        content = _content(name, lambda: b"".join(source.chunks(found[0])))
+    table = patients.read(content, name, names.patient)
+    table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
+    console.say(f"metadata: {len(table)} patients in {name}")
+    return table, hashlib.sha256(content).hexdigest()
+
+
+def _content(name: str, read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except NotCopied as reason:
+        raise DataError(f"{name}: {reason}; mend it, or take it away") from None
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror}); mend it, or take it away") from None
+
+
+def named(config: Config) -> dict[str, str | int]:
+    """What params.yaml says of where the cohort is from, as it stands in data/source.json."""
+    origin: dict[str, str | int] = {"source": config.ingest.source, "cohort": config.ingest.cohort}
+    if config.ingest.source == "kaggle":
+        origin |= {"dataset": config.ingest.kaggle.dataset, "version": config.ingest.kaggle.version}
+    return origin
+
+
+def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:
+    """The folders named like a class, all beside each other, at the shallowest level that has any."""
+
+    def class_of(folder: str) -> str:
+        name = folder.rpartition("/")[2]
+        return config.ingest.class_folders.get(name, name)
+
+    level = [""]
+    for _ in range(_DEEPEST_COHORT_LEVEL + 1):
+        below = {parent: source.children(parent)[0] for parent in level}
+        parents = [parent for parent, folders in below.items() if any(class_of(child) in config.classes for child in folders)]
+        if len(parents) > 1:
+            both = f"{source.where(parents[0])} and {source.where(parents[1])} both hold"
+            if config.ingest.pseudonyms:  # they may be patients
+                both = f"{source.where('')}: {len(parents)} folders hold"
+            raise DataError(f"{both} class folders; keep one of them, or set COHORT_DIR to one")
+        if parents:
+            return _class_folders(config, source, {folder: class_of(folder) for folder in below[parents[0]]}, parents[0])
+        level = [child for folders in below.values() for child in folders]
+    raise DataError(f"{source.where('')}: no folder named like a class ({', '.join(config.classes)}); see ingest.class_folders")
+
+
+def _class_folders(config: Config, source: Tree, found: dict[str, str], parent: str) -> list[tuple[str, str]]:
+    """Folders that are no classes may be named after patients."""
+    missing = [name for name in config.classes if name not in found.values()]
+    if missing:
+        there = f"{len(found)} others" if config.ingest.pseudonyms else ", ".join(folder.rpartition("/")[2] for folder in found)
+        raise DataError(
+            f"{source.where(parent)}: no folder for class {missing[0]}; found {there}. "
+            "Name it in ingest.class_folders, or take the class out of subtypes"
+        )
+    others = [folder for folder, name in found.items() if name not in config.classes]
+    if others and config.ingest.pseudonyms:
+        console.warn(f"{source.where(parent)}: {len(others)} folders are no classes of params.yaml, left out")
+    else:
+        for folder in others:
+            console.warn(f"{source.where(folder)}: not a class of params.yaml, left out")
+    return [(name, folder) for folder, name in found.items() if name in config.classes]

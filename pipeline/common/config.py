@@ -1,0 +1,412 @@
+"""params.yaml as a typed, frozen `Config`; every mistake in it ends in one line that names the key.
+
+There are no defaults here: a default in Python would be a parameter that DVC cannot see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
+
+from pipeline.common.errors import ConfigError
+
+T = TypeVar("T")
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0)]
+Pooling = Literal["flatten", "mean"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]  # a folder, a DVC stage, an MLflow model
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys and loose types are refused, values cannot change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Demo(Section):
+    """The synthetic cohort of source `demo`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    patients: dict[Name, Count]
+    images_per_patient: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    diseased_share: Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for key, (low, high) in (
+            ("images_per_patient", self.images_per_patient),
+            ("diseased_share", self.diseased_share),
+        ):
+            if low > high:
+                raise ValueError(f"{key} must ascend, not [{low}, {high}]")
+        return self
+
+
+class Kaggle(Section):
+    """The data set of source `kaggle`."""
+
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9_.-]+$")]
+    version: Count
+
+
+class ArchiveLimits(Section):
+    """What an archive may hold at most."""
+
+    max_files: Count
+    max_file_mb: Annotated[float, Field(gt=0)]
+    max_total_gb: Annotated[float, Field(gt=0)]
+    max_ratio: Annotated[float, Field(ge=1)]
+
+
+class Ingest(Section):
+    """Where the images come from."""
+
+    source: Literal["demo", "folder", "kaggle"]
+    cohort: Annotated[str, Field(min_length=1)]
+    class_folders: dict[str, Name]
+    pseudonyms: bool
+    kaggle: Kaggle
+    archive: ArchiveLimits
+    demo: Demo
+
+
+class Counts(Section):
+    """Patients and image files of one class."""
+
+    patients: Count
+    images: Count
+
+
+class LookAlike(Section):
+    """When two images are taken for the same picture."""
+
+    max_hash_bits: Annotated[int, Field(ge=0, le=16)]
+    min_correlation: Annotated[float, Field(gt=0, le=1)]
+
+
+class Validate(Section):
+    """What a cohort must satisfy before anything is trained on it."""
+
+    max_quarantined_share: Share
+    min_images_per_patient: Count
+    min_patients_per_class: Count
+    look_alike: LookAlike
+    max_deviation: Annotated[float, Field(gt=0)]
+    expected: dict[Name, Counts] | None
+
+
+class Split(Section):
+    """How patients are dealt to folds."""
+
+    n_folds: Annotated[int, Field(ge=3)]
+
+
+class Pack(Section):
+    """The images as the networks see them."""
+
+    px: Annotated[int, Field(ge=8, le=1024)]
+
+
+class Augment(Section):
+    """Changes to training images that do not change what the cell is."""
+
+    flips: bool
+    quarter_turns: bool
+    stain_jitter: Rate
+
+
+class Network(Section):
+    """Filters and units of one classifier; what it says beyond them counts for it instead of what is said for all (None)."""
+
+    first_conv: Count
+    conv: list[Count]
+    dense: list[Count]
+    learning_rate: LearningRate
+    px: Count | None = None
+    pooling: Pooling | None = None
+    dropout: Rate | None = None
+    weight_decay: Decay | None = None
+    stain_jitter: Rate | None = None
+    tuned_on: list[str] | None = None  # the patients whom a search for this network saw; None: none was made here
+
+
+class Train(Section):
+    """How the networks are built and trained."""
+
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    images_per_class: Count | None
+    batch_size: Annotated[int, Field(ge=2, multiple_of=2)]
+    max_epochs: Count
+    min_epochs: Count
+    patience: Count
+    kernel_px: Count
+    pool_first: bool
+    batch_norm_momentum: Rate
+    pooling: Pooling
+    dropout: Rate
+    weight_decay: Decay
+    precision: Literal["auto", "bfloat16", "float32"]
+    augment: Augment
+    models: dict[Name, Network]
+
+
+class Evaluate(Section):
+    """How scores become calls, and how sure the figures are."""
+
+    threshold: Share
+    target_specificity: Share
+    fewest_controls: Count
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    draws: Annotated[int, Field(ge=100)]
+    bins: Annotated[int, Field(ge=2)]
+
+
+class Audit(Section):
+    """How the audit decides, and for which subtypes it trains."""
+
+    networks: list[Name]
+    permutations: Count
+    significance: Annotated[float, Field(gt=0, lt=1)]
+    min_known_share: Annotated[float, Field(gt=0, le=1)]
+    fewest_patients: Count
+
+
+class Floors(Section):
+    """What a model must reach to become champion."""
+
+    image_accuracy: Share
+    patient_sensitivity: Share
+    patient_specificity: Share
+
+
+class Gate(Section):
+    """What a candidate must be, compared with the champion, to take its place."""
+
+    min_gain: Annotated[float, Field(ge=0)]
+    max_probability_worse: Annotated[float, Field(ge=0, le=0.5)]
+    fewest_patients: Annotated[int, Field(ge=2)]
+    draws: Annotated[int, Field(ge=100)]
+
+
+class Register(Section):
+    """What decides over a candidate."""
+
+    floors: Floors
+    gate: Gate
+
+
+class Whole(Section):
+    """Whole numbers from `low` to `high`."""
+
+    low: Count
+    high: Count
+    step: Count
+
+
+class Rates(Section):
+    """Learning rates from `low` to `high`."""
+
+    low: LearningRate
+    high: LearningRate
+
+
+Choices = Annotated[list[T], Field(min_length=1)]
+
+
+class Space(Section):
+    """Among which networks a search looks."""
+
+    first_conv: Whole
+    blocks: Whole
+    conv: Whole
+    dense: Whole
+    learning_rate: Rates
+    px: Choices[Count]
+    pooling: Choices[Pooling]
+    dropout: Choices[Rate]
+    weight_decay: Choices[Decay]
+    stain_jitter: Choices[Rate]
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for key in ("first_conv", "blocks", "conv", "dense", "learning_rate"):
+            if getattr(self, key).low > getattr(self, key).high:
+                raise ValueError(f"{key}: low is above high")
+        return self
+
+
+class Pruning(Section):
+    """When a trial is given up."""
+
+    after_trials: Count
+    after_epochs: Count
+
+
+class Tune(Section):
+    """How a better network is searched."""
+
+    fold: Annotated[int, Field(ge=0)]
+    patients: Literal["train", "all"]
+    trials: Count
+    folds_per_trial: Count
+    max_epochs: Count
+    pruning: Pruning
+    finalists: Count
+    seeds: Annotated[int, Field(ge=2)]
+    space: Space
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    control: Name
+    subtypes: Annotated[list[Name], Field(min_length=1)]
+    image_px: Count
+    image_um: Annotated[float, Field(gt=0)]
+    ingest: Ingest
+    validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
+    split: Split
+    pack: Pack
+    train: Train
+    evaluate: Evaluate
+    audit: Audit
+    register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
+    tune: Tune
+
+    @property
+    def classes(self) -> list[str]:
+        """Control first, then the subtypes in the order of params.yaml."""
+        return [self.control, *self.subtypes]
+
+    def px_of(self, subtype: str) -> int:
+        """Side of the images that a subtype's network looks at: of the packed cells, or less."""
+        return self.train.models[subtype].px or self.pack.px
+
+    def train_of(self, subtype: str) -> Train:
+        """`train` as it counts for one subtype: what its network says itself stands in the place of what is said for all."""
+        network = self.train.models[subtype]
+        own = {
+            key: getattr(network, key) for key in ("pooling", "dropout", "weight_decay") if getattr(network, key) is not None
+        }
+        if network.stain_jitter is not None:
+            own["augment"] = self.train.augment.model_copy(update={"stain_jitter": network.stain_jitter})
+        return self.train.model_copy(update=own)
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        for problem in self._disagreements():
+            raise ValueError(problem)
+        return self
+
+    def _disagreements(self) -> Iterator[str]:
+        folded = [name.lower() for name in self.classes]
+        for name in self.classes:
+            if folded.count(name.lower()) > 1:
+                yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
+            if name.lower() in ("validation", "audit", "tune"):
+                yield f"subtypes: a class cannot be called {name}; reports/{name.lower()} is another folder"
+        for subtype in self.subtypes:
+            if subtype not in self.train.models:
+                yield f"train.models: no model for {subtype}; add one, or take it out of subtypes"
+        if self.ingest.source == "demo":
+            for name in self.classes:
+                if name not in self.ingest.demo.patients:
+                    yield f"ingest.demo.patients: no number of patients for {name}"
+        for folder, name in self.ingest.class_folders.items():
+            if name not in self.classes:
+                yield f"ingest.class_folders.{folder}: {name} is not a class; allowed: {', '.join(self.classes)}"
+        for name in self.validate_.expected or {}:
+            if name not in self.classes:
+                yield f"validate.expected.{name}: not a class; allowed: {', '.join(self.classes)}"
+        for name in self.audit.networks:
+            if name not in self.subtypes:
+                yield f"audit.networks: {name} is not one of subtypes"
+        smallest = 1 / (self.audit.permutations + 1)
+        if smallest >= self.audit.significance:
+            yield (
+                f"audit.permutations: {self.audit.permutations} permutations give no p below {smallest:.3g}, and "
+                f"audit.significance is {self.audit.significance:g}; at least {math.floor(1 / self.audit.significance + 1e-9)}"
+            )
+        for fold in self.train.folds:
+            if fold >= self.split.n_folds:
+                yield f"train.folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"
+        if len(set(self.train.folds)) < len(self.train.folds):
+            yield "train.folds: a fold is named twice"
+        if self.train.min_epochs > self.train.max_epochs:
+            yield f"train.min_epochs: {self.train.min_epochs} is above train.max_epochs ({self.train.max_epochs})"
+        for subtype, model in self.train.models.items():
+            px, halvings = self.px_of(subtype), len(model.conv) + int(self.train.pool_first)
+            key = f"train.models.{subtype}.px" if model.px else "pack.px"
+            if self.pack.px % px:
+                yield f"{key}: {px} does not divide pack.px ({self.pack.px}): whole blocks of pixels are averaged"
+            if px < 2**halvings:
+                yield f"{key}: {px} px do not survive {halvings} poolings; at least {2**halvings}"
+
+
+def load(path: Path = Path("params.yaml")) -> Config:
+    """Read and check `path`.
+
+    Raises:
+        ConfigError: one line that names the file, the key, and what is allowed.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: not found; run this in the folder that holds it") from None
+    except DuplicateKeyError as error:
+        raise ConfigError(f"{path}: {error.problem} (line {error.problem_mark.line + 1})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8; save it as UTF-8") from None
+    except ReaderError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ConfigError(f"{path}: not YAML{where}: {error.problem}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds no settings")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {'; '.join(_explain(dict(item)) for item in error.errors()[:3])}") from None
+
+
+def _explain(item: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    match item["type"]:
+        case "missing":
+            return f"{key}: missing"
+        case "extra_forbidden":
+            return f"{key}: unknown key"
+        case "value_error":
+            message = str(item["ctx"]["error"])
+            return f"{key}.{message}" if key else message
+        case _:
+            return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
+
+
+def chosen_subtypes(config: Config, subtype: str | None) -> list[str]:
+    """The one subtype named, or all of them; a name params.yaml does not have is refused."""
+    if subtype is not None and subtype not in config.subtypes:
+        raise ConfigError(f"there is no subtype {subtype}; params.yaml has: {', '.join(config.subtypes)}")
+    return [subtype] if subtype else config.subtypes
+
+
+def chosen_folds(config: Config, fold: int | None) -> list[int]:
+    """The one fold named, or all that are trained; another is refused."""
+    if fold is not None and fold not in config.train.folds:
+        listed = ", ".join(str(k) for k in config.train.folds)
+        raise ConfigError(f"fold {fold} is not trained; params.yaml's train.folds has: {listed}")
+    return config.train.folds if fold is None else [fold]

@@ -1,0 +1,80 @@
+"""Files and folders that are there whole or not at all, and the digests that tell their contents apart.
+
+Whatever is killed on the way leaves the old state, and beside it at most one `.unfinished` of the same name, which the next
+attempt begins anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def in_one_step(path: Path, mode: int = 0o666) -> Iterator[Path]:
+    """An empty file beside `path` to write to, which takes the place of `path` when the block ends without an error.
+
+    It is on the disk before it takes its place, and never a hard link into DVC's cache. `mode` is what the file may be used
+    for, as far as the process's umask allows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + _UNFINISHED)
+    unfinished.unlink(missing_ok=True)
+    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    try:
+        yield unfinished
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a whole file in one step; text as UTF-8 with plain line ends."""
+    with in_one_step(path) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `folder` when the block ends without an error.
+
+    It lies beside `folder`, or is `unfinished` where nothing else may lie there; both on one file system.
+    """
+    unfinished = unfinished or folder.with_name(f".{folder.name}{_UNFINISHED}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's content, whatever its size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_all(paths: Iterable[Path]) -> str:
+    """One digest of the contents of several files, in this order, whatever their names."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(bytes.fromhex(sha256(path)))
+    return total.hexdigest()
+
+
+def sha256_below(folder: Path) -> dict[str, str]:
+    """The digest of every file below `folder`, by its path there, with forward slashes and in order."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}

@@ -1,0 +1,100 @@
+"""Where the stages' files are, relative to the repository's root, in which every command runs.
+
+One function or constant a contract: nobody else spells a path.
+"""
+
+from pathlib import Path
+
+from pipeline.common.errors import DataError
+
+RAW = Path("data/raw")
+PATIENTS = Path("data/patients.csv")
+NOT_COPIED = Path("data/not_copied.csv")
+SOURCE = Path("data/source.json")
+TRUTH = Path("data/truth.parquet")
+EXCLUDE = Path("data/exclude.csv")
+MANIFEST = Path("data/manifest.parquet")
+SPLITS = Path("data/splits")
+CELLS = Path("data/cells")
+MODELS = Path("models")
+REPORTS = Path("reports")
+EVALUATED = Path("data/evaluated")
+VALIDATION = REPORTS / "validation"
+REPORT_PAGE = REPORTS / "index.html"
+CHECKPOINTS = Path(".checkpoints")
+DOWNLOADS = Path(".downloads")
+PREDICTIONS = Path("predictions")
+SEARCHES = Path(".tune")
+STUDIES = SEARCHES / "studies.db"
+REQUIREMENTS = Path("requirements.lock")
+
+
+def existing(path: Path) -> Path:
+    """`path` itself.
+
+    Raises:
+        DataError: an earlier stage has not made it yet.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: not there; run `dvc repro`, or `dvc pull` where it was run before")
+    return path
+
+
+def fresh(path: Path) -> Path:
+    """`path`, ready to be written: its folder is there, the old file is not.
+
+    An old file may be a hard link into DVC's cache; written in place, it would change the cache.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    return path
+
+
+def split_table(subtype: str) -> Path:
+    """One row per patient: patient, label, fold, images."""
+    return SPLITS / f"{subtype}.csv"
+
+
+def cells(class_name: str) -> Path:
+    """uint8 `(images, px, px, 3)` of one class."""
+    return CELLS / f"{class_name}.npy"
+
+
+def cell_rows(class_name: str) -> Path:
+    """Row of `cells(class_name)` -> patient, path."""
+    return CELLS / f"{class_name}.parquet"
+
+
+def fold(subtype: str, k: int) -> Path:
+    """Weights, spec, history and predictions of one training."""
+    return MODELS / subtype / f"fold-{k}"
+
+
+def report(subtype: str) -> Path:
+    """Metrics and plots of one subtype."""
+    return REPORTS / subtype
+
+
+def evaluated(subtype: str) -> Path:
+    """The digests of all files in `report(subtype)`."""
+    return EVALUATED / f"{subtype}.json"
+
+
+def audit(subtype: str) -> Path:
+    """What else than morphology could explain the results of one subtype."""
+    return REPORTS / "audit" / f"{subtype}.json"
+
+
+def search(study: str) -> Path:
+    """What a search has trained so far; git-ignored, nothing of it is a result."""
+    return SEARCHES / study
+
+
+def tuned(subtype: str) -> Path:
+    """What the last search for one subtype found."""
+    return REPORTS / "tune" / subtype
+
+
+def audit_networks(subtype: str) -> Path:
+    """What networks reach that were trained to be wrong in one thing."""
+    return REPORTS / "audit" / f"{subtype}_networks.json"

@@ -1,0 +1,171 @@
+"""A seeded synthetic cohort of single white blood cells: patients, and the cells each of them has.
+
+It stands in for a cohort that may not be downloaded, with what makes real ones hard: labels belong to patients,
+leukaemia smears hold normal cells too, staining and light differ by patient, patients have unequal numbers of images.
+Every patient and every cell has a seed of its own, so none depends on how many others are drawn, and the pixels are the
+same on every machine (see `demo_shapes`). Nothing here reads a file, a clock or a global state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.demo.cell_types import CELL_TYPES
+from pipeline.demo.cells import IMAGE_PX, IMAGE_UM, draw_cell, draw_stain
+
+__all__ = ["IMAGE_PX", "IMAGE_UM", "SUBTYPES", "Cell", "Patient", "draw_cells", "draw_patients"]
+
+SUBTYPES: tuple[str, ...] = ("PML_RARA", "NPM1", "CBFB_MYH11", "RUNX1_RUNX1T1")
+
+# Parts per cell type. Normal: a differential count, with more lymphocytes and monocytes than average because those are
+# the cells a blast is mistaken for. Diseased: WHO 2017 and FAB descriptions, see `demo_cell_types`.
+_NORMAL_CELLS = {
+    "segmented_neutrophil": 38,
+    "band_neutrophil": 8,
+    "lymphocyte": 28,
+    "monocyte": 19,
+    "eosinophil": 5,
+    "basophil": 2,
+}
+_DISEASED_CELLS = {
+    "PML_RARA": {"promyelocyte": 65, "faggot_cell": 35},
+    "NPM1": {"cup_blast": 75, "blast": 25},
+    "CBFB_MYH11": {"monocytic_blast": 60, "abnormal_eosinophil": 30, "blast": 10},
+    "RUNX1_RUNX1T1": {"hof_blast": 70, "maturing_granulocyte": 30},
+}
+
+# The published cohort's controls are 87 % male with a median of 35 years, its patients' median is about 55
+# (Hehr et al. 2023, doi 10.1371/journal.pdig.0000187): (share of men, median age, spread in years).
+_CONTROL_PEOPLE = (0.87, 35, 18.0)
+_LEUKAEMIA_PEOPLE = (0.5, 55, 28.0)
+_AGES = (18, 90)
+
+# Folders of these names cannot be made on Windows.
+_RESERVED_IDS = {"AUX", "CON", "NUL", "PRN"}
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One person's smear; `diseased_share` is the chance that an image shows a diseased cell (0 for controls)."""
+
+    patient: str
+    class_name: str
+    images: int
+    diseased_share: float
+    sex: str
+    age: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One image, `pixels` `(144, 144, 3)` RGB."""
+
+    image: str
+    cell_type: str
+    diseased: bool
+    pixels: NDArray[np.uint8]
+
+
+def draw_patients(
+    control: str,
+    patients_per_class: Mapping[str, int],
+    images_per_patient: tuple[int, int],
+    diseased_share: tuple[float, float],
+    seed: int,
+) -> list[Patient]:
+    """The cohort's patients in the order of `patients_per_class`; a larger number only appends patients to that class.
+
+    Raises `ValueError` for a class that is neither `control` nor a known subtype, and for impossible numbers.
+    """
+    fewest, most = images_per_patient
+    if not 1 <= fewest <= most:
+        raise ValueError(f"images_per_patient is {images_per_patient}: give two whole numbers, 1 <= low <= high.")
+    if not 0.0 <= diseased_share[0] <= diseased_share[1] <= 1.0:
+        raise ValueError(f"diseased_share is {diseased_share}: give two shares, 0 <= low <= high <= 1.")
+    ids = _shuffled_ids(seed)
+    patients = []
+    for class_name, count in patients_per_class.items():
+        slot = _slot(class_name, control)
+        own_ids = ids[slot :: len(SUBTYPES) + 1]
+        if not 0 <= count <= len(own_ids):
+            raise ValueError(f"{count} patients of class {class_name}: possible are 0 to {len(own_ids)}.")
+        for patient_id in own_ids[:count]:
+            rng = _rng(seed, class_name, control, patient_id, "person")
+            men, median, spread = _LEUKAEMIA_PEOPLE if slot else _CONTROL_PEOPLE
+            share = diseased_share[0] + (diseased_share[1] - diseased_share[0]) * float(rng.random())
+            # The larger of two uniform numbers: most patients lie in the upper half, as in the real cohort.
+            fullness = max(float(rng.random()), float(rng.random()))
+            sex = "m" if float(rng.random()) < men else "f"
+            age = median + round(spread * (float(rng.random()) + float(rng.random()) + float(rng.random()) - 1.5))
+            patients.append(
+                Patient(
+                    patient=patient_id,
+                    class_name=class_name,
+                    images=fewest + round((most - fewest) * fullness),
+                    diseased_share=share if slot else 0.0,
+                    sex=sex,
+                    age=min(_AGES[1], max(_AGES[0], age)),
+                )
+            )
+    return patients
+
+
+def draw_cells(patient: Patient, control: str, seed: int) -> Iterator[Cell]:
+    """The patient's images in order; each depends on `seed`, class, patient and its own number alone."""
+    slot = _slot(patient.class_name, control)
+    rng = _rng(seed, patient.class_name, control, patient.patient, "smear")
+    stain = draw_stain(rng)
+    normal = _own_mix(_NORMAL_CELLS, rng)
+    diseased = _own_mix(_DISEASED_CELLS[patient.class_name], rng) if slot else {}
+    for number in range(patient.images):
+        rng = _rng(seed, patient.class_name, control, patient.patient, f"cell {number}")
+        is_diseased = float(rng.random()) < patient.diseased_share
+        cell_type = _pick(diseased if is_diseased else normal, rng)
+        pixels = draw_cell(CELL_TYPES[cell_type], stain, rng)
+        yield Cell(f"image_{number}.tif", cell_type, is_diseased, pixels)
+
+
+def _slot(class_name: str, control: str) -> int:
+    """0 for the control class, 1 to 4 for the subtypes."""
+    if control in SUBTYPES:
+        raise ValueError(f"{control} is a subtype's name: call the control class something else.")
+    if class_name == control:
+        return 0
+    if class_name not in SUBTYPES:
+        raise ValueError(f"Unknown subtype {class_name!r}: known are {', '.join(SUBTYPES)}, and {control!r} as control.")
+    return 1 + SUBTYPES.index(class_name)
+
+
+def _shuffled_ids(seed: int) -> list[str]:
+    """All usable ids, shuffled; each class takes every fifth, so no id depends on another class's size."""
+    ids = [a + b + c for a in _LETTERS for b in _LETTERS for c in _LETTERS if a + b + c not in _RESERVED_IDS]
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).permutation(len(ids))
+    return [ids[int(place)] for place in order]
+
+
+def _rng(seed: int, class_name: str, control: str, patient_id: str, what: str) -> np.random.Generator:
+    """A generator for one thing; the name given to the control class does not matter."""
+    name = "control" if class_name == control else class_name
+    digest = hashlib.sha256(f"{name}/{patient_id}/{what}".encode()).digest()
+    words = [int.from_bytes(digest[at : at + 4], "little") for at in range(0, 16, 4)]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=words)))
+
+
+def _own_mix(parts: Mapping[str, int], rng: np.random.Generator) -> dict[str, int]:
+    """Between 0.3 and 1.7 times each part: patients differ in their blood counts."""
+    return {cell_type: part * int(rng.integers(30, 171)) for cell_type, part in parts.items()}
+
+
+def _pick(parts: Mapping[str, int], rng: np.random.Generator) -> str:
+    left = int(rng.integers(sum(parts.values())))
+    for cell_type, part in parts.items():
+        left -= part
+        if left < 0:
+            return cell_type
+    raise AssertionError("parts do not add up")

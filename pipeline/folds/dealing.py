@@ -1,0 +1,127 @@
+"""Folds by patient.
+
+A split is a table with one row per patient: patient, label (0 control, 1 subtype), fold, images. Training fold k tests on
+fold k, validates on fold k + 1 (cyclic) and trains on the rest. There is no way to split by image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from pipeline.common.errors import DataError, LeakError
+
+Role = Literal["train", "val", "test"]
+COLUMNS = ["patient", "label", "fold", "images"]
+CSV_FORMAT: dict[str, Any] = {
+    "dtype": {"patient": "str"},
+    "keep_default_na": False,
+}  # patients 007 and NA are no numbers
+SAME_PICTURE = {"pixels_sha256": "the same", "look_alike": "nearly the same"}  # column of the manifest -> what it says
+
+
+def deal(patients: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:
+    """Deal patients (columns patient, label, images, set) to folds, as many of each label to every fold as can be.
+
+    Patients of one `set` (they share a picture) land in one fold. The controls' folds do not depend on the other class, so
+    they are the same for every subtype.
+
+    Raises:
+        DataError: a label has fewer sets of patients than there are folds.
+        LeakError: a patient has both labels.
+    """
+    patients = patients.sort_values(["label", "patient"], ignore_index=True)
+    twice = patients.loc[patients["patient"].duplicated(), "patient"]
+    if len(twice):
+        raise LeakError(f"patient {twice.iloc[0]} is in two classes; exclude one of them in data/exclude.csv")
+    dealt: dict[int, int] = {}
+    for label in (0, 1):
+        own = patients[patients["label"] == label]
+        if own["set"].nunique() < n_folds:
+            linked = "" if own["set"].is_unique else " (patients who share a picture count as one)"
+            raise DataError(
+                f"{own['set'].nunique()} patients of the {('control', 'subtype')[label]} class{linked} cannot fill {n_folds} "
+                "folds; lower split.n_folds or add patients"
+            )
+        free = own[~own["set"].isin(list(dealt))]
+        if free["set"].nunique() < n_folds:
+            raise DataError(f"too many patients share a picture with controls to fill {n_folds} folds; see reports/validation")
+        splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
+        for fold, (_, members) in enumerate(splitter.split(free, free["label"], free["set"])):
+            dealt |= dict.fromkeys(free["set"].iloc[members], fold)
+    return patients.assign(fold=patients["set"].map(dealt))[COLUMNS]
+
+
+def role(patient_fold: int, trained_fold: int, n_folds: int) -> Role:
+    """What a patient of `patient_fold` is for when `trained_fold` is trained."""
+    if patient_fold == trained_fold:
+        return "test"
+    if patient_fold == (trained_fold + 1) % n_folds:
+        return "val"
+    return "train"
+
+
+def roles(split: pd.DataFrame, trained_fold: int, n_folds: int) -> pd.Series:
+    """Role of every row of `split`, indexed by patient.
+
+    Raises:
+        LeakError: a patient stands in `split` more than once.
+    """
+    twice = split.loc[split["patient"].duplicated(), "patient"]
+    if len(twice):
+        raise LeakError(f"patient {twice.iloc[0]} stands in the split more than once; run the split stage again")
+    return pd.Series(
+        [role(fold, trained_fold, n_folds) for fold in split["fold"]],
+        index=pd.Index(split["patient"], name="patient"),
+        name="split",
+        dtype=object,
+    )
+
+
+def searched_folds(outer: int, n_folds: int, everybody: bool) -> list[int]:
+    """The folds whose patients a search for fold `outer` sees: those that train for it, or all, which is a leak."""
+    return [fold for fold in range(n_folds) if everybody or role(fold, outer, n_folds) == "train"]
+
+
+def within(split: pd.DataFrame, searched: list[int], judged: int) -> pd.Series:
+    """Patient -> train or val, of the folds `searched` alone: val are the patients of fold `judged`."""
+    seen = split[split["fold"].isin(searched)]
+    roles = ["val" if fold == judged else "train" for fold in seen["fold"]]
+    return pd.Series(roles, index=pd.Index(seen["patient"], name="patient"), name="split", dtype=object)
+
+
+def told_apart(patients: Iterable[str]) -> dict[str, Any]:
+    """How many patients, and the digest of their names: it tells two groups apart and names nobody."""
+    names = sorted(set(patients))
+    return {"patients": len(names), "sha256": hashlib.sha256("\n".join(names).encode()).hexdigest()}
+
+
+def shared_pictures(split: pd.DataFrame, images: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Images whose picture is in another fold too: columns path and other (the first image of that picture), by path.
+
+    `images` has columns path, patient and `column`, in which images of one picture hold the same text ("": no other).
+    """
+    placed = images.merge(split[["patient", "fold"]], on="patient").sort_values("path")
+    same = placed[placed[column] != ""]
+    first = same.groupby(column)[["fold", "path"]].transform("first")
+    return same.assign(other=first["path"]).loc[same["fold"] != first["fold"], ["path", "other"]]
+
+
+def require_no_shared_pictures(split: pd.DataFrame, images: pd.DataFrame) -> None:
+    """Refuse a picture in two folds; `images` has columns path, patient, pixels_sha256, look_alike.
+
+    Raises:
+        LeakError: names two such images.
+    """
+    for column, how in SAME_PICTURE.items():
+        shared = shared_pictures(split, images, column)
+        if len(shared):
+            path, other = shared.iloc[0]
+            raise LeakError(
+                f"{path} and {other} are {how} picture in two folds ({len(shared)} such); "
+                "exclude one of the patients or images in data/exclude.csv"
+            )

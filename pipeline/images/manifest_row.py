@@ -1,0 +1,45 @@
+"""One file of data/raw as a row of the manifest: what can be told of it alone, without the cohort."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipeline.common import paths
+from pipeline.images import decoding, manifest, reading
+from pipeline.names import image_paths
+
+
+def row(file: Path, image_px: int) -> dict[str, object]:
+    """Its row; `error` says why it is unusable."""
+    path, fault = relative(file)
+    found = empty_row(path, fault)
+    data, found["sha256"], unreadable = reading.read(file)
+    found["error"] = fault = fault or image_paths.name_fault(path) or unreadable
+    if fault:
+        return found
+    seen = decoding.inspect(data, image_px)
+    found |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "error": seen.reason}
+    if seen.pixels is not None:
+        numbers = decoding.statistics(seen.pixels)
+        found |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
+        found |= dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
+    return found
+
+
+def empty_row(path: str, error: str) -> dict[str, object]:
+    """The row of a file of which nothing but the path is known."""
+    class_name, patient, _ = image_paths.place(path)
+    found: dict[str, object] = dict.fromkeys(manifest.DTYPES, "")
+    found |= dict.fromkeys(manifest.NUMBERS, float("nan"))
+    return found | {"path": path, "class": class_name, "patient": patient, "width": 0, "height": 0, "error": error}
+
+
+def relative(file: Path) -> tuple[str, str]:
+    """Path below data/raw as text that every table can hold, and what is wrong with it."""
+    path = file.relative_to(paths.RAW).as_posix()
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path).decode(errors="backslashreplace"), "its path is not UTF-8; rename it"
+    return path, ""

@@ -1,0 +1,52 @@
+"""Paths `<class>/<patient>/<image>`, with forward slashes: their parts, their order, and why a file is not worth opening.
+
+Everything is told from the text alone; no file is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LITTER_REASON = "not an image: left behind by a file browser"
+_EXTENSIONS = (".tif", ".tiff")
+_LITTER = ("thumbs.db", "desktop.ini")
+
+
+def natural(text: str) -> tuple[str | int, ...]:
+    """A sort key by which digits count as numbers: image_2 comes before image_10."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text))
+
+
+def place(path: str) -> tuple[str, str, str]:
+    """(class, patient, image) of a path; a file that lies too high or too deep has no patient."""
+    folders = path.split("/")
+    if len(folders) == 3:
+        return folders[0], folders[1], folders[2]
+    return folders[0] if len(folders) > 1 else "", "", folders[-1]
+
+
+def is_image_name(path: str) -> bool:
+    """Whether a file claims to be one of the cohort's images."""
+    return path.lower().endswith(_EXTENSIONS) and not _is_litter(path)
+
+
+def name_fault(path: str) -> str:
+    """Why a file is not worth opening ("" if it is): told from its path alone."""
+    if _is_litter(path):
+        return LITTER_REASON
+    if not path.isprintable():
+        return "its path holds unprintable characters; rename it"
+    if not is_image_name(path):
+        return "not an image: its name does not end in .tif or .tiff"
+    return "" if place(path)[1] else "lies outside <class>/<patient>/"
+
+
+def folded(path: str) -> str:
+    """A path as file systems see it that ignore case and the form of accents."""
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _is_litter(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1]
+    return name.lower() in _LITTER or name.startswith(".")

@@ -1,0 +1,43 @@
+"""Changes to training images that do not change what the cell is.
+
+All functions take and return uint8 `(batch, px, px, 3)` and never touch the pixels they were given.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common.config import Augment
+
+Pixels = NDArray[np.uint8]
+
+
+def augment(images: Pixels, settings: Augment, rng: np.random.Generator) -> Pixels:
+    """Flip, turn and re-stain every image on its own."""
+    n = len(images)
+    quarters = rng.integers(4, size=n) if settings.quarter_turns else np.zeros(n, dtype=np.int64)
+    up_down, left_right = rng.integers(2, size=(2, n)) if settings.flips else np.zeros((2, n), dtype=np.int64)
+    images = orient(images, quarters, up_down, left_right)
+    if settings.stain_jitter:
+        span = settings.stain_jitter
+        images = restain(images, rng.uniform(1 - span, 1 + span, size=(n, 3)))
+    return images
+
+
+def orient(images: Pixels, quarters: NDArray[np.int64], up_down: NDArray[np.int64], left_right: NDArray[np.int64]) -> Pixels:
+    """Rotate image i by `quarters[i]` quarter turns, then mirror it along the axes whose flag is 1: one copy in all."""
+    oriented = np.empty_like(images)
+    for target, image, quarter, upside, sideways in zip(oriented, images, quarters, up_down, left_right, strict=True):
+        target[:] = np.rot90(image, quarter)[:: -1 if upside else 1, :: -1 if sideways else 1]
+    return oriented
+
+
+def restain(images: Pixels, strength: NDArray[np.float64]) -> Pixels:
+    """Scale the absorption of each colour channel by `strength` `(batch, 3)`; unstained (white) stays white.
+
+    Absorption is taken as linear in the distance from white, which is close enough for a few per cent.
+    """
+    absorbed = (255 - images) * strength[:, None, None, :].astype(np.float32)
+    np.minimum(absorbed, 255, out=absorbed)
+    return np.subtract(255.5, absorbed, out=absorbed).astype(np.uint8)

@@ -1,0 +1,161 @@
+"""The device a training runs on, set up once per process, before any network is built.
+
+Precision, threads, device and Keras' backend change the last digits of a result, so they are chosen here openly and recorded
+in every model's spec. The one module that knows the backends: TensorFlow, or JAX where it is installed and KERAS_BACKEND=jax.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pipeline.common import parallel
+from pipeline.common.errors import ConfigError
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@contextlib.contextmanager
+def _stderr_muted() -> Iterator[None]:
+    """TensorFlow's libraries greet on file descriptor 2 before any log level counts; errors still raise."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _stderr_muted():
+    import keras  # which imports its backend
+
+_BFLOAT16_GPU_CAPABILITY = (8, 0)  # NVIDIA Ampere, the first with bfloat16 matrix units
+_BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
+_MALLOPT = {"M_TRIM_THRESHOLD": -1, "M_TOP_PAD": -2, "M_MMAP_MAX": -4}  # malloc.h
+
+Precision: TypeAlias = Literal["bfloat16", "float32"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a training's numbers depend on besides its inputs and parameters."""
+
+    kind: Literal["cpu", "gpu"]
+    name: str
+    precision: Precision
+    xla: bool
+    threads: int
+    onednn: bool
+    backend: str
+
+
+def prepare(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
+    """Use the GPU when one is visible, else all cores or as many as TRAIN_THREADS says; make every operation deterministic.
+
+    bfloat16 is chosen where the processor has it: without, it is emulated and slower than float32.
+
+    Raises:
+        ConfigError: TRAIN_THREADS cannot be had, or KERAS_BACKEND names a backend that this package does not know.
+    """
+    _keep_memory()
+    backend = str(keras.config.backend())
+    if backend == "tensorflow":
+        return _tensorflow(precision)
+    if backend == "jax":
+        return _jax(precision)
+    raise ConfigError(f"KERAS_BACKEND: must be tensorflow or jax, not {backend!r}")
+
+
+def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
+    """XLA is used on a GPU only: on processors it made bfloat16 about 6 times slower."""
+    import tensorflow as tf
+
+    threads = _threads()
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.experimental.enable_op_determinism()
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        has_bfloat16 = details.get("compute_capability", (0, 0)) >= _BFLOAT16_GPU_CAPABILITY
+        name = str(details.get("device_name", "GPU"))
+    else:
+        name, flags = _processor()
+        has_bfloat16 = bool(flags & _BFLOAT16_CPU_FLAGS)
+    return Device(
+        kind="gpu" if gpus else "cpu",
+        name=name,
+        precision=_chosen(precision, has_bfloat16),
+        xla=bool(gpus),
+        threads=threads,
+        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
+        backend="tensorflow",
+    )
+
+
+def _jax(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
+    """For a GPU on which TensorFlow does not run. JAX always compiles with XLA; on processors it takes all cores."""
+    flags = os.environ.get("XLA_FLAGS", "")  # read when the first device is asked for
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    import jax
+
+    if (threads := _threads()) != (all_cores := parallel.available()):
+        raise ConfigError(f"TRAIN_THREADS: JAX takes all {all_cores} cores, not {threads}; unset it, or KERAS_BACKEND")
+    device = jax.devices()[0]
+    is_gpu = device.platform == "gpu"
+    capability = tuple(int(part) for part in str(getattr(device, "compute_capability", "0.0")).split("."))
+    return Device(
+        kind="gpu" if is_gpu else "cpu",
+        name=str(device.device_kind) if is_gpu else _processor()[0],
+        precision=_chosen(precision, is_gpu and capability >= _BFLOAT16_GPU_CAPABILITY),
+        xla=True,
+        threads=threads,
+        onednn=False,
+        backend="jax",
+    )
+
+
+def _chosen(asked: Literal["auto", "bfloat16", "float32"], has_bfloat16: bool) -> Precision:
+    if asked != "auto":
+        return asked
+    return "bfloat16" if has_bfloat16 else "float32"
+
+
+def _keep_memory() -> None:
+    """Let the C library reuse memory instead of handing it back after every step, to be cleared and mapped anew.
+
+    Without it half of a training's time in bfloat16 on a CPU was the kernel's (in float32 it makes no difference); no number
+    changes. Only glibc has these settings.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in (("M_TRIM_THRESHOLD", 2**31 - 1), ("M_TOP_PAD", 2**28), ("M_MMAP_MAX", 0)):
+            mallopt(_MALLOPT[option], value)
+
+
+def _threads() -> int:
+    text = os.environ.get("TRAIN_THREADS", "")
+    if not text:
+        return parallel.available()
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"TRAIN_THREADS: must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _processor() -> tuple[str, set[str]]:
+    """Name and feature flags of the processor, as far as the operating system tells."""
+    listing = Path("/proc/cpuinfo")
+    if not listing.exists():
+        return "unknown processor", set()
+    pairs = (line.partition(":") for line in listing.read_text().splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in pairs}
+    return fields.get("model name", "unknown processor"), set(fields.get("flags", "").split())

@@ -1,0 +1,103 @@
+"""One patient's page: what the champions make of his or her images, and the cells that speak most for each subtype.
+
+One file, filled into prediction_page.html.j2. Of the images only those shown are read again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from pipeline.common.config import Config
+from pipeline.evaluation import genetics
+from pipeline.images import decoding, reading
+from pipeline.pages import contact_sheet, rendering
+from pipeline.registry.champions import Champion
+
+TEMPLATE = "prediction_page.html.j2"
+_ON_A_SHEET = 8
+_CELL_PX = 144
+_MANY_UNLIKE = 0.1  # share of a patient's images from which the page speaks of it
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in all patients, by which models, in images of how many micrometres."""
+
+    models: Sequence[Champion]
+    um: float
+    table: pd.DataFrame  # a row a patient and subtype
+    scored: pd.DataFrame  # a row an image and subtype
+    left_out: pd.DataFrame  # a row a file that does not count
+
+
+def file_name(patient: str) -> str:
+    """Of a patient's page."""
+    return f"{patient}.html"
+
+
+def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]) -> str:
+    """The page of one patient, whose image files are in `files`, by name."""
+    own = found.scored[found.scored["patient"] == patient]
+    rows = {str(row["subtype"]): row for row in found.table[found.table["patient"] == patient].to_dict("records")}
+    unlike = own[own["unlike"] != ""].groupby("image", sort=False)["unlike"].first()
+    return _template().render(
+        patient=patient,
+        images=own["image"].nunique(),
+        few=own["image"].nunique() < config.validate_.min_images_per_patient,
+        fewest=config.validate_.min_images_per_patient,
+        many_unlike=len(unlike) > _MANY_UNLIKE * own["image"].nunique(),
+        unlike=list(unlike.items()),
+        left_out=found.left_out[found.left_out["patient"] == patient].to_dict("records"),
+        threshold=config.evaluate.threshold,
+        control=config.control,
+        um=found.um,
+        tests=[
+            {
+                **rows[model.subtype],
+                "genetics": genetics.NAMES.get(model.subtype, {}),
+                "settings": model.settings,
+                "sheet": _sheet(own[own["subtype"] == model.subtype], files),
+            }
+            for model in found.models
+        ],
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    return rendering.template(TEMPLATE)
+
+
+def _sheet(scored: pd.DataFrame, files: Mapping[str, Path]) -> dict[str, Any]:
+    """The images that speak most for the subtype, as a picture, and what stands below each."""
+    prefix = _common_start([_stem(name) for name in scored["image"]])
+    chosen = scored.sort_values(["logit", "image"], ascending=[False, True]).head(_ON_A_SHEET)
+    shown_as = zip(chosen["image"], chosen["score"], strict=True)
+    captions = [f"{_stem(name).removeprefix(prefix)}: {rendering.score(score)}" for name, score in shown_as]
+    cells = np.stack([decoding.resize(reading.pixels(files[name]), _CELL_PX) for name in chosen["image"]])
+    return {
+        "captions": captions,
+        "prefix": prefix,
+        "picture": rendering.data_uri(contact_sheet.png(contact_sheet.compose(cells, captions))),
+    }
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """What all names begin with, up to their number: `image_` of image_1 and image_10."""
+    first, last = min(names), max(names)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+    return re.sub(r"\d+$", "", first[:same])

@@ -1,0 +1,87 @@
+"""The models in use: each subtype's champion, fetched from MLflow and checked before it scores anything."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from pipeline.common.errors import ModelError
+from pipeline.images.decoding import Pixels
+from pipeline.registry import mlflow_server, versions
+
+_LOADER = "mlflow.pyfunc.loaders.code_model"
+_NEEDED = ("um", "px", "operating_point", "reference", "cohort", "sha256", "temperatures")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A subtype's model, ready to score, and what `register` wrote down with it."""
+
+    subtype: str
+    version: str
+    settings: dict[str, Any]
+    model: Any
+
+    def logits(self, images: Sequence[Pixels], um: float) -> NDArray[np.float64]:
+        """Mean of the folds' calibrated logits `(n,)` of images of `um` micrometres."""
+        rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
+        return np.asarray(self.model.predict(rows, params={"um": um})["logit"], dtype=np.float64)
+
+
+def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
+    """The subtype's champion, or None if it has none.
+
+    Raises:
+        ModelError: it cannot be loaded, or its weights are not those that were registered.
+    """
+    version = versions.champion(client, subtype)
+    if version is None:
+        return None
+    name = f"{subtype} v{version.version}"
+    with tempfile.TemporaryDirectory() as fetched:
+        try:
+            place = mlflow.artifacts.download_artifacts(f"models:/{subtype}/{version.version}", dst_path=fetched)
+            _require_code(name, place)
+            for cache in Path(place).rglob("__pycache__"):  # Python would run what lies there without a look at the source
+                shutil.rmtree(cache)
+            entrance = versions.entrance(Path(place))
+            _require_tagged(name, version, entrance)  # before any code of it runs
+            model = mlflow.pyfunc.load_model(place)
+        except (MlflowException, OSError, ValueError, ImportError) as error:
+            if mlflow_server.went_away(error):  # `tracking.answering` says so
+                raise
+            raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+        settings = getattr(model.unwrap_python_model(), "settings", {})
+    if missing := [key for key in _NEEDED if key not in settings]:
+        raise ModelError(
+            f"{name}: was registered without {missing[0]}, by an earlier version; run `python -m pipeline register`"
+        )
+    weights = {file.partition("/")[0]: digest for file, digest in settings["sha256"].items() if file.endswith(".weights.h5")}
+    _require_tagged(name, version, entrance | weights)
+    return Champion(subtype, str(version.version), settings, model)
+
+
+def _require_code(name: str, place: str) -> None:
+    """Before anything of it is loaded: `register` stores code, specs and weights, and a pickle could run anything."""
+    stored = mlflow.models.Model.load(place).flavors.get("python_function", {})
+    if stored.get("loader_module") != _LOADER or "python_model" in stored:
+        raise ModelError(
+            f"{name}: was not registered by this pipeline and may hold pickled objects, which could run anything; not used"
+        )
+
+
+def _require_tagged(name: str, version: versions.Version, files: dict[str, str]) -> None:
+    """These are the files that the registry names: the model's own list of digests lies beside them."""
+    for file, digest in files.items():
+        if version.tags.get(f"sha256.{file}") != digest:
+            raise ModelError(f"{name}: {file} is not what the registry names (SHA-256 differs); not used")

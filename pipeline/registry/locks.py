@@ -1,0 +1,94 @@
+"""One at a time, among all who use one address of MLflow's: lock files on one machine, PostgreSQL's advisory locks for many.
+
+The locks go with the process that holds them, however it ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from pipeline.common import addresses
+from pipeline.common.errors import TrackingError
+
+_PATIENCE_S = 600
+_DECIDING, _CREATING = (
+    int.from_bytes(hashlib.sha256(what).digest()[:8], signed=True) for what in (b"who is champion", b"MLflow's tables")
+)
+
+
+@contextmanager
+def deciding(uri: str, database: Path) -> Iterator[bool]:
+    """Alone with the names of the models, among all who use `uri`; False when nothing can ensure that.
+
+    MLflow has no compare-and-set for an alias, so who reads the champion, decides and names another must not be interrupted:
+    a lock file where the records are used from one machine, PostgreSQL's advisory lock where they lie in PostgreSQL.
+    `database` is this folder's, which a server on this machine may serve.
+
+    Raises:
+        TrackingError: another one has held the lock for ten minutes, or the database does not answer.
+    """
+    with ExitStack() as held:
+        try:
+            if uri.startswith("postgresql"):
+                held.enter_context(_advisory_lock(uri, _DECIDING))
+            for path in (files := lock_files(uri, database)):
+                held.enter_context(FileLock(path, timeout=_PATIENCE_S, mode=0o666))
+        except SQLAlchemyError as error:
+            raise TrackingError(
+                f"{addresses.shown(uri)}: the lock for deciding over models cannot be taken ({addresses.first_line(error)}); "
+                "look at the database, run this again"
+            ) from None
+        except Timeout as error:
+            raise TrackingError(
+                f"{error.lock_file}: locked by another process for {_PATIENCE_S} s; end that, run this again"
+            ) from None
+        except PermissionError as error:
+            raise TrackingError(
+                f"{error.filename}: another user's lock; let REGISTRY_LOCK name a PostgreSQL database that all share"
+            ) from None
+        yield uri.startswith("postgresql") or bool(files)
+
+
+def lock_files(uri: str, database: Path) -> list[Path]:
+    """Beside a database file; for a server on this machine one by its port, and `database`'s, which it may serve."""
+    if uri.startswith("sqlite:///"):
+        return [Path(f"{uri.removeprefix('sqlite:///')}.decide.lock")]
+    parts = urlsplit(uri)
+    host = parts.hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        place = f"{parts.port or parts.scheme}{parts.path.rstrip('/')}".replace("/", "-")
+        return [Path(f"{database}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{place}.decide.lock"]
+    return []
+
+
+@contextmanager
+def creating(uri: str) -> Iterator[None]:
+    """Alone with a database that may have no tables yet; a server sees to that itself."""
+    if uri.startswith("postgresql"):
+        with _advisory_lock(uri, _CREATING):
+            yield
+    elif uri.startswith("sqlite:///"):
+        with FileLock(f"{uri.removeprefix('sqlite:///')}.lock"):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _advisory_lock(uri: str, key: int) -> Iterator[None]:
+    """PostgreSQL's, among all who use this database; it goes with the connection."""
+    engine = create_engine(uri, poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{_PATIENCE_S}s'"))
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        yield

@@ -1,0 +1,207 @@
+"""MLflow: where it is, whether it answers, who may decide over its models, and a training followed there while it runs.
+
+`runs` has what a run says, `registry` the models. The address is MLFLOW_TRACKING_URI, else the file mlflow.db. A server that
+does not answer when a training starts stops it before an epoch is spent; one that goes away while the network trains costs a
+warning, and `register` completes the run from the files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import mlflow
+import pandas as pd
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from pipeline.common import addresses, console
+from pipeline.common.errors import TrackingError
+from pipeline.registry import locks, mlflow_runs
+
+Client: TypeAlias = MlflowClient  # what the other modules call it
+
+_DATABASE = Path("mlflow.db")
+_LOAD_EVERY_S = 5
+_AWAY = re.compile(r"failed with exception|failed with error code (401|403|413|5\d\d)|database is locked|OperationalError")
+
+# When the server is lost one warning is enough, and it is ours.
+logging.getLogger("mlflow.system_metrics.system_metrics_monitor").setLevel(logging.CRITICAL)
+
+
+class Follower(Protocol):
+    """What a training tells while it runs."""
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        """One row of the history."""
+
+    def finish(self, folder: Path) -> None:
+        """The training is done and its files are in `folder`."""
+
+
+def address() -> str:
+    """Where MLflow keeps its records: MLFLOW_TRACKING_URI, else a database file in this folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home() / _DATABASE}"
+
+
+def _home() -> Path:
+    """This folder; for an experiment that DVC runs in a copy of the checkout, deleted afterwards, the checkout itself."""
+    root = Path(os.environ.get("DVC_ROOT") or ".")
+    return root if Path.cwd().is_relative_to(root / ".dvc") else Path()
+
+
+def shown_address() -> str:
+    """The address without a password that may stand in it."""
+    return addresses.shown(address())
+
+
+def connect() -> Client:
+    """A client of a server that answers, or of a database that exists.
+
+    Raises:
+        TrackingError: the address does not answer.
+    """
+    uri = address()
+    mlflow.set_tracking_uri(uri)
+    try:
+        # Several processes that find no database would all create its tables and crash; later ones pass quickly. The first
+        # call of each of MLflow's two stores creates its tables.
+        with locks.creating(uri):
+            client = Client(uri)
+            client.search_experiments(max_results=1, view_type=ViewType.ALL)
+            client.search_registered_models(max_results=1)
+    except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors here
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {shown_address()} does not answer ({addresses.first_line(error)}); start it, or unset the "
+            f"variable to use {_DATABASE}"
+        ) from None
+    return client
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """A server that goes away within this block is the user's to mend, not a bug.
+
+    Raises:
+        TrackingError: the address stopped answering.
+    """
+    try:
+        yield
+    except (MlflowException, OSError, SQLAlchemyError) as error:
+        if not went_away(error):
+            raise
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering or refuses ({addresses.first_line(error)}); nothing "
+            "is lost: run the same command again when it is back"
+        ) from None
+
+
+def went_away(error: Exception) -> bool:
+    """Whether an error is the server's absence or refusal, in the words of MLflow's client, rather than a bug."""
+    if isinstance(error, requests.RequestException | OperationalError):
+        return True
+    return isinstance(error, MlflowException) and _AWAY.search(str(error)) is not None
+
+
+def deciding() -> AbstractContextManager[bool]:
+    """Alone with the names of the models, by REGISTRY_LOCK where the environment names one, else by this address.
+
+    It gives False when nothing can ensure that; see `locks.deciding`.
+    """
+    return locks.deciding(os.environ.get("REGISTRY_LOCK") or address(), _home() / _DATABASE)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """`deciding` for those who must not go on without.
+
+    Raises:
+        TrackingError: also when nothing can keep others from deciding at the same time.
+    """
+    with deciding() as locked:
+        if not locked:
+            raise TrackingError(
+                f"MLFLOW_TRACKING_URI: {shown_address()} is another machine, where others may decide at the same time; let "
+                "REGISTRY_LOCK name a PostgreSQL database that all share"
+            )
+        yield
+
+
+@contextmanager
+def follow_training(spec: Mapping[str, Any]) -> Iterator[Follower]:
+    """A run in MLflow that shows a training while it happens.
+
+    Raises:
+        TrackingError: MLflow does not answer at the start, before an epoch is spent.
+    """
+    client = connect()
+    follower = _Live(client, mlflow_runs.of_training(client, spec))
+    try:
+        yield follower
+    except BaseException:
+        follower.abandon()
+        raise
+
+
+class _Live:
+    """Sends each epoch once, and the machine's load; stops at the first failure, with one warning."""
+
+    def __init__(self, client: Client, run: Run) -> None:
+        self._client, self._run_id, self._known = client, run.info.run_id, mlflow_runs.epochs_logged(client, run)
+        self._lost = False
+        self._load = _follow_load(self._run_id)
+
+    def log_epoch(self, row: Mapping[str, float]) -> None:
+        if int(row["epoch"]) not in self._known:
+            self._send(lambda: mlflow_runs.log_epoch(self._client, self._run_id, row))
+
+    def finish(self, folder: Path) -> None:
+        self._send(self._load.finish)
+        self._send(lambda: mlflow_runs.complete(self._client, self._run_id, folder))
+
+    def abandon(self) -> None:
+        self._send(self._load.finish)
+        self._send(lambda: self._client.set_terminated(self._run_id, "FAILED"))
+
+    def _send(self, call: Any) -> None:
+        if self._lost:
+            return
+        try:
+            call()
+        except Exception as error:  # whatever a lost server raises, the training goes on
+            self._lost = True
+            console.warn(
+                f"MLflow at {shown_address()} is lost ({addresses.first_line(error)}); the training goes on, and "
+                "`python -m pipeline register` completes its run from the files"
+            )
+
+
+def _follow_load(run_id: str) -> Any:
+    """Sends processor, memory, disk, network and GPU every few seconds, until its `finish`."""
+    unannotated: Any = SystemMetricsMonitor  # MLflow gives its methods no types
+    monitor = unannotated(run_id, sampling_interval=_LOAD_EVERY_S, resume_logging=True)
+    monitor.start()
+    return monitor
+
+
+def record_training(client: Client, folder: Path) -> str:
+    """Make sure that the training whose files are in `folder` stands in MLflow, complete; returns its run's id."""
+    spec = json.loads((folder / "spec.json").read_text())
+    run = mlflow_runs.of_training(client, spec)
+    if run.info.status != "FINISHED":
+        known = mlflow_runs.epochs_logged(client, run)
+        for row in pd.read_csv(folder / "history.csv").to_dict("records"):
+            if int(row["epoch"]) not in known:
+                mlflow_runs.log_epoch(client, run.info.run_id, {str(key): float(value) for key, value in row.items()})
+        mlflow_runs.complete(client, run.info.run_id, folder)
+    return str(run.info.run_id)

@@ -1,0 +1,170 @@
+"""A registered model's card: what it is for, what it was made of, how good it is and what it cannot do, as Markdown.
+
+At most 5,000 characters, which is what MLflow's databases hold of a version's description. No file is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipeline.evaluation import genetics, published_figures
+
+LONGEST = 5000
+_COHORT, _DATASET = "AML-Cytomorphology_MLL_Helmholtz", "gchan357/human-aml-cytomorphology-dataset"
+_CITATION = (
+    "Hehr M, Sadafi A, Matek C, Lienemann P, Pohlkamp C, Haferlach T, Spiekermann K, Marr C (2023): A morphological dataset "
+    f"of white blood cells from patients with four different genetic AML entities and non-malignant controls ({_COHORT}), "
+    "version 1. The Cancer Imaging Archive. https://doi.org/10.7937/6PPE-4020 (the licence of the data stands on that page)"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the card is written from."""
+
+    subtype: str
+    control: str
+    um: float
+    px: int  # side of what the networks see
+    sides_px: Sequence[int]  # sides of the images they were made from
+    source: Mapping[str, Any]  # data/source.json
+    folds: Sequence[int]  # trained
+    n_folds: int
+    figures: Mapping[str, Any]  # metrics.json
+    by_class: pd.DataFrame  # by_class.csv
+    confidence: float
+    operating_point: float
+    operating_point_chosen: Sequence[str]  # folds in which it was chosen; in the others it is the usual threshold
+    digest: str
+    weights_sha256: Mapping[str, str]
+    tuned_on: Mapping[str, Any] | None  # how many patients a search saw, and their digest
+    leaked: bool  # whether it saw the test patients
+
+
+def markdown(facts: Facts) -> str:
+    """The card."""
+    parts = [_title(facts), _use(facts), _data(facts), _results(facts), _limits(facts), _digests(facts)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _title(facts: Facts) -> str:
+    named = "; ".join(f"{key}: {value}" for key, value in genetics.NAMES.get(facts.subtype, {}).items())
+    return (
+        f"**{facts.subtype} against {facts.control}**, from images of single white blood cells. "
+        f"**For research only, not for diagnosis.**{f' {named}.' if named else ''}"
+    )
+
+
+def _use(facts: Facts) -> str:
+    sides = " or ".join(str(side) for side in facts.sides_px)
+    return (
+        "### Intended use\n\n"
+        "To rank and compare patients, or cells of a patient, in research. In: colour TIFF files of 8 bits a channel, one "
+        f"cell each, {facts.um:g} x {facts.um:g} um ({sides} px; the networks see {facts.px} px). Another field of view is "
+        "refused. Out: a score per image; with patients, a score per patient (the probability at the mean of the images' "
+        f"calibrated logits), called {facts.subtype} above {facts.operating_point:.3f}, the operating point."
+    )
+
+
+def _data(facts: Facts) -> str:
+    source, trained = facts.source, ", ".join(str(k) for k in facts.folds)
+    demo = source["source"] == "demo"
+    cited = source["cohort"].startswith(_COHORT) or source.get("dataset") == _DATASET
+    return (
+        "### Data\n\n"
+        f"Cohort `{source['cohort']}` (source {source['source']}, {source['files']:,} files, sha256 `{source['sha256'][:12]}`)"
+        f"{': synthetic cells, drawn from a seed. The results say nothing about leukaemia' if demo else ''}. "
+        f"Folds trained: {trained} of {facts.n_folds}, dealt by patient."
+        + (f"\n\nData: {_CITATION}." if cited and not demo else "")
+    )
+
+
+def _results(facts: Facts) -> str:
+    rows = [
+        f"| {_words(key)} | {figure['value']:.3f} | {figure['low']:.3f} to {figure['high']:.3f} |"
+        for key, figure in facts.figures.items()
+        if isinstance(figure, dict)
+    ]
+    return "\n".join(
+        [
+            "### Results",
+            "",
+            *_searched(facts),
+            f"Of {facts.figures['patients']:,} test patients ({facts.figures['images']:,} images), each scored by the one "
+            "network that had not seen the patient; they estimate the procedure, not the mean of the folds.",
+            "",
+            f"| figure | value | {facts.confidence:.0%} interval over patients |",
+            "|---|---|---|",
+            *rows,
+            *_beside_published(facts),
+        ]
+    )
+
+
+def _searched(facts: Facts) -> list[str]:
+    if facts.tuned_on is None:
+        return []
+    seen = f"The network was found by a search that saw {facts.tuned_on['patients']:,} patients of this cohort"
+    if facts.leaked:
+        return [f"**{seen}, the test patients among them: the figures below are flattered, and none is claimed.**", ""]
+    left_out = facts.figures.get("patients_seen_by_search", 0)
+    return [f"{seen}; none of them is in the figures below{f' ({left_out} test patients left out)' if left_out else ''}.", ""]
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC").replace("brier", "Brier score")
+
+
+def _beside_published(facts: Facts) -> list[str]:
+    rows = facts.by_class[facts.by_class["class"] == "subtype"].set_index("source")
+    if facts.subtype not in published_figures.FIGURES or not {"balanced", "published"} <= set(rows.index):
+        return []
+    ours, theirs = rows.loc["balanced"], rows.loc["published"]
+    n = published_figures.IMAGES_PER_CLASS
+    lines = [
+        f"| {name} | {ours[name]:.2f} ({ours[f'{name}_low']:.2f} to {ours[f'{name}_high']:.2f}) | {theirs[name]:.2f} |"
+        for name in ("accuracy", "precision", "recall", "f1")
+    ]
+    return [
+        "",
+        f"Of images, in the published form ({n} + {n} images, of the subtype; whether patients were kept apart there is not "
+        "stated):",
+        "",
+        "| figure | here | published |",
+        "|---|---|---|",
+        *lines,
+    ]
+
+
+def _limits(facts: Facts) -> str:
+    return "\n".join(
+        [
+            "### Limits",
+            "",
+            f"- One question, {facts.subtype} against healthy donors. Tests of several subtypes may all fire on any leukaemia; "
+            "the highest score is not a diagnosis. Other leukaemias and reactive changes were never asked about.",
+            "- Another hospital, microscope or staining was not tested, and scores may fail there without a sign.",
+            "- Labels are weak: they belong to the patient, and smears of leukaemia hold normal cells too.",
+            "- Controls differ from patients in age and sex, perhaps in the day of staining: see the report's audit.",
+            f"- {_operating_point(facts)}",
+        ]
+    )
+
+
+def _operating_point(facts: Facts) -> str:
+    few = "too few validation controls to choose one for a specificity"
+    if not facts.operating_point_chosen:
+        return f"The operating point is the usual threshold, {facts.operating_point:g}: there were {few}."
+    own = "each chosen on the fold's own validation patients"
+    if len(facts.operating_point_chosen) < len(facts.folds):
+        own = f"chosen on validation patients in {', '.join(facts.operating_point_chosen)}; in the others there were {few}"
+    return f"The operating point is the mean, on the logit scale, of the folds' thresholds, {own}."
+
+
+def _digests(facts: Facts) -> str:
+    weights = "; ".join(f"{name} `{digest[:12]}`" for name, digest in facts.weights_sha256.items())
+    return f"### Digests\n\nSHA-256 of the weights: {weights}; of the whole candidate `{facts.digest[:12]}`. Full in the tags."

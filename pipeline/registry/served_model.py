@@ -1,0 +1,131 @@
+"""The registered model as MLflow loads it: this file, the code of networks and images, specs and weights; no pickle.
+
+It travels with the model and runs where this package is not installed, so it imports nothing of it.
+
+In: column `image`, each the bytes of a TIFF file (base64 over HTTP) or, in Python, a uint8 array `(side, side, 3)` of any
+side; if wanted, column `patient`; parameter `um`, the side in micrometres: another than the trained one is refused, because
+resizing would not undo it. What training quarantines is refused here, by the same code.
+
+Out, a row an image: `score`, the probability of the subtype at `logit`, the mean of the folds' calibrated logits. With
+patients also `patient_score`, the probability at the mean of the logits of the patient's images in this call, and
+`patient_call`, whether it lies above the operating point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+_SETTINGS = "settings.json"
+_refused = MlflowException.invalid_parameter_value  # over HTTP: status 400 and the line, instead of a stack trace
+
+
+class SubtypeModel(PythonModel):
+    """One subtype against control."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Rebuild the networks; refuse files that are not the registered ones."""
+        folder = Path(context.artifacts["networks"])
+        if not (folder / _SETTINGS).is_file():
+            raise _refused(f"{folder / _SETTINGS}: is missing; register the model again")
+        self.settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+        _require_registered(folder, self.settings["sha256"])
+        self._images, self._network, self._pooling = (
+            _load_code(folder / f"{name}.py") for name in ("images", "network", "pooling")
+        )
+        self._folds = []
+        for name, temperature in sorted(self.settings["temperatures"].items()):
+            spec = json.loads((folder / name / "spec.json").read_text())
+            self._folds.append((self._rebuilt(folder / name, spec), int(spec["px"]), float(temperature)))
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Score every image, and every patient where patients are given."""
+        um, trained_um = float((params or {}).get("um", self.settings["um"])), self.settings["um"]
+        if um != trained_um:
+            raise _refused(f"um: images of {um:g} um; the model knows a field of view of {trained_um:g} um and no other")
+        images = [self._pixels(image, number) for number, image in enumerate(model_input["image"], start=1)]
+        logits = self._logits(images)
+        scored = pd.DataFrame({"score": self._pooling.probabilities(logits), "logit": logits})
+        if "patient" in model_input:
+            patients = model_input["patient"].reset_index(drop=True)
+            nameless = np.flatnonzero(patients.isna() | (patients == ""))
+            if nameless.size:
+                raise _refused(f"image {nameless[0] + 1} has no patient; name one for every image, or for none")
+            pooled = self._pooling.patient_scores(scored.assign(patient=patients), ["patient"]).set_index("patient")["score"]
+            scored["patient_score"] = patients.map(pooled).astype("float64")
+            scored["patient_call"] = scored["patient_score"] > self.settings["operating_point"]
+        return scored
+
+    def _rebuilt(self, folder: Path, spec: dict[str, Any]) -> Any:
+        try:
+            network = self._network.build(spec)
+            network.load_weights(folder / "model.weights.h5")  # HDF5: numbers, never objects
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise _refused(f"{folder}: spec and weights do not make a network ({reason}); register the model again") from None
+        return network
+
+    def _pixels(self, image: object, number: int) -> Any:
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != image.shape[1]:
+                raise _refused(f"image {number}: uint8 (side, side, 3) is needed, not {image.dtype} {image.shape}")
+            return image
+        if not isinstance(image, bytes | bytearray):
+            raise _refused(f"image {number}: the bytes of a TIFF file are needed, not {type(image).__name__}")
+        seen = self._images.inspect(bytes(image), None)
+        if seen.pixels is None:
+            raise _refused(f"image {number}: {seen.reason}")
+        return seen.pixels
+
+    def _logits(self, images: list[Any]) -> Any:
+        """Mean of the folds' calibrated logits, float64 `(n,)`."""
+        if not images:
+            return np.empty(0)
+        # The last image twice: TensorFlow multiplies a batch of one in another order, and the score would depend on company.
+        padded = [*images, images[-1]]
+        of_folds = [
+            self._network.logits(network, (self._images.resize(image, px) for image in padded)) / np.float64(temperature)
+            for network, px, temperature in self._folds
+        ]
+        return np.mean(of_folds, axis=0)[:-1]
+
+
+def _require_registered(folder: Path, registered: dict[str, str]) -> None:
+    here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    here.pop(_SETTINGS)
+    for name in sorted(here.keys() | registered.keys()):
+        if name not in here:
+            raise _refused(f"{folder / name}: is missing; register the model again")
+        if hashlib.sha256(here[name].read_bytes()).hexdigest() != registered.get(name):
+            raise _refused(f"{here[name]}: not the file that was registered (SHA-256 differs); nothing is loaded")
+
+
+def _load_code(path: Path) -> Any:
+    """A module under a name of its own, so that no installed package of another version takes its place."""
+    name = f"served_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    if name not in sys.modules:
+        specification = importlib.util.spec_from_file_location(name, path)
+        if specification is None or specification.loader is None:
+            raise _refused(f"{path}: cannot be loaded")
+        sys.modules[name] = module = importlib.util.module_from_spec(specification)
+        before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # beside it, it would be a file that was not registered
+        try:
+            specification.loader.exec_module(module)
+        finally:
+            sys.dont_write_bytecode = before
+    return sys.modules[name]
+
+
+set_model(SubtypeModel())

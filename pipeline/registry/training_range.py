@@ -1,0 +1,45 @@
+"""What the images behind a model look like in numbers, so that images unlike them can be told.
+
+A reference travels with its model: the number of images, their sides in px, and of each of `manifest.NUMBERS` (mean and
+deviation of R, G, B, and sharpness) the range that holds all but one image in a thousand at either end. Within the range an
+image may still be unlike them in every other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from pipeline.images import manifest
+
+Reference: TypeAlias = dict[str, Any]
+
+_RARE = 0.001
+_NAMES = {
+    **{f"mean_{letter}": colour for letter, colour in zip("rgb", ("red", "green", "blue"), strict=True)},
+    **{f"std_{letter}": f"deviation of {colour}" for letter, colour in zip("rgb", ("red", "green", "blue"), strict=True)},
+    "sharpness": "sharpness",
+}
+
+
+def of(images: pd.DataFrame) -> Reference:
+    """The reference of a manifest's usable images."""
+    ranges = images[list(manifest.NUMBERS)].quantile([_RARE, 1 - _RARE])
+    return {
+        "images": len(images),
+        "px": sorted({int(side) for side in images["width"]}),
+        **{name: [round(float(value), 2) for value in ranges[name]] for name in manifest.NUMBERS},
+    }
+
+
+def differences(side_px: int, numbers: Mapping[str, float], reference: Reference) -> list[str]:
+    """In which way an image is unlike those of the reference; empty if in none."""
+    sides = reference["px"]
+    found = [] if side_px in sides else [f"{side_px} px instead of {' or '.join(map(str, sides))}"]
+    for name, words in _NAMES.items():
+        low, high = reference[name]
+        if not low <= numbers[name] <= high:
+            found.append(f"{words} {numbers[name]:.0f}, not {low:.0f} to {high:.0f}")
+    return found

@@ -1,0 +1,302 @@
+"""MLflow's models: a version per candidate, and the names it may carry.
+
+A version is found again by the digest of its weights, so everything here can be said twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import mlflow
+import pandas as pd
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+from pipeline.common import files, paths
+from pipeline.common.errors import ModelError
+from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card
+
+Version: TypeAlias = ModelVersion  # what the other modules call it
+
+_PACKAGE = Path(__file__).parents[1]
+_SERVED = _PACKAGE / "registry" / "served_model.py"
+# What travels with a model, under the names by which it is loaded there.
+_CODE = {
+    "network.py": _PACKAGE / "networks" / "model.py",
+    "images.py": _PACKAGE / "images" / "decoding.py",
+    "pooling.py": _PACKAGE / "evaluation" / "pooling.py",
+}
+CODE = (_SERVED, *_CODE.values())
+_ENTRANCE = (Path("MLmodel"), Path(_SERVED.name), Path("artifacts/networks/settings.json"))
+_SCORES = "out_of_fold.csv"
+_MOST_KNOBS = 3  # that a run's name tells
+CHAMPION, CHALLENGER = "champion", "challenger"
+ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
+_VERDICT = "\n### Verdict\n\n"
+_ABOUT = (
+    "{} against healthy control, from images of single white blood cells. For research only, not for diagnosis. `champion` is "
+    "the version to use: it reached the floors and passed the gate against the one before; `challenger` is the newest that "
+    "did not. A version's tag `verdict` says why; its description is its model card."
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A subtype's trained folds, together one model."""
+
+    subtype: str
+    digest: str  # of weights, specs, settings and code, see `register`
+    folders: list[Path]
+    weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
+    settings: Mapping[str, Any]  # what `served` and `predict` read: temperatures, operating point, field of view ...
+    metrics: Mapping[str, float]
+    scores: pd.DataFrame  # out of fold, as `gate` reads them; `patient` is a key that tells nobody who it is
+    pictures: list[Path]
+    card: str  # Markdown
+
+
+def _find_version(client: MlflowClient, candidate: Candidate) -> ModelVersion | None:
+    """The version that holds exactly these weights, if it was registered before."""
+    found = client.search_model_versions(f"name = '{candidate.subtype}' AND tags.candidate = '{candidate.digest}'")
+    return found[0] if found else None
+
+
+def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
+    """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
+    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.lock"):  # a flow and a person may do so at once
+        return _log_candidate(client, candidate)
+
+
+def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
+    fold_runs = [mlflow_server.record_training(client, folder) for folder in candidate.folders]
+    experiment = mlflow_runs.ensure_experiment(client, candidate.subtype)
+    spec = json.loads((candidate.folders[0] / "spec.json").read_text())
+    run = mlflow_runs.find(client, experiment, "candidate", candidate.digest)
+    if run is None:
+        run = client.create_run(
+            experiment,
+            run_name=mlflow_runs.in_experiment(_run_name(client, candidate, spec)),
+            tags={"candidate": candidate.digest, **mlflow_runs.origin(spec)},
+        )
+        mlflow_runs.log_data(client, run, spec)
+    run_id = run.info.run_id
+    mlflow_runs.log_params(client, run, spec["knobs"])
+    now = int(time.time() * 1000)
+    changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
+    client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
+    for key, value in {**mlflow_runs.provenance(), "mlflow.note.content": candidate.card}.items():
+        client.set_tag(run_id, key, value)
+    for picture in candidate.pictures:
+        client.log_artifact(run_id, str(picture), "pictures")
+    for fold_run in fold_runs:
+        client.set_tag(fold_run, "mlflow.parentRunId", run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        candidate.scores.to_csv(Path(folder) / _SCORES, index=False)
+        client.log_artifact(run_id, str(Path(folder) / _SCORES))
+    model = _find_version(client, candidate) or _log_model(client, run_id, candidate)
+    client.update_model_version(model.name, model.version, description=candidate.card)
+    patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
+    searched = {key: value for key, value in mlflow_runs.origin(spec).items() if key.startswith("tuned_on.")}
+    note(client, model, patients=patients, **searched)
+    client.set_terminated(run_id)
+    return client.get_model_version(model.name, model.version)
+
+
+def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any]) -> str:
+    """What differs from the champion of now, the folds, and the beginning of the digest."""
+    folds = "folds " + " ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
+    reigning = champion(client, candidate.subtype)
+    if reigning is None:
+        return f"first, {folds}, {candidate.digest[:8]}"
+    theirs = client.get_run(_run_id(reigning)).data
+    knobs = {key: mlflow_runs.as_param(value) for key, value in spec["knobs"].items()}
+    turned = [f"{key}={value}" for key, value in knobs.items() if theirs.params.get(key) != value]
+    others = [key for key, value in spec["inputs"].items() if theirs.tags.get(f"sha256.{key}") != value]
+    differs = turned[:_MOST_KNOBS] + (["..."] if len(turned) > _MOST_KNOBS else []) or [f"other {key}" for key in others]
+    return f"{', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
+
+
+def champion(client: MlflowClient, subtype: str) -> ModelVersion | None:
+    """The version that is champion now.
+
+    Looked up by search: a server with accounts answers 403 to a question about the aliases of a model that is not there.
+    """
+    found = client.search_registered_models(f"name = '{subtype}'")
+    number = found[0].aliases.get(CHAMPION) if found else None
+    return client.get_model_version(subtype, number) if number else None
+
+
+def versions(client: MlflowClient, subtype: str) -> list[ModelVersion]:
+    """All versions of the subtype's model, oldest first."""
+    return sorted(client.search_model_versions(f"name = '{subtype}'"), key=lambda model: int(model.version))
+
+
+def version(client: MlflowClient, subtype: str, number: str) -> ModelVersion | None:
+    """One version of the subtype's model, if there is one of that number."""
+    return next((model for model in versions(client, subtype) if str(model.version) == number), None)
+
+
+def note(client: MlflowClient, model: ModelVersion, **tags: str) -> None:
+    """Write tags on a version."""
+    for key, value in tags.items():
+        client.set_model_version_tag(model.name, model.version, key, value)
+
+
+def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
+    """The version's out-of-fold scores as `log_candidate` stored them; empty where it has none."""
+    run_id = _run_id(model)
+    if _SCORES not in {file.path for file in client.list_artifacts(run_id)}:
+        return pd.DataFrame(columns=gate.SCORES)
+    with tempfile.TemporaryDirectory() as folder:
+        return pd.read_csv(client.download_artifacts(run_id, _SCORES, folder), dtype={"patient": "str"})
+
+
+def _run_id(model: ModelVersion) -> str:
+    if not model.run_id:
+        raise ModelError(f"{model.name} v{model.version}: was made from no run, so not by `register`; leave it to who made it")
+    return model.run_id
+
+
+def tried_before(client: MlflowClient, model: ModelVersion) -> int:
+    """How many other candidates were judged on the same patients."""
+    others = client.search_model_versions(f"name = '{model.name}' AND tags.patients = '{model.tags['patients']}'")
+    return sum(other.version != model.version and "verdict" in other.tags for other in others)
+
+
+def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping[str, Any]) -> None:
+    """Write down what became of a version and why, then name it so and nothing else. To be called while `tracking.deciding`.
+
+    `about` is what led to it: `verdict`, a sentence, stands in the version's tags too, and with its time for good. The name
+    comes last: whoever is killed before it has decided nothing.
+    """
+    note(client, model, **{key: str(about[key]) for key in ("verdict", "tried_before") if key in about})
+    if why := about.get(BY_HAND):
+        note(client, model, **{BY_HAND: str(why)})
+    elif BY_HAND in model.tags:
+        client.delete_model_version_tag(model.name, model.version, BY_HAND)
+    note(client, model, **{f"decided.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}": str(about["verdict"])})
+    client.set_tag(_run_id(model), "verdict", str(about["verdict"]))
+    client.log_dict(_run_id(model), dict(about), "verdict.json")
+    describe(client, model, str(about["verdict"]))
+    if alias == CHAMPION:
+        crown(client, model)
+    else:
+        client.set_registered_model_alias(model.name, alias, model.version)
+    for other in {CHAMPION, CHALLENGER} & set(aliases(client, model)) - {alias}:
+        client.delete_registered_model_alias(model.name, other)
+
+
+def describe(client: MlflowClient, model: ModelVersion, verdict: str) -> None:
+    """The version's card with the verdict below it, where there is room."""
+    card_alone = str(model.description).split(_VERDICT)[0]
+    text = f"{card_alone}{_VERDICT}{verdict}\n"
+    client.update_model_version(model.name, model.version, text if len(text) <= model_card.LONGEST else card_alone)
+
+
+def crown(client: MlflowClient, model: ModelVersion) -> None:
+    """Name a version champion; it remembers since when, and whom it replaced. To be called while `tracking.deciding`."""
+    before = champion(client, model.name)
+    if before is None or before.version != model.version:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        note(client, model, champion_since=now)
+        if before is not None and ROLLED_BACK not in before.tags:  # one that was rolled back is nothing to go back to
+            note(client, model, replaced=str(before.version))
+        client.set_registered_model_alias(model.name, CHAMPION, model.version)
+
+
+def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
+    """The names the version carries now."""
+    return list(client.get_model_version(model.name, model.version).aliases)
+
+
+def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
+    """The networks as code, specs and weights: nothing in the model is ever unpickled."""
+    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"  # relative: MLflow notes the path
+    networks = staging / "networks"
+    try:
+        networks.mkdir(parents=True)
+        for name, file in _CODE.items():
+            shutil.copyfile(file, networks / name)
+        for folder in candidate.folders:
+            (networks / folder.name).mkdir()
+            for name in ("spec.json", "model.weights.h5"):
+                shutil.copyfile(folder / name, networks / folder.name / name)
+        # In a file: MLflow would show a model_config as parameters of the run, beside the knobs.
+        settings = json.dumps({**candidate.settings, "sha256": files.sha256_below(networks)}, indent=2)
+        (networks / "settings.json").write_text(settings + "\n", encoding="utf-8")
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*input example was not provided")  # the signature is given by hand
+            logged = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(_SERVED),
+                artifacts={"networks": str(networks)},
+                signature=_signature(float(candidate.settings["um"])),
+                pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
+            )
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    registered = {f"sha256.{name}": digest for name, digest in candidate.weights_sha256.items()}
+    registered |= {f"sha256.{name}": digest for name, digest in _entrance_of(client, logged.model_id).items()}
+    try:
+        client.create_registered_model(candidate.subtype, description=_ABOUT.format(candidate.subtype))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return client.create_model_version(
+        candidate.subtype,
+        logged.model_uri,
+        run_id=run_id,
+        model_id=logged.model_id,
+        tags={"candidate": candidate.digest, **registered},
+        description=candidate.card,
+    )
+
+
+def entrance(model: Path) -> dict[str, str]:
+    """SHA-256 of what MLflow reads first of a model that was fetched: its description, its code, the list of other digests."""
+    return {path.name: files.sha256(model / path) for path in _ENTRANCE}
+
+
+def _entrance_of(client: MlflowClient, model_id: str) -> dict[str, str]:
+    """The same of a model that was just logged, without fetching its weights."""
+    place = client.get_logged_model(model_id).artifact_location
+    with tempfile.TemporaryDirectory() as folder:
+        for path in _ENTRANCE:
+            target = Path(folder) / path.parent
+            target.mkdir(parents=True, exist_ok=True)
+            mlflow.artifacts.download_artifacts(artifact_uri=f"{place}/{path.as_posix()}", dst_path=str(target))
+        return entrance(Path(folder))
+
+
+def _signature(um: float) -> ModelSignature:
+    """What `served` takes and gives."""
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "patient", required=False)]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.double, "score"),
+                ColSpec(DataType.double, "logit"),
+                ColSpec(DataType.double, "patient_score", required=False),
+                ColSpec(DataType.boolean, "patient_call", required=False),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("um", DataType.double, um)]),
+    )

@@ -1,0 +1,85 @@
+"""A network's figures when it was trained with several seeds: their mean, with bounds for other patients and seeds.
+
+The bounds of image figures and of the Brier score are those of a bootstrap over patients and seeds. Shares of patients, and the
+AUROC of so few, have bounds over patients alone, which don't collapse: those of one network that is as good as the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.evaluation import intervals, metrics, resampling
+from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.resampling import Floats
+
+_FIGURES = {
+    "image": ("accuracy", "auroc"),
+    "patient": ("auroc", "brier", "sensitivity", "specificity"),
+}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure: its mean over the seeds, the same under resampling `(draws,)`, and controls and others `(folds, 2)`."""
+
+    mean: float
+    spread: Floats
+    patients: NDArray[np.int64]
+
+
+def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: int) -> dict[str, Drawn]:
+    """Every figure of `measure`.
+
+    `scored` has a table a seed: fold, patient, label, logit, a row an image, of the same patients. The patients drawn are the
+    same for all networks that are asked with one `seed`. Of S seeds S - 1 are drawn, so that the spread of their mean is right.
+    """
+    found = {}
+    rng = np.random.default_rng([seed, 1])
+    chosen = rng.integers(len(scored), size=(max(len(scored) - 1, 1), draws))
+    for level, names in _FIGURES.items():
+        rows = scored if level == "image" else [metrics.patient_scores(images) for images in scored]
+        samples = [resampling.summarise(table, threshold) for table in rows]
+        counts = pd.crosstab(samples[0].folds, samples[0].labels).to_numpy(np.int64)
+        weights = resampling.draw(samples[0], draws, seed)
+        values = [resampling.figures(sample, resampling.unweighted(sample)) for sample in samples]
+        spreads = [resampling.figures(sample, weights) for sample in samples]
+        for name in names:
+            by_seed = np.stack([spread[name] for spread in spreads])  # (seeds, draws)
+            mean = float(np.mean([value[name][0] for value in values]))
+            found[f"{level}_{name}"] = Drawn(mean, np.take_along_axis(by_seed, chosen, axis=0).mean(axis=0), counts)
+    return found
+
+
+def measure(figures: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
+    """image_accuracy, image_auroc, patient_auroc, patient_brier, patient_sensitivity and patient_specificity, with bounds."""
+    return {name: _bounds(name, figure, confidence) for name, figure in figures.items()}
+
+
+def _bounds(name: str, figure: Drawn, confidence: float) -> Interval:
+    controls, others = (int(count) for count in figure.patients.sum(axis=0))
+    match name:
+        case "patient_auroc":
+            return intervals.auroc(figure.mean, figure.patients, confidence)
+        case "patient_sensitivity" | "patient_specificity":
+            n = others if name == "patient_sensitivity" else controls
+            bounds = intervals.proportion(round(figure.mean * n), n, confidence)
+            return Interval(figure.mean, min(bounds.low, figure.mean), max(bounds.high, figure.mean))
+        case _:
+            share = name != "patient_brier"
+            bounds = intervals.bootstrap(figure.mean, figure.spread, min(controls, others), confidence, share=share)
+            return Interval(bounds.value, bounds.low, min(bounds.high, 1.0))
+
+
+def gains(ours: Mapping[str, Drawn], theirs: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
+    """By how much `ours` are higher on the same patients, with percentile bounds."""
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = {}
+    for name, figure in ours.items():
+        low, high = np.nanquantile(figure.spread - theirs[name].spread, tails)
+        found[name] = Interval(figure.mean - theirs[name].mean, float(low), float(high))
+    return found

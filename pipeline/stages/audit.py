@@ -1,0 +1,163 @@
+"""Ask what else than the look of the cells could explain a subtype's result: reports/audit/<subtype>.json.
+
+Everything is asked of the folds, patients and images on which the result rests. Nothing here changes a model or stops a run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.auditing import check_result, checks, groups
+from pipeline.auditing.baselines import COLOURS, Baseline, people
+from pipeline.auditing.check_result import Check
+from pipeline.auditing.checks import BASELINES
+from pipeline.common import paths
+from pipeline.common.config import Config
+from pipeline.common.errors import DataError, ModelError
+from pipeline.evaluation import metrics, seen_by_search
+from pipeline.evaluation.intervals import Interval
+from pipeline.folds import dealing
+
+_MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
+_SCORED = ["fold", "patient", "path", "split", "label", "logit", "score"]
+_SEXES = {"f": "women", "m": "men"}
+# Of healthy controls the share of blasts and the like are not asked: these groups hold patients of the subtype alone.
+_BLOOD = {"blast_share": "share of blasts", "promyelocyte_share": "share of promyelocytes", "leucocytes_per_ul": "leucocytes"}
+_RARE = ("promyelocyte_share", "leucocytes_per_ul")  # not asked at all where known of nobody
+
+
+def run(config: Config, subtypes: list[str]) -> None:
+    """Write each subtype's audit, and show it.
+
+    Raises:
+        DataError, ModelError: names the file that is missing or does not hold what the others need.
+    """
+    for subtype in subtypes:
+        split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
+        images = _images(config, subtype)
+        scored = _scored(config, subtype)
+        tested = scored[scored["split"] == "test"]
+        claimed = seen_by_search.claimed(tested, config.train.models[subtype].tuned_on or [])
+        people_ = _people(config, subtype, images, split)
+        network = _network(paths.report(subtype) / "metrics.json")
+        found = [
+            *_leaks(config, split, images, scored),
+            _search(config, subtype, scored),
+            *_baselines(config, network, images, people_, set(claimed["patient"])),
+            *_groups(config, people_, claimed),
+            _truth(config, claimed),
+        ]
+        about = {"subtype": subtype, "folds": sorted(config.train.folds), "network": {"patient_auroc": asdict(network)}}
+        check_result.write(paths.audit(subtype), about, found)
+        check_result.show(f"{subtype}: what else could explain the result", found)
+
+
+def _images(config: Config, subtype: str) -> pd.DataFrame:
+    """The manifest's usable images of control and subtype."""
+    frame = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_MANIFEST)
+    return frame[(frame["error"] == "") & frame["class"].isin([config.control, subtype])]
+
+
+def _scored(config: Config, subtype: str) -> pd.DataFrame:
+    """The images that the trained folds' networks scored, validation and test, calibrated; with a column fold."""
+    folds = paths.existing(paths.report(subtype) / "folds.csv")
+    temperatures = pd.read_csv(folds).set_index("fold")["temperature"]
+    if set(temperatures.index) != set(config.train.folds):
+        raise ModelError(f"{folds}: not of train.folds; run `dvc repro`")
+    scored = []
+    for k in sorted(config.train.folds):
+        path = paths.existing(paths.fold(subtype, k) / "predictions.parquet")
+        scored.append(metrics.calibrated(pd.read_parquet(path).assign(fold=k), temperatures[k]))
+    table = pd.concat(scored, ignore_index=True)[_SCORED]
+    return table.assign(called=table["score"] > config.evaluate.threshold)
+
+
+def _people(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+    """The split's patients, with the number of usable images and what patients.csv says: text, empty where unknown."""
+    listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
+    if strangers := set(split["patient"]) - set(listed["patient"]):
+        raise DataError(f"{paths.PATIENTS}: does not have patient {min(strangers)} of the split; run `dvc repro`")
+    counts = images.groupby(["class", "patient"]).size().rename("images").reset_index()
+    table = split.drop(columns="images").assign(**{"class": split["label"].map({0: config.control, 1: subtype})})
+    table = table.merge(listed, on=["patient", "class"], how="left").merge(counts, on=["patient", "class"], how="left")
+    return table.fillna({"images": 0, "sex": "", "age": "", **dict.fromkeys(_BLOOD, "")})
+
+
+def _network(path: Path) -> Interval:
+    """The patient AUROC of metrics.json."""
+    try:
+        figures, _ = seen_by_search.read(json.loads(paths.existing(path).read_text(encoding="utf-8")))
+        return Interval(**figures["patient_auroc"])
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{path}: holds no patient_auroc with bounds; delete it and run `dvc repro`") from None
+
+
+def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, scored: pd.DataFrame) -> list[Check]:
+    names = {"pixels_sha256": "same_pictures", "look_alike": "similar_pictures"}
+    return [
+        checks.people_apart(split, scored, images[["patient", "class"]], config.split.n_folds),
+        *(
+            checks.pictures_apart(names[column], how, dealing.shared_pictures(split, images, column))
+            for column, how in dealing.SAME_PICTURE.items()
+        ),
+    ]
+
+
+def _search(config: Config, subtype: str, scored: pd.DataFrame) -> Check:
+    tested = scored[scored["split"] == "test"].drop_duplicates(["fold", "patient"])
+    seen = config.train.models[subtype].tuned_on or []
+    return checks.search_apart(len(tested), int(tested["patient"].isin(seen).sum()), seen_by_search.are_leaked(tested, seen))
+
+
+def _baselines(
+    config: Config, network: Interval, images: pd.DataFrame, people_: pd.DataFrame, measured: set[str]
+) -> list[Check]:
+    described, known = people(people_, config.audit.min_known_share)
+    cells = images.merge(people_[["patient", "class", "label", "fold"]], on=["patient", "class"])
+    asked = {"colour": (cells, list(COLOURS)), "count": (people_, ["images"]), "people": (described, known)}
+    found = []
+    for name, (rows, features) in asked.items():
+        if not features:
+            share = f"{config.audit.min_known_share:.0%}"
+            found.append(checks.not_known(BASELINES[name], f"of {share} of the patients of either class"))
+            continue
+        baseline = Baseline(rows, features, sorted(config.train.folds), config.split.n_folds, measured)
+        auroc = {"patient_auroc": baseline.patient_auroc()}
+        if name == "colour":
+            auroc["image_auroc"] = baseline.image_auroc()
+        chance = baseline.null(config.audit.permutations, config.seed)
+        found.append(checks.baseline(BASELINES[name], features, auroc, chance, network))
+    return found
+
+
+def _groups(config: Config, people_: pd.DataFrame, scored: pd.DataFrame) -> list[Check]:
+    tested = metrics.patient_scores(scored[scored["split"] == "test"]).drop(columns=["images"])
+    tested = tested.merge(people_.drop(columns=["fold"]), on=["patient", "label"])
+    tested["called"] = tested["score"] > config.evaluate.threshold
+    diseased = tested[tested["label"] == 1]
+    numbers = [("age", "age", tested), *((column, what, diseased) for column, what in _BLOOD.items())]
+    found = [_group(config, "sex", "sex", tested, tested["sex"].map(_SEXES).fillna(groups.UNKNOWN), tested["sex"])]
+    for column, what, rows in [*numbers, ("images", "number of images", tested)]:
+        values = pd.to_numeric(rows[column], errors="coerce")
+        if column in _RARE and values.isna().all():
+            continue
+        found.append(_group(config, column, what, rows, groups.thirds(values), values))
+    return found
+
+
+def _group(config: Config, column: str, what: str, rows: pd.DataFrame, of: pd.Series, order: pd.Series) -> Check:
+    results = groups.results(rows, of, order, config.audit.fewest_patients)
+    return checks.by_group(f"by_{column}", what, results, config.audit.fewest_patients, config.audit.significance)
+
+
+def _truth(config: Config, scored: pd.DataFrame) -> Check:
+    """Of a cohort that was not drawn, the table of truths is empty."""
+    known = pd.read_parquet(paths.existing(paths.TRUTH), columns=["path", "diseased"]).astype(
+        {"path": "str", "diseased": "bool"}
+    )
+    tested = scored[scored["split"] == "test"].merge(known, on="path")
+    return checks.truth(tested, config.audit.permutations, config.seed, config.audit.significance)

@@ -1,0 +1,290 @@
+"""Measure a subtype's out-of-fold predictions: reports/<subtype>/.
+
+Only the scores of test patients count: every patient is scored by the one network that had not seen him or her, and nobody
+counts whom the search for that network saw. Temperature and threshold of a network come from its validation patients.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection
+from dataclasses import asdict, astuple
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.common import console, files, paths
+from pipeline.common.config import Config
+from pipeline.common.errors import ConfigError, LeakError, ModelError
+from pipeline.evaluation import (
+    calibration,
+    intervals,
+    metrics,
+    plots,
+    published_figures,
+    published_form,
+    resampling,
+    seen_by_search,
+)
+from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.pooling import probabilities
+from pipeline.folds import dealing
+
+_BAND_DRAWS = 500  # a band is looked at, not quoted
+
+
+# The figures of metrics.json, by level; figures.csv has all.
+HEADLINE = {
+    "image": ("accuracy", "auroc", "sensitivity", "specificity"),
+    "patient": ("auroc", "auprc", "sensitivity", "specificity", "brier"),
+}
+
+
+def run(config: Config, subtypes: list[str]) -> None:
+    """Write metrics.json, the tables and the pictures of each subtype."""
+    for subtype in subtypes:
+        _drop_other_folds(config, subtype)
+        scored, history = _read_folds(config, subtype)
+        images, calibrations = _calibrate(config, scored)
+        seen = config.train.models[subtype].tuned_on or []
+        _require_known(subtype, seen)
+        tested = images.drop_duplicates(["fold", "patient"])
+        leaked, left_out = seen_by_search.are_leaked(tested, seen), int(tested["patient"].isin(seen).sum())
+        images = seen_by_search.claimed(images, seen)
+        patients = metrics.patient_scores(images)
+        images["called"] = images["score"] > config.evaluate.threshold
+        patients["called"] = patients["score"] > config.evaluate.threshold
+        found = _measure(config, images, patients)
+        _write_tables(config, subtype, images, patients, calibrations, found, leaked, left_out)
+        _write_plots(config, subtype, images, patients, history, found)
+        _list(paths.report(subtype), paths.evaluated(subtype))
+        if left_out:
+            what = "no figure of them is claimed" if leaked else "they are left out"
+            console.warn(f"{subtype}: the search for its network saw {left_out} of {len(tested)} test patients; {what}")
+        console.table(
+            f"{subtype}: {len(patients)} test patients, {len(images):,} images; {config.evaluate.confidence:.0%} intervals",
+            ["figure", "image", "patient"],
+            [
+                [name, *(_shown(found[f"{level}_{name}"]) for level in ("image", "patient"))]
+                for name in ("auroc", "sensitivity", "specificity")
+            ],
+        )
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def _drop_other_folds(config: Config, subtype: str) -> None:
+    """Folds that params.yaml no longer trains would count as inputs of this stage; DVC's cache still has them."""
+    for folder in sorted((paths.MODELS / subtype).glob("fold-*")):
+        if folder not in [paths.fold(subtype, k) for k in config.train.folds]:
+            console.say(f"evaluate: {folder} removed: not in train.folds any more")
+            shutil.rmtree(folder)
+
+
+def _read_folds(config: Config, subtype: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions of validation and test patients and curves of all trained folds, with a column `fold`."""
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
+    predictions, history = [], []
+    for k in sorted(config.train.folds):
+        folder = paths.fold(subtype, k)
+        _require_same_search(config, subtype, folder)
+        scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
+        expected = dealing.roles(split, k, config.split.n_folds)
+        for role in ("val", "test"):
+            strangers = set(scored.loc[scored["split"] == role, "patient"]) ^ set(expected.index[expected == role])
+            if strangers:
+                raise LeakError(
+                    f"{folder}: patient {min(strangers)} is in the scored or in the dealt {role} patients, not in both; "
+                    f"the split has changed: train {subtype} again"
+                )
+        predictions.append(scored.assign(fold=k))
+        history.append(pd.read_csv(folder / "history.csv").assign(fold=k))
+    return pd.concat(predictions, ignore_index=True), pd.concat(history, ignore_index=True)
+
+
+def _require_same_search(config: Config, subtype: str, folder: Path) -> None:
+    """Refuse a network that knows of another search than params.yaml does."""
+    spec = json.loads(paths.existing(folder / "spec.json").read_text())
+    seen = config.train.models[subtype].tuned_on
+    if spec.get("tuned_on") != (dealing.told_apart(seen) if seen else None):
+        raise ModelError(
+            f"{folder}: trained with another train.models.{subtype}.tuned_on than params.yaml's; train {subtype} again"
+        )
+
+
+def _require_known(subtype: str, seen: Collection[str]) -> None:
+    """Of patients under other names nobody would be left out."""
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
+    strangers = sorted(set(seen) - set(split["patient"]))
+    if strangers and len(strangers) == len(set(seen)):
+        raise ConfigError(
+            f"train.models.{subtype}.tuned_on: none of its {len(strangers)} patients is in {paths.split_table(subtype)}; write "
+            "their present names there (other pseudonyms, another cohort?), or search again"
+        )
+    if strangers:
+        console.warn(
+            f"train.models.{subtype}.tuned_on: {len(strangers)} of {len(set(seen))} patients are not in the cohort, first "
+            f"{strangers[0]}; correct the names if they are misspelt"
+        )
+
+
+def _calibrate(config: Config, scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Test images with calibrated logits; and a row a fold: temperature and operating point, both of validation patients."""
+    settings = config.evaluate
+    images, rows = [], []
+    for fold, of_fold in scored.groupby("fold"):
+        val, test = (of_fold[of_fold["split"] == role] for role in ("val", "test"))
+        heat = calibration.temperature(val)
+        point = calibration.operating_point(
+            metrics.patient_scores(metrics.calibrated(val, heat)),
+            settings.target_specificity,
+            settings.fewest_controls,
+            settings.threshold,
+        )
+        rows.append({"fold": fold, "temperature": heat, **asdict(point)})
+        images.append(metrics.calibrated(test, heat))
+    return pd.concat(images, ignore_index=True), pd.DataFrame(rows)
+
+
+def _measure(config: Config, images: pd.DataFrame, patients: pd.DataFrame) -> dict[str, Interval]:
+    settings = config.evaluate
+    return intervals.measure(
+        images, patients, threshold=settings.threshold, draws=settings.draws, seed=config.seed, confidence=settings.confidence
+    )
+
+
+def _write_tables(
+    config: Config,
+    subtype: str,
+    images: pd.DataFrame,
+    patients: pd.DataFrame,
+    calibrations: pd.DataFrame,
+    found: dict[str, Interval],
+    leaked: bool,
+    left_out: int,
+) -> None:
+    folder = paths.report(subtype)
+    headline = {
+        name: asdict(found[name]) for level, names in HEADLINE.items() for name in (f"{level}_{figure}" for figure in names)
+    }
+    counts = {"images": len(images), "patients": len(patients), **({"patients_seen_by_search": left_out} if left_out else {})}
+    contents = {**seen_by_search.named(headline, leaked), **counts}
+    paths.fresh(folder / "metrics.json").write_text(json.dumps(contents, indent=2) + "\n")
+    tables = {
+        "figures": _figures(config, patients, calibrations, found),
+        "folds": _by_fold(images, patients, calibrations),
+        "poolings": _poolings(config, images, found["patient_auroc"]),
+        "by_class": _published_form(config, subtype, images),
+        "reliability": _reliability(config, patients),
+        "patients": patients,
+    }
+    for name, table in tables.items():
+        table.to_csv(paths.fresh(folder / f"{name}.csv"), index=False)
+
+
+def _figures(config: Config, patients: pd.DataFrame, calibrations: pd.DataFrame, found: dict[str, Interval]) -> pd.DataFrame:
+    """Every figure: level, figure, threshold, value, low, high."""
+    usual = f"{config.evaluate.threshold:g}"
+    rows = [(*name.split("_", 1), usual, *astuple(interval)) for name, interval in found.items()]
+    called = patients["score"] > patients["fold"].map(calibrations.set_index("fold")["threshold"])
+    at_point = intervals.of_calls(patients["label"], called, config.evaluate.confidence)
+    rows += [("patient", figure, "operating point", *astuple(bounds)) for figure, bounds in at_point.items()]
+    intercept, slope = calibration.intercept_and_slope(patients["label"], _at_class_mix(patients)["logit"])
+    error = calibration.expected_calibration_error(_reliability(config, patients))
+    for figure, value in (("calibration_intercept", intercept), ("calibration_slope", slope), ("ece", error)):
+        rows.append(("patient", figure, "", value, float("nan"), float("nan")))
+    return pd.DataFrame(rows, columns=["level", "figure", "threshold", "value", "low", "high"])
+
+
+def _reliability(config: Config, patients: pd.DataFrame) -> pd.DataFrame:
+    settings, scores = config.evaluate, _at_class_mix(patients)["score"]
+    return calibration.reliability(patients["label"], scores, settings.bins, settings.confidence)
+
+
+def _at_class_mix(patients: pd.DataFrame) -> pd.DataFrame:
+    logits = calibration.at_class_mix(patients["label"], patients["logit"])
+    return patients.assign(logit=logits, score=probabilities(logits))
+
+
+def _by_fold(images: pd.DataFrame, patients: pd.DataFrame, calibrations: pd.DataFrame) -> pd.DataFrame:
+    """A row a network: whom it was tested on, how it ranked them, and what its validation patients fixed."""
+    rows = []
+    for fold in calibrations["fold"]:  # also one of whose test patients a search saw all
+        own = patients[patients["fold"] == fold]
+        of_images = images[images["fold"] == fold]
+        rows.append(
+            {
+                "fold": fold,
+                "controls": int((own["label"] == 0).sum()),
+                "subtype_patients": int((own["label"] == 1).sum()),
+                "images": len(of_images),
+                "image_auroc": metrics.auroc(of_images["label"], of_images["logit"]),
+                "patient_auroc": metrics.auroc(own["label"], own["logit"]),
+            }
+        )
+    return pd.DataFrame(rows).merge(calibrations, on="fold")
+
+
+def _poolings(config: Config, images: pd.DataFrame, usual: Interval) -> pd.DataFrame:
+    """Patient AUROC by the way in which a patient's images make one score; the first row is the one that counts."""
+    rows = [("mean of the logits", *astuple(usual))]
+    for name, pooled in metrics.other_poolings(images, config.evaluate.threshold).items():
+        rows.append((name, *astuple(intervals.patient_auroc(pooled, config.evaluate.confidence))))
+    return pd.DataFrame(rows, columns=["pooling", "patient_auroc", "low", "high"])
+
+
+def _published_form(config: Config, subtype: str, images: pd.DataFrame) -> pd.DataFrame:
+    """Image-level precision, recall, F1, support and accuracy: of all test images, of balanced draws, and as published."""
+    settings = config.evaluate
+    sample = resampling.summarise(images, settings.threshold)
+    tables = {
+        "measured": published_form.as_tested(sample, settings.draws, config.seed, settings.confidence),
+        "balanced": published_form.balanced_draws(
+            sample, published_figures.IMAGES_PER_CLASS, settings.draws, config.seed, settings.confidence
+        ),
+    }
+    if subtype in published_figures.FIGURES:
+        theirs = published_figures.FIGURES[subtype]
+        tables["published"] = theirs.by_class().assign(accuracy=theirs.accuracy)
+    return pd.concat(tables, names=["source"]).reset_index()
+
+
+def _write_plots(
+    config: Config,
+    subtype: str,
+    images: pd.DataFrame,
+    patients: pd.DataFrame,
+    history: pd.DataFrame,
+    found: dict[str, Interval],
+) -> None:
+    folder = paths.report(subtype) / "plots"
+    levels = {"image": images, "patient": patients}
+    names = (config.control, subtype)
+    settings = config.evaluate
+    history[["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]].to_csv(
+        paths.fresh(folder / "history.csv"), index=False
+    )
+    calls = images[["label", "called"]].astype(int).map(lambda value: names[value])
+    calls.set_axis(["actual", "called"], axis=1).to_csv(paths.fresh(folder / "calls.csv"), index=False)
+    metrics.roc_curve(patients["label"], patients["logit"]).to_csv(paths.fresh(folder / "roc.csv"), index=False)
+    bands = {
+        level: intervals.bands(resampling.summarise(table, settings.threshold), _BAND_DRAWS, config.seed, settings.confidence)
+        for level, table in levels.items()
+    }
+    pd.concat(bands, names=["level"]).reset_index("level").to_csv(paths.fresh(folder / "bands.csv"), index=False)
+    tables = {level: metrics.confusion(table["label"], table["called"]) for level, table in levels.items()}
+    shares = {level: float(table["label"].mean()) for level, table in levels.items()}
+    plots.save(folder / "loss.png", plots.loss_curves(history, f"{subtype}: loss"))
+    plots.save(folder / "confusion.png", plots.confusion_matrices(tables, names))
+    area = "AUROC" if patients["fold"].nunique() == 1 else "AUROC within folds"
+    plots.save(folder / "roc.png", plots.roc_curves(bands, {level: found[f"{level}_auroc"] for level in levels}, area))
+    plots.save(folder / "pr.png", plots.pr_curves(bands, {level: found[f"{level}_auprc"] for level in levels}, shares))
+    plots.save(folder / "reliability.png", plots.reliability(_reliability(config, patients), _at_class_mix(patients)))
+
+
+def _list(folder: Path, listing: Path) -> None:
+    """SHA-256 of every file written: what `report` depends on, since DVC knows no pattern of paths as a dependency."""
+    files.write(listing, json.dumps(files.sha256_below(folder), indent=2) + "\n")

@@ -1,0 +1,249 @@
+"""Score new patients with the champions: predictions/<name>/. Not a stage: no result of the pipeline depends on it.
+
+A patient is a folder of images. Every image is held against what its model was made from, and counts all the same; what
+training would quarantine is left out, with its reason. Pixels are in memory for some hundred images at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.common import console, paths
+from pipeline.common.config import Config
+from pipeline.common.errors import FULL, DataError, ModelError
+from pipeline.common.files import folder_in_one_step
+from pipeline.evaluation.pooling import probabilities
+from pipeline.images import decoding, manifest, reading
+from pipeline.names import image_paths
+from pipeline.pages import prediction_page, rendering
+from pipeline.registry import champions, mlflow_server, training_range
+from pipeline.registry.champions import Champion
+
+TABLE, IMAGES, QUARANTINE = "predictions.csv", "images.csv", "quarantine.csv"
+_IMAGES_AT_ONCE = 256
+_PATIENTS_SHOWN = 25  # on the terminal; the table has all
+_SHOWN = ["patient", "images", "left out", "subtype", "score", "call", "unlike training"]
+_LONGEST_NAME = 255  # bytes, of a file on Linux
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file that was looked at: why it is left out ("" if it counts), what it looks like, and its pixels by their side."""
+
+    image: str
+    reason: str
+    side_px: int = 0
+    numbers: Mapping[str, float] | None = None
+    sha256: str = ""
+    resized: Mapping[int, decoding.Pixels] | None = None
+
+
+def run(config: Config, folder: Path, um: float | None, output: Path | None) -> None:
+    """Write the tables and the pages, and print what was found."""
+    um = config.image_um if um is None else um
+    patients = _patients(folder)
+    target = output or paths.PREDICTIONS / folder.resolve().name
+    _require_free(target)
+    with _gathered(target.resolve()) as unfinished:
+        models = _champions(config, um)
+        scored, left_out = _score(patients, models, um)
+        if scored.empty:
+            first = left_out.iloc[0]
+            raise DataError(f"{folder}: no usable image; first {first['patient']}/{first['image']}: {first['reason']}")
+        table = _by_patient(config, scored, models)
+        for name, rows in ((TABLE, table), (IMAGES, scored.drop(columns="logit")), (QUARANTINE, left_out)):
+            rows.to_csv(unfinished / name, index=False)
+        found = prediction_page.Found(models, um, table, scored, left_out)
+        names = list(dict.fromkeys(table["patient"]))
+        for patient in console.track(names, len(names), "writing pages"):
+            page = prediction_page.render(config, found, patient, patients[patient])
+            (unfinished / prediction_page.file_name(patient)).write_text(page, encoding="utf-8", newline="\n")
+    _show(target, table, left_out, list(patients))
+
+
+def _patients(folder: Path) -> dict[str, dict[str, Path]]:
+    """Patient -> file name -> file, in natural order.
+
+    Raises:
+        DataError: there is no such folder, or it is neither a patient's nor one of patients.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: not a folder; name a patient's folder of images, or a folder of such folders")
+    own, below = _entries(folder)
+    if any(image_paths.is_image_name(name) for name in own):
+        if below:
+            raise DataError(f"{folder}: holds images and folders; name a patient's folder, or a folder of patients' folders")
+        return {reading.shown(folder.resolve().name): own}
+    patients = {name: _entries(place)[0] for name, place in below.items()}
+    patients = {name: files for name, files in patients.items() if any(map(image_paths.is_image_name, files))}
+    if not patients:
+        raise DataError(f"{folder}: no .tif or .tiff file in it or in the folders directly in it")
+    if too_long := [name for name in patients if len(prediction_page.file_name(name).encode()) > _LONGEST_NAME]:
+        raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
+    return patients
+
+
+def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Files and folders in it, by name."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: image_paths.natural(entry.name))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); correct its permissions") from None
+    files: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
+    for entry in entries:
+        (folders if entry.is_dir() else files)[reading.shown(entry.name)] = Path(entry.path)
+    return files, folders
+
+
+def _require_free(target: Path) -> None:
+    """What lies at the target may be replaced only if it is an earlier prediction and nothing else."""
+    if not os.path.lexists(target):
+        return
+    names = {entry.name for entry in target.iterdir()} if target.is_dir() else {""}
+    tables = {TABLE, IMAGES, QUARANTINE}
+    if names and not (tables <= names and all(name.endswith(".html") for name in names - tables)):
+        raise DataError(f"{target}: exists and is no earlier prediction; name another folder with --output")
+
+
+def _champions(config: Config, um: float) -> list[Champion]:
+    client = mlflow_server.connect()
+    # TensorFlow takes seconds and memory: after everything that can fail
+    from pipeline.networks import device
+
+    device.prepare("auto")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it takes several networks for one that is traced again and again
+    found = []
+    with mlflow_server.answering():
+        for subtype in console.track(config.subtypes, len(config.subtypes), "loading champions"):
+            champion = champions.load(client, subtype)
+            if champion is None:
+                console.warn(f"{subtype}: has no champion in MLflow; the other subtypes are scored without it")
+            else:
+                found.append(champion)
+    if not found:
+        raise ModelError(
+            f"MLFLOW_TRACKING_URI: no subtype of params.yaml has a champion at {mlflow_server.shown_address()}; "
+            "run `python -m pipeline register` where the models were trained, or name another address"
+        )
+    for champion in found:
+        if champion.settings["um"] != um:
+            raise DataError(
+                f"images of {um:g} um: {champion.subtype} v{champion.version} knows a field of view of "
+                f"{champion.settings['um']:g} um and no other; resizing would not undo it (--um, params.yaml's image_um)"
+            )
+    return found
+
+
+def _score(
+    patients: Mapping[str, Mapping[str, Path]], models: Sequence[Champion], um: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A row an image and subtype: patient, image, subtype, score, logit, unlike; and a row a file left out."""
+    chunks = [
+        (patient, list(files.items())[start : start + _IMAGES_AT_ONCE])
+        for patient, files in patients.items()
+        for start in range(0, len(files), _IMAGES_AT_ONCE)
+    ]
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that do not matter to the pixels
+    sides = {int(model.settings["px"]) for model in models}
+    scored: list[tuple[object, ...]] = []
+    left_out: list[tuple[str, str, str]] = []
+    first_with: dict[str, tuple[str, str]] = {}  # SHA-256 of the pixels -> patient and image
+    shared: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        for patient, files in console.track(chunks, len(chunks), f"scoring patients, up to {_IMAGES_AT_ONCE} images a step"):
+            usable = []
+            for seen in pool.map(partial(_look, sides=sides), files):
+                owner, first = (patient, "") if seen.reason else first_with.setdefault(seen.sha256, (patient, seen.image))
+                if seen.reason:
+                    left_out.append((patient, seen.image, seen.reason))
+                elif owner == patient and first != seen.image:
+                    left_out.append((patient, seen.image, f"same pixels as {first}"))
+                else:
+                    usable.append(seen)
+                    shared += [f"{owner}/{first} and {patient}/{seen.image}"] if owner != patient else []
+            for model in models if usable else []:
+                scored += _rows(patient, usable, model, um)
+    if shared:
+        console.warn(f"{len(shared):,} images are the same in two patients, first {shared[0]}: were they mixed up?")
+    columns = ["patient", "image", "subtype", "score", "logit", "unlike"]
+    return pd.DataFrame(scored, columns=columns), pd.DataFrame(left_out, columns=["patient", "image", "reason"])
+
+
+def _look(named: tuple[str, Path], sides: set[int]) -> Seen:
+    name, file = named
+    fault = image_paths.name_fault(f"class/patient/{name}")
+    data, _, unreadable = (b"", "", "") if fault else reading.read(file)
+    if fault or unreadable:
+        return Seen(name, fault or unreadable)
+    seen = decoding.inspect(data, None)
+    if seen.pixels is None:
+        return Seen(name, seen.reason)
+    statistics = decoding.statistics(seen.pixels)
+    numbers = dict(zip(manifest.NUMBERS, (*statistics.mean, *statistics.std, statistics.sharpness), strict=True))
+    resized = {px: decoding.resize(seen.pixels, px) for px in sides}
+    return Seen(name, "", seen.width, numbers, statistics.sha256, resized)
+
+
+def _rows(patient: str, usable: Sequence[Seen], model: Champion, um: float) -> Iterator[tuple[object, ...]]:
+    px, known = int(model.settings["px"]), model.settings["reference"]
+    logits = model.logits([seen.resized[px] for seen in usable if seen.resized], um)
+    for seen, logit, score in zip(usable, logits, probabilities(logits), strict=True):
+        unlike = "; ".join(training_range.differences(seen.side_px, seen.numbers or {}, known))
+        yield patient, seen.image, model.subtype, float(score), float(logit), unlike
+
+
+def _by_patient(config: Config, scored: pd.DataFrame, models: Sequence[Champion]) -> pd.DataFrame:
+    """A row a patient and subtype."""
+    scored = scored.assign(above=scored["score"] > config.evaluate.threshold, differs=scored["unlike"] != "")
+    grouped = scored.groupby(["patient", "subtype"], sort=False)
+    table = grouped.agg(
+        images=("image", "size"), images_above=("above", "sum"), images_unlike=("differs", "sum"), logit=("logit", "mean")
+    ).reset_index()
+    by_subtype = {model.subtype: model for model in models}
+    points = table["subtype"].map({name: model.settings["operating_point"] for name, model in by_subtype.items()})
+    table = table.assign(score=probabilities(table.pop("logit")), operating_point=points)
+    versions = table["subtype"].map({name: model.version for name, model in by_subtype.items()})
+    return table.assign(called=table["score"] > table["operating_point"], model_version=versions)
+
+
+@contextmanager
+def _gathered(target: Path) -> Iterator[Path]:
+    """A hidden folder beside the target, which takes its place in one step."""
+    with ExitStack() as made:
+        try:
+            unfinished = made.enter_context(folder_in_one_step(target))
+        except OSError as error:
+            if error.errno in FULL:
+                raise
+            raise DataError(f"{target}: cannot be made ({error.strerror}); name another folder with --output") from None
+        yield unfinished
+
+
+def _show(target: Path, table: pd.DataFrame, left_out: pd.DataFrame, patients: Sequence[str]) -> None:
+    by_patient = {str(patient): rows.to_dict("records") for patient, rows in table.groupby("patient", sort=False)}
+    counts = left_out["patient"].value_counts()
+    lines = []
+    for patient in patients[:_PATIENTS_SHOWN]:
+        of_patient = by_patient.get(patient, [{"images": 0, "images_unlike": "–", "subtype": "no usable image", "score": ""}])
+        for number, row in enumerate(of_patient):
+            named = [patient, row["images"], counts.get(patient, 0)] if number == 0 else ["", "", ""]
+            score = rendering.score(row["score"]) if row["score"] != "" else "–"
+            lines.append([*named, row["subtype"], score, "called" if row.get("called") else "–", row["images_unlike"]])
+    console.table("one test a line, subtype against control", _SHOWN, lines)
+    if (more := len(patients) - _PATIENTS_SHOWN) > 0:
+        console.say(f"and {more:,} more patients")
+    if len(left_out):
+        console.say(f"left out: {len(left_out):,} files; the reasons are in {target / QUARANTINE}")
+    console.say("All tests may fire on any leukaemia: a call does not say which. For research only, not for diagnosis.")
+    console.say(f"predict: {target}: {TABLE}, {IMAGES} and a page for each patient")

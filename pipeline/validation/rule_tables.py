@@ -1,0 +1,159 @@
+"""What the rules look at: a whole manifest and data/patients.csv as tables of which text columns are empty where all is well.
+
+Files that a person excluded are in no table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from pipeline.common.config import Config, Counts
+from pipeline.images import manifest
+from pipeline.names import image_paths
+
+
+def build(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[str, pd.DataFrame]:
+    """The tables by name, of a whole manifest and of data/patients.csv."""
+    files = manifest.not_excluded(frame)
+    usable = manifest.usable(frame)
+    counted = manifest.without_litter(files)
+    return {
+        "files": _files(counted),
+        "images": _images(usable),
+        "patients": _patients(files),
+        "listed patients": _listed(frame, _in_question(files, listed)),
+        "expected classes": _expected(frame, config.validate_.expected or {}),
+        "folders": pd.DataFrame({"folder": pd.Series(sorted(set(files["class"]) - {""}), dtype="str")}),
+        "classes": class_counts(frame, config.classes),
+        "cohort": pd.DataFrame(
+            {
+                "files": [f"{int((counted['error'] != '').sum()):,} of {len(counted):,} files"],
+                "quarantined_share": [float((counted["error"] != "").mean()) if len(counted) else 0.0],
+            }
+        ),
+    }
+
+
+def class_counts(frame: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+    """Per class: patients with usable images, usable images; patients and files as delivered; files quarantined."""
+    usable = manifest.usable(frame).groupby("class")
+    known = frame[frame["patient"] != ""].groupby("class")
+    counts = pd.DataFrame(
+        {
+            "patients": usable["patient"].nunique(),
+            "images": usable.size(),
+            "patients_delivered": known["patient"].nunique(),
+            "files": frame.groupby("class").size(),
+        }
+    ).reindex(classes)
+    counts = counts.fillna(0).astype("int64")
+    counts["quarantined"] = counts["files"] - counts["images"]
+    return counts.rename_axis("class").reset_index()
+
+
+def size(width: int, height: int) -> str:
+    """As it stands in the tables."""
+    return f"{width} x {height}"
+
+
+def _files(files: pd.DataFrame) -> pd.DataFrame:
+    lone = (files["patient"] == "") & files["path"].map(image_paths.is_image_name)
+    first = files.groupby(files["path"].map(image_paths.folded), sort=False)["path"].transform("first")
+    return pd.DataFrame(
+        {
+            "path": files["path"],
+            "misplaced": pd.Series("not in <class>/<patient>/", files.index, dtype="str").where(lone),
+            "same_name_as": first.where(first != files["path"]),
+        }
+    )
+
+
+def _images(usable: pd.DataFrame) -> pd.DataFrame:
+    owner = usable["class"] + "/" + usable["patient"]
+    twin = _elsewhere(usable, owner, "pixels_sha256")
+    return pd.DataFrame(
+        {
+            "path": usable["path"],
+            "size_px": [size(w, h) for w, h in zip(usable["width"], usable["height"], strict=True)],
+            "same_pixels_elsewhere": twin,
+            "same_pixels_before": _before(usable, owner, "pixels_sha256"),
+            "look_alike_elsewhere": _elsewhere(usable, owner, "look_alike").where(twin.isna()),
+            "look_alike_before": _before(usable, owner, "look_alike"),
+        }
+    )
+
+
+def _elsewhere(usable: pd.DataFrame, owner: pd.Series[str], column: str) -> pd.Series[str]:
+    """For each image the path of one with the same `column` in another patient, null where there is none."""
+    alike = usable[column].where(usable[column] != "")
+    paths_of, owners_of = usable["path"].groupby(alike, sort=False), owner.groupby(alike, sort=False)
+    # a patient's rows stand together: if the first of the alike is the patient's own, the last is not, or none is
+    other = paths_of.transform("first").where(owners_of.transform("first") != owner, paths_of.transform("last"))
+    return other.where(owners_of.transform("nunique") > 1)
+
+
+def _before(usable: pd.DataFrame, owner: pd.Series[str], column: str) -> pd.Series[str]:
+    """For each image the path of the patient's first one with the same `column`, null for the first itself."""
+    alike = usable[column].where(usable[column] != "")
+    first = usable.groupby([owner, alike], sort=False)["path"].transform("first")
+    return first.where(first != usable["path"])
+
+
+def _patients(files: pd.DataFrame) -> pd.DataFrame:
+    known = files[files["patient"] != ""]
+    by_patient = known.groupby("patient", sort=False)
+    classes = by_patient["class"].agg(lambda names: ", ".join(sorted(set(names)))).astype("str")
+    medians = manifest.usable(known).groupby("patient")[[*manifest.COLOURS, "sharpness"]].median()
+    deviations = medians.apply(_deviations).reindex(classes.index)
+    return pd.DataFrame(
+        {
+            "several_classes": classes.where(by_patient["class"].nunique() > 1),
+            "images": by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64"),
+            "colour_deviation": deviations[list(manifest.COLOURS)].max(axis="columns"),
+            "sharpness_deviation": deviations["sharpness"],
+        }
+    ).reset_index()
+
+
+def _deviations(values: pd.Series[float]) -> pd.Series[float]:
+    """Distance from the median in robust standard deviations: 1.4826 times the median distance, that of a normal."""
+    distance = (values - values.median()).abs()
+    spread = 1.4826 * distance.median()
+    return distance / spread if spread > 0 else distance * 0.0
+
+
+def _in_question(files: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """The listed patients whom nobody excluded as a whole."""
+    kept = files[["class", "patient"]].drop_duplicates()
+    return listed.merge(kept, on=["class", "patient"])
+
+
+def _listed(frame: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    there = frame[frame["path"].map(image_paths.is_image_name)].groupby(["class", "patient"]).size().rename("there")
+    said = listed[(listed["class_listed"] != "") | (listed["images_listed"] != "")]
+    rows = said.merge(there.reset_index(), on=["class", "patient"], how="left").fillna({"there": 0})
+    other_class = (rows["class_listed"] != "") & (rows["class_listed"] != rows["class"])
+    other_number = (rows["images_listed"] != "") & (pd.to_numeric(rows["images_listed"]) != rows["there"])
+    class_text = "in " + rows["class"] + ", listed as " + rows["class_listed"]
+    number_text = rows["there"].astype("int64").astype("str") + " files, " + rows["images_listed"] + " listed"
+    return pd.DataFrame(
+        {
+            "patient": rows["patient"],
+            "class_differs": class_text.where(other_class),
+            "images_differ": number_text.where(other_number),
+        }
+    )
+
+
+def _expected(frame: pd.DataFrame, expected: Mapping[str, Counts]) -> pd.DataFrame:
+    by_class = frame[frame["path"].map(image_paths.is_image_name)].groupby("class")
+    images, patients = by_class.size(), by_class["patient"].nunique()
+    rows = []
+    for name, counts in expected.items():
+        here = (int(patients.get(name, 0)), int(images.get(name, 0)))
+        same = here == (counts.patients, counts.images)
+        found = f"{here[0]} patients, {here[1]:,} image files; expected {counts.patients} and {counts.images:,}"
+        rows.append((name, None if same else found))
+    return pd.DataFrame(rows, columns=pd.Index(["class", "differs"]), dtype="str")

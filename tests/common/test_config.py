@@ -1,0 +1,110 @@
+"""Every mistake in params.yaml ends in one line that names the key and what is allowed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, write_params
+
+from pipeline.common import config
+from pipeline.common.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params.kaggle.yaml"])
+def test_both_settings_are_valid(name: str) -> None:
+    assert config.load(ROOT / name).subtypes == ["PML_RARA", "NPM1", "CBFB_MYH11", "RUNX1_RUNX1T1"]
+
+
+def test_the_published_networks_are_the_same_in_both_settings() -> None:
+    demo, real = (config.load(ROOT / name) for name in ("params.yaml", "params.kaggle.yaml"))
+    for subtype, network in real.train.models.items():
+        assert demo.train.models[subtype].model_copy(update={"learning_rate": network.learning_rate}) == network
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"pack.pixels": 3}, ["pack.pixels", "unknown key"]),
+        ({"pack.px": "48"}, ["pack.px", "integer", "'48'"]),
+        ({"pack.px": 4}, ["pack.px", "greater than or equal to 8", "4"]),
+        ({"pack.px": 8}, ["pack.px", "at least 16"]),
+        ({"train.precision": "half"}, ["train.precision", "'auto', 'bfloat16' or 'float32'", "'half'"]),
+        ({"train.batch_size": 31}, ["train.batch_size", "multiple of 2"]),
+        ({"train.folds": [0, 7]}, ["train.folds", "no fold 7", "0 to 4"]),
+        ({"train.folds": [1, 1]}, ["train.folds", "twice"]),
+        ({"subtypes": ["NPM1", "BCR_ABL"]}, ["train.models", "no model for BCR_ABL"]),
+        ({"subtypes": ["NPM1", "control"]}, ["subtypes", "control is named twice"]),
+        ({"subtypes": ["NPM1", "npm1"]}, ["subtypes", "NPM1 is named twice"]),
+        ({"control": "validation"}, ["subtypes", "cannot be called validation"]),
+        ({"control": "Audit"}, ["subtypes", "cannot be called Audit", "reports/audit"]),
+        ({"seed": 2**32}, ["seed", "less than 4294967296"]),
+        ({"subtypes": ["a b"]}, ["subtypes.0", "pattern"]),
+        ({"ingest.class_folders": {"normal": "healthy"}}, ["ingest.class_folders.normal", "healthy is not a class"]),
+        ({"ingest.demo.images_per_patient": [9, 3]}, ["ingest.demo", "images_per_patient must ascend"]),
+        ({"ingest.kaggle.dataset": "cells"}, ["ingest.kaggle.dataset", "pattern"]),
+        ({"validate.expected": {"ALL": {"patients": 1, "images": 1}}}, ["validate.expected.ALL", "not a class"]),
+        ({"audit.permutations": 10}, ["audit.permutations", "no p below 0.0909", "audit.significance is 0.05", "at least 20"]),
+        ({"audit.permutations": 19}, ["audit.permutations", "at least 20"]),
+        ({"audit.significance": 0.001}, ["audit.permutations: 200", "audit.significance is 0.001", "at least 1000"]),
+        ({"train.min_epochs": 99}, ["train.min_epochs", "above train.max_epochs"]),
+        ({"register.floors.image_accuracy": 1.2}, ["register.floors.image_accuracy", "less than or equal to 1"]),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tmp_path: Path, changes: dict[str, Any], expected: list[str]) -> None:
+    path = write_params(tmp_path / "params.yaml", changes)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in [str(path), *expected]), message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("\nseed: 20 ", "\nseed: 20\nseed: 21 ", ["duplicate key", "seed"]),
+        ("\nseed: 20 ", "\n", ["seed", "missing"]),
+        ("subtypes: [", "subtypes: [[", ["not YAML"]),
+        ("learning_rate: 1.0e-4", "learning_rate: 1e-4", None),  # YAML 1.2 reads it as the number it is
+    ],
+)
+def test_the_text_is_read_as_dvc_reads_it(tmp_path: Path, old: str, new: str, expected: list[str] | None) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace(old, new))
+    if expected is None:
+        assert config.load(path).train.models["PML_RARA"].learning_rate == 1e-4
+        return
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert all(part in str(caught.value) for part in expected), caught.value
+
+
+def test_a_cohort_of_other_classes_needs_no_code(tmp_path: Path) -> None:
+    network = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
+    changes = {
+        "control": "healthy",
+        "subtypes": ["BCR_ABL1"],
+        "ingest.source": "folder",
+        "train.models": {"BCR_ABL1": network},
+    }
+    assert config.load(write_params(tmp_path / "params.yaml", changes)).classes == ["healthy", "BCR_ABL1"]
+
+
+def test_as_many_permutations_as_the_message_asks_for_are_enough(tmp_path: Path) -> None:
+    for significance, fewest in ((0.05, 20), (0.01, 100), (0.03, 33), (0.1, 10)):
+        changes = {"audit.significance": significance, "audit.permutations": fewest}
+        assert config.load(write_params(tmp_path / "params.yaml", changes)).audit.permutations == fewest
+        with pytest.raises(ConfigError, match=f"at least {fewest}"):
+            config.load(write_params(tmp_path / "params.yaml", changes | {"audit.permutations": fewest - 1}))
+
+
+def test_values_cannot_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        config.load(ROOT / "params.yaml").seed = 3  # type: ignore[misc]  # it is what is tried
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes((ROOT / "params.yaml").read_text().replace("# everything", "# für").encode("latin-1"))
+    with pytest.raises(ConfigError, match="UTF-8"):
+        config.load(path)

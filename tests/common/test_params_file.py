@@ -1,0 +1,61 @@
+"""A network put into params.yaml changes that network, and not a character else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from pipeline.common import config, params_file
+from pipeline.common.errors import ConfigError
+
+ENTRY = {
+    "first_conv": 96,
+    "conv": [64, 256],
+    "dense": [64],
+    "learning_rate": 3.2e-05,
+    "px": 24,
+    "pooling": "mean",
+    "tuned_on": [f"A{a}{b}" for a in "ABCDEF" for b in "ABCDEFG"] + ["007", "NO"],
+}
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params.kaggle.yaml"])
+@pytest.mark.parametrize("subtype", ["PML_RARA", "NPM1", "RUNX1_RUNX1T1"])
+def test_all_else_stays(tmp_path: Path, name: str, subtype: str) -> None:
+    path = Path(shutil.copy(ROOT / name, tmp_path))
+    entry = ENTRY | ({"px": 36} if "kaggle" in name else {})
+    params_file.set_network(subtype, entry, path)
+    before, after = (ROOT / name).read_text().splitlines(), path.read_text().splitlines()
+    changed = [number for number, line in enumerate(after) if line not in before]
+    start = next(number for number, line in enumerate(before) if line.startswith(f"    {subtype}:") and "first_conv" in line)
+    assert changed == list(range(start, start + len(changed)))
+    assert after[: changed[0]] + after[changed[-1] + 1 :] == before[:start] + before[start + 1 :]
+    assert max(len(after[number]) for number in changed) <= 120
+    assert config.load(path).train.models[subtype].model_dump(exclude_none=True) == entry
+    others = config.load(path).train.models | {subtype: None}
+    assert others == config.load(ROOT / name).train.models | {subtype: None}
+
+
+def test_twice_is_as_once_and_a_block_becomes_a_line(tmp_path: Path) -> None:
+    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    keys = ["NPM1:  # mine", "  first_conv: 64", "  conv: [128]  # few", "  dense: []", "  learning_rate: 0.5", "# after"]
+    block = "".join(f"    {key}\n" for key in keys)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(block if "first_conv: 64, conv: [256, 192, 192]" in line else line for line in lines))
+    params_file.set_network("NPM1", ENTRY, path)
+    once = path.read_text()
+    params_file.set_network("NPM1", ENTRY, path)
+    assert path.read_text() == once
+    assert "    NPM1:  # mine\n      {first_conv: 96" in once
+    assert "}\n    # after\n" in once
+
+
+def test_an_entry_that_is_not_valid_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    with pytest.raises(ConfigError, match=r"px: 20 does not divide pack\.px"):
+        params_file.set_network("NPM1", ENTRY | {"px": 20}, path)
+    assert path.read_bytes() == (ROOT / "params.yaml").read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]

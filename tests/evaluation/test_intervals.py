@@ -1,0 +1,192 @@
+"""Intervals against tables and formulas of others; their coverage is measured by bench/coverage.py."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from cohorts import scored
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import special, stats
+from sklearn import metrics as sk
+
+from pipeline.evaluation import intervals, metrics, resampling
+
+
+def of(images: pd.DataFrame, **options: float) -> dict[str, intervals.Interval]:
+    settings = {"threshold": 0.5, "draws": 300, "seed": 1, "confidence": 0.95, **options}
+    return intervals.measure(images, metrics.patient_scores(images), **settings)
+
+
+@given(st.integers(0, 30), st.integers(1, 30))
+def test_the_exact_interval_is_that_of_the_beta_distribution(right: int, more: int) -> None:
+    total = right + more
+    found = intervals.proportion(right, total, 0.9)
+    low = stats.beta.ppf(0.05, right, total - right + 1) if right else 0
+    high = stats.beta.ppf(0.95, right + 1, total - right) if more else 1
+    assert (found.value, found.low, found.high) == pytest.approx((right / total, low, high))
+
+
+def approximately(interval: intervals.Interval) -> intervals.Interval:
+    return intervals.Interval(*(pytest.approx(side) for side in (interval.value, interval.low, interval.high)))
+
+
+def test_nobody_is_no_proportion() -> None:
+    assert math.isnan(intervals.proportion(0, 0, 0.95).value)
+
+
+@given(st.floats(0, 1), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.9, 0.95]))
+def test_at_each_bound_of_an_auroc_the_value_is_z_standard_errors_away(a: float, m: int, n: int, confidence: float) -> None:
+    found = intervals.auroc(a, np.array([[m, n]]), confidence)
+    z = stats.norm.ppf((1 + confidence) / 2)
+    for bound, edge in ((found.low, 0.0), (found.high, 1.0)):
+        if bound != edge:
+            q1, q2 = bound / (2 - bound), 2 * bound**2 / (1 + bound)  # Hanley & McNeil's two probabilities
+            common = (m + n) / 2 - 1
+            variance = (bound * (1 - bound) + common * (q1 - bound**2) + common * (q2 - bound**2)) / (m * n)
+            assert abs(a - bound) == pytest.approx(z * math.sqrt(variance), abs=1e-6)
+    assert 0 <= found.low <= a <= found.high <= 1
+    assert found.low < found.high
+
+
+@given(st.floats(0.01, 0.99), st.integers(1, 60))
+def test_the_bounds_of_an_average_precision_are_equally_far_on_the_logit_scale(value: float, positives: int) -> None:
+    found = intervals.auprc(value, positives, 0.95)
+    odds = [math.log(x / (1 - x)) for x in (found.low, value, found.high)]
+    assert odds[2] - odds[1] == pytest.approx(odds[1] - odds[0])
+    assert odds[2] - odds[1] == pytest.approx(1.96 / math.sqrt(positives * value * (1 - value)), rel=1e-3)
+    assert intervals.auprc(1.0, positives, 0.95) == intervals.proportion(positives, positives, 0.95)
+
+
+def test_more_patients_and_fewer_folds_make_an_auroc_surer() -> None:
+    def width(*pairs: tuple[int, int]) -> float:
+        found = intervals.auroc(0.9, np.array(pairs), 0.95)
+        return found.high - found.low
+
+    assert width((60, 36)) < width((12, 7)) < width((6, 4))
+    assert width((12, 7), (12, 7)) < width((12, 7))
+    assert width((24, 14)) < width((12, 7), (12, 7))
+
+
+def test_patients_who_are_all_called_right_do_not_make_it_certain() -> None:
+    rows = scored(6, 4, apart=60)
+    found = of(rows)
+    for name, interval in found.items():
+        if "brier" in name:
+            assert interval.value == pytest.approx(0, abs=1e-6)
+            assert (interval.low, interval.high) == (0, pytest.approx(1 - 0.025 ** (1 / 4)))
+        elif "log_loss" in name:  # there is no most that a patient could cost
+            assert interval.low == 0
+            assert math.isnan(interval.high)
+        else:
+            assert interval.value == pytest.approx(1)
+            assert interval.low < 0.9, name
+            assert interval.high == pytest.approx(1), name
+    assert found["patient_sensitivity"].low == pytest.approx(0.025 ** (1 / 4))
+
+
+def test_every_figure_has_the_interval_that_the_documentation_says() -> None:
+    rows = scored(30, 18, folds=2, seed=3)
+    patients, found = metrics.patient_scores(rows), of(rows)
+    y, called = patients["label"] == 1, patients["logit"] > 0
+    value = {name.removeprefix("patient_"): figure.value for name, figure in found.items() if name.startswith("patient_")}
+    right = [int((called[y == label] == label).sum()) for label in (False, True)]
+    pairs = pd.crosstab(patients["fold"], patients["label"]).to_numpy()
+    expected = {
+        "specificity": intervals.proportion(right[0], 30, 0.95),
+        "sensitivity": intervals.proportion(right[1], 18, 0.95),
+        "accuracy": intervals.proportion(sum(right), 48, 0.95),
+        "auroc": intervals.auroc(value["auroc"], pairs, 0.95),
+        "auroc_pooled": intervals.auroc(value["auroc_pooled"], np.array([[30, 18]]), 0.95),
+        "auprc": intervals.auprc(value["auprc"], 18, 0.95),
+    }
+    for name, interval in expected.items():
+        assert found[f"patient_{name}"] == approximately(interval), name
+    sides = [intervals.proportion(k, n, 0.975) for k, n in zip(right, (30, 18), strict=True)]
+    at = {end: [getattr(side, end) for side in sides] for end in ("low", "high")}
+    for end, (specificity, sensitivity) in at.items():  # the table of as many patients whose rates stand at the bounds
+        weights = np.array([30 * specificity, 30 * (1 - specificity), 18 * sensitivity, 18 * (1 - sensitivity)])
+        table = {"y_true": [0, 0, 1, 1], "y_pred": [0, 1, 1, 0], "sample_weight": weights}
+        for name, figure in (
+            ("balanced_accuracy", sk.balanced_accuracy_score),
+            ("f1", sk.f1_score),
+            ("mcc", sk.matthews_corrcoef),
+        ):
+            assert getattr(found[f"patient_{name}"], end) == pytest.approx(figure(**table)), name
+    drawn = {}
+    for level, table in (("image", rows), ("patient", patients)):
+        sample = resampling.summarise(table, 0.5)
+        drawn[level] = resampling.figures(sample, resampling.draw(sample, 300, 1))
+    resampled = [("image", name) for name in drawn["image"] if name != "mcc"] + [("patient", "brier"), ("patient", "log_loss")]
+    for level, name in resampled:
+        loss = name in ("brier", "log_loss")
+        forth = np.log(drawn[level][name]) if loss else special.logit(drawn[level][name])
+        n = {"specificity": 30, "sensitivity": 18}.get(name, 18)
+        interval = found[f"{level}_{name}"]
+        ends = [math.log(end) if loss else special.logit(end) for end in (interval.low, interval.high)]
+        assert (ends[1] - ends[0]) / 2 == pytest.approx(stats.t.ppf(0.975, n - 1) * forth.std(ddof=1)), (level, name)
+
+
+def test_with_one_fold_the_pooled_auroc_is_the_same_with_the_same_interval() -> None:
+    found = of(scored(12, 9))
+    assert found["patient_auroc"] == approximately(found["patient_auroc_pooled"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=40))
+def test_figures_of_calls_are_scikit_learns_and_lie_within_their_bounds(patients: list[tuple[int, int]]) -> None:
+    labels, called = zip(*patients, strict=True)
+    assume(0 < sum(labels) < len(labels))
+    found = intervals.of_calls(labels, called, 0.95)
+    assert {name: figure.value for name, figure in found.items()} == pytest.approx(
+        {
+            "accuracy": sk.accuracy_score(labels, called),
+            "sensitivity": sk.recall_score(labels, called),
+            "specificity": sk.recall_score(labels, called, pos_label=0),
+            "balanced_accuracy": sk.balanced_accuracy_score(labels, called),
+            "f1": sk.f1_score(labels, called),
+            "mcc": sk.matthews_corrcoef(labels, called),
+        }
+    )
+    assert all(figure.low <= figure.value <= figure.high and figure.low < figure.high for figure in found.values())
+
+
+def test_a_bootstrapped_interval_is_about_as_wide_as_theory_says() -> None:
+    """One image a patient: the spread of a mean is known."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"fold": 0, "patient": [f"P{n:03}" for n in range(200)], "label": np.repeat([0, 1], 100)})
+    rows = rows.assign(logit=rng.normal(rows["label"] * 2 - 1, 1.0))
+    found = of(rows, draws=4000)["image_brier"]
+    errors = (1 / (1 + np.exp(-rows["logit"])) - rows["label"]) ** 2
+    spread = math.sqrt(sum(errors[rows["label"] == k].var() / 100 for k in (0, 1)) / 4)  # of the mean of the classes' means
+    assert (found.high - found.low) == pytest.approx(2 * 1.96 * spread, rel=0.1)
+
+
+def test_patients_decide_how_sure_an_image_figure_is() -> None:
+    few, many = of(scored(5, 5, images=60)), of(scored(60, 60, images=5))
+    for figure in ("image_auroc", "image_sensitivity", "image_accuracy"):
+        assert few[figure].high - few[figure].low > 2 * (many[figure].high - many[figure].low)
+
+
+def test_every_interval_holds_its_figure_and_the_same_seed_gives_the_same() -> None:
+    for seed in range(5):
+        rows = scored(7, 6, folds=3, seed=seed)
+        found = of(rows)
+        assert all(interval.low <= interval.value <= interval.high for interval in found.values()), found
+        assert found == of(rows)
+
+
+def test_bands_hold_their_curve_and_end_in_the_corners() -> None:
+    band = intervals.bands(resampling.summarise(scored(8, 8), 0.5), 200, 1, 0.95)
+    assert band["roc"].is_monotonic_increasing
+    assert band["roc"].iloc[-1] == 1
+    assert (band["roc_low"] <= band["roc"] + 0.1).all()
+    assert (band["roc_high"] >= band["roc"] - 0.1).all()
+    assert band["pr"].iloc[-1] == pytest.approx(metrics_precision_at_full_recall(scored(8, 8)))
+
+
+def metrics_precision_at_full_recall(rows: pd.DataFrame) -> float:
+    lowest = rows.loc[rows["label"] == 1, "logit"].min()
+    return float(rows.loc[rows["logit"] >= lowest, "label"].mean())

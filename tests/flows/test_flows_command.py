@@ -1,0 +1,54 @@
+"""`python -m flows`: mistakes that end in one line before a flow starts, and what stands on the command line of a server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toy_project
+from processes import answers, free_port
+
+from flows import local_servers, serve
+from flows.__main__ import main
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "99999", "-1"])
+def test_a_port_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], port: str) -> None:
+    monkeypatch.setenv("MLFLOW_PORT", port)
+    assert main(["serve"]) == 2
+    assert capsys.readouterr().err == f"error: MLFLOW_PORT: a port is a whole number from 1 to 65535, not {port!r}\n"
+
+
+@pytest.mark.parametrize("command", ["training", "deploy"])
+def test_a_prefect_server_that_is_away_is_named_without_its_password(tmp_path: Path, command: str) -> None:
+    address = f"127.0.0.1:{free_port()}/api"
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", command],
+        env={**toy_project.environment(tmp_path), "PREFECT_API_URL": f"http://me:secret@{address}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: PREFECT_API_URL: http://{address} does not answer (")
+    assert done.stderr.count("\n") == 1
+
+
+def test_serve_shows_no_password_of_mlflows_database_and_starts_no_mlflow_beside_yours() -> None:
+    ports = {"prefect": 1, "reports": 2, "mlflow": 3}
+    (mlflow,) = (one for one in serve.servers_to_start("postgresql://me:secret@db/m", ports) if one.name == "mlflow")
+    assert "secret" not in " ".join(mlflow.command)
+    assert mlflow.variables == {"MLFLOW_BACKEND_STORE_URI": "postgresql://me:secret@db/m"}
+    del ports["mlflow"]
+    assert [one.name for one in serve.servers_to_start("http://mlflow.org", ports)] == ["prefect", "reports"]
+
+
+def test_a_server_gets_its_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_servers, "ROOT", tmp_path)
+    (tmp_path / "there").touch()
+    page, port = ["sh", "-c", 'exec python -m http.server --bind 127.0.0.1 --directory "$SHOWN" "$AT"'], free_port()
+    with local_servers.running(local_servers.Server("page", page, port, "/there", {"SHOWN": str(tmp_path), "AT": str(port)})):
+        assert answers(f"http://127.0.0.1:{port}/there")
+    assert not answers(f"http://127.0.0.1:{port}/there")

@@ -1,0 +1,282 @@
+"""`python -m pipeline predict` as a user runs it, against a real registry; and the same in this process, where it is faster."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import registered
+import test_decoding
+from conftest import ROOT
+from PIL import Image
+from processes import CLEAN
+
+from pipeline.common import config
+from pipeline.common.errors import DataError, ModelError, PipelineError
+from pipeline.images import decoding, manifest
+from pipeline.registry import training_range
+from pipeline.stages import predict
+
+ODD = "<b>Ünal"  # a folder's name comes from outside
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    registered.build(folder)
+    put(folder / "incoming" / "007", registered.cells("control", 11, seed=7))
+    put(folder / "incoming" / ODD, registered.cells("NPM1", 4, seed=7))
+    bad = folder / "incoming" / "bad"
+    put(bad, registered.cells("PML_RARA", 3, seed=7))
+    shutil.copy(bad / "image_2.tif", bad / "image_10.tif")
+    (bad / "deep.tif").write_bytes(test_decoding.UNUSABLE["16-bit RGB"][0])
+    (bad / "short.TIF").write_bytes((bad / "image_0.tif").read_bytes()[:5000])
+    (bad / "oblong.tif").write_bytes(registered.tiff(np.zeros((144, 100, 3), np.uint8)))
+    (bad / "notes.txt").write_text("patient seen on Monday")
+    put(folder / "incoming" / "none", [b"II*\0 and no more"])
+    (folder / "incoming" / "README").write_text("not a patient")
+    return folder
+
+
+def put(folder: Path, cells: list[bytes]) -> None:
+    folder.mkdir(parents=True)
+    for number, data in enumerate(cells):
+        (folder / f"image_{number}.tif").write_bytes(data)
+
+
+def call(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "predict", *arguments]
+    environment = {**CLEAN, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def printed(project: Path) -> str:
+    """One run over all patients from the shell."""
+    done = call(project, "incoming")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr  # the warning below, and nothing of any library
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def there(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
+    return project
+
+
+def run(folder: str, um: float | None = None, output: str | None = None) -> None:
+    predict.run(config.load(), Path(folder), um, Path(output) if output else None)
+
+
+def test_the_table_has_every_test_of_every_patient_and_says_what_it_does_not_mean(printed: str) -> None:
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
+    assert [row[0] for row in rows if row[0]] == ["007", "<b>Ünal", "bad", "none"]
+    assert sum("PML_RARA" in row for row in rows) == sum("NPM1" in row for row in rows) == 3
+    assert any(row[:4] == ["none", "0", "1", "no usable image"] for row in rows)
+    assert "warning: CBFB_MYH11: has no champion in MLflow; the other subtypes are scored without it" in printed
+    assert "left out: 6 files; the reasons are in predictions/incoming/quarantine.csv" in printed
+    assert "All tests may fire on any leukaemia" in printed
+    assert "For research only, not for diagnosis." in printed
+
+
+def test_scores_are_those_of_the_registered_model(project: Path, printed: str) -> None:
+    """By file, through MLflow alone: patients, images, calls."""
+    found = pd.read_csv(project / "predictions/incoming/predictions.csv", dtype={"patient": "str"})
+    by_image = pd.read_csv(project / "predictions/incoming/images.csv", dtype={"patient": "str"})
+    assert len(found) == 3 * 2
+    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
+    for subtype in registered.REGISTERED:
+        model = mlflow.pyfunc.load_model(f"models:/{subtype}@champion")
+        own = by_image[by_image["subtype"] == subtype]
+        files = [project / "incoming" / row.patient / row.image for row in own.itertuples()]
+        rows = pd.DataFrame({"image": [file.read_bytes() for file in files], "patient": list(own["patient"])})
+        expected = model.predict(rows)
+        np.testing.assert_allclose(own["score"], expected["score"], atol=1e-6)
+        of_patient = expected.assign(patient=rows["patient"]).groupby("patient").first()
+        table = found[found["subtype"] == subtype].set_index("patient").loc[of_patient.index]
+        np.testing.assert_allclose(table["score"], of_patient["patient_score"], atol=1e-6)
+        assert list(table["called"]) == list(of_patient["patient_call"])
+        assert list(table["images"]) == list(rows.groupby("patient").size())
+
+
+def test_unusable_files_are_left_out_with_their_reason(project: Path, printed: str) -> None:
+    table = pd.read_csv(project / "predictions/incoming/quarantine.csv", dtype="str")
+    reasons = {(row.patient, row.image): row.reason for row in table.itertuples()}
+    assert reasons.keys() == {
+        *(("bad", name) for name in ("image_10.tif", "deep.tif", "short.TIF", "oblong.tif", "notes.txt")),
+        ("none", "image_0.tif"),
+    }
+    assert reasons["bad", "image_10.tif"] == "same pixels as image_2.tif"
+    assert reasons["bad", "deep.tif"] == "16 bits a channel instead of 8"
+    assert reasons["bad", "short.TIF"].startswith("unreadable pixels, cut off or damaged")
+    assert reasons["bad", "oblong.tif"] == "100 x 144 px: not square"
+    page = (project / "predictions/incoming/bad.html").read_text()
+    assert all(html.escape(reason) in page for (patient, _), reason in reasons.items() if patient == "bad")
+
+
+def test_every_patient_has_a_page_that_stands_alone(project: Path, printed: str) -> None:
+    folder = project / "predictions/incoming"
+    names = {path.stem for path in folder.glob("*.html")}
+    assert names == {"007", ODD, "bad"}
+    table = pd.read_csv(folder / "predictions.csv", dtype={"patient": "str"})
+    for patient in names:
+        page = (folder / f"{patient}.html").read_text()
+        assert "<b>Ü" not in page
+        assert not re.search(r"(src|href)=\"(?!data:|#)", page)
+        assert page.count("data:image/png;base64,") == len(registered.REGISTERED)
+        assert "For research only, not for diagnosis." in page
+        assert "may fire on any leukaemia" in page
+        assert "trained on drawn, not on real cells" in page
+        for row in table[table["patient"] == patient].itertuples():
+            assert f"score <b>{row.score:.3f}</b>" in page
+            assert row.called == bool(re.search(rf">{row.subtype} <span>called<", page))
+    assert "Few images:" in (folder / "bad.html").read_text()
+    assert "Few images:" not in (folder / "007.html").read_text()
+
+
+def test_the_most_suspicious_cells_are_those_with_the_highest_scores(project: Path, printed: str) -> None:
+    page = (project / "predictions/incoming/007.html").read_text()
+    scored = pd.read_csv(project / "predictions/incoming/images.csv", dtype={"patient": "str"}).query("patient == '007'")
+    shown = re.findall(r"Cells with the highest scores for (\w+), by file and score: ([^\"]*)\.\"", page)
+    assert [subtype for subtype, _ in shown] == registered.REGISTERED
+    for subtype, captions in shown:
+        best = scored[scored["subtype"] == subtype].nlargest(8, "score")
+        numbers = [name.removeprefix("image_").removesuffix(".tif") for name in best["image"]]
+        assert [caption.split(":")[0] for caption in captions.split(", ")] == numbers
+
+
+def test_one_patients_folder_and_small_steps_give_the_same_scores(
+    there: Path, printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "_IMAGES_AT_ONCE", 2)
+    run("incoming/007", output="elsewhere/one")
+    one = pd.read_csv("elsewhere/one/predictions.csv", dtype={"patient": "str"})
+    all_of_them = pd.read_csv("predictions/incoming/predictions.csv", dtype={"patient": "str"}).query("patient == '007'")
+    pd.testing.assert_frame_equal(one, all_of_them.reset_index(drop=True), rtol=0, atol=1e-9)
+    run("incoming/007", output="elsewhere/one")  # an earlier prediction may be replaced
+    assert not list(Path("elsewhere").glob(".*"))
+
+
+def refused(error: type[PipelineError], said: str, *arguments: Any, **more: Any) -> None:
+    with pytest.raises(error, match=re.escape(said)) as caught:
+        run(*arguments, **more)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_input_is_one_line_and_leaves_what_was_there(there: Path, printed: str, tmp_path: Path) -> None:
+    before = (there / "predictions/incoming/predictions.csv").read_bytes()
+    refused(DataError, "images of 30 um: PML_RARA v1 knows a field of view of 24.9 um and no other", "incoming", 30.0)
+    assert (there / "predictions/incoming/predictions.csv").read_bytes() == before
+    assert [path.name for path in (there / "predictions").iterdir()] == ["incoming"]
+    refused(DataError, "no .tif or .tiff file in it or in the folders directly in it", str(tmp_path))
+    refused(DataError, "incoming/none: no usable image; first none/image_0.tif: unreadable header", "incoming/none")
+    (tmp_path / "image_1.tif").write_bytes(b"")
+    (tmp_path / "patient").mkdir()
+    refused(DataError, "holds images and folders", str(tmp_path))
+    (tmp_path / "mine.txt").write_text("precious")
+    refused(
+        DataError, "exists and is no earlier prediction; name another folder with --output", "incoming", output=str(tmp_path)
+    )
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    for name in (predict.TABLE, predict.IMAGES, predict.QUARANTINE):  # the names are common ones
+        (tmp_path / name).write_text("somebody's")
+        refused(DataError, "exists and is no earlier prediction", "incoming", output=str(tmp_path))
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+    put(tmp_path / "long" / ("P" * 251), registered.cells("NPM1", 1, seed=7))
+    refused(DataError, "too long a name for a patient's page; shorten it", str(tmp_path / "long"))
+    refused(DataError, "cannot be made (Not a directory)", "incoming", output=str(tmp_path / "mine.txt" / "below"))
+
+
+def test_without_any_champion_it_says_what_to_do(there: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/empty.db")
+    refused(ModelError, "no subtype of params.yaml has a champion at sqlite:///", "incoming")
+
+
+def test_a_champion_whose_digests_differ_is_refused(there: Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{there}/mlflow.db")
+    version = client.get_model_version_by_alias("NPM1", "champion")
+    digest = version.tags["sha256.fold-0"]
+    client.set_model_version_tag("NPM1", version.version, "sha256.fold-0", "0" * 64)
+    try:
+        refused(ModelError, "NPM1 v1: fold-0 is not what the registry names", "incoming")
+    finally:
+        client.set_model_version_tag("NPM1", version.version, "sha256.fold-0", digest)
+    (listed,) = (there / "mlartifacts/NPM1").rglob("settings.json")
+    settings = listed.read_text()
+    listed.write_text(settings.replace('"operating_point": 0.', '"operating_point": 0.9'))
+    assert listed.read_text() != settings
+    try:
+        refused(ModelError, "NPM1 v1: settings.json is not what the registry names", "incoming")
+    finally:
+        listed.write_text(settings)
+    (weights,) = (there / "mlartifacts/NPM1").rglob("fold-0/model.weights.h5")
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        refused(ModelError, "NPM1 v1: cannot be loaded: ", "incoming")
+    finally:
+        weights.write_bytes(good)
+
+
+def test_images_in_two_patients_are_told(there: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("A", "B"):
+        put(tmp_path / "mixed" / name, registered.cells("NPM1", 2, seed=7))
+    run(str(tmp_path / "mixed"))
+    assert "2 images are the same in two patients, first A/image_0.tif and B/image_0.tif" in capfd.readouterr().err
+
+
+def test_an_image_unlike_those_of_training_is_told_from_one_like_them() -> None:
+    def row(pixels: np.ndarray) -> dict[str, float]:
+        numbers = decoding.statistics(pixels)
+        return dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
+
+    cells = [decoding.decode(data) for name in ("control", "NPM1") for data in registered.cells(name, 20)]
+    numbers = pd.DataFrame([row(cell) for cell in cells])
+    known = training_range.of(numbers.assign(width=144))
+    assert known["images"] == 40
+    assert known["px"] == [144]
+    unusual = ((numbers - numbers.median()) / numbers.std()).abs().max(axis=1)
+    middle = cells[int(unusual.idxmin())]
+    assert training_range.differences(144, row(middle), known) == []
+    assert training_range.differences(72, row(middle), known) == ["72 px instead of 144"]
+    blue = middle.copy()
+    blue[..., 0] //= 2
+    (red, *_) = training_range.differences(144, row(blue), known)
+    assert re.fullmatch(r"red \d+, not \d+ to \d+", red)
+    flat = np.asarray(Image.fromarray(middle).resize((9, 9)).resize((144, 144)))
+    assert any(text.startswith("sharpness") for text in training_range.differences(144, row(flat), known))
+
+
+def test_a_page_tells_of_images_unlike_training(there: Path, tmp_path: Path) -> None:
+    small = [decoding.resize(decoding.decode(data), 72) for data in registered.cells("NPM1", 9, seed=8)]
+    put(tmp_path / "small", [registered.tiff(cell) for cell in small])
+    run(str(tmp_path / "small"))
+    table = pd.read_csv("predictions/small/predictions.csv")
+    assert list(table["images_unlike"]) == [9, 9]
+    page = Path("predictions/small/small.html").read_text()
+    assert "9 of 9 images are unlike those the models were made from" in page
+    assert "72 px instead of 144" in page
+
+
+def test_names_that_are_not_utf8_or_not_printable(there: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/p\xff"))
+    put(odd / "A", registered.cells("NPM1", 1, seed=9))
+    put(Path(os.fsdecode(os.fsencode(odd) + b"/Q\xfe")), registered.cells("NPM1", 1, seed=10))
+    put(odd / "R\x1b[2J", registered.cells("NPM1", 1, seed=12))
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    run(str(odd), output=str(tmp_path / "out"))
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert list(dict.fromkeys(table["patient"])) == ["A", "Q\\xfe", "R\\x1b[2J"]

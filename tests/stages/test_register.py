@@ -1,0 +1,168 @@
+"""Champions come and go in a real MLflow, on sqlite and on PostgreSQL: by the gate, by hand, and all at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from candidates import candidate, champion, race
+from processes import Postgres
+from scores import scores
+
+from pipeline.common import config
+from pipeline.common.errors import ModelError, TrackingError
+from pipeline.registry import locks, mlflow_server, versions
+from pipeline.stages import promote, register
+
+Params = Callable[[dict[str, Any]], config.Config]
+
+
+@pytest.fixture
+def settings(params: Params, here: Path, monkeypatch: pytest.MonkeyPatch) -> config.Config:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    return params({"register.gate.draws": 200})
+
+
+def settle(settings: config.Config, given: versions.Candidate) -> str:
+    client = mlflow_server.connect()
+    return register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+
+
+def tags(version: str) -> dict[str, str]:
+    found = versions.version(mlflow_server.connect(), "NPM1", version)
+    assert found is not None
+    return dict(found.tags)
+
+
+def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings: config.Config) -> None:
+    poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
+    assert settle(settings, poor).startswith("challenger: patient_sensitivity 0.400 is below the floor 0.500")
+    assert champion() == "none"
+    first = candidate("first", scores(2.0))
+    assert settle(settings, first) == "champion: no champion yet, and all floors are reached"
+    assert settle(settings, first) == "champion: is the champion, and all floors are reached"
+    worse = settle(settings, candidate("worse", scores(0.5, seed=1)))
+    assert worse.startswith("challenger: Brier score better by -0.")
+    assert worse.endswith("tried before on the same patients: 2")
+    assert champion() == "first"
+    better = settle(settings, candidate("better", scores(4.0, seed=1)))
+    assert better.startswith("champion: Brier score better by 0.")
+    assert champion() == "better"
+    client = mlflow_server.connect()
+    aliases = [versions.aliases(client, model) for model in versions.versions(client, "NPM1")]
+    assert aliases == [[], [], ["challenger"], ["champion"]]
+    assert tags("4")["replaced"] == "2"
+    assert tags("4")["verdict"] == better
+    written = client.download_artifacts(str(versions.versions(client, "NPM1")[3].run_id), "verdict.json", "models")
+    verdict = json.loads(Path(written).read_text())
+    assert (verdict["verdict"], verdict["against"], verdict["tried_before"]) == (better, "2", 3)
+    assert verdict["figures"]["probability_worse"] <= verdict["rules"]["gate"]["max_probability_worse"]
+
+
+def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
+    settings: config.Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    better = candidate("better", scores(4.0, seed=1))
+    settle(settings, candidate("first", scores(2.0)))
+    settle(settings, better)
+    promote.rollback("NPM1", "reads the clinic's slides worse")
+    assert champion() == "first"
+    said = (
+        "NPM1: version 1 is champion instead of version 2; rolled back by hand from version 2: reads the clinic's slides worse"
+    )
+    assert said in capsys.readouterr().out
+    assert "reads the clinic's slides worse" in tags("1")["verdict"]
+    assert (
+        settle(settings, better) == "challenger: was rolled back by hand (reads the clinic's slides worse); promote it by hand"
+    )
+    assert champion() == "first"
+    promote.run("NPM1", "2", "the slides were at fault")
+    assert champion() == "better"
+    for version, line in (("2", "version 2 is the champion already"), ("9", "no version 9; there are: 1, 2")):
+        with pytest.raises(ModelError, match=line):
+            promote.run("NPM1", version, "why not")
+    promote.rollback("NPM1", "after all")
+    assert champion() == "first"
+
+
+def test_what_a_person_decided_stays_through_registrations_and_a_second_rollback_goes_further_back(
+    settings: config.Config,
+) -> None:
+    poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
+    settle(settings, poor)
+    settle(settings, candidate("first", scores(2.0)))
+    better, client = candidate("better", scores(4.0, seed=1)), mlflow_server.connect()
+    settle(settings, better)
+    waiting = versions.log_candidate(client, better)
+    promote.rollback("NPM1", "reads the clinic's slides worse")
+    assert champion() == "first"
+    said = register.settle(client, waiting, better, settings.register_, settings.seed)
+    assert said.startswith("challenger: was rolled back by hand")  # although it was read before
+    with pytest.raises(ModelError, match="version 2 replaced no other; name one"):
+        promote.rollback("NPM1", "once more")  # and not forward to the one that was rolled back
+    promote.run("NPM1", "1", "the only one for children")
+    assert settle(settings, poor) == (
+        "champion: is the champion, promoted by hand (the only one for children), although patient_sensitivity 0.400 is below "
+        "the floor 0.500"
+    )
+    assert champion() == "poor"
+    assert tags("1")["verdict"].startswith("promoted by hand: the only one for children (")
+    assert "the only one for children" in str(client.get_model_version("NPM1", "1").description)
+    decided = [line.partition(":")[0] for key, line in sorted(tags("1").items()) if key.startswith("decided.")]
+    assert decided == ["challenger", "promoted by hand"]
+    promote.rollback("NPM1", "it was not")
+    assert champion() == "first"
+
+
+def test_a_champion_that_no_longer_reaches_the_floors_is_none(settings: config.Config, params: Params) -> None:
+    first = candidate("first", scores(2.0))
+    settle(settings, first)
+    raised = params({"register.floors.image_accuracy": 0.95})
+    assert settle(raised, first) == "challenger: image_accuracy 0.900 is below the floor 0.950"
+    assert champion() == "none"
+
+
+def test_one_server_on_this_machine_has_one_lock_however_its_address_is_written() -> None:
+    here = Path("mlflow.db")
+    files = [
+        locks.lock_files(address, here) for address in ("http://127.0.0.1:5000", "http://localhost:5000/", "http://[::1]:5000")
+    ]
+    assert files[0] == files[1] == files[2]
+    assert set(locks.lock_files("sqlite:///mlflow.db", here)) < set(files[0])  # whose database it may serve
+    assert locks.lock_files("http://mlflow.example:5000", here) == []
+
+
+def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(
+    settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_LOCK", "http://mlflow.example:5000")  # as an MLflow server on another machine
+    assert "not promoted: other machines may decide" in settle(settings, candidate("first", scores(2.0)))
+    assert champion() == "none"
+    with pytest.raises(TrackingError, match="let REGISTRY_LOCK name a PostgreSQL database"):
+        promote.run("NPM1", "1", "why not")
+    monkeypatch.setenv("REGISTRY_LOCK", "postgresql+psycopg2://mlflow:pa55@127.0.0.1:1/mlflow")
+    with pytest.raises(TrackingError, match=r"//\*\*\*@127.0.0.1:1/mlflow: the lock .* cannot be taken") as refused:
+        promote.run("NPM1", "1", "why not")
+    assert "pa55" not in str(refused.value)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, here: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{here}/mlflow.db"
+        return
+    if Postgres.programs() is None:
+        pytest.skip("PostgreSQL is not installed: `apt-get install postgresql`")
+    with Postgres() as server:
+        yield server.uri
+
+
+def test_of_candidates_that_all_come_at_once_the_gate_makes_one_champion(
+    settings: config.Config, database: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the one that it would have made of them one after the other."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    race(settings, here, 4)

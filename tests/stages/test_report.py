@@ -1,0 +1,354 @@
+import hashlib
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from report_cohort import PX, STRANGE, SUBTYPES, audit_file, cohort_files
+from scipy.stats import binomtest
+
+from pipeline.common import config, paths
+from pipeline.common.errors import DataError, ModelError, PipelineError
+from pipeline.evaluation import intervals, pooling
+from pipeline.pages import contact_sheet
+from pipeline.stages import evaluate, report
+
+PARAMS = ROOT / "params.yaml"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A folder with everything that the stage reads; the real `evaluate` wrote its part."""
+    folder = tmp_path_factory.mktemp("results")
+    values = config.load(PARAMS).model_dump(by_alias=True)
+    values["subtypes"] = SUBTYPES
+    values["train"]["models"]["NEW"] = values["train"]["models"]["NPM1"]
+    values["ingest"]["demo"]["patients"]["NEW"] = 10
+    values["train"]["folds"] = [1, 0]
+    values["evaluate"]["draws"] = 200
+    settings = config.Config.model_validate(values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        cohort_files(settings)
+        evaluate.run(settings, SUBTYPES)
+        for subtype in SUBTYPES:
+            audit_file(subtype)
+        report.run(settings)
+    return folder, settings
+
+
+@pytest.fixture
+def settings(results, tmp_path, monkeypatch):
+    """The same in a folder of one's own, which may be spoilt."""
+    folder, settings = results
+    for file in folder.rglob("*"):
+        if file.is_file():
+            copy = tmp_path / file.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    return settings
+
+
+class Page(HTMLParser):
+    """What a browser makes of the page: tags, and every table as rows of text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.tables: list[list[list[str]]] = []
+        self.text = ""
+        self._in_cell = self._silent = False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._silent = tag == "style"
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ("th", "td"):
+            self._in_cell = False
+        self._silent = False
+
+    def handle_data(self, data):
+        if not self._silent:
+            self.text += data
+        if self._in_cell:
+            self.tables[-1][-1][-1] += data.strip()
+
+    def table(self, first_header: str) -> list[list[str]]:
+        return next(table for table in self.tables if table[0][0] == first_header)
+
+
+def page() -> Page:
+    return Page(paths.REPORT_PAGE.read_text())
+
+
+def words() -> str:
+    """The text with single spaces."""
+    return " ".join(page().text.split())
+
+
+def test_page_asks_no_host_and_needs_no_other_file(settings):
+    html = re.sub(r"base64,[A-Za-z0-9+/=]+", "", paths.REPORT_PAGE.read_text())
+    assert "//" not in html
+    assert "@import" not in html
+    assert "url(" not in html
+    tags = page().tags
+    assert not {tag for tag, _ in tags} & {"script", "link", "iframe", "object", "embed"}
+    sources = [attributes["src"] for _, attributes in tags if "src" in attributes]
+    assert len(sources) >= 3 * len(SUBTYPES)
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_same_files_make_the_same_bytes(settings):
+    before = paths.REPORT_PAGE.read_bytes()
+    report.run(settings)
+    assert paths.REPORT_PAGE.read_bytes() == before
+    assert [file.name for file in paths.REPORTS.iterdir() if file.is_file()] == ["index.html"]
+
+
+def test_published_figures_stand_beside_the_measured(settings):
+    (known, unknown) = [table for table in page().tables if table[0][:2] == ["Class", "Precision"]]
+    measured = pd.read_csv(paths.report("NPM1") / "by_class.csv").query("source == 'measured'").set_index("class")
+    shown = {
+        name: [f"{row[f]:.2f}{row[f'{f}_low']:.2f} to {row[f'{f}_high']:.2f}" for f in ("precision", "recall", "f1")]
+        for name, row in measured.iterrows()
+    }
+    rows = {(row[0], number > 4): row for number, row in enumerate(known) if len(row) == 5}
+    for label, name in ((False, "control"), (True, "subtype")):
+        assert rows["measured", label] == ["measured", *shown[name], "28"]
+    assert rows["published", False] == ["published", "0.87", "0.90", "0.89", "800"]
+    assert rows["published", True] == ["published", "0.90", "0.86", "0.88", "800"]
+    assert re.fullmatch(r"0\.\d\d0\.\d\d to 0\.\d\d", rows["balanced", True][2])  # a figure and its interval
+    assert known[-1] == ["published", "0.88", "1,600"]
+    assert not [row for row in unknown if row[0] == "published"]
+    assert "There are no published figures of this subtype." in page().text
+
+
+def test_summary_says_on_how_many_patients_each_figure_rests(settings):
+    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
+    row = next(row for row in page().table("Subtype") if row[0] == "NPM1")
+    right = {label: int((rows["called"] == bool(label)).sum()) for label, rows in patients.groupby("label")}
+    assert row[1] == "4 + 456 images"
+    assert row[3] == "0.88"
+    assert row[-1] == "✗ 1 of 2 red1 not asked"
+    for cell, label in ((row[-3], 1), (row[-2], 0)):
+        bounds = binomtest(right[label], 4).proportion_ci(0.95, method="exact")
+        assert cell == f"{right[label]} of 4 ({right[label] / 4:.0%}){bounds.low:.2f} to {bounds.high:.2f}"
+    assert "moves the figure by 25 percentage points" in " ".join(page().text.split())
+
+
+def test_names_from_the_cohort_are_text_not_markup(settings):
+    html = paths.REPORT_PAGE.read_text()
+    assert STRANGE not in html
+    assert "<i>" not in html
+    assert any(row[0] == STRANGE for table in page().tables for row in table)
+    assert "Some & Processor (CPU), 2 threads" in page().text
+
+
+def test_page_reads_well_to_a_machine(settings):
+    tags = page().tags
+    assert ("html", {"lang": "en-GB"}) in tags
+    levels = [int(tag[1]) for tag, _ in tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all(len(attributes["alt"]) > 20 for tag, attributes in tags if tag == "img")
+    assert all("scope" in attributes for tag, attributes in tags if tag == "th")
+    anchors = [attributes["href"][1:] for tag, attributes in tags if tag == "a" and attributes["href"].startswith("#")]
+    assert set(anchors) <= {attributes.get("id") for _, attributes in tags}
+    assert set(SUBTYPES) <= set(anchors)
+
+
+def test_only_a_demo_is_called_synthetic(settings):
+    assert "The cohort is synthetic." in page().text
+    source = json.loads(paths.SOURCE.read_text()) | {"source": "folder"}
+    paths.SOURCE.write_text(json.dumps(source))
+    report.run(settings)
+    assert "synthetic" not in page().text
+
+
+def test_broken_rules_show_what_to_do(settings):
+    assert "1 of 2 rules are broken." in page().text
+    rules = page().table("Rule")
+    assert rules[1] == ["A patient is in one class", "✓ pass", "0 of 30"]
+    assert rules[2] == ["No <i>", "✗ fail", "1 of 30; what to do: mend it"]
+
+
+def test_what_speaks_against_a_result_stands_with_what_to_do(settings):
+    questions = next(table for table in page().tables if table[0][0] == "Question")
+    assert questions[1] == ["Do colours tell?", "✗ red", "AUROC 0.9; what to do: restainRed when so."]
+    assert [row[1] for row in questions[2:]] == ["✓ fine", "not known"]
+    assert "1 of 2 are not ruled out; 1 could not be asked, and that rules nothing out." in words()
+    (women,) = [row for table in page().tables for row in table if row[0] == "<women>"][:1]
+    assert women[1:] == ["2 of 2 (100%)", "3 of 4 (75%)", "–", "too few to say: 2 subtype"]
+
+
+@pytest.mark.parametrize(
+    ("file", "error"),
+    [
+        ("reports/NPM1/metrics.json", ModelError),
+        ("reports/NPM1/by_class.csv", ModelError),
+        ("reports/NPM1/folds.csv", ModelError),
+        ("reports/audit/NPM1.json", ModelError),
+        ("reports/NPM1/plots/roc.png", ModelError),
+        ("models/NPM1/fold-1/spec.json", ModelError),
+        ("models/NPM1/fold-0/predictions.parquet", ModelError),
+        ("data/cells/NPM1.npy", DataError),
+        ("data/splits/NPM1.csv", DataError),
+        ("data/source.json", DataError),
+        ("reports/validation/validation.json", DataError),
+    ],
+)
+def test_missing_or_damaged_file_is_one_line_that_says_what_to_run(settings, file, error):
+    before = paths.REPORT_PAGE.read_bytes()
+    content = Path(file).read_bytes()
+    Path(file).unlink()
+    with pytest.raises(error, match=re.escape(file)) as missing:
+        report.run(settings)
+    assert "dvc repro" in str(missing.value)
+    assert "\n" not in str(missing.value)
+    if not file.endswith((".png", ".csv")):
+        Path(file).write_bytes(content[: len(content) // 2])
+        with pytest.raises(error, match=re.escape(file)):
+            report.run(settings)
+    assert paths.REPORT_PAGE.read_bytes() == before
+
+
+def test_results_of_other_folds_are_refused(settings):
+    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
+    patients.iloc[1:].to_csv(paths.report("NPM1") / "patients.csv", index=False)
+    with pytest.raises(PipelineError, match="dvc repro"):
+        report.run(settings)
+
+
+def test_sheets_hold_the_surest_first_and_only_such_calls(settings):
+    heat = pd.read_csv(paths.report("NPM1") / "folds.csv").set_index("fold")["temperature"]
+    scored = pd.concat([pd.read_parquet(paths.fold("NPM1", k) / "predictions.parquet").assign(fold=k) for k in (0, 1)])
+    scored = scored[scored["split"] == "test"].assign(logit=lambda table: table["logit"] / table["fold"].map(heat))
+    surest = scored[(scored["label"] == 0) & (scored["logit"] <= 0)].sort_values("logit").iloc[0]
+    shown = 1 / (1 + np.exp(-surest["logit"]))
+    alts = [attributes["alt"] for tag, attributes in page().tags if tag == "img"]
+    (right,) = [alt for alt in alts[: len(alts) // 2] if alt.startswith("Cells of control called control")]
+    assert f"score: {surest['patient']} {'<0.001' if shown < 0.0005 else f'{shown:.3f}'}," in right
+    assert right.count(",") == 1 + 11  # "..., with patient and score:" and twelve captions
+
+
+def test_what_could_not_be_asked_is_not_counted_as_ruled_out(settings):
+    audit = json.loads(paths.audit("NPM1").read_text())
+    audit["red"], audit["checks"][0]["red"] = 0, False
+    paths.audit("NPM1").write_text(json.dumps(audit))
+    report.run(settings)
+    assert next(row for row in page().table("Subtype") if row[0] == "NPM1")[-1] == "✓ none of 21 not asked"
+    assert "None of 2 was found; 1 could not be asked, and that rules nothing out." in words()
+
+
+def test_results_by_group_are_on_paper_too(settings):
+    """What is folded away is not printed."""
+    html = paths.REPORT_PAGE.read_text()
+    for folded in re.findall(r"<details>.*?</details>", html, re.DOTALL):
+        assert "&lt;women&gt;" not in folded
+    assert "By sex?" in [row[0] for row in page().table("Group")]
+
+
+def test_where_no_operating_point_was_chosen_nothing_is_said_to_be_fixed_on_validation_patients(settings):
+    assert "No operating point could be chosen: 2 validation controls a fold, 20 needed" in words()
+    assert "was fixed on validation patients" not in words()
+    assert page().table("Figure")[0] == ["Figure", "Image", "Patient"]
+
+
+def test_an_operating_point_has_a_column_of_its_own_and_folds_without_one_are_named(settings):
+    chosen = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"fewest_controls": 2})})
+    evaluate.run(chosen, ["NPM1"])
+    report.run(chosen)
+    table = page().table("Figure")
+    assert table[0][-1] == "Patient, at the operating point"
+    patients, folds = (pd.read_csv(paths.report("NPM1") / f"{name}.csv") for name in ("patients", "folds"))
+    called = patients["score"] > patients["fold"].map(folds.set_index("fold")["threshold"])
+    expected = intervals.of_calls(patients["label"], called, 0.95)
+    names = {"Accuracy": "accuracy", "Sensitivity": "sensitivity", "F1": "f1", "Matthews correlation": "mcc"}
+    for name, figure in names.items():
+        (cell,) = [row[-1] for row in table if row[0] == name]
+        bounds = expected[figure]
+        assert cell == f"{bounds.value:.2f}{bounds.low:.2f} to {bounds.high:.2f}"
+    assert [row[-1] for row in table if row[0] == "Brier score"] == ["–"]  # no threshold moves it
+    assert "aims at a specificity of 0.95 and was fixed on validation patients" in words()
+    assert "validation controls, too few" not in words()
+    folds.assign(chosen=folds["fold"] != 0).to_csv(paths.report("NPM1") / "folds.csv", index=False)
+    report.run(chosen)
+    assert "In fold 0 there were 2 validation controls, too few" in words()
+
+
+def test_calibration_is_judged_at_the_classes_shares(settings):
+    """The patients' scores are for as many of either class: moving them is not left to the reader."""
+    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
+    few = pd.concat([patients[patients["label"] == 0], patients[patients["label"] == 1].head(1)])
+    table = evaluate._reliability(settings, few)
+    moved = pooling.probabilities(few["logit"] + np.log(1 / 4)).mean()
+    assert (table["n"] * table["mean_score"]).sum() / table["n"].sum() == pytest.approx(moved)
+    assert "moved from as many patients of either class" in words()
+
+
+def test_the_first_lines_say_how_many_networks_were_tested_on_whom(settings):
+    assert "2 networks per subtype were trained, each without a part of the patients" in words()
+    values = settings.model_dump(by_alias=True)
+    values["train"]["folds"] = [0]
+    lone = config.Config.model_validate(values)
+    evaluate.run(lone, SUBTYPES)
+    report.run(lone)
+    assert "One network per subtype was trained on some of them and tested on others." in words()
+    assert "AUROC, within folds" not in words()
+
+
+def test_what_a_network_was_not_given_is_said(settings):
+    assert "of each class a network" not in words()
+    values = settings.model_dump(by_alias=True)
+    values["train"]["images_per_class"] = 20
+    report.run(config.Config.model_validate(values))
+    assert "at most 20 of each class a network" in words()
+
+
+def test_software_and_settings_are_on_the_page(settings):
+    said = words()
+    for name in ("tensorflow", "keras", "scikit-learn", "numpy"):
+        assert f"{name} {metadata.version(name)}" in said
+    assert hashlib.sha256(b"numpy==1.0\n").hexdigest()[:12] in said
+    for shown in ("conv [256, 192]", "learning_rate 1e-05", "images_per_class null", "augment_flips true", "draws 200"):
+        assert shown in said, shown
+    Path("requirements.lock").unlink()
+    with pytest.raises(DataError, match=r"git checkout requirements\.lock"):
+        report.run(settings)
+
+
+def test_tables_of_an_earlier_version_are_refused(settings):
+    file = paths.report("NPM1") / "folds.csv"
+    pd.read_csv(file).drop(columns="chosen").to_csv(file, index=False)
+    with pytest.raises(ModelError, match=r"folds\.csv: made by an earlier version; run `dvc repro`"):
+        report.run(settings)
+
+
+@pytest.mark.parametrize("images", [1, 4, 5, 12])
+def test_contact_sheet_holds_every_crop(images):
+    crops = np.stack([np.full((PX, PX, 3), 20 * number, dtype=np.uint8) for number in range(images)])
+    sheet = contact_sheet.compose(crops, ["W" * 200] * images)
+    colours = {colour for _, colour in sheet.getcolors(sheet.width * sheet.height) or []}
+    assert {(20 * number,) * 3 for number in range(images)} <= colours
+    assert contact_sheet.png(sheet) == contact_sheet.png(sheet.copy())
+
+
+def test_points_of_equal_score_do_not_hide_each_other():
+    assert len(set(report.lanes([0.5] * 7))) == 7
+    assert report.lanes([0.1, 0.5, 0.9]) == [0, 0, 0]
