@@ -42,6 +42,11 @@ def run(config: Config, subtype: str, fold: int) -> None:
         for role, (control, diseased) in pools.items()
     )
     console.say(f"train {subtype} fold {fold} on {machine.name} ({machine.precision}, {machine.threads} threads): {counts}")
+    others = sorted(other for other in paths.CHECKPOINTS.glob(f"{subtype}-fold-{fold}-*") if other != checkpoint)
+    if not checkpoint.exists() and (left := [other for other in others if other.suffix == checkpoint.suffix]):
+        console.say(
+            f"begins anew: {left[0]} is of other settings, data or code (a former version's is other code); it goes at the end"
+        )
     model.seed_everything(seed)
     network = model.build(spec, batch_norm.layer(machine))
 
@@ -69,10 +74,10 @@ def run(config: Config, subtype: str, fold: int) -> None:
             training_loop.save_weights(network, spec, folder / "model.weights.h5")
             _write(folder, spec, curves, predictions)
         follower.finish(paths.fold(subtype, fold))
-    for other in paths.CHECKPOINTS.glob(f"{subtype}-fold-{fold}-*"):
+    for other in others:  # `checkpoint` itself answers a repetition without training
         if other.is_dir():  # left behind by a kill
-            shutil.rmtree(other)
-        elif other != checkpoint:  # of other parameters or data; this one answers a repetition without training
+            shutil.rmtree(other, ignore_errors=True)
+        else:
             other.unlink(missing_ok=True)
 
 

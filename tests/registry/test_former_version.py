@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import test_decoding
+from conftest import write_params
 from former_version import FOLDS, SUBTYPE
 from mlflow.exceptions import MlflowException
 
 from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.common import config, paths
+from pipeline.evaluation import published_figures
 from pipeline.networks import device, recipe
 from pipeline.registry import mlflow_server, model_files, versions
-from pipeline.stages import evaluate, predict, register
+from pipeline.stages import evaluate, predict, register, train, tune
 
 
 @pytest.fixture
@@ -174,3 +176,29 @@ def test_its_pseudonyms_stay(former: Path) -> None:
     assert names.path("KRX/smear of 3 May.tif") == "PMMX3VHGYUT/file_YBXTRPDO55.tif"
     names.write_table()
     assert table.read_text() == before
+
+
+def test_a_checkpoint_of_its_training_is_not_gone_on_with_and_why_not_is_said(
+    former: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = {path.name: path for path in paths.CHECKPOINTS.glob("*.npz")}
+    before = pd.read_csv(paths.fold(SUBTYPE, 0) / "history.csv")
+    said = "begins anew: .checkpoints/NPM1-fold-0-90091c65647e6512.npz is of other settings, data or code"
+    for told in (1, 0):
+        train.run(config.load(), SUBTYPE, 0)
+        assert capsys.readouterr().out.count(said) == told
+    (ours,) = set(paths.CHECKPOINTS.glob("*.npz")) - set(theirs.values())
+    assert ours.name.startswith("NPM1-")
+    assert [name for name, path in theirs.items() if path.exists()] == ["NPM1-fold-1-faa74ec8c1b915a6.npz"]
+    after = pd.read_csv(paths.fold(SUBTYPE, 0) / "history.csv")
+    pd.testing.assert_frame_equal(after, before, rtol=1e-3)  # to the bit on the machine that made them
+
+
+def test_its_search_is_not_gone_on_with_and_why_not_is_said(
+    former: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(published_figures.NETWORKS, SUBTYPE)  # a trial of it takes seconds
+    write_params(former / "params.yaml", former_version.SETTINGS | {"tune.trials": 1, "tune.max_epochs": 1})
+    for told in (1, 0):
+        tune.run(config.load(), SUBTYPE, apply=False, only_trials=True)
+        assert capsys.readouterr().out.count("begins anew: NPM1 7e598a4e8d91 had other settings, data or code") == told
