@@ -69,8 +69,8 @@ def _say_plan(search: Search) -> None:
     )
     if others := search.study.not_gone_on_with:
         console.say(
-            f"begins anew: {', '.join(others)} had other settings, data or code (a former version's is other code), so losses are "
-            "not comparable; what was found stays there and in MLflow"
+            f"begins anew: {', '.join(others)} had other settings, data or code (a former version's is other code), so losses "
+            "are not comparable; what was found stays there and in MLflow"
         )
     if config.tune.patients == "all":
         console.warn(
