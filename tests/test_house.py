@@ -6,6 +6,7 @@ Which room may import which, and which outside tool is known where, are contract
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -16,13 +17,13 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from pipeline.__main__ import COHORT_STAGES, FOLD_STAGES, SUBTYPE_STAGES
+from pipeline.__main__ import CANDIDATE_STAGES, COHORT_STAGES, FOLD_STAGES
 from pipeline.common import config
 from pipeline.networks import recipe
 
 PIPELINE = ROOT / "pipeline"
 ROOMS = sorted(path.name for path in PIPELINE.iterdir() if (path / "__init__.py").is_file())
-STAGES = {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}
+STAGES = {**COHORT_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}
 TRAVELS = ["registry/served_model.py", "networks/model.py", "images/decoding.py", "evaluation/pooling.py"]
 
 # They change no result: settings, paths, the terminal, cores; and, but for `register`, the record kept in MLflow.
@@ -82,7 +83,7 @@ def test_stage_is_module_is_command_is_params_section() -> None:
         assert (PIPELINE / "stages" / f"{stage}.py").is_file()
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
-    assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um", "tune"}
+    assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "tune"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -105,35 +106,53 @@ def test_compiled_python_makes_no_stage_stale() -> None:
     assert ignored.returncode == 0
 
 
+# What a stage may ask of the configuration beside its keys, and what DVC then has to see for it.
+ASKED = {
+    "classes": {"control", "subtypes"},
+    "network_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates"},
+    "train_of": {"train"},
+}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_parameter_a_stage_reads_is_one_of_its_params(stage: str) -> None:
-    """By the text of the modules behind the stage: `config.<key>` and `config.<section>.<key>`."""
-    listed = {name.replace("${item.subtype}", "*") for name in dag()[stage].get("params", [])}
+    """By the text of the stage, and of what reads the configuration for it: `config.<key>` and `config.<section>.<key>`."""
+    listed = {*dag()[stage].get("params", []), *dag()[stage]["deps"]}
+    modules = [PIPELINE / "stages" / f"{stage}.py"]
+    modules += [PIPELINE / "validation" / f"{name}.py" for name in ("rules", "rule_tables") if stage == "validate"]
+    modules += [PIPELINE / "auditing/twins.py"] if stage == "audit_networks" else []
+    modules += [PIPELINE / "networks" / f"{name}.py" for name in ("recipe", "training") if stage in ("train", "audit_networks")]
     read = set()
-    reading = {stage: PIPELINE / "stages" / f"{stage}.py"} | {
-        name: PIPELINE / "validation" / f"{name}.py" for name in ("rules", "rule_tables") if stage == "validate"
-    }
-    for module in reading.values():
+    for module in modules:
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Attribute):
-                read.add(ast.unparse(node))
+                read.add(ast.unparse(node).removeprefix("prepared."))
     keys = {
         name.removeprefix("config.").replace("validate_", "validate").replace("register_", "register")
         for name in read
         if name.startswith("config.")
     }
-    keys = {"control" if key == "classes" else key.replace("[subtype]", ".*") for key in keys}
     for key in keys:
-        section = key.split(".")[0]
-        if section in config.Config.model_fields or section in ("validate", "register"):
-            ancestors = {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)}
-            below = any(name.startswith(f"{key}.") for name in listed)  # it is passed on, and some key of it is listed
+        first = key.split(".")[0]
+        ancestors = {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)}
+        below = any(name.startswith(f"{key}.") for name in listed)  # it is passed on, and some key of it is listed
+        if first in ASKED:
+            assert ASKED[first] & listed, f"{stage} asks {first}"
+        elif first in config.Config.model_fields or first in ("validate", "register"):
             assert ancestors & listed or below, f"{stage} reads {key}"
 
 
-def test_all_of_train_but_folds_and_other_models_is_a_param_of_train() -> None:
-    listed = {name.removeprefix("train.") for name in dag()["train"]["params"] if name.startswith("train.")}
-    assert listed == set(config.Train.model_fields) - {"folds", "models"} | {"models.${item.subtype}"}
+@pytest.mark.parametrize("stage", ["train", "audit_networks"])
+def test_a_new_setting_of_training_makes_networks_and_twins_stale(stage: str) -> None:
+    assert "train" in dag()[stage]["params"], "the section as a whole"
+
+
+def test_the_readme_has_every_room_and_module() -> None:
+    tree = (ROOT / "README.md").read_text().split("## What is where")[1]
+    for room in ROOMS:
+        (line,) = re.findall(rf"^  {room}/ +(.*)$", tree, re.MULTILINE)
+        modules = {path.stem for path in (PIPELINE / room).glob("*.py")} - {"__init__"}
+        assert set(re.findall(r"[a-z0-9_]+", line.split("   ")[0])) == modules, room
 
 
 def test_help_and_mistakes_need_no_heavy_library() -> None:

@@ -36,7 +36,8 @@ SERVING = 1
 _SETTINGS = "settings.json"
 _NETWORKS = Path("artifacts/networks")  # within a model
 _ENTRANCE = (Path("MLmodel"), Path(_ENTRANCE_CODE), _NETWORKS / _SETTINGS)
-_HOW_IT_CAME_ABOUT = {"knobs", "machine", "inputs", "training"}  # of a spec; what of them matters is in the weights
+# Of a spec: how the weights came about; what of that matters is in them.
+_HOW_IT_CAME_ABOUT = {"candidate", "knobs", "machine", "inputs", "training"}
 
 
 @dataclass(frozen=True)

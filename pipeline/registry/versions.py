@@ -43,9 +43,10 @@ _ABOUT = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """A subtype's trained folds, together one model."""
+    """The trained folds of one learner of a subtype, together one model."""
 
     subtype: str
+    name: str  # as params.yaml calls it
     digest: str  # `model_files.identity`
     folders: list[Path]
     weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
@@ -65,7 +66,8 @@ def _find_version(client: MlflowClient, candidate: Candidate) -> ModelVersion | 
 def _recognise(client: MlflowClient, candidate: Candidate) -> None:
     """Where a former version of this pipeline registered the candidate, under a digest of its own, let it be found by ours."""
     weights = _as_tags(candidate.weights_sha256)
-    for model in versions(client, candidate.subtype):
+    reigning = champion(client, candidate.subtype)
+    for model in [*([reigning] if reigning else []), *versions(client, candidate.subtype)]:
         if {key: value for key, value in model.tags.items() if key.startswith("sha256.fold-")} != weights:
             continue
         try:
@@ -77,7 +79,7 @@ def _recognise(client: MlflowClient, candidate: Candidate) -> None:
             continue  # its files are gone: it cannot be used
         if same:
             client.set_tag(_run_id(model), "candidate", candidate.digest)
-            note(client, model, candidate=candidate.digest)
+            note(client, model, **{"candidate": candidate.digest, "candidate.name": candidate.name})
             console.say(
                 f"{model.name} v{model.version}: registered by a former version of this pipeline, with the same weights, "
                 "networks and settings; goes on as this version"
@@ -103,7 +105,7 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
         run = client.create_run(
             experiment,
             run_name=mlflow_runs.in_experiment(_run_name(client, candidate, spec)),
-            tags={"candidate": candidate.digest, **mlflow_runs.origin(spec)},
+            tags={"candidate": candidate.digest, "candidate.name": candidate.name, **mlflow_runs.origin(spec)},
         )
         mlflow_runs.log_data(client, run, spec)
     run_id = run.info.run_id
@@ -134,13 +136,13 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
     folds = "folds " + " ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
     reigning = champion(client, candidate.subtype)
     if reigning is None:
-        return f"first, {folds}, {candidate.digest[:8]}"
+        return f"{candidate.name}: first, {folds}, {candidate.digest[:8]}"
     theirs = client.get_run(_run_id(reigning)).data
     knobs = {key: mlflow_runs.as_param(value) for key, value in spec["knobs"].items()}
     turned = [f"{key}={value}" for key, value in knobs.items() if theirs.params.get(key) != value]
     others = [key for key, value in spec["inputs"].items() if theirs.tags.get(f"sha256.{key}") != value]
     differs = turned[:_MOST_KNOBS] + (["..."] if len(turned) > _MOST_KNOBS else []) or [f"other {key}" for key in others]
-    return f"{', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
+    return f"{candidate.name}: {', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
 
 
 def champion(client: MlflowClient, subtype: str) -> ModelVersion | None:
@@ -249,7 +251,11 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
         logged.uri,
         run_id=run_id,
         model_id=logged.model_id,
-        tags={"candidate": candidate.digest, **_as_tags({**candidate.weights_sha256, **logged.entrance})},
+        tags={
+            "candidate": candidate.digest,
+            "candidate.name": candidate.name,
+            **_as_tags({**candidate.weights_sha256, **logged.entrance}),
+        },
         description=candidate.card,
     )
 

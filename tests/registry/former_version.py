@@ -12,7 +12,7 @@ from conftest import ROOT, write_params
 from pipeline.common import paths
 from pipeline.registry import mlflow_server
 
-SUBTYPE, FOLDS = "NPM1", [0, 1]
+SUBTYPE, CANDIDATE, FOLDS = "NPM1", "published", [0, 1]
 _ARCHIVE = ROOT / "tests" / "artefacts" / "former_version.tar.xz"
 _MADE_IN = "file:///tmp/former"
 _PLACES = {
@@ -28,12 +28,12 @@ SETTINGS: dict[str, Any] = {
     "ingest.demo.patients": {"control": 8, SUBTYPE: 8},
     "split.n_folds": 4,
     "pack.px": 16,
-    "train.folds": FOLDS,
+    "folds": FOLDS,
     "train.batch_size": 8,
     "train.max_epochs": 2,
     "train.min_epochs": 1,
     "train.precision": "float32",
-    "train.models": {SUBTYPE: {"first_conv": 2, "conv": [4], "dense": [4], "learning_rate": 0.01}},
+    "candidates.published.networks": {SUBTYPE: {"first_conv": 2, "conv": [4], "dense": [4], "learning_rate": 0.01}},
     "evaluate.draws": 200,
     "register.floors": dict.fromkeys(("image_accuracy", "patient_sensitivity", "patient_specificity"), 0.0),
     "tune.trials": 2,
@@ -59,8 +59,8 @@ def unpack(folder: Path) -> None:
 
 def move_results(folder: Path) -> None:
     """What it had trained and measured, to where that belongs now (docs/operations.md)."""
-    moved = {f"models/{SUBTYPE}/fold-{fold}": paths.fold(SUBTYPE, fold) for fold in FOLDS}
-    for former, now in (moved | {f"reports/{SUBTYPE}": paths.report(SUBTYPE)}).items():
+    moved = {f"models/{SUBTYPE}/fold-{fold}": paths.fold(SUBTYPE, CANDIDATE, fold) for fold in FOLDS}
+    for former, now in (moved | {f"reports/{SUBTYPE}": paths.report(SUBTYPE, CANDIDATE)}).items():
         (folder / former).rename(folder / "moving")
         (folder / now).parent.mkdir(parents=True, exist_ok=True)
         (folder / "moving").rename(folder / now)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import test_decoding
 from conftest import write_params
-from former_version import FOLDS, SUBTYPE
+from former_version import CANDIDATE, FOLDS, SUBTYPE
 from mlflow.exceptions import MlflowException
 
 from pipeline.cohort.pseudonyms import Pseudonyms
@@ -43,10 +43,10 @@ def registered() -> dict[str, list[str]]:
 
 
 def test_its_models_have_the_figures_they_had(former: Path) -> None:
-    folder = paths.report(SUBTYPE)
+    folder = paths.report(SUBTYPE, CANDIDATE)
     before = tables(folder)
     shutil.rmtree(folder)
-    evaluate.run(config.load(), [SUBTYPE])
+    evaluate.run(config.load(), [SUBTYPE], [CANDIDATE])
     now = tables(folder)
     for name, table in before.items():
         pd.testing.assert_frame_equal(now[name], table, rtol=1e-6)
@@ -62,7 +62,7 @@ def test_what_it_registered_is_recognised_and_said_once(former: Path, capsys: py
     said = f"{SUBTYPE} v1: registered by a former version of this pipeline"
     runs = len(former_version.runs())
     for told in (1, 0):
-        register.run(config.load(), [SUBTYPE])
+        register.run(config.load(), [SUBTYPE], [CANDIDATE])
         assert registered() == {"1": ["champion"]}
         assert capsys.readouterr().out.count(said) == told
     assert len(former_version.runs()) == runs
@@ -72,19 +72,19 @@ def test_trained_again_to_the_same_bytes_it_is_the_same_model(former: Path) -> N
     """Knobs, machine, data and code stand in a spec, and with them the digest of a training: of these it does not depend."""
     settings = config.load()
     for fold in FOLDS:
-        path = paths.fold(SUBTYPE, fold) / "spec.json"
+        path = paths.fold(SUBTYPE, CANDIDATE, fold) / "spec.json"
         before = json.loads(path.read_text())
         machine = asdict(device.prepare("float32")) | {"name": "another"}
-        spec = recipe.spec(settings, SUBTYPE, fold, before["normalisation"], machine)
+        spec = recipe.spec(settings, SUBTYPE, CANDIDATE, fold, before["normalisation"], machine)
         assert spec["training"] != before["training"]
         path.write_text(json.dumps(spec))
-    register.run(settings, [SUBTYPE])
+    register.run(settings, [SUBTYPE], [CANDIDATE])
     assert registered() == {"1": ["champion"]}
 
 
 def of_spec(change: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
     def changed() -> None:
-        path = paths.fold(SUBTYPE, 1) / "spec.json"
+        path = paths.fold(SUBTYPE, CANDIDATE, 1) / "spec.json"
         spec = json.loads(path.read_text())
         change(spec)
         path.write_text(json.dumps(spec))
@@ -93,12 +93,12 @@ def of_spec(change: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
 
 
 def other_weights() -> None:
-    folders = [paths.fold(SUBTYPE, fold) for fold in FOLDS]
+    folders = [paths.fold(SUBTYPE, CANDIDATE, fold) for fold in FOLDS]
     shutil.copy(folders[0] / "model.weights.h5", folders[1] / "model.weights.h5")
 
 
 def other_temperature() -> None:
-    path = paths.report(SUBTYPE) / "folds.csv"
+    path = paths.report(SUBTYPE, CANDIDATE) / "folds.csv"
     pd.read_csv(path).assign(temperature=1.0).to_csv(path, index=False)
 
 
@@ -114,13 +114,13 @@ OTHER = {
 @pytest.mark.parametrize("what", OTHER)
 def test_with_another_of_these_it_is_another_model(former: Path, what: str) -> None:
     OTHER[what]()
-    register.run(config.load(), [SUBTYPE])
+    register.run(config.load(), [SUBTYPE], [CANDIDATE])
     assert registered() == {"1": ["champion"], "2": ["challenger"]}
 
 
 def test_a_version_whose_files_are_gone_is_registered_again(former: Path) -> None:
     shutil.rmtree(former / "mlartifacts" / SUBTYPE / "models")
-    register.run(config.load(), [SUBTYPE])
+    register.run(config.load(), [SUBTYPE], [CANDIDATE])
     assert list(registered()) == ["1", "2"]
 
 
@@ -147,7 +147,7 @@ def test_code_that_answers_otherwise_than_that_registered_models_hold_has_anothe
     """Nobody would get it else: it is no part of what makes a model this one."""
     with monkeypatch.context() as patch:
         patch.setattr(model_files, "SERVING", 0)  # so that it is registered again, with the code of now
-        register.run(config.load(), [SUBTYPE])
+        register.run(config.load(), [SUBTYPE], [CANDIDATE])
     assert list(registered()) == ["1", "2"]
     then, now = (mlflow.pyfunc.load_model(f"models:/{SUBTYPE}/{version}") for version in (1, 2))
     whole = [*test_decoding.USABLE.values(), test_decoding.cell(px=40)]
@@ -182,15 +182,15 @@ def test_a_checkpoint_of_its_training_is_not_gone_on_with_and_why_not_is_said(
     former: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = {path.name: path for path in paths.CHECKPOINTS.glob("*.npz")}
-    before = pd.read_csv(paths.fold(SUBTYPE, 0) / "history.csv")
+    before = pd.read_csv(paths.fold(SUBTYPE, CANDIDATE, 0) / "history.csv")
     said = "begins anew: .checkpoints/NPM1-fold-0-90091c65647e6512.npz is of other settings, data or code"
     for told in (1, 0):
-        train.run(config.load(), SUBTYPE, 0)
+        train.run(config.load(), SUBTYPE, CANDIDATE, 0)
         assert capsys.readouterr().out.count(said) == told
     (ours,) = set(paths.CHECKPOINTS.glob("*.npz")) - set(theirs.values())
     assert ours.name.startswith("NPM1-")
     assert [name for name, path in theirs.items() if path.exists()] == ["NPM1-fold-1-faa74ec8c1b915a6.npz"]
-    after = pd.read_csv(paths.fold(SUBTYPE, 0) / "history.csv")
+    after = pd.read_csv(paths.fold(SUBTYPE, CANDIDATE, 0) / "history.csv")
     pd.testing.assert_frame_equal(after, before, rtol=1e-3)  # to the bit on the machine that made them
 
 
@@ -200,5 +200,5 @@ def test_its_search_is_not_gone_on_with_and_why_not_is_said(
     monkeypatch.delitem(published_figures.NETWORKS, SUBTYPE)  # a trial of it takes seconds
     write_params(former / "params.yaml", former_version.SETTINGS | {"tune.trials": 1, "tune.max_epochs": 1})
     for told in (1, 0):
-        tune.run(config.load(), SUBTYPE, apply=False, only_trials=True)
+        tune.run(config.load(), SUBTYPE, CANDIDATE, apply=False, only_trials=True)
         assert capsys.readouterr().out.count("begins anew: NPM1 7e598a4e8d91 had other settings, data or code") == told
