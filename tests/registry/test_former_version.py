@@ -20,11 +20,12 @@ from former_version import CANDIDATE, FOLDS, SUBTYPE
 from mlflow.exceptions import MlflowException
 
 from pipeline.cohort.pseudonyms import Pseudonyms
-from pipeline.common import config, paths
+from pipeline.common import config, files, paths
+from pipeline.common.errors import ConfigError
 from pipeline.evaluation import published_figures
 from pipeline.networks import device, recipe
 from pipeline.registry import mlflow_server, model_files, versions
-from pipeline.stages import evaluate, predict, register, train, tune
+from pipeline.stages import candidates, evaluate, predict, register, train, tune
 
 
 @pytest.fixture
@@ -56,6 +57,23 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
     """The figures of a report, by file."""
     of_classes = {path.name: pd.read_csv(path) for path in folder.glob("*.csv")}
     return {"metrics.json": pd.json_normalize(json.loads((folder / "metrics.json").read_text())), **of_classes}
+
+
+def test_its_settings_end_in_the_name_that_a_key_has_now(former: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train\.models: is candidates\.published\.networks now") as said:
+        config.load(Path("former_params.yaml"))
+    assert "\n" not in str(said.value)
+
+
+def test_what_it_left_where_nothing_belongs_now_is_removed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stages depend on these folders: with it they would never be as in a fresh clone."""
+    former_version.unpack(here)
+    for name in (f"data/evaluated/{SUBTYPE}.json", f"reports/audit/{SUBTYPE}.json", f"reports/audit/{SUBTYPE}_networks.json"):
+        files.write(here / name, "{}")
+    candidates.run(config.load())
+    assert f"candidates: models/{SUBTYPE}/fold-0 removed" in capsys.readouterr().out
+    left = [path for place in ("models", "data/evaluated", "reports") for path in (here / place).rglob("*") if path.is_file()]
+    assert left == []
 
 
 def test_what_it_registered_is_recognised_and_said_once(former: Path, capsys: pytest.CaptureFixture[str]) -> None:
