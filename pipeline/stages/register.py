@@ -30,16 +30,17 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
     """Register the candidates of `subtypes`, one after the other, and print what became of each."""
     client = mlflow_server.connect()
     with mlflow_server.answering():
-        rows, reasons = [], []
+        rows, reasons, several = [], [], len(config.candidates) > 1
         for subtype, name in itertools.product(subtypes, candidates):
             candidate = _candidate(config, subtype, name)
             model = versions.log_candidate(client, candidate)
             verdict = settle(client, model, candidate, config.register_, config.seed)
             figures = [candidate.metrics.get(key, math.nan) for key in ("image_accuracy", "patient_auroc")]
             aliases = ", ".join(versions.aliases(client, model)) or "-"
-            rows.append([subtype, name, *figures, f"{model.name} v{model.version}", aliases])
+            rows.append([subtype, *([name] if several else []), *figures, f"{model.name} v{model.version}", aliases])
             reasons.append(f"{model.name} v{model.version}: {verdict}")
-    console.table("models", ["subtype", "candidate", "image accuracy", "patient AUROC", "model version", "alias"], rows)
+    names = ["subtype", *(["candidate"] if several else []), "image accuracy", "patient AUROC", "model version", "alias"]
+    console.table("models", names, rows)
     for reason in reasons:
         console.say(reason)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
