@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +38,8 @@ _NETWORKS = Path("artifacts/networks")  # within a model
 _ENTRANCE = (Path("MLmodel"), Path(_ENTRANCE_CODE), _NETWORKS / _SETTINGS)
 # Of a spec: how the weights came about; what of that matters is in them.
 _HOW_IT_CAME_ABOUT = {"candidate", "knobs", "machine", "inputs", "training"}
+# Of the settings: what `predict` tells beside scores and calls.
+_TOLD_BESIDE = {"cohort", "reference", "operating_point_chosen", "sha256"}
 
 
 @dataclass(frozen=True)
@@ -50,16 +52,18 @@ class Logged:
 
 
 def identity(weights_sha256: Mapping[str, str], specs: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
-    """SHA-256 of what makes a model this one: its weights, the networks around them, and the settings it is served with.
+    """SHA-256 of what makes a model this one: its weights, the networks around them, and the settings its answers rest on.
 
     By fold: the digest of its weights, and its spec. With what knobs, data, code and machine the weights came about is no part
     of it; nor is the code that travels, but for the number among the settings that says whether it scores otherwise.
     """
-    networks = {
-        fold: {key: value for key, value in spec.items() if key not in _HOW_IT_CAME_ABOUT} for fold, spec in specs.items()
-    }
-    numbered = {"serving": 1, **settings}  # the first had no number
-    return hashlib.sha256(json.dumps([weights_sha256, networks, numbered], sort_keys=True).encode()).hexdigest()
+    networks = {fold: _without(spec, _HOW_IT_CAME_ABOUT) for fold, spec in specs.items()}
+    answers = {"serving": 1, **_without(settings, _TOLD_BESIDE)}  # the first had no number
+    return hashlib.sha256(json.dumps([weights_sha256, networks, answers], sort_keys=True).encode()).hexdigest()
+
+
+def _without(values: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
 
 
 def registered_identity(place: str, weights_sha256: Mapping[str, str]) -> str:
@@ -67,7 +71,6 @@ def registered_identity(place: str, weights_sha256: Mapping[str, str]) -> str:
     told = [_NETWORKS / _SETTINGS, *(_NETWORKS / fold / "spec.json" for fold in weights_sha256)]
     with tempfile.TemporaryDirectory() as target:
         settings, *specs = [json.loads(path.read_text(encoding="utf-8")) for path in _fetched(place, told, Path(target))]
-    settings.pop("sha256", None)
     return identity(weights_sha256, dict(zip(weights_sha256, specs, strict=True)), settings)
 
 

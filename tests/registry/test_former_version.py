@@ -87,7 +87,10 @@ def test_what_it_registered_is_recognised_and_said_once(former: Path, capsys: py
 
 
 def test_trained_again_to_the_same_bytes_it_is_the_same_model(former: Path) -> None:
-    """Knobs, machine, data and code stand in a spec, and with them the digest of a training: of these it does not depend."""
+    """Knobs, machine, data and code stand in a spec, and with them the digest of a training: it does not depend on these.
+
+    Nor does it on what is told of the cohort beside its scores.
+    """
     settings = config.load()
     for fold in FOLDS:
         path = paths.fold(SUBTYPE, CANDIDATE, fold) / "spec.json"
@@ -96,6 +99,8 @@ def test_trained_again_to_the_same_bytes_it_is_the_same_model(former: Path) -> N
         spec = recipe.spec(settings, SUBTYPE, CANDIDATE, fold, before["normalisation"], machine)
         assert spec["training"] != before["training"]
         path.write_text(json.dumps(spec))
+    source = json.loads(paths.SOURCE.read_text())
+    paths.SOURCE.write_text(json.dumps(source | {"cohort": "release 2", "new": "key"}))
     register.run(settings, [SUBTYPE], [CANDIDATE])
     assert registered() == {"1": ["champion"]}
 
@@ -115,9 +120,12 @@ def other_weights() -> None:
     shutil.copy(folders[0] / "model.weights.h5", folders[1] / "model.weights.h5")
 
 
-def other_temperature() -> None:
-    path = paths.report(SUBTYPE, CANDIDATE) / "folds.csv"
-    pd.read_csv(path).assign(temperature=1.0).to_csv(path, index=False)
+def of_folds(**values: float) -> Callable[[], None]:
+    def changed() -> None:
+        path = paths.report(SUBTYPE, CANDIDATE) / "folds.csv"
+        pd.read_csv(path).assign(**values).to_csv(path, index=False)
+
+    return changed
 
 
 OTHER = {
@@ -125,7 +133,8 @@ OTHER = {
     "a layer": of_spec(lambda spec: spec["layers"][-1].update(units=8)),
     "the normalisation": of_spec(lambda spec: spec["normalisation"]["mean"].reverse()),
     "patients whom a search saw": of_spec(lambda spec: spec.update(tuned_on={"patients": 3, "sha256": "0" * 64})),
-    "a temperature": other_temperature,
+    "temperatures": of_folds(temperature=1.0),
+    "an operating point": of_folds(threshold=0.4),
 }
 
 
