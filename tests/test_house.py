@@ -21,12 +21,12 @@ from ruamel.yaml import YAML
 from pipeline.__main__ import CANDIDATE_STAGES, COHORT_STAGES, FOLD_STAGES
 from pipeline.common import config
 from pipeline.networks import recipe
-from pipeline.registry import versions
+from pipeline.registry import model_files
 
 PIPELINE = ROOT / "pipeline"
 ROOMS = sorted(path.name for path in PIPELINE.iterdir() if (path / "__init__.py").is_file())
 STAGES = {**COHORT_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}
-TRAVELS = [module.relative_to(PIPELINE).as_posix() for module in versions.CODE]
+TRAVELS = [module.relative_to(PIPELINE).as_posix() for module in model_files.CODE]
 
 # They change no result: settings, paths, the terminal, cores; and, but for `register`, the record kept in MLflow.
 INERT = {"common"}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import ModelError
 from pipeline.images.decoding import Pixels
-from pipeline.registry import mlflow_server, versions
+from pipeline.registry import mlflow_server, model_files, versions
 
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 _NEEDED = ("um", "px", "operating_point", "reference", "cohort", "sha256", "temperatures")
@@ -54,7 +54,7 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
             _require_code(name, folder)
             for cache in Path(folder).rglob("__pycache__"):  # Python would run what lies there without a look at the source
                 shutil.rmtree(cache)
-            entrance = versions.entrance(Path(folder))
+            entrance = model_files.entrance(Path(folder))
             _require_tagged(name, version, entrance)  # before any code of it runs
             model = mlflow.pyfunc.load_model(folder)
         except (MlflowException, OSError, ValueError, ImportError) as error:

@@ -129,7 +129,7 @@ def test_what_a_model_needs_is_what_its_code_imports(project: Path) -> None:
     """All but MLflow, which loads it, and what comes with it."""
     needed = {line.split("==")[0] for line in (files_of_npm1(project) / "requirements.txt").read_text().splitlines()}
     code = [path for path in files_of_npm1(project).rglob("*.py") if path.is_file()]
-    assert {path.name for path in code} >= {"served_model.py", "network.py", "decoding.py", "tiff.py", "png.py", "jpeg.py"}
+    assert {path.name for path in code} >= {"served.py", "network.py", "decoding.py", "tiff.py", "png.py", "jpeg.py"}
     found = set()
     for node in (node for path in code for node in ast.walk(ast.parse(path.read_text()))):
         if isinstance(node, ast.Import):
