@@ -11,23 +11,30 @@ import lzma
 import os
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from pipeline.cohort import other_archives
 from pipeline.common.config import ArchiveLimits
 from pipeline.common.errors import DataError
+from pipeline.names import leftovers
 
 _REPACK = "unpack it yourself, look at what is in it, and name the folder instead"
-_MACOS = "__MACOSX/"  # Finder's archives carry a second tree of resource forks
 _CHUNK = 1 << 20
+_UTF8, _PATCH, _ENCRYPTED = 0x800, 0x20, 0x2041  # flags of a member: APPNOTE.TXT 6.3.10, 4.4.4
+_UNICODE_PATH = 0x7075  # an extra field: APPNOTE.TXT, 4.6.9
 _LONGEST_NAME, _LONGEST_PATH = 255, 1024  # bytes
 
 
 class Tree(Protocol):
-    """What `ingest` needs to know of a source."""
+    """What `ingest` needs to know of a source, without the litter that is known by name."""
+
+    litter: dict[str, str]
+    """What was met of it so far: place -> kind."""
 
     def where(self, path: str) -> str:
         """How messages name a place in the tree."""
@@ -63,6 +70,7 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.litter: dict[str, str] = {}
 
     def where(self, path: str) -> str:
         """The path of the original."""
@@ -74,7 +82,11 @@ class Folder:
             entries = sorted(os.scandir(self._root / at), key=lambda entry: entry.name)
         except OSError as error:
             raise _unreadable(self.where(at), error) from None
-        places = [(_is_folder(entry), f"{at}/{entry.name}" if at else entry.name) for entry in entries]
+        places = [
+            (_is_folder(entry), place)
+            for entry in entries
+            if not self._is_litter(place := f"{at}/{entry.name}" if at else entry.name)
+        ]
         return [place for is_dir, place in places if is_dir], [place for is_dir, place in places if not is_dir]
 
     def files(self, at: str) -> list[str]:
@@ -85,11 +97,12 @@ class Folder:
 
         found = []
         for parent, folders, names in os.walk(self._root / at, onerror=refuse):
+            place = Path(parent).relative_to(self._root)
+            folders[:] = [name for name in folders if not self._is_litter((place / name).as_posix())]
             for name in folders:
                 if (link := Path(parent) / name).is_symlink():
                     raise DataError(f"{link}: a link to a folder; put the folder itself there, or take the link out")
-            place = Path(parent).relative_to(self._root)
-            found += [(place / name).as_posix() for name in names]
+            found += [path for name in names if not self._is_litter(path := (place / name).as_posix())]
         return sorted(found)
 
     def size(self, path: str) -> int:
@@ -113,6 +126,13 @@ class Folder:
                 raise NotCopied(f"cannot be read: {error.strerror}") from None
             raise _unreadable(self.where(path), error) from None
 
+    def _is_litter(self, path: str) -> bool:
+        """Before it is opened: much of it is for the system's eyes only."""
+        kind = leftovers.litter(path)
+        if known := kind not in ("", leftovers.HIDDEN):
+            self.litter[path] = kind
+        return known
+
 
 class Archive:
     """A ZIP archive that holds nothing but files and folders, within limits."""
@@ -124,23 +144,30 @@ class Archive:
             DataError: names the archive, the member by its number, and what is wrong with it.
         """
         self._path = path
+        self.litter: dict[str, str] = {}
         try:
+            if refusal := other_archives.refusal(path):
+                raise DataError(refusal)
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
-            raise DamagedError(f"{path}: not a ZIP archive, or a part of one ({error}); fetch it again") from None
+        except NotImplementedError as error:
+            raise DataError(f"{path}: a ZIP archive of a kind that Python does not read ({error}); {_REPACK}") from None
+        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+            what = "a web page, " if other_archives.is_web_page(path) else ""
+            raise DamagedError(f"{path}: {what}not a ZIP archive, or a part of one ({error}); fetch it again") from None
         except OSError as error:
             raise _unreadable(str(path), error) from None
-        self._members = {info.filename: info for info in self._judged(limits) if not info.is_dir()}
+        judged = self._judged(limits)
+        self._members = {info.filename: info for info in judged if not info.is_dir()}
         self._folders: dict[str, tuple[set[str], set[str]]] = {"": (set(), set())}
-        for name in self._members:
-            self._place(name)
+        for info in judged:
+            self._place(info)
 
     def where(self, path: str) -> str:
         """The archive and the member."""
         return f"{self._path}: {path}" if path else str(self._path)
 
     def children(self, at: str) -> tuple[list[str], list[str]]:
-        """Folders without a file in them are not seen."""
+        """From the table of contents."""
         folders, files = self._folders[at]
         return sorted(folders), sorted(files)
 
@@ -158,19 +185,30 @@ class Archive:
             with self._zip.open(self._members[path]) as stream:
                 while chunk := stream.read(_CHUNK):
                     yield chunk
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, OSError) as error:
             raise DamagedError(f"{self.where(path)}: damaged ({error}); fetch the archive again") from None
 
-    def _place(self, name: str) -> None:
-        parent = _above(name)
-        self._folders.setdefault(parent, (set(), set()))[1].add(name)
+    def _place(self, info: zipfile.ZipInfo) -> None:
+        parent = info.filename.rstrip("/")
+        if info.is_dir():
+            self._folders.setdefault(parent, (set(), set()))
+        else:
+            parent = _above(parent)
+            self._folders.setdefault(parent, (set(), set()))[1].add(info.filename)
         while parent:
             above = _above(parent)
             self._folders.setdefault(above, (set(), set()))[0].add(parent)
             parent = above
 
     def _judged(self, limits: ArchiveLimits) -> list[zipfile.ZipInfo]:
-        numbered = [(at, info) for at, info in enumerate(self._zip.infolist(), 1) if not info.filename.startswith(_MACOS)]
+        numbered = []
+        for at, info in enumerate(self._zip.infolist(), 1):
+            info.filename = _name(info)
+            kind = leftovers.litter(info.filename)
+            if kind in ("", leftovers.HIDDEN):
+                numbered.append((at, info))
+            else:
+                self.litter[info.filename] = kind
         members = [info for _, info in numbered]
         if len(members) > limits.max_files:
             raise DataError(
@@ -179,6 +217,10 @@ class Archive:
         for number, info in numbered:
             if fault := _fault(info, limits):
                 raise DataError(f"{self._path}: {_member(number)} {fault}; {_REPACK}")
+            if info.flag_bits & _ENCRYPTED:
+                raise DataError(other_archives.encrypted(self._path, _member(number)))
+            if refusal := other_archives.unknown_method(self._path, info.compress_type):
+                raise DataError(refusal)
         _require_distinct(self._path, numbered)
         total, packed = sum(info.file_size for info in members), self._path.stat().st_size
         if total > limits.max_total_gb * 1e9:
@@ -217,11 +259,31 @@ def _above(place: str) -> str:
     return place.rpartition("/")[0]
 
 
+def _name(info: zipfile.ZipInfo) -> str:
+    """A member's name. Many programs write UTF-8 and do not say so, which by the standard would be code page 437."""
+    if info.flag_bits & _UTF8 or info.filename.isascii():
+        return info.filename
+    try:
+        raw = info.orig_filename.partition("\0")[0].encode("cp437")
+    except UnicodeEncodeError:  # it was taken from the extra field already
+        return info.filename
+    extra = info.extra
+    while len(extra) >= 4:  # a field's number and length
+        number, length = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + length], extra[4 + length :]
+        if number == _UNICODE_PATH and field[1:5] == struct.pack("<L", zlib.crc32(raw)):
+            raw = field[5:]
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return info.filename
+
+
 def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:
     """Why a member refuses its archive, "" if it doesn't."""
     name, raw = info.filename, info.orig_filename
     parts = name.rstrip("/").split("/")
-    if "\0" in raw or not raw.isprintable():
+    if "\0" in raw or not name.isprintable():
         return "has unprintable characters in its name"
     if "\\" in raw:
         return "has backslashes in its name"
@@ -236,8 +298,8 @@ def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:
         return "is a link"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is neither a file nor a folder"
-    if info.flag_bits & 0x1:
-        return "is encrypted"
+    if info.flag_bits & _PATCH:
+        return "is the difference to another file"
     if info.file_size > limits.max_file_mb * 1e6:
         return f"unpacks to {info.file_size / 1e6:,.0f} MB, more than ingest.archive.max_file_mb ({limits.max_file_mb:g})"
     return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.common import paths
 from pipeline.images import decoding, manifest, reading
-from pipeline.names import image_paths
+from pipeline.names import image_paths, leftovers
 
 
 def row(file: Path, image_px: int) -> dict[str, object]:
@@ -29,10 +29,15 @@ def row(file: Path, image_px: int) -> dict[str, object]:
 
 def empty_row(path: str, error: str) -> dict[str, object]:
     """The row of a file of which nothing but the path is known."""
-    class_name, patient, _ = image_paths.place(path)
+    class_name, patient, _ = image_paths.place(path) if not leftovers.litter(path) else ("", "", "")
     found: dict[str, object] = dict.fromkeys(manifest.DTYPES, "")
     found |= dict.fromkeys(manifest.NUMBERS, float("nan"))
     return found | {"path": path, "class": class_name, "patient": patient, "width": 0, "height": 0, "error": error}
+
+
+def not_copied(path: str, reason: str) -> dict[str, object]:
+    """The row of a file that ingest could not have."""
+    return empty_row(path, reason if reason.startswith(leftovers.NOT_THERE) else f"not copied: {reason}")
 
 
 def relative(file: Path) -> tuple[str, str]:

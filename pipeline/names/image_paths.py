@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from pipeline.names import leftovers
+
 LITTER_REASON = "not an image: left behind by a file browser"
 _EXTENSIONS = (".tif", ".tiff")
-_LITTER = ("thumbs.db", "desktop.ini")
 
 
 def natural(text: str) -> tuple[str | int, ...]:
@@ -28,13 +29,15 @@ def place(path: str) -> tuple[str, str, str]:
 
 def is_image_name(path: str) -> bool:
     """Whether a file claims to be one of the cohort's images."""
-    return path.lower().endswith(_EXTENSIONS) and not _is_litter(path)
+    return path.lower().endswith(_EXTENSIONS) and not leftovers.litter(path) and leftovers.stand_in(path) is None
 
 
 def name_fault(path: str) -> str:
     """Why a file is not worth opening ("" if it is): told from its path alone."""
-    if _is_litter(path):
+    if leftovers.litter(path):
         return LITTER_REASON
+    if missing := leftovers.stand_in(path):
+        return missing.reason
     if not path.isprintable():
         return "its path holds unprintable characters; rename it"
     if not is_image_name(path):
@@ -45,8 +48,3 @@ def name_fault(path: str) -> str:
 def folded(path: str) -> str:
     """A path as file systems see it that ignore case and the form of accents."""
     return unicodedata.normalize("NFC", path).casefold()
-
-
-def _is_litter(path: str) -> bool:
-    name = path.rsplit("/", 1)[-1]
-    return name.lower() in _LITTER or name.startswith(".")

@@ -105,7 +105,8 @@ def _drawn(person: cohort.Patient, control: str, seed: int) -> list[cohort.Cell]
 def _copy(config: Config, source: Tree, target: Path, digest: delivery.Digest, names: Names) -> Came:
     files, class_folder = delivery.cohort_files(config, source, names)
     metadata, metadata_sha256 = delivery.metadata(config, source, class_folder, names)
-    _require_room(target, sum(source.size(file.path) for file in files))
+    delivery.say_litter(source)
+    _require_room(target, sum(source.size(file.path) for file in files if not file.missing))
     not_copied = []
     for file in console.track(files, len(files), "copying images"):
         try:
