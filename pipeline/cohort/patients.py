@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from pipeline.common.errors import DataError
+from pipeline.names import patient_names
 
 COLUMNS = [
     "patient",
@@ -114,8 +115,10 @@ def read(content: bytes, name: str, called: Callable[[str], str] = str) -> pd.Da
                 for column, (header, reader) in known.items()}  # fmt: skip
         rows.append({**said, "patient": patient})
     table = pd.DataFrame(rows, columns=["patient", *COLUMNS[2:]]).fillna("")
-    if len(twice := table.loc[table["patient"].duplicated(), "patient"]):
-        raise DataError(f"{name}: patient {twice.iloc[0]} stands in it more than once; remove all rows but the right one")
+    who = table["patient"].map(patient_names.identity)
+    if len(twice := who[who.duplicated()]):
+        spelled = patient_names.shown(*sorted(set(table.loc[who == twice.iloc[0], "patient"])))
+        raise DataError(f"{name}: patient {spelled} stands in it more than once; remove all rows but the right one")
     return table.set_index("patient")
 
 
@@ -125,7 +128,9 @@ def table(found: Iterable[tuple[str, str]], metadata: pd.DataFrame | None) -> pd
     patients = pd.DataFrame(rows, columns=["patient", "class"], dtype="str")
     if metadata is None:
         return patients.reindex(columns=COLUMNS, fill_value="")
-    return patients.join(metadata, on="patient").reindex(columns=COLUMNS).fillna("")
+    metadata = metadata.set_axis(metadata.index.map(patient_names.identity))
+    known = patients.assign(who=patients["patient"].map(patient_names.identity)).join(metadata, on="who")
+    return known.reindex(columns=COLUMNS).fillna("")
 
 
 def _cell(cell: object, reader: _Reader, where: str) -> str:

@@ -6,9 +6,8 @@ Everything is told from the text alone; no file is looked at.
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from pipeline.names import leftovers
+from pipeline.names import leftovers, patient_names
 
 LITTER_REASON = "not an image: left behind by a file browser"
 _EXTENSIONS = (".tif", ".tiff")
@@ -46,5 +45,5 @@ def name_fault(path: str) -> str:
 
 
 def folded(path: str) -> str:
-    """A path as file systems see it that ignore case and the form of accents."""
-    return unicodedata.normalize("NFC", path).casefold()
+    """A path that is the same for all that one takes for one: file systems ignore case, the form of accents, or blanks."""
+    return "/".join(map(patient_names.identity, path.split("/")))

@@ -30,6 +30,7 @@ from pipeline.evaluation import (
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.pooling import probabilities
 from pipeline.folds import dealing
+from pipeline.names import patient_names
 
 _BAND_DRAWS = 500  # a band is looked at, not quoted
 
@@ -118,7 +119,7 @@ def _require_same_search(config: Config, subtype: str, folder: Path) -> None:
 def _require_known(subtype: str, seen: Collection[str]) -> None:
     """Of patients under other names nobody would be left out."""
     split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
-    strangers = sorted(set(seen) - set(split["patient"]))
+    strangers = patient_names.not_among(seen, split["patient"])
     if strangers and len(strangers) == len(set(seen)):
         raise ConfigError(
             f"train.models.{subtype}.tuned_on: none of its {len(strangers)} patients is in {paths.split_table(subtype)}; write "

@@ -27,7 +27,7 @@ from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError
 from pipeline.common.files import folder_in_one_step
 from pipeline.demo import cohort
-from pipeline.names import image_paths
+from pipeline.names import image_paths, patient_names
 
 TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
 NOT_COPIED_COLUMNS = ["path", "reason"]
@@ -138,11 +138,15 @@ def _table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.Dat
 def _compare(found: set[tuple[str, str]], metadata: pd.DataFrame | None) -> None:
     if metadata is None:
         return
-    here, listed = {patient for _, patient in found}, set(metadata.index)
-    for names, what in ((here - listed, "in the cohort but not in the metadata"), (listed - here, "in the metadata alone")):
-        if names:
+    here = {patient_names.identity(patient): patient for _, patient in found}
+    listed = {patient_names.identity(patient): patient for patient in metadata.index}
+    for these, others, what in (
+        (here, listed, "in the cohort but not in the metadata"),
+        (listed, here, "in the metadata alone"),
+    ):
+        if names := sorted(name for who, name in these.items() if who not in others):
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            console.warn(f"{len(names)} patients are {what}: {', '.join(sorted(names)[:_NAMED])}{more}")
+            console.warn(f"{len(names)} patients are {what}: {', '.join(map(patient_names.shown, names[:_NAMED]))}{more}")
 
 
 def _require_room(target: Path, needed: int) -> None:
