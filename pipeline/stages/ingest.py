@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,10 @@ from pipeline.names import image_paths, patient_names
 TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
 NOT_COPIED_COLUMNS = ["path", "reason"]
 _SPARE_BYTES = 64 * 2**20  # for what the copies need beside their content
+_TAKEN_FOR_ONE = (
+    f"the file system of {paths.RAW} takes it for one whose name is spelled in another way; make them one in the source, "
+    "or rename one"
+)
 _NAMED = 5  # patients listed in a warning
 _IMAGES_A_DRAWN_ONE = 10  # that can be read while one is drawn
 
@@ -107,12 +111,14 @@ def _copy(config: Config, source: Tree, target: Path, digest: delivery.Digest, n
     metadata, metadata_sha256 = delivery.metadata(config, source, class_folder, names)
     delivery.say_litter(source)
     _require_room(target, sum(source.size(file.path) for file in files if not file.missing))
-    not_copied = []
+    copied, not_copied = [], []
     for file in console.track(files, len(files), "copying images"):
         try:
             _copy_file(digest.of(file.place, delivery.chunks(source, file, names)), target / file.place)
+            copied.append(file.place)
         except NotCopied as reason:
             not_copied.append((_shown(file.place), str(reason)))
+    _require_apart(copied, target)
     if not_copied:
         console.warn(f"{len(not_copied)} files could not be copied, first {not_copied[0][0]}: {not_copied[0][1]}")
     places = (image_paths.place(_shown(file.place)) for file in files)
@@ -126,9 +132,25 @@ def _copy_file(chunks: Iterator[bytes], target: Path) -> None:
     """A copy of its own, never a hard link: DVC makes its own files read-only."""
     first = next(chunks, b"")  # before anything is made: the file may not be had
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as stream:
+    try:
+        stream = target.open("xb")
+    except FileExistsError:
+        raise DataError(f"{'/'.join(target.parts[-3:])}: {_TAKEN_FOR_ONE}") from None
+    with stream:
         stream.write(first)
         stream.writelines(chunks)
+
+
+def _require_apart(copied: Iterable[str], target: Path) -> None:
+    """Refuse that two patients' folders became one, on a file system that ignores case or the form of accents."""
+    of_class: dict[str, set[str]] = {}
+    for class_name, patient, _ in map(image_paths.place, copied):
+        of_class.setdefault(class_name, set()).add(patient)
+    for class_name, patients_copied in of_class.items():
+        for who, spellings in patient_names.spelled_apart(patients_copied).items():
+            made = [entry for entry in os.scandir(target / class_name) if patient_names.identity(entry.name) == who]
+            if len(made) < len(spellings):
+                raise DataError(f"{class_name}: {patient_names.shown(*spellings)}: {_TAKEN_FOR_ONE}")
 
 
 def _table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:

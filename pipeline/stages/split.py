@@ -20,8 +20,8 @@ def run(config: Config) -> None:
     usable = manifest[manifest["error"] == ""]
     for spellings in patient_names.spelled_apart(usable["patient"].unique()).values():
         raise LeakError(
-            f"{patient_names.shown(*spellings)} are one patient's name; make them one folder in the source, or give one "
-            "another name, and run ingest again"
+            f"{patient_names.shown(*spellings)} are one patient's name; make them one folder in the source, or rename one of "
+            "them, and run ingest again"
         )
     counts = usable.groupby(["class", "patient"], sort=True).size().rename("images").reset_index()
     counts["set"] = counts["patient"].map(look_alikes.link(usable["patient"].tolist(), usable["look_alike"].tolist()))

@@ -62,13 +62,19 @@ def size(width: int, height: int) -> str:
 def _files(files: pd.DataFrame) -> pd.DataFrame:
     lone = (files["patient"] == "") & files["path"].map(image_paths.is_image_name)
     first = files.groupby(files["path"].map(image_paths.folded), sort=False)["path"].transform("first")
+    again = first != files["path"]
     return pd.DataFrame(
         {
-            "path": files["path"],
+            "path": files["path"].where(~again, files["path"].map(_told_apart)),
             "misplaced": pd.Series("not in <class>/<patient>/", files.index, dtype="str").where(lone),
-            "same_name_as": first.where(first != files["path"]),
+            "same_name_as": first.map(_told_apart).where(again),
         }
     )
+
+
+def _told_apart(path: str) -> str:
+    """As it is if that shows all there is to see; else in quotes and in ASCII."""
+    return path if path.isascii() and path.isprintable() else ascii(path)
 
 
 def _images(usable: pd.DataFrame) -> pd.DataFrame:

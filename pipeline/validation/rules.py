@@ -36,8 +36,7 @@ def of(config: Config) -> list[Rule]:
         Rule(
             "patient_spelled_once",
             "no two patients have names that differ only in case, in the form of an accent or in blanks",
-            "if they are one patient, put the images in one folder of the source; if not, give one another name; "
-            "then run ingest again",
+            "if they are one patient, put the images in one folder of the source; if not, rename one; then run ingest again",
             "patients",
             "spelled_apart",
         ),
@@ -99,7 +98,7 @@ def of(config: Config) -> list[Rule]:
         Rule(
             "patient_has_images",
             "no patient was delivered as a folder without an image",
-            f"{mend}: a copy or a download may have been interrupted",
+            f"a copy or a download may have been interrupted: {mend}",
             "patients",
             "without_images",
         ),
