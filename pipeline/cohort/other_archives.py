@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,24 +15,26 @@ _METHODS = {
     **{1: "Shrink", 6: "Implode", 9: "Deflate64, as Windows packs more than 2 GB"},
     **{20: "Zstandard", 93: "Zstandard", 94: "MP3", 95: "XZ", 96: "JPEG", 97: "WavPack", 98: "PPMd", 99: "AES encryption"},
 }
-_BY_UNZIP = (1, 6, 9)
+_BY_UNZIP, _AES = (1, 6, 9), 99
 _OURS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _TAR_MAGIC_AT = 257
 _END_AT_MOST = 22 + 65535  # bytes: a ZIP's last record, and the comment behind it
 
 # How a file begins -> what it is, and the command that unpacks it; {archive} and {folder} are put in.
 _TAR = "mkdir -p {folder} && tar -xf {archive} -C {folder}"
+_UNZIP = "unzip -d {folder} {archive}"
 _SEVEN_ZIP = "7z x -o{folder} {archive}"
 _BEGINNINGS: list[tuple[bytes, str, str]] = [
-    (b"\x1f\x8b", "packed by gzip (.tar.gz)", _TAR),
-    (b"BZh", "packed by bzip2 (.tar.bz2)", _TAR),
-    (b"\xfd7zXZ\0", "packed by xz (.tar.xz)", _TAR),
-    (b"\x28\xb5\x2f\xfd", "packed by Zstandard (.tar.zst)", _TAR),
+    (b"\x1f\x8b", "packed by gzip (as .tar.gz is)", _TAR),
+    (b"BZh", "packed by bzip2 (as .tar.bz2 is)", _TAR),
+    (b"\xfd7zXZ\0", "packed by xz (as .tar.xz is)", _TAR),
+    (b"\x28\xb5\x2f\xfd", "packed by Zstandard (as .tar.zst is)", _TAR),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _SEVEN_ZIP),
     (b"Rar!\x1a\x07", "a RAR archive", _SEVEN_ZIP),
     (b"MSCF", "a cabinet of Windows", _SEVEN_ZIP),
 ]
 _PART = re.compile(r"(.*)\.(?:z\d\d|(?:zip|7z|rar|tar|tgz|tar\.gz)\.\d{3}|part\d+\.rar|r\d\d)", re.IGNORECASE)
+_FIRST_PARTS = (".7z.001", ".rar.001", ".tar.001", ".tar.gz.001", ".part1.rar", ".part01.rar", ".part001.rar", ".rar")
 
 
 def refusal(path: Path) -> str:
@@ -42,42 +45,49 @@ def refusal(path: Path) -> str:
         return _of_parts(path, part[1])
     for magic, what, command in _BEGINNINGS:
         if start.startswith(magic):
-            return _say(path, f"{what}, not a ZIP archive", command)
+            return _say(path, f"{what}, not a ZIP archive", command if command != _TAR or _holds_tar(path) else _SEVEN_ZIP)
     if start[_TAR_MAGIC_AT:] == b"ustar":
         return _say(path, "a tar archive, not a ZIP archive", _TAR)
     return _of_parts(path, path.stem) if _is_last_part(path) else ""
-
-
-def is_web_page(path: Path) -> bool:
-    """Whether a server answered with something for people."""
-    with path.open("rb") as file:
-        return file.read(1024).lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
 def unknown_method(path: Path, number: int) -> str:
     """Why an archive whose members are packed like this is not unpacked; "" where it is."""
     if number in _OURS:
         return ""
-    command = "unzip -d {folder} {archive}" if number in _BY_UNZIP else _SEVEN_ZIP
+    command = _UNZIP if number in _BY_UNZIP else _SEVEN_ZIP
     return _say(
         path, f"packed by {_METHODS.get(number, f'method {number}')}, which Python does not unpack; it is not damaged", command
     )
 
 
-def encrypted(path: Path, member: str) -> str:
-    """Of an archive with a password."""
-    return _say(path, f"{member} is encrypted", f"{_SEVEN_ZIP}, which asks for the password")
+def encrypted(path: Path, member: str, number: int) -> str:
+    """Of an archive with a password, whose member is packed by the method of this number."""
+    command = _SEVEN_ZIP if number == _AES else _UNZIP
+    return _say(path, f"{member} is encrypted", f"{command} (which asks for the password)")
+
+
+def beginning(path: Path) -> str:
+    """What else a file can be that is no archive: a few words before the reason, "" where nothing is known."""
+    with path.open("rb") as file:
+        start = file.read(1024).lstrip().lower()
+    return "a web page, " if start.startswith((b"<!doctype", b"<html")) else "" if start else "empty, "
 
 
 def _of_parts(path: Path, stem: str) -> str:
-    first = next((other for other in sorted(path.parent.iterdir()) if _is_first(other, stem)), path)
-    return _say(path, "one part of an archive of several", f"{_SEVEN_ZIP}, with all parts in one folder", first)
-
-
-def _is_first(other: Path, stem: str) -> bool:
-    return other.name.lower() in {
-        f"{stem}{end}".lower() for end in (".zip", ".zip.001", ".7z.001", ".part1.rar", ".part01.rar")
-    }
+    """Parts are told by their names; those called .z01 and on go with the last one, which is called .zip."""
+    there = {other.name.lower(): other for other in path.parent.iterdir()}
+    what = "one part of an archive of several: put all in one folder"
+    whole = _quoted(path.with_name(f"{stem}-whole.zip"))
+    joined = ""
+    if last := there.get(f"{stem}.zip".lower()):
+        joined = f"zip -s 0 {_quoted(last)} --out {whole}"
+    elif f"{stem}.zip.001".lower() in there:
+        joined = f"cat {_quoted(path.with_name(stem))}.zip.* > {whole}"
+    if joined:
+        return f"{path}: {what}, make them one by {joined} and set COHORT_DIR={whole}"
+    first = next((there[name] for end in _FIRST_PARTS if (name := f"{stem}{end}".lower()) in there), path)
+    return _say(path, what, _SEVEN_ZIP, first)
 
 
 def _is_last_part(path: Path) -> bool:
@@ -91,13 +101,22 @@ def _is_last_part(path: Path) -> bool:
 
 def _say(path: Path, what: str, command: str, archive: Path | None = None) -> str:
     folder = _beside(path)
-    filled = command.format(archive=shlex.quote(str(archive or path)), folder=shlex.quote(str(folder)))
-    return f"{path}: {what}; unpack it: {filled}; then set ingest.source: folder and COHORT_DIR={shlex.quote(str(folder))}"
+    filled = command.format(archive=_quoted(archive or path), folder=_quoted(folder))
+    return f"{path}: {what}; unpack it: {filled}; then set ingest.source: folder and COHORT_DIR={_quoted(folder)}"
+
+
+def _holds_tar(path: Path) -> bool:
+    """Of Zstandard Python 3.11 does not know, and tar is what it is used for."""
+    return tarfile.is_tarfile(path) or path.suffix.lower() in (".zst", ".tzst")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _beside(path: Path) -> Path:
     """Where to unpack: beside the archive, but for what is in our own folder of downloads, which does not stay."""
-    if path.is_relative_to(paths.DOWNLOADS):
-        return Path("..") / path.relative_to(paths.DOWNLOADS).parts[0]
+    if path.resolve().is_relative_to(paths.DOWNLOADS.resolve()):
+        return Path("..") / path.resolve().relative_to(paths.DOWNLOADS.resolve()).parts[0]
     name = re.sub(r"(\.(tar|zip|7z|rar|part\d+))?\.[^.]*$", "", path.name, flags=re.IGNORECASE) or path.name
     return path.with_name(name if name != path.name else f"{name}-unpacked")

@@ -152,8 +152,9 @@ class Archive:
         except NotImplementedError as error:
             raise DataError(f"{path}: a ZIP archive of a kind that Python does not read ({error}); {_REPACK}") from None
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
-            what = "a web page, " if other_archives.is_web_page(path) else ""
-            raise DamagedError(f"{path}: {what}not a ZIP archive, or a part of one ({error}); fetch it again") from None
+            raise DamagedError(
+                f"{path}: {other_archives.beginning(path)}not a ZIP archive, or a part of one ({error}); fetch it again"
+            ) from None
         except OSError as error:
             raise _unreadable(str(path), error) from None
         judged = self._judged(limits)
@@ -218,7 +219,7 @@ class Archive:
             if fault := _fault(info, limits):
                 raise DataError(f"{self._path}: {_member(number)} {fault}; {_REPACK}")
             if info.flag_bits & _ENCRYPTED:
-                raise DataError(other_archives.encrypted(self._path, _member(number)))
+                raise DataError(other_archives.encrypted(self._path, _member(number), info.compress_type))
             if refusal := other_archives.unknown_method(self._path, info.compress_type):
                 raise DataError(refusal)
         _require_distinct(self._path, numbered)

@@ -37,11 +37,13 @@ def name_fault(path: str) -> str:
         return LITTER_REASON
     if missing := leftovers.stand_in(path):
         return missing.reason
-    if not path.isprintable():
-        return "its path holds unprintable characters; rename it"
+    if unseen := sorted({f"U+{ord(letter):04X}" for letter in path if not letter.isprintable()}):
+        return f"its path holds unprintable characters ({', '.join(unseen)}); rename it"
     if not is_image_name(path):
         return "not an image: its name does not end in .tif or .tiff"
-    return "" if place(path)[1] else "lies outside <class>/<patient>/"
+    if not (patient := place(path)[1]):
+        return "lies outside <class>/<patient>/"
+    return "" if patient_names.identity(patient) else "the name of its patient's folder is blank; rename it"
 
 
 def folded(path: str) -> str:

@@ -34,8 +34,8 @@ def tidy(name: str) -> str:
 
 
 def shown(*spellings: str) -> str:
-    """A name as it is; several spellings of one, or one that cannot be printed, quoted and in ASCII: 'Mu\\u0308ller'."""
-    if len(spellings) == 1 and spellings[0].isprintable():
+    """A name as it is; several spellings of one, or one of which not all can be seen, quoted and in ASCII: 'Mu\\u0308ller'."""
+    if len(spellings) == 1 and spellings[0].isprintable() and spellings[0] == " ".join(spellings[0].split()):
         return spellings[0]
     return " and ".join(ascii(name) for name in spellings)
 
