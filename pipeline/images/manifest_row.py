@@ -15,7 +15,7 @@ def row(file: Path, image_px: int) -> dict[str, object]:
     path, fault = relative(file)
     found = empty_row(path, fault)
     data, found["sha256"], unreadable = reading.read(file)
-    found["error"] = fault = fault or image_paths.name_fault(path) or unreadable
+    found["error"] = fault = fault or _name_fault(path) or unreadable
     if fault:
         return found
     seen = decoding.inspect(data, image_px)
@@ -25,6 +25,12 @@ def row(file: Path, image_px: int) -> dict[str, object]:
         found |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
         found |= dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
     return found
+
+
+def _name_fault(path: str) -> str:
+    """What is unfinished beside what it would become is nobody's loss."""
+    stand_in = leftovers.stand_in(path)
+    return image_paths.LITTER_REASON if stand_in and (paths.RAW / stand_in.image).is_file() else image_paths.name_fault(path)
 
 
 def empty_row(path: str, error: str) -> dict[str, object]:

@@ -43,11 +43,11 @@ _FORMS = {
     "Zone.Identifier": re.compile(r".*zone\.identifier(:\$data)?"),
     "alternate data streams": re.compile(r".+\.[a-z0-9]{2,5}[:\uf03a].+"),
     "._*": re.compile(r"\._.*"),
-    ".Trash-*": re.compile(r"\.trash-\d+"),
     ".nfs*": re.compile(r"\.(nfs[0-9a-f]{8,}|fuse_hidden[0-9a-f]{8,}|smbdelete.*)"),
     "~$*": re.compile(r"~\$.*|\.~lock\..*#"),
     "@Syno*": re.compile(r".*@syno(resource|eastream)"),
 }
+_TRASH = re.compile(r"\.Trash-\d+")  # of a user, by number
 _PARTIAL_FOLDERS = {".rsync-partial", ".~tmp~", ".tmp.drivedownload"}
 
 _IMAGE = r"(?P<image>.+?\.(?:tiff?|png|jpe?g))"  # of any kind: what was delivered is told by the file itself, if it comes
@@ -83,7 +83,7 @@ def litter(path: str) -> str:
     """The kind of litter that a file or folder is, or lies in; "" if it is none."""
     parts = path.strip("/").split("/")
     for part in parts:
-        if part.lower() in _FOLDERS:
+        if part.lower() in _FOLDERS or _TRASH.fullmatch(part):
             return part
     name = parts[-1]
     if name.lower() in _FILES:

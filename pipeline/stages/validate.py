@@ -119,6 +119,8 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 def _quarantine(frame: pd.DataFrame) -> bytes:
     bad = frame.loc[frame["error"] != "", ["path", "class", "patient", "error"]].rename(columns={"error": "reason"})
+    for column in ("path", "class", "patient"):  # a line's end in a name would end the line
+        bad[column] = bad[column].map(reading.shown)
     return bad.to_csv(index=False, lineterminator="\n").encode()
 
 

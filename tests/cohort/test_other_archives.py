@@ -138,7 +138,7 @@ def test_numbered_parts_are_joined(tmp_path: Path) -> None:
     ("start", "name", "what"),
     [
         (b"7z\xbc\xaf\x27\x1c", "c.7z", "a 7z archive, not a ZIP archive; unpack it: 7z x -o{folder}/c {folder}/c.7z; then "),
-        (b"Rar!\x1a\x07\x01\0", "c.rar", "a RAR archive, not a ZIP archive; unpack it: 7z x -o{folder}/c {folder}/c.rar; then "),
+        (b"Rar!\x1a\x07\x01\0", "c.rar", "a RAR archive, not a ZIP archive; unpack it: 7z x -o{folder}/c {folder}/c.rar; "),
         (gzip.compress(b"x" * 600), "c.gz", "packed by gzip (as .tar.gz is), not a ZIP archive; unpack it: 7z x "),
     ],
 )  # fmt: skip
