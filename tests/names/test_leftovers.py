@@ -3,35 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from delivery import FILES, FOLDERS, STAND_INS
 
 from pipeline.names import image_paths, leftovers
-
-FOLDERS = [
-    *("__MACOSX", ".AppleDouble", ".Trashes", "$RECYCLE.BIN", "#recycle", "lost+found", "@eaDir", ".ipynb_checkpoints"),
-    *("System Volume Information", ".Trash-1000", ".Spotlight-V100", "@Recycle", ".git", "__pycache__"),
-]
-FILES = [
-    *("Thumbs.db", ".DS_Store", "desktop.ini", "._image_1.tif", "Icon\r", "~$notes.docx", ".nfs000000000012ab34"),
-    *("image_1.tif:Zone.Identifier", "image_1.tifZone.Identifier", "image_1.tif:com.dropbox.attrs", "image_1.tif@SynoResource"),
-]
-STAND_INS = {
-    ".image_3.tif.icloud": "iCloud",
-    "image_3.tif.cloud": "odrive",
-    "image_3.tif.nextcloud": "Nextcloud",
-    ".image_3.tif.Ab12Cd": "rsync",
-    ".image_3.TIF.a1B2c3": "rsync",
-    ".rsync-partial/image_3.tif": "unfinished",
-    ".syncthing.image_3.tif.tmp": "Syncthing",
-    "~syncthing~image_3.tif.tmp": "Syncthing",
-    "image_3.tif.crdownload": "unfinished download",
-    "image_3.tif.part": "unfinished download",
-    "image_3.tif.partial": "unfinished download",
-    "image_3.tif.download/image_3.tif": "unfinished download",
-    "image_3.tif.filepart": "unfinished download",
-    "image_3.tif.6eF5b5dA": "AWS",
-    ".image_3.tif": "hidden",
-    ".image_3.tif.tmp~": "hidden",
-}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -6,15 +6,15 @@ import base64
 import hashlib
 import hmac
 import unicodedata
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import delivery
 import pandas as pd
 import pytest
+from delivery import USUAL, add, packed
 from small_cohort import quarantine, rule
-from test_decoding import PX, cell, tiff
 
 from infra import keys
 from pipeline.common import config
@@ -22,16 +22,6 @@ from pipeline.common.errors import DataError, LeakError
 from pipeline.stages import ingest, predict, split, validate
 
 Settings = Callable[[dict[str, Any]], config.Config]
-USUAL = {
-    "ingest.source": "folder",
-    "subtypes": ["NPM1"],
-    "train.models": {"NPM1": {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}},
-    "image_px": PX,
-    "split.n_folds": 3,
-    "validate.min_images_per_patient": 2,
-    "validate.min_patients_per_class": 2,
-    "validate.max_quarantined_share": 0.3,
-}
 NFC, NFD = "M\u00fcller", unicodedata.normalize("NFD", "M\u00fcller")
 PAIRS = [
     (NFC, NFD),
@@ -49,35 +39,11 @@ PAIRS = [
 
 @pytest.fixture
 def originals(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two classes of three patients, three images each; the test adds others."""
+    """A sound delivery; the test adds to it."""
     root = here / "originals"
-    for patient in ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF"):
-        add(root, "control" if patient < "DDD" else "NPM1", patient)
+    delivery.sound(root)
     monkeypatch.setenv("COHORT_DIR", str(root))
     return root
-
-
-def add(root: Path, class_name: str, patient: str, first: int = 1) -> None:
-    for number in range(first, first + 3):
-        file = root / class_name / patient / f"image_{number}.tif"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(tiff(cell(sum(map(ord, class_name + patient)) * 100 + number)))
-
-
-def packed(root: Path, declared: bool) -> Path:
-    """A ZIP of it, whose names are in UTF-8, and do or do not say so."""
-    place = root.with_suffix(".zip")
-    with zipfile.ZipFile(place, "w") as file:
-        for path in sorted(root.rglob("*")):
-            file.write(path, path.relative_to(root).as_posix())
-    data = bytearray(place.read_bytes())
-    for signature, flags in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
-        at = data.find(signature)
-        while not declared and at >= 0:
-            data[at + flags + 1] &= ~0x08
-            at = data.find(signature, at + 4)
-    place.write_bytes(data)
-    return place
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

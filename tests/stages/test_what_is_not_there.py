@@ -6,18 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import delivery
 import pandas as pd
 import pytest
+from delivery import FILES, FOLDERS, STAND_INS, USUAL, add, packed
 from small_cohort import put, quarantine, report, rule, settings, sound_cohort
 from test_decoding import cell, tiff
-from test_leftovers import FILES, FOLDERS, STAND_INS
-from test_one_patient import USUAL, add, originals, packed  # noqa: F401 - a fixture
 
 from pipeline.common import config
 from pipeline.common.errors import DataError
 from pipeline.stages import ingest, split, validate
 
 Settings = Callable[[dict[str, Any]], config.Config]
+
+
+@pytest.fixture
+def originals(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sound delivery; the test adds to it."""
+    root = here / "originals"
+    delivery.sound(root)
+    monkeypatch.setenv("COHORT_DIR", str(root))
+    return root
 
 
 def strew(folder: Path) -> None:
@@ -29,7 +38,7 @@ def strew(folder: Path) -> None:
 
 
 def test_litter_is_counted_in_one_line_and_changes_nothing(
-    originals: Path,  # noqa: F811
+    originals: Path,
     params: Settings,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -68,7 +77,7 @@ def test_litter_in_data_raw_is_no_patient_no_class_and_no_damage(here: Path) -> 
 
 @pytest.mark.parametrize("name", STAND_INS)
 def test_a_stand_in_is_an_image_that_is_missing(
-    originals: Path,  # noqa: F811
+    originals: Path,
     params: Settings,
     name: str,
 ) -> None:
@@ -85,7 +94,7 @@ def test_a_stand_in_is_an_image_that_is_missing(
 
 
 def test_an_unfinished_copy_beside_its_image_is_litter(
-    originals: Path,  # noqa: F811
+    originals: Path,
     params: Settings,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -100,7 +109,7 @@ def test_an_unfinished_copy_beside_its_image_is_litter(
 @pytest.mark.parametrize("content", [None, ".DS_Store"])
 @pytest.mark.parametrize("zipped", [False, True])
 def test_an_empty_folder_is_a_patient_without_images_until_excluded(
-    originals: Path,  # noqa: F811
+    originals: Path,
     params: Settings,
     monkeypatch: pytest.MonkeyPatch,
     zipped: bool,
@@ -123,7 +132,7 @@ def test_an_empty_folder_is_a_patient_without_images_until_excluded(
 
 
 def test_a_patient_whose_files_are_all_something_else_has_no_images(
-    originals: Path,  # noqa: F811
+    originals: Path,
     params: Settings,
 ) -> None:
     (originals / "NPM1/QQQ").mkdir()
@@ -134,7 +143,7 @@ def test_a_patient_whose_files_are_all_something_else_has_no_images(
 
 
 def test_a_folder_named_by_a_blank_is_nobodys(
-    originals: Path,  # noqa: F811
+    originals: Path,
     params: Settings,
 ) -> None:
     add(originals, "NPM1", " ")
