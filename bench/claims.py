@@ -49,7 +49,8 @@ def settings(seed: int, diseased_share: list[float]) -> config.Config:
     values["split"]["n_folds"] = FOLDS
     values["pack"]["px"] = 32
     small = {"first_conv": 16, "conv": [32], "dense": [32], "learning_rate": 1e-3}
-    values["train"] |= {"folds": list(range(FOLDS)), "max_epochs": 10, "models": {SUBTYPE: small}}
+    values["train"]["max_epochs"], values["folds"] = 10, list(range(FOLDS))
+    values["candidates"]["published"]["networks"] = {SUBTYPE: small}
     return config.Config.model_validate(values)
 
 
@@ -76,11 +77,11 @@ def draw(kind: str, seed: int) -> dict[str, object]:
         for stage in (validate, split, pack):
             stage.run(chosen)
         for fold in range(FOLDS):
-            train.run(chosen, SUBTYPE, fold)
-        evaluate.run(chosen, [SUBTYPE])
-        audit.run(chosen, [SUBTYPE])
-        auroc = json.loads((paths.report(SUBTYPE) / "metrics.json").read_text())["patient_auroc"]
-        checks = {check["name"]: check for check in json.loads(paths.audit(SUBTYPE).read_text())["checks"]}
+            train.run(chosen, SUBTYPE, "published", fold)
+        evaluate.run(chosen, [SUBTYPE], ["published"])
+        audit.run(chosen, [SUBTYPE], ["published"])
+        auroc = json.loads((paths.report(SUBTYPE, "published") / "metrics.json").read_text())["patient_auroc"]
+        checks = {check["name"]: check for check in json.loads(paths.audit(SUBTYPE, "published").read_text())["checks"]}
     colour = checks["colour_only"]
     return {
         "kind": kind,

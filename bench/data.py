@@ -183,8 +183,8 @@ def predictions(folder: Path) -> None:
     tables = [pd.read_parquet(folder / paths.cell_rows(name)) for name in (settings.control, "NPM1")]
     rows = pd.concat([table.assign(label=label) for label, table in enumerate(tables)], ignore_index=True)
     own = dict(zip(split["patient"], rng.normal(0, 1, len(split)), strict=True))
-    for k in settings.train.folds:
-        target = folder / paths.fold("NPM1", k)
+    for k in settings.folds:
+        target = folder / paths.fold("NPM1", "published", k)
         target.mkdir(parents=True)
         scored = rows.assign(split=rows["patient"].map(dealing.roles(split, k, settings.split.n_folds)))
         scored = scored[scored["split"] != "train"]

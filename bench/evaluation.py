@@ -49,10 +49,10 @@ def cohort(settings: config.Config) -> pd.DataFrame:
     split["fold"] = split.groupby("label").cumcount() % FOLDS
     paths.SPLITS.mkdir(parents=True)
     split.to_csv(paths.split_table(SUBTYPE), index=False)
-    for k in settings.train.folds:
+    for k in settings.folds:
         roles = dealing.roles(split, k, FOLDS)
         scored = images.assign(split=images["patient"].map(roles), path="", score=pooling.probabilities(images["logit"]))
-        folder = paths.fold(SUBTYPE, k)
+        folder = paths.fold(SUBTYPE, "published", k)
         folder.mkdir(parents=True)
         scored[scored["split"] != "train"].to_parquet(folder / "predictions.parquet", index=False)
         history = {"epoch": [0], "loss": [0.7], "val_loss": [0.7], "accuracy": [0.5], "val_accuracy": [0.5], "kept": [1]}
@@ -79,16 +79,16 @@ def main() -> None:
     parser.add_argument("--rows-draws", type=int, default=20, help="draws of the way by rows")
     options = parser.parse_args()
     values = config.load(ROOT / "params.yaml").model_dump(by_alias=True)
-    values["subtypes"], values["train"]["folds"] = [SUBTYPE], list(range(FOLDS))
+    values["subtypes"], values["folds"] = [SUBTYPE], list(range(FOLDS))
     settings = config.Config.model_validate(values)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         images = cohort(settings)
         start = time.process_time()
         with contextlib.redirect_stdout(io.StringIO()):
-            evaluate.run(settings, [SUBTYPE])
+            evaluate.run(settings, [SUBTYPE], ["published"])
         seconds = time.process_time() - start
-        counts = json.loads((paths.report(SUBTYPE) / "metrics.json").read_text())
+        counts = json.loads((paths.report(SUBTYPE, "published") / "metrics.json").read_text())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     draws = settings.evaluate.draws
     print(f"{counts['images']:,} predictions, {counts['patients']} patients, {draws:,} draws")

@@ -64,7 +64,7 @@ def _killed(folder: Path, victim: str, moment: str, expected: dict[str, object])
         stage = f"-m pipeline {MOMENTS[moment]}"
         wait(lambda: _of(folder, stage), f"{moment} to begin")
         if moment == "training":
-            wait(lambda: list((folder / ".checkpoints").glob("NPM1-fold-0-*.npz")), "the first epoch")
+            wait(lambda: list((folder / ".checkpoints").glob("NPM1-published-fold-0-*.npz")), "the first epoch")
         hit = {
             "stage": _of(folder, stage),
             "flow": [flow],

@@ -52,7 +52,7 @@ def trained(settings: config.Config, subtype: str, precision: Precision, seed: i
     from pipeline.networks import training_loop
 
     network, pools, xla = built(settings, subtype, precision, seed)
-    rate = settings.train.models[subtype].learning_rate
+    rate = settings.candidates["published"].networks[subtype].learning_rate
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         checkpoint = Path(folder) / "training.npz"
         training_loop.fit(network, pools["train"], pools["val"], settings.train, rate, seed, xla, checkpoint, lambda row: None)

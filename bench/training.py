@@ -71,11 +71,11 @@ def ways(
 def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[str, Any], dict[str, Pools], list[pd.DataFrame]]:
     """What a training of the first fold on `machine` starts from: the network's spec, its images by role, all tables."""
     split, tables, cells = recipe.inputs(settings, subtype)
-    fold = settings.train.folds[0]
+    fold = settings.folds[0]
     roles = dealing.roles(split, fold, settings.split.n_folds)
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
     pools = recipe.pools(settings, cells, images)
-    return recipe.spec(settings, subtype, fold, recipe.normalisation(pools["train"]), vars(machine)), pools, images
+    return recipe.spec(settings, subtype, "published", fold, recipe.normalisation(pools["train"]), vars(machine)), pools, images
 
 
 _OTHERS = 100  # rows of the spread cells to each that is trained with
@@ -201,7 +201,10 @@ def _notebook(settings: config.Config, subtype: str, images: list[pd.DataFrame],
     import keras
 
     layers, px, half = keras.layers, settings.pack.px, settings.train.batch_size // 2
-    network, own = settings.train.models[subtype], [table[table["role"] == "train"]["path"].tolist() for table in images]
+    network, own = (
+        settings.candidates["published"].networks[subtype],
+        [table[table["role"] == "train"]["path"].tolist() for table in images],
+    )
     x = inputs = keras.Input((px, px, 3))
     for number, filters in enumerate([network.first_conv, *network.conv]):
         x = layers.Conv2D(filters, settings.train.kernel_px, padding="same", activation="relu")(x)

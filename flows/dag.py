@@ -18,6 +18,7 @@ class Stage:
     name: str
     kind: str
     subtype: str
+    candidate: str
     fold: int | None
     after: tuple[str, ...]
     outs: tuple[str, ...]
@@ -25,9 +26,9 @@ class Stage:
 
     @property
     def title(self) -> str:
-        """The name as people read it: `train NPM1 fold 0`."""
+        """The name as people read it: `train NPM1 published fold 0`."""
         fold = "" if self.fold is None else f"fold {self.fold}"
-        return " ".join(part for part in (self.kind, self.subtype, fold) if part)
+        return " ".join(part for part in (self.kind, self.subtype, self.candidate, fold) if part)
 
 
 def find_stale(status: Mapping[str, object], every: Sequence[Stage]) -> set[str]:
@@ -98,11 +99,12 @@ def choose(
 def _read_stage(stage: Any, graph: Any) -> Stage:
     name = stage.name
     kind, _, item = name.partition("@")
-    subtype, _, fold = item.partition("-")
+    subtype, candidate, fold = [*item.split("-"), "", ""][:3]  # no name holds a dash
     return Stage(
         name=name,
         kind=kind,
         subtype=subtype,
+        candidate=candidate,
         fold=int(fold) if fold else None,
         after=tuple(sorted(other.name for other in graph.successors(stage))),
         outs=tuple(out.def_path for out in stage.outs),

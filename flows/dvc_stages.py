@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from flows import ROOT, child_process
+from flows.dag import Stage
 from flows.errors import FlowError, UnreachableError
 
 State = Literal["ran", "restored", "unchanged"]
@@ -44,7 +45,7 @@ def run_stage(
     """Bring one stage up to date, each line of its output given to `say` as it comes.
 
     Args:
-        stage: as DVC names it: `validate`, `train@NPM1-0`.
+        stage: as DVC names it: `validate`, `train@NPM1-published-0`.
         force: also when nothing changed.
         pull: fetch what is missing, outputs of an earlier run included, from the remote.
         say: told every line.
@@ -78,9 +79,9 @@ def run_stage(
     return StageOutcome(stage, state, time.monotonic() - started)
 
 
-def forget_training(subtype: str, fold: int | None, folder: Path = ROOT) -> None:
+def forget_training(stage: Stage, folder: Path = ROOT) -> None:
     """Delete the checkpoints of a training, among which a finished one is remembered too, so that it starts anew."""
-    for checkpoint in (folder / ".checkpoints").glob(f"{subtype}-fold-{fold}-*"):
+    for checkpoint in (folder / ".checkpoints").glob(f"{stage.subtype}-{stage.candidate}-fold-{stage.fold}-*"):
         if checkpoint.is_file():
             checkpoint.unlink()
 

@@ -22,7 +22,7 @@ def find_server() -> tuple[str, str]:
     return asked.rstrip("/"), shown.rstrip("/")
 
 
-def find_trainings(subtype: str) -> dict[str, str]:
+def find_trainings(subtype: str, candidate: str) -> dict[str, str]:
     """Name -> address of the page of each fold's training, of the networks on disk, as far as the server knows them."""
     asked, shown = find_server()
     name, password = (os.environ.get(f"MLFLOW_TRACKING_{what}", "") for what in ("USERNAME", "PASSWORD"))
@@ -33,7 +33,7 @@ def find_trainings(subtype: str) -> dict[str, str]:
                 experiment = _read_answer(
                     client.get(f"{asked}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": subtype})
                 )["experiment"]["experiment_id"]
-                for spec in sorted((ROOT / "models" / subtype).glob("fold-*/spec.json")):
+                for spec in sorted((ROOT / "models" / subtype / candidate).glob("fold-*/spec.json")):
                     training = json.loads(spec.read_text())["training"]
                     wanted = {"experiment_ids": [experiment], "filter": f"tags.training = '{training}'", "max_results": 1}
                     for run in _read_answer(client.post(f"{asked}/api/2.0/mlflow/runs/search", json=wanted)).get("runs", []):

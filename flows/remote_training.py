@@ -129,7 +129,7 @@ def train_one(
         if missing := [dep for dep in wanted.deps if not (folder / dep).exists()]:
             dvc_stages.run_dvc("pull", *missing, say=say, folder=folder)
         if force:
-            dvc_stages.forget_training(wanted.subtype, wanted.fold)
+            dvc_stages.forget_training(wanted)
         recorded = _read_lock_entry(folder, stage)
         variables = {"MLFLOW_TRACKING_URI": mlflow_here(tracking_uri), "FLOW_RUN": ordered_by}
         done = train_here(wanted.title, stage, force, variables, folder)

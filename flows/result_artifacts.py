@@ -23,32 +23,38 @@ def artifact_key(title: str) -> str:
 
 
 def publish_results(stages: Sequence[Stage]) -> None:
-    """Put the table of results and a page for each subtype that was judged into Prefect's pages, as artifacts."""
-    subtypes = [stage.subtype for stage in stages if stage.kind == "evaluate" and _read_figures(stage.subtype)]
-    if not subtypes:
+    """Put the table of results and a page for each candidate that was judged into Prefect's pages, as artifacts."""
+    judged = [stage for stage in stages if stage.kind == "evaluate" and _read_figures(stage)]
+    if not judged:
         return
     create_table_artifact(
-        table=[_make_row(name) for name in subtypes], key="results", description="Measured on test patients, and published"
+        table=[_make_row(stage) for stage in judged], key="results", description="Measured on test patients, and published"
     )
-    for name in subtypes:
+    for stage in judged:
+        name = f"{stage.subtype} {stage.candidate}"
         create_markdown_artifact(
-            markdown=_make_page(name), key=f"results-{artifact_key(name)}", description=f"{name}: figures and pictures"
+            markdown=_make_page(stage), key=f"results-{artifact_key(name)}", description=f"{name}: figures and pictures"
         )
 
 
-def _read_figures(subtype: str) -> dict[str, Any]:
-    path = ROOT / "reports" / subtype / "metrics.json"
+def _report_of(stage: Stage) -> Path:
+    return ROOT / "reports" / stage.subtype / stage.candidate
+
+
+def _read_figures(stage: Stage) -> dict[str, Any]:
+    path = _report_of(stage) / "metrics.json"
     return json.loads(path.read_text()) if path.exists() else {}  # of a network whose search saw its test patients: leaked_...
 
 
-def _make_row(subtype: str) -> dict[str, Any]:
-    figures = _read_figures(subtype)
+def _make_row(stage: Stage) -> dict[str, Any]:
+    figures = _read_figures(stage)
     keys = ("image_accuracy", "patient_auroc", "patient_sensitivity", "patient_specificity")
     ours = {key.replace("_", " ").replace("auroc", "AUROC"): _format_interval(figures.get(key)) for key in keys}
     return {
-        "subtype": subtype,
+        "subtype": stage.subtype,
+        "candidate": stage.candidate,
         **ours,
-        "published image accuracy": _published_accuracy(subtype),
+        "published image accuracy": _published_accuracy(stage),
         "test patients": figures["patients"],
     }
 
@@ -59,18 +65,20 @@ def _format_interval(figure: Mapping[str, float] | None) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
-def _published_accuracy(subtype: str) -> str:
-    with (ROOT / "reports" / subtype / "by_class.csv").open(newline="") as file:
+def _published_accuracy(stage: Stage) -> str:
+    with (_report_of(stage) / "by_class.csv").open(newline="") as file:
         found = [row["accuracy"] for row in csv.DictReader(file) if row["source"] == "published"]
     return f"{float(found[0]):.2f}" if found else "-"
 
 
-def _make_page(subtype: str) -> str:
-    rows = "\n".join(f"| {name} | {value} |" for name, value in _make_row(subtype).items())
-    pictures = "\n\n".join(embed_picture(ROOT / "reports" / subtype / "plots" / f"{name}.png") for name in ("roc", "confusion"))
-    trainings = [f"- [{name}]({address})" for name, address in mlflow_links.find_trainings(subtype).items()]
-    links = [f"- models: {_link_to_models(subtype)}", *trainings, *_links_to_reports()]
-    return f"# {subtype}\n\n| figure | value |\n|---|---|\n{rows}\n\n" + "\n".join(links) + f"\n\n{pictures}\n"
+def _make_page(stage: Stage) -> str:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _make_row(stage).items())
+    pictures = "\n\n".join(embed_picture(_report_of(stage) / "plots" / f"{name}.png") for name in ("roc", "confusion"))
+    found = mlflow_links.find_trainings(stage.subtype, stage.candidate)
+    trainings = [f"- [{name}]({address})" for name, address in found.items()]
+    links = [f"- models: {_link_to_models(stage.subtype)}", *trainings, *_links_to_reports()]
+    table = f"| figure | value |\n|---|---|\n{rows}"
+    return "\n\n".join([f"# {stage.subtype} {stage.candidate}", table, "\n".join(links), f"{pictures}\n"])
 
 
 def embed_picture(path: Path) -> str:

@@ -74,7 +74,7 @@ def training(
 
     Args:
         subtypes: train and judge these only; none given: all of params.yaml.
-        folds: train these folds only; none given: those of params.yaml's train.folds.
+        folds: train these folds only; none given: params.yaml's folds.
         force: run the stages although nothing changed, and trainings from their first epoch.
         deployment: hand trainings to this deployment of `train-one`, on other machines; none given: train here.
     """
@@ -104,7 +104,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     if force:
         for stage in stages:
             if stage.kind == "train":
-                dvc_stages.forget_training(stage.subtype, stage.fold)
+                dvc_stages.forget_training(stage)
     futures: dict[str, PrefectFuture[State[dvc_stages.StageOutcome]]] = {}
     pushed: dict[tuple[str, ...], PrefectFuture[None]] = {}
     for stage in stages:

@@ -23,15 +23,16 @@ COHORT_STAGES = {
     "validate": "check every image and patient; write the manifest, the quarantine and the validation report",
     "split": "deal the patients of each class to folds",
     "pack": "decode the usable images once into one array per class",
+    "candidates": "write what counts for each subtype of what params.yaml says of each candidate",
     "report": "make reports/index.html from the results of all subtypes",
 }
-SUBTYPE_STAGES = {
-    "evaluate": "measure a subtype's out-of-fold predictions",
-    "audit": "ask what else than the look of the cells could explain a subtype's result",
-    "audit_networks": "train twins of a subtype's networks: another seed, labels shuffled, grey, split by image",
-    "register": "bring a subtype's model to MLflow; name it champion if it passes the gate",
+CANDIDATE_STAGES = {
+    "evaluate": "measure out-of-fold predictions",
+    "audit": "ask what else than the look of the cells could explain a result",
+    "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
+    "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
-FOLD_STAGES = {"train": "train a subtype's networks, one a fold"}
+FOLD_STAGES = {"train": "train the networks that look at cells, one a fold"}
 # Beside the DAG.
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = config.load()
         subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
+        candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
         stage = importlib.import_module(f"pipeline.stages.{'promote' if chosen.stage == 'rollback' else chosen.stage}")
         if chosen.stage == "source":
@@ -56,22 +58,22 @@ def main(arguments: list[str] | None = None) -> int:
         elif chosen.stage == "rollback":
             stage.rollback(chosen.subtype, chosen.because)
         elif chosen.stage == "tune":
-            stage.run(settings, chosen.subtype, chosen.apply, chosen.only_trials)
+            stage.run(settings, chosen.subtype, config.one_candidate(candidates), chosen.apply, chosen.only_trials)
         elif chosen.stage == "predict":
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES:
             stage.run(settings)
-        elif chosen.stage in SUBTYPE_STAGES:
-            stage.run(settings, subtypes)
+        elif chosen.stage in CANDIDATE_STAGES:
+            stage.run(settings, subtypes, candidates)
         elif os.environ.get("RESTORE_ONLY"):
             raise ModelError(
                 f"train {subtypes[0]}: its outputs were to come from the DVC remote and are not there (RESTORE_ONLY)"
             )
-        elif len(subtypes) * len(folds) == 1:
-            stage.run(settings, subtypes[0], folds[0])
+        elif len(subtypes) * len(candidates) * len(folds) == 1:
+            stage.run(settings, subtypes[0], candidates[0], folds[0])
         else:  # a process for each, as DVC does: a network's bytes must not depend on what was trained before it
-            for subtype, fold in itertools.product(subtypes, folds):
-                command = [sys.executable, "-m", "pipeline", chosen.stage, subtype, str(fold)]
+            for subtype, candidate, fold in itertools.product(subtypes, candidates, folds):
+                command = [sys.executable, "-m", "pipeline", chosen.stage, subtype, str(fold), "--candidate", candidate]
                 if (failed := subprocess.run(command, check=False).returncode) != 0:
                     return failed
     except PipelineError as error:
@@ -91,16 +93,18 @@ def _parser() -> argparse.ArgumentParser:
         description="One stage of the pipeline, by hand. `dvc repro` runs all that are stale, in order.",
     )
     stages = parser.add_subparsers(dest="stage", metavar="stage", required=True)
-    for name, purpose in {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}.items():
+    for name, purpose in {**COHORT_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}.items():
         stage = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name not in COHORT_STAGES:
             stage.add_argument("subtype", nargs="?", help="one of params.yaml's subtypes; all of them when left out")
+            stage.add_argument("--candidate", help="one of params.yaml's candidates; all of them when left out")
         if name in FOLD_STAGES:
-            stage.add_argument("fold", nargs="?", type=int, help="one of train.folds; all of them when left out")
+            stage.add_argument("fold", nargs="?", type=int, help="one of params.yaml's folds; all of them when left out")
     source = stages.add_parser("source", help=SOURCE, description=SOURCE[0].upper() + SOURCE[1:] + ".")
     source.add_argument("--take", action="store_true", help="raise ingest.kaggle.version in params.yaml to the newest version")
     tune = stages.add_parser("tune", help=TUNE, description=TUNE[0].upper() + TUNE[1:] + ". Settings: params.yaml's tune.")
     tune.add_argument("subtype", help="one of params.yaml's subtypes")
+    tune.add_argument("--candidate", help="as which candidate of params.yaml; needed where there are several")
     tune.add_argument("--apply", action="store_true", help="put the winner into params.yaml; `dvc repro` then trains it")
     tune.add_argument("--only-trials", action="store_true", help="end with the trials: one worker of several")
     predict = stages.add_parser("predict", help=PREDICT, description=PREDICT[0].upper() + PREDICT[1:] + ".")

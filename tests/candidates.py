@@ -39,6 +39,7 @@ def candidate(name: str, table: pd.DataFrame, **figures: float) -> versions.Cand
     (folder / "history.csv").write_text("epoch,loss,val_loss,kept\n0,0.5,0.5,1\n")
     return versions.Candidate(
         subtype="NPM1",
+        name="published",
         digest=name,
         folders=[folder],
         weights_sha256={"fold-0": name},

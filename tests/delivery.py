@@ -10,7 +10,7 @@ from test_decoding import PX, cell, tiff
 USUAL = {
     "ingest.source": "folder",
     "subtypes": ["NPM1"],
-    "train.models": {"NPM1": {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}},
+    "candidates.published.networks": {"NPM1": {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}},
     "image_px": PX,
     "split.n_folds": 3,
     "validate.min_images_per_patient": 2,

@@ -46,7 +46,7 @@ def tiff(pixels: np.ndarray) -> bytes:
 
 def build(folder: Path) -> None:
     """What the earlier stages leave, as far as `register` reads it; and then `register` itself."""
-    write_params(folder / "params.yaml", {"subtypes": list(TRAINED), "train.folds": list(TEMPERATURES)})
+    write_params(folder / "params.yaml", {"subtypes": list(TRAINED), "folds": list(TEMPERATURES)})
     rows = [
         _manifest_row(f"{name}/{PATIENTS[name]}/image_{number}.tif", data)
         for name in ("control", *TRAINED)
@@ -59,12 +59,12 @@ def build(folder: Path) -> None:
     device.prepare("float32")
     for number, subtype in enumerate(TRAINED):
         for fold in TEMPERATURES:
-            _train(folder / "models" / subtype / f"fold-{fold}", subtype, fold, seed=10 * number + fold)
-        _report(folder / "reports" / subtype, subtype)
+            _train(folder / "models" / subtype / "published" / f"fold-{fold}", subtype, fold, seed=10 * number + fold)
+        _report(folder / "reports" / subtype / "published", subtype)
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
         here.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # MLflow remembers databases by address
-        register.run(config.load(), REGISTERED)
+        register.run(config.load(), REGISTERED, ["published"])
 
 
 def _manifest_row(path: str, data: bytes) -> dict[str, object]:

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common import config, paths
-from pipeline.evaluation import pooling
 from pipeline.folds import dealing
 
 SUBTYPES = ["NPM1", "NEW"]  # with and without published figures
@@ -52,18 +51,17 @@ def cohort_files(settings: config.Config) -> None:
             columns=["patient", "label", "fold", "images"],
         )
         split.to_csv(paths.split_table(subtype), index=False)
-        for k in settings.train.folds:
+        for k in settings.folds:
             training_files(settings, subtype, k, split, rng)
 
 
 def training_files(settings: config.Config, subtype: str, k: int, split: pd.DataFrame, rng: np.random.Generator) -> None:
-    folder = paths.fold(subtype, k)
+    folder = paths.fold(subtype, "published", k)
     folder.mkdir(parents=True)
     rows = pd.concat([pd.read_parquet(paths.cell_rows(name)) for name in (settings.control, subtype)])
     roles = dealing.roles(split, k, settings.split.n_folds).rename("split").reset_index()
     rows = rows.merge(split[["patient", "label"]], on="patient").merge(roles[roles["split"] != "train"], on="patient")
     rows["logit"] = np.where(rows["label"] == 1, 2.0, -2.0) + rng.normal(0, 1.5, len(rows))
-    rows["score"] = pooling.probabilities(rows["logit"])
     rows.to_parquet(folder / "predictions.parquet", index=False)
     epochs = {
         "epoch": [0, 1],
@@ -102,5 +100,5 @@ def audit_file(subtype: str) -> None:
         {"name": "by_age", "question": "By age?", "found": "not known", "value": None, "red": False, **common}
         | {"answered": False},
     ]
-    paths.audit(subtype).parent.mkdir(parents=True, exist_ok=True)
-    paths.audit(subtype).write_text(json.dumps({"red": 1, "checks": checks}))
+    paths.audit(subtype, "published").parent.mkdir(parents=True, exist_ok=True)
+    paths.audit(subtype, "published").write_text(json.dumps({"red": 1, "checks": checks}))

@@ -21,7 +21,7 @@ TINY = {
     "train.batch_size": 8,
     "train.max_epochs": 6,
     "train.min_epochs": 6,
-    "train.models": {
+    "candidates.published.networks": {
         "PML_RARA": {"first_conv": 8, "conv": [8], "dense": [8], "learning_rate": 0.001},
         "NPM1": {"first_conv": 8, "conv": [8, 8], "dense": [8], "learning_rate": 0.001},
     },

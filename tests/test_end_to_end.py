@@ -94,7 +94,7 @@ def test_mlflow_shows_the_curves_the_knobs_and_the_folds_below_their_model(repos
         (fold,) = [run for run in runs if "training" in run.data.tags]
         assert {run.info.status for run in runs} == {"FINISHED"}
         assert fold.data.tags["mlflow.parentRunId"] == model.info.run_id
-        history = pd.read_csv(repository / "models" / subtype / "fold-0" / "history.csv")
+        history = pd.read_csv(repository / "models" / subtype / "published" / "fold-0" / "history.csv")
         logged = client.get_metric_history(fold.info.run_id, "val_loss")
         assert [(metric.step, metric.value) for metric in logged] == list(
             zip(history["epoch"], history["val_loss"], strict=True)
@@ -112,8 +112,8 @@ def test_the_registered_model_scores_an_image_file_as_the_evaluation_does(reposi
 import json, sys
 import mlflow, numpy as np, pandas as pd
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
-scored = pd.read_parquet("models/NPM1/fold-0/predictions.parquet").query("split == 'test'").head(20)
-heat = pd.read_csv("reports/NPM1/folds.csv")["temperature"][0]
+scored = pd.read_parquet("models/NPM1/published/fold-0/predictions.parquet").query("split == 'test'").head(20)
+heat = pd.read_csv("reports/NPM1/published/folds.csv")["temperature"][0]
 images = pd.DataFrame({"image": [open(f"data/raw/{path}", "rb").read() for path in scored["path"]]})
 sys.path = [path for path in sys.path if path not in ("", sys.argv[1])]
 scores = mlflow.pyfunc.load_model("models:/NPM1@champion").predict(images)["score"].to_numpy()
@@ -127,12 +127,15 @@ print(json.dumps(float(abs(scores - 1 / (1 + np.exp(-scored["logit"].to_numpy() 
 def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -> None:
     original = (repository / "params.yaml").read_bytes()
     try:
-        models = {**TINY["train.models"], "NPM1": {**TINY["train.models"]["NPM1"], "dense": [16]}}
-        write_params(repository / "params.yaml", {**TINY, "train.models": models})
+        models = {
+            **TINY["candidates.published.networks"],
+            "NPM1": {**TINY["candidates.published.networks"]["NPM1"], "dense": [16]},
+        }
+        write_params(repository / "params.yaml", {**TINY, "candidates.published.networks": models})
         stale = set(json.loads(call(repository, "dvc", "status", "--json")))
     finally:
         (repository / "params.yaml").write_bytes(original)
-    assert stale == {"train@NPM1-0", "evaluate@NPM1", "audit@NPM1", "register@NPM1", "report"}
+    assert stale == {"train@NPM1-published-0", "evaluate@NPM1-published", "audit@NPM1-published", "register@NPM1", "report"}
 
 
 def test_what_was_pushed_comes_back(repository: Path) -> None:
@@ -164,7 +167,7 @@ def test_a_fresh_clone_pulls_what_was_pushed_to_an_s3_store(repository: Path, tm
         shutil.copy(repository / ".dvc/config.local", clone / ".dvc")
         call(repository, "dvc", "push", **keys)
         call(clone, "dvc", "pull", "--allow-missing", **keys)
-        assert (clone / "models/NPM1/fold-0/model.weights.h5").is_file()
+        assert (clone / "models/NPM1/published/fold-0/model.weights.h5").is_file()
         stale = {stage.split("@")[0] for stage in json.loads(call(clone, "dvc", "status", "--json"))}
         assert stale <= {"evaluate", "audit", "register"}  # their metrics.json belong to git
     finally:
@@ -173,14 +176,14 @@ def test_a_fresh_clone_pulls_what_was_pushed_to_an_s3_store(repository: Path, tm
 
 
 def test_all_folds_test_every_patient_once_and_make_one_model(repository: Path) -> None:
-    kept = ("params.yaml", "dvc.lock", "reports/NPM1/metrics.json")
+    kept = ("params.yaml", "dvc.lock", "reports/NPM1/published/metrics.json")
     originals = {name: (repository / name).read_bytes() for name in kept}
     try:
-        write_params(repository / "params.yaml", {**TINY, "train.folds": [0, 1, 2]})
+        write_params(repository / "params.yaml", {**TINY, "folds": [0, 1, 2]})
         said = call(repository, "dvc", "repro", "register@NPM1")
-        assert "'train@NPM1-0' didn't change" in said
-        metrics = json.loads((repository / "reports/NPM1/metrics.json").read_text())
-        patients = pd.read_csv(repository / "reports/NPM1/patients.csv")
+        assert "'train@NPM1-published-0' didn't change" in said
+        metrics = json.loads((repository / "reports/NPM1/published/metrics.json").read_text())
+        patients = pd.read_csv(repository / "reports/NPM1/published/patients.csv")
         dealt = pd.read_csv(repository / "data/splits/NPM1.csv")
         assert metrics["patients"] == len(patients) == len(dealt) == 11
         merged = patients.merge(dealt, on="patient", suffixes=("", "_dealt"))
@@ -197,7 +200,7 @@ def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills
 ) -> None:
     from mlflow import MlflowClient
 
-    weights = repository / "models" / "NPM1" / "fold-0" / "model.weights.h5"
+    weights = repository / "models" / "NPM1" / "published" / "fold-0" / "model.weights.h5"
     before = weights.read_bytes()
     for checkpoint in (repository / ".checkpoints").glob("NPM1-*"):
         checkpoint.unlink()
@@ -251,7 +254,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[
     for made in ("data", "reports/validation"):
         shutil.copytree(repository / made, folder / made, dirs_exist_ok=True)
     call(folder, "dvc", "commit", "--force", *before_training(repository))
-    command = ["dvc", "repro", "train@NPM1-0"]
+    command = ["dvc", "repro", "train@NPM1-published-0"]
     run = subprocess.Popen(
         command,
         cwd=folder,
@@ -280,7 +283,7 @@ def before_training(repository: Path) -> list[str]:
 
 def test_a_training_that_was_killed_ends_with_the_same_lock(repository: Path, killed: tuple[Path, str]) -> None:
     ran, whole = lock(killed[0]), lock(repository)
-    assert set(ran) == {*before_training(repository), "train@NPM1-0"}
+    assert set(ran) == {*before_training(repository), "train@NPM1-published-0"}
     assert ran == {stage: whole[stage] for stage in ran}
 
 

@@ -6,6 +6,8 @@ Which room may import which, and which outside tool is known where, are contract
 from __future__ import annotations
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -16,13 +18,13 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from pipeline.__main__ import COHORT_STAGES, FOLD_STAGES, SUBTYPE_STAGES
+from pipeline.__main__ import CANDIDATE_STAGES, COHORT_STAGES, FOLD_STAGES
 from pipeline.common import config
 from pipeline.networks import recipe
 
 PIPELINE = ROOT / "pipeline"
 ROOMS = sorted(path.name for path in PIPELINE.iterdir() if (path / "__init__.py").is_file())
-STAGES = {**COHORT_STAGES, **FOLD_STAGES, **SUBTYPE_STAGES}
+STAGES = {**COHORT_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}
 TRAVELS = ["registry/served_model.py", "networks/model.py", "images/decoding.py", "evaluation/pooling.py"]
 
 # They change no result: settings, paths, the terminal, cores; and, but for `register`, the record kept in MLflow.
@@ -76,13 +78,37 @@ def test_code_that_travels_with_a_model_imports_nothing_of_the_package(module: s
     assert not own_imports(PIPELINE / module)
 
 
+VIOLATIONS = {  # a module, and what it must not import
+    "pipeline/folds/dealing.py": "from pipeline.search import space",
+    "pipeline/stages/pack.py": "from pipeline.stages import split",
+    "pipeline/pages/rendering.py": "import prefect",
+    "flows/errors.py": "from pipeline.common import paths",
+    "pipeline/common/addresses.py": "import great_expectations, mlflow, optuna, keras, matplotlib, kagglehub, rich",
+}
+
+
+def test_the_contracts_catch_what_they_forbid(tmp_path: Path) -> None:
+    for name in ("pipeline", "flows", "infra"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "state", "secrets"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    command = ["lint-imports", "--no-logo", "--no-cache"]
+    sound = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert sound.returncode == 0, sound.stdout
+    for name, planted in VIOLATIONS.items():
+        module = tmp_path / name
+        module.write_text(f"{module.read_text()}\n{planted}\n")
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    kept = [line for line in found.stdout.splitlines() if line.endswith("KEPT")]
+    assert (found.returncode, kept) == (1, []), "every contract is broken"
+
+
 def test_stage_is_module_is_command_is_params_section() -> None:
     assert set(dag()) == set(STAGES)
     for stage in STAGES:
         assert (PIPELINE / "stages" / f"{stage}.py").is_file()
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
-    assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um", "tune"}
+    assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "tune"}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -105,35 +131,53 @@ def test_compiled_python_makes_no_stage_stale() -> None:
     assert ignored.returncode == 0
 
 
+# What a stage may ask of the configuration beside its keys, and what DVC then has to see for it.
+ASKED = {
+    "classes": {"control", "subtypes"},
+    "network_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates"},
+    "train_of": {"train"},
+}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_parameter_a_stage_reads_is_one_of_its_params(stage: str) -> None:
-    """By the text of the modules behind the stage: `config.<key>` and `config.<section>.<key>`."""
-    listed = {name.replace("${item.subtype}", "*") for name in dag()[stage].get("params", [])}
+    """By the text of the stage, and of what reads the configuration for it: `config.<key>` and `config.<section>.<key>`."""
+    listed = {*dag()[stage].get("params", []), *dag()[stage]["deps"]}
+    modules = [PIPELINE / "stages" / f"{stage}.py"]
+    modules += [PIPELINE / "validation" / f"{name}.py" for name in ("rules", "rule_tables") if stage == "validate"]
+    modules += [PIPELINE / "auditing/twins.py"] if stage == "audit_networks" else []
+    modules += [PIPELINE / "networks" / f"{name}.py" for name in ("recipe", "training") if stage in ("train", "audit_networks")]
     read = set()
-    reading = {stage: PIPELINE / "stages" / f"{stage}.py"} | {
-        name: PIPELINE / "validation" / f"{name}.py" for name in ("rules", "rule_tables") if stage == "validate"
-    }
-    for module in reading.values():
+    for module in modules:
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.Attribute):
-                read.add(ast.unparse(node))
+                read.add(ast.unparse(node).removeprefix("prepared."))
     keys = {
         name.removeprefix("config.").replace("validate_", "validate").replace("register_", "register")
         for name in read
         if name.startswith("config.")
     }
-    keys = {"control" if key == "classes" else key.replace("[subtype]", ".*") for key in keys}
     for key in keys:
-        section = key.split(".")[0]
-        if section in config.Config.model_fields or section in ("validate", "register"):
-            ancestors = {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)}
-            below = any(name.startswith(f"{key}.") for name in listed)  # it is passed on, and some key of it is listed
+        first = key.split(".")[0]
+        ancestors = {key.rsplit(".", n)[0] for n in range(key.count(".") + 1)}
+        below = any(name.startswith(f"{key}.") for name in listed)  # it is passed on, and some key of it is listed
+        if first in ASKED:
+            assert ASKED[first] & listed, f"{stage} asks {first}"
+        elif first in config.Config.model_fields or first in ("validate", "register"):
             assert ancestors & listed or below, f"{stage} reads {key}"
 
 
-def test_all_of_train_but_folds_and_other_models_is_a_param_of_train() -> None:
-    listed = {name.removeprefix("train.") for name in dag()["train"]["params"] if name.startswith("train.")}
-    assert listed == set(config.Train.model_fields) - {"folds", "models"} | {"models.${item.subtype}"}
+@pytest.mark.parametrize("stage", ["train", "audit_networks"])
+def test_a_new_setting_of_training_makes_networks_and_twins_stale(stage: str) -> None:
+    assert "train" in dag()[stage]["params"], "the section as a whole"
+
+
+def test_the_readme_has_every_room_and_module() -> None:
+    tree = (ROOT / "README.md").read_text().split("## What is where")[1]
+    for folder in [*(PIPELINE / room for room in ROOMS), ROOT / "flows"]:
+        (line,) = re.findall(rf"^ *{folder.name}/ +(.*)$", tree, re.MULTILINE)
+        modules = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
+        assert set(line.split("   ")[0].split()) == modules, folder
 
 
 def test_help_and_mistakes_need_no_heavy_library() -> None:

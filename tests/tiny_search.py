@@ -24,7 +24,7 @@ TINY: dict[str, Any] = {
     "train.max_epochs": 2,
     "train.min_epochs": 1,
     "train.precision": "float32",
-    "train.models": {"NEW": {"first_conv": 2, "conv": [4], "dense": [4], "learning_rate": 0.01}},
+    "candidates.published.networks": {"NEW": {"first_conv": 2, "conv": [4], "dense": [4], "learning_rate": 0.01}},
     "evaluate.draws": 200,
     "tune.trials": 3,
     "tune.max_epochs": 2,

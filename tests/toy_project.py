@@ -52,15 +52,15 @@ stages:
   ingest: {cmd: python stage.py ingest data/raw, deps: [source.txt], outs: [data/raw]}
   split: {cmd: python stage.py split data/split, deps: [data/raw], outs: [data/split]}
   train:
-    matrix: {subtype: [A_B, C], fold: [0]}
-    cmd: python stage.py train ${item.subtype} ${item.fold} models/${item.subtype}/fold-${item.fold}
+    matrix: {subtype: [A_B, C], candidate: [one], fold: [0]}
+    cmd: python stage.py train ${item.subtype} ${item.fold} models/${item.subtype}/${item.candidate}/fold-${item.fold}
     deps: [data/split]
-    outs: ["models/${item.subtype}/fold-${item.fold}"]
+    outs: ["models/${item.subtype}/${item.candidate}/fold-${item.fold}"]
   evaluate:
-    matrix: {subtype: [A_B, C]}
-    cmd: python stage.py evaluate ${item.subtype} data/evaluated/${item.subtype}
-    deps: ["models/${item.subtype}"]
-    outs: ["data/evaluated/${item.subtype}"]
+    matrix: {subtype: [A_B, C], candidate: [one]}
+    cmd: python stage.py evaluate ${item.subtype} data/evaluated/${item.subtype}/${item.candidate}
+    deps: ["models/${item.subtype}/${item.candidate}"]
+    outs: ["data/evaluated/${item.subtype}/${item.candidate}"]
   register:
     matrix: {subtype: [A_B, C]}
     cmd: python stage.py register ${item.subtype} -

@@ -1,4 +1,4 @@
 """What else than the look of the cells could explain a result: baselines, groups, twins, and the checks made of them.
 
-May import `common`, `folds`, `images` (names of the manifest's columns) and `evaluation`.
+May import `common`, `folds` and `evaluation`.
 """

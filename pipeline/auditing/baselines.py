@@ -21,9 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from pipeline.auditing.permutation import Floats, Integers, Null, null, shuffled
 from pipeline.evaluation import metrics
 from pipeline.folds import dealing
-from pipeline.images import manifest
 
-COLOURS = [name for name in manifest.NUMBERS if name.startswith(("mean_", "std_"))]
+COLOURS = ("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b")  # of the manifest's columns
 SEXES = ("f", "m")
 _DECIMALS = 9  # of a logit: equal features are a tie, whatever the order in which a library adds them up
 

@@ -22,7 +22,7 @@ from pipeline.evaluation.intervals import Interval
 from pipeline.folds.dealing import role
 
 EXAMPLES = 5
-_MORE = "train all folds (train.folds) or add patients first, where there are few: then the bound is low whatever was learned"
+_MORE = "train all folds (folds) or add patients first, where there are few: then the bound is low whatever was learned"
 _ADD = "add it to the cohort's metadata"
 _LEAK = "red when there is any"
 

@@ -19,7 +19,8 @@ import pandas as pd
 
 from pipeline.cohort import download, patients
 from pipeline.cohort.pseudonyms import Names
-from pipeline.cohort.trees import Archive, DamagedError, Folder, NotCopied, Tree
+from pipeline.cohort.trees import DamagedError, Folder, NotCopied, Tree
+from pipeline.cohort.zip_archive import Archive
 from pipeline.common import console, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError, PipelineError

@@ -26,6 +26,11 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0)]
 Pooling = Literal["flatten", "mean"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]  # a folder, a DVC stage, an MLflow model
+_MOVED = {
+    "models": "candidates.published.networks",
+    "folds": "the key folds, beside subtypes,",
+}
+DEFAULT = "default"  # the network of every subtype that a candidate names none for
 
 
 class Section(BaseModel):
@@ -141,10 +146,22 @@ class Network(Section):
     tuned_on: list[str] | None = None  # the patients whom a search for this network saw; None: none was made here
 
 
-class Train(Section):
-    """How the networks are built and trained."""
+class Candidate(Section):
+    """A learner that every subtype gets; of kind `cnn` it is a network that looks at cells."""
 
-    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    kind: Literal["cnn"]
+    networks: dict[Name, Network]
+
+
+class Kinds(Section):
+    """The candidates by their kind: DVC makes a training stage for each, and looks into lists alone."""
+
+    cnn: list[Name]
+
+
+class Train(Section):
+    """How the networks of kind `cnn` are built and trained."""
+
     images_per_class: Count | None
     batch_size: Annotated[int, Field(ge=2, multiple_of=2)]
     max_epochs: Count
@@ -158,7 +175,6 @@ class Train(Section):
     weight_decay: Decay
     precision: Literal["auto", "bfloat16", "float32"]
     augment: Augment
-    models: dict[Name, Network]
 
 
 class Evaluate(Section):
@@ -275,6 +291,9 @@ class Config(Section):
     subtypes: Annotated[list[Name], Field(min_length=1)]
     image_px: Count
     image_um: Annotated[float, Field(gt=0)]
+    folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    kinds: Kinds
+    candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
     split: Split
@@ -290,13 +309,18 @@ class Config(Section):
         """Control first, then the subtypes in the order of params.yaml."""
         return [self.control, *self.subtypes]
 
-    def px_of(self, subtype: str) -> int:
-        """Side of the images that a subtype's network looks at: of the packed cells, or less."""
-        return self.train.models[subtype].px or self.pack.px
+    def network_of(self, subtype: str, candidate: str) -> Network:
+        """A candidate's network for a subtype: its own, else the candidate's default."""
+        networks = self.candidates[candidate].networks
+        return networks[subtype] if subtype in networks else networks[DEFAULT]
 
-    def train_of(self, subtype: str) -> Train:
-        """`train` as it counts for one subtype: what its network says itself stands in the place of what is said for all."""
-        network = self.train.models[subtype]
+    def px_of(self, subtype: str, candidate: str) -> int:
+        """Side of the images that a subtype's network looks at: of the packed cells, or less."""
+        return self.network_of(subtype, candidate).px or self.pack.px
+
+    def train_of(self, subtype: str, candidate: str) -> Train:
+        """`train` as it counts for one network: what that says itself stands in the place of what is said for all."""
+        network = self.network_of(subtype, candidate)
         own = {
             key: getattr(network, key) for key in ("pooling", "dropout", "weight_decay") if getattr(network, key) is not None
         }
@@ -317,9 +341,9 @@ class Config(Section):
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
             if name.lower() in ("validation", "audit", "tune"):
                 yield f"subtypes: a class cannot be called {name}; reports/{name.lower()} is another folder"
-        for subtype in self.subtypes:
-            if subtype not in self.train.models:
-                yield f"train.models: no model for {subtype}; add one, or take it out of subtypes"
+            if name.lower() == DEFAULT:
+                yield f"subtypes: a class cannot be called {name}; that is every subtype's network without an entry"
+        yield from self._candidates_disagree()
         if self.ingest.source == "demo":
             for name in self.classes:
                 if name not in self.ingest.demo.patients:
@@ -339,20 +363,37 @@ class Config(Section):
                 f"audit.permutations: {self.audit.permutations} permutations give no p below {smallest:.3g}, and "
                 f"audit.significance is {self.audit.significance:g}; at least {math.floor(1 / self.audit.significance + 1e-9)}"
             )
-        for fold in self.train.folds:
+        for fold in self.folds:
             if fold >= self.split.n_folds:
-                yield f"train.folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"
-        if len(set(self.train.folds)) < len(self.train.folds):
-            yield "train.folds: a fold is named twice"
+                yield f"folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"
+        if len(set(self.folds)) < len(self.folds):
+            yield "folds: a fold is named twice"
         if self.train.min_epochs > self.train.max_epochs:
             yield f"train.min_epochs: {self.train.min_epochs} is above train.max_epochs ({self.train.max_epochs})"
-        for subtype, model in self.train.models.items():
-            px, halvings = self.px_of(subtype), len(model.conv) + int(self.train.pool_first)
-            key = f"train.models.{subtype}.px" if model.px else "pack.px"
-            if self.pack.px % px:
-                yield f"{key}: {px} does not divide pack.px ({self.pack.px}): whole blocks of pixels are averaged"
-            if px < 2**halvings:
-                yield f"{key}: {px} px do not survive {halvings} poolings; at least {2**halvings}"
+
+    def _candidates_disagree(self) -> Iterator[str]:
+        by_kind = self.kinds.model_dump()
+        for name, candidate in self.candidates.items():
+            for kind, names in by_kind.items():
+                if names.count(name) != int(kind == candidate.kind):
+                    yield f"kinds.{kind}: must name the candidates of kind {kind}, each once; look at {name}"
+            for subtype in self.subtypes:
+                if subtype not in candidate.networks and DEFAULT not in candidate.networks:
+                    yield (
+                        f"candidates.{name}.networks: no network for {subtype}; add one, or one called {DEFAULT} for all that "
+                        "have none"
+                    )
+            for subtype, network in candidate.networks.items():
+                px, halvings = network.px or self.pack.px, len(network.conv) + int(self.train.pool_first)
+                key = f"candidates.{name}.networks.{subtype}.px" if network.px else "pack.px"
+                if self.pack.px % px:
+                    yield f"{key}: {px} does not divide pack.px ({self.pack.px}): whole blocks of pixels are averaged"
+                if px < 2**halvings:
+                    yield f"{key}: {px} px do not survive {halvings} poolings; at least {2**halvings}"
+        for kind, names in by_kind.items():
+            for name in names:
+                if name not in self.candidates:
+                    yield f"kinds.{kind}: there is no candidate {name}; candidates has: {', '.join(self.candidates)}"
 
 
 def load(path: Path = Path("params.yaml")) -> Config:
@@ -377,10 +418,19 @@ def load(path: Path = Path("params.yaml")) -> Config:
         raise ConfigError(f"{path}: not YAML{where}: {error.problem}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings")
+    _require_present_keys(path, values)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {'; '.join(_explain(dict(item)) for item in error.errors()[:3])}") from None
+
+
+def _require_present_keys(path: Path, values: dict[str, Any]) -> None:
+    """Keys of former versions are told by their new names."""
+    train = values.get("train")
+    for key, now in _MOVED.items():
+        if isinstance(train, dict) and key in train:
+            raise ConfigError(f"{path}: train.{key}: is {now} now; see CHANGELOG.md")
 
 
 def _explain(item: dict[str, Any]) -> str:
@@ -404,9 +454,23 @@ def chosen_subtypes(config: Config, subtype: str | None) -> list[str]:
     return [subtype] if subtype else config.subtypes
 
 
+def chosen_candidates(config: Config, candidate: str | None) -> list[str]:
+    """The one candidate named, or all of them; a name params.yaml does not have is refused."""
+    if candidate is not None and candidate not in config.candidates:
+        raise ConfigError(f"there is no candidate {candidate}; params.yaml has: {', '.join(config.candidates)}")
+    return [candidate] if candidate else list(config.candidates)
+
+
+def one_candidate(candidates: list[str]) -> str:
+    """The only one of `candidates`; of several one must be named."""
+    if len(candidates) > 1:
+        raise ConfigError(f"which candidate? Name one with --candidate: {', '.join(candidates)}")
+    return candidates[0]
+
+
 def chosen_folds(config: Config, fold: int | None) -> list[int]:
     """The one fold named, or all that are trained; another is refused."""
-    if fold is not None and fold not in config.train.folds:
-        listed = ", ".join(str(k) for k in config.train.folds)
-        raise ConfigError(f"fold {fold} is not trained; params.yaml's train.folds has: {listed}")
-    return config.train.folds if fold is None else [fold]
+    if fold is not None and fold not in config.folds:
+        listed = ", ".join(str(k) for k in config.folds)
+        raise ConfigError(f"fold {fold} is not trained; params.yaml's folds has: {listed}")
+    return config.folds if fold is None else [fold]

@@ -2,53 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
-from pipeline.common import config
+from pipeline.common import config, files
 from pipeline.common.errors import ConfigError
 
 _WIDTH = 118
 
 
-def set_network(subtype: str, entry: Mapping[str, Any], path: Path = Path("params.yaml")) -> None:
-    """Put `entry` in the place of `train.models.<subtype>`.
+def set_value(keys: Sequence[str], value: Any, path: Path = Path("params.yaml")) -> None:
+    """Put `value` in the place of what stands at `keys`, from the top down; where the last key is missing, it is added.
 
     Raises:
         ConfigError: the file would not be valid with it; it stays as it was.
     """
     text = path.read_text(encoding="utf-8")
-    node = YAML(typ="rt", pure=True).compose(text)
-    for key in ("train", "models", subtype):
-        node = _value(node, key)
+    above: Node | None = None
+    node: Node | None = YAML(typ="rt", pure=True).compose(text)
+    for key in keys:
+        above, node = node, _value(node, key)
+    with files.in_one_step(path) as unfinished:
+        changed = _added(text, above, keys[-1], value) if node is None else _replaced(text, node, value)
+        unfinished.write_text(changed, encoding="utf-8")
+        _require_only(keys, value, path, unfinished)
+
+
+def _replaced(text: str, node: Node, value: Any) -> str:
     indent = " " * (_line_indent(text, node.start_mark.index) + 2)
-    replaced = text[: node.start_mark.index] + _flow(entry, indent, node.start_mark.column) + text[_end(node) :]
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(replaced, encoding="utf-8")
-        _require_only(subtype, entry, path, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    return text[: node.start_mark.index] + _flow(value, indent, node.start_mark.column) + text[_end(node) :]
 
 
-def _require_only(subtype: str, entry: Mapping[str, Any], path: Path, partial: Path) -> None:
+def _added(text: str, above: Node | None, key: str, value: Any) -> str:
+    """A line behind the last entry of the mapping `above`."""
+    assert isinstance(above, MappingNode)
+    assert above.value, "params.yaml has no empty mapping in which a key may be missing"
+    last_key, last = above.value[-1]
+    end = text.find("\n", _end(last))
+    indent = " " * last_key.start_mark.column
+    line = f"{indent}{key}: "
+    return f"{text[:end]}\n{line}{_flow(value, indent + '  ', len(line))}{text[end:]}"
+
+
+def _require_only(keys: Sequence[str], value: Any, path: Path, unfinished: Path) -> None:
     """Refuse anything else than the one change."""
-    before, after = (YAML(typ="safe", pure=True).load(file) for file in (path, partial))
-    before["train"]["models"][subtype] = dict(entry)
+    before, after = (YAML(typ="safe", pure=True).load(file) for file in (path, unfinished))
+    section = before
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = dict(value) if isinstance(value, Mapping) else value
     if before != after:
-        raise ConfigError(f"{path}: train.models.{subtype} could not be changed alone; write it by hand: {dict(entry)}")
-    config.load(partial)
+        raise ConfigError(f"{path}: {'.'.join(keys)} could not be changed alone; write it by hand: {value}")
+    try:
+        config.load(unfinished)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(str(unfinished), str(path))) from None
 
 
-def _value(node: Node, key: str) -> Node:
+def _value(node: Node | None, key: str) -> Node | None:
     assert isinstance(node, MappingNode)  # params.yaml is valid when this is called
-    found: Node = next(value for name, value in node.value if name.value == key)
-    return found
+    return next((value for name, value in node.value if name.value == key), None)
 
 
 def _end(node: Node) -> int:
@@ -64,8 +81,10 @@ def _line_indent(text: str, index: int) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _flow(entry: Mapping[str, Any], indent: str, column: int) -> str:
-    """`{key: value, ...}` that begins in `column`, broken into lines at commas."""
+def _flow(entry: Any, indent: str, column: int) -> str:
+    """`{key: value, ...}` that begins in `column`, broken into lines at commas; what is no mapping as it is."""
+    if not isinstance(entry, Mapping):
+        return _shown(entry)
     words = ", ".join(f"{key}: {_shown(value)}" for key, value in entry.items()).split(" ")
     lines: list[str] = []
     line = "{"

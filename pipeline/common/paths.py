@@ -16,6 +16,8 @@ EXCLUDE = Path("data/exclude.csv")
 MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits")
 CELLS = Path("data/cells")
+CANDIDATES = Path("data/candidates")
+SCORED = Path("data/scored")
 MODELS = Path("models")
 REPORTS = Path("reports")
 EVALUATED = Path("data/evaluated")
@@ -65,24 +67,34 @@ def cell_rows(class_name: str) -> Path:
     return CELLS / f"{class_name}.parquet"
 
 
-def fold(subtype: str, k: int) -> Path:
+def candidate(subtype: str, candidate: str) -> Path:
+    """What params.yaml says of a candidate as it counts for one subtype."""
+    return CANDIDATES / subtype / f"{candidate}.json"
+
+
+def fold(subtype: str, candidate: str, k: int) -> Path:
     """Weights, spec, history and predictions of one training."""
-    return MODELS / subtype / f"fold-{k}"
+    return MODELS / subtype / candidate / f"fold-{k}"
 
 
-def report(subtype: str) -> Path:
-    """Metrics and plots of one subtype."""
-    return REPORTS / subtype
+def scored(subtype: str, candidate: str) -> Path:
+    """The images that figures are measured on, with their scores."""
+    return SCORED / subtype / f"{candidate}.parquet"
 
 
-def evaluated(subtype: str) -> Path:
-    """The digests of all files in `report(subtype)`."""
-    return EVALUATED / f"{subtype}.json"
+def report(subtype: str, candidate: str) -> Path:
+    """Metrics and plots of one candidate of a subtype."""
+    return REPORTS / subtype / candidate
 
 
-def audit(subtype: str) -> Path:
-    """What else than morphology could explain the results of one subtype."""
-    return REPORTS / "audit" / f"{subtype}.json"
+def evaluated(subtype: str, candidate: str) -> Path:
+    """The digests of all files in `report(subtype, candidate)`."""
+    return EVALUATED / subtype / f"{candidate}.json"
+
+
+def audit(subtype: str, candidate: str) -> Path:
+    """What else than morphology could explain the results of one candidate of a subtype."""
+    return REPORTS / "audit" / subtype / f"{candidate}.json"
 
 
 def search(study: str) -> Path:
@@ -95,6 +107,6 @@ def tuned(subtype: str) -> Path:
     return REPORTS / "tune" / subtype
 
 
-def audit_networks(subtype: str) -> Path:
+def audit_networks(subtype: str, candidate: str) -> Path:
     """What networks reach that were trained to be wrong in one thing."""
-    return REPORTS / "audit" / f"{subtype}_networks.json"
+    return REPORTS / "audit" / subtype / f"{candidate}_networks.json"

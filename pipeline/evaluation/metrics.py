@@ -52,12 +52,6 @@ def confusion(labels: ArrayLike, called: ArrayLike) -> NDArray[np.int64]:
     return np.asarray(table, dtype=np.int64)
 
 
-def calibrated(images: pd.DataFrame, temperature: float | pd.Series) -> pd.DataFrame:
-    """`images` with their logits divided by the temperature of the network, and the scores that follow from them."""
-    logits = images["logit"] / temperature
-    return images.assign(logit=logits, score=probabilities(logits))
-
-
 def patient_scores(images: pd.DataFrame) -> pd.DataFrame:
     """The tested patients: `images` (fold, patient, label, logit) pooled to fold, patient, label, images, logit, score."""
     return pooling.patient_scores(images, PATIENT)

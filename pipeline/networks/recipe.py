@@ -94,14 +94,15 @@ def normalisation(training: tuple[Pool, Pool]) -> dict[str, list[float]]:
 def spec(
     config: Config,
     subtype: str,
+    candidate: str,
     fold: int,
     normalisation: dict[str, list[float]],
     machine: dict[str, Any],
     code: Sequence[str] = CODE,
 ) -> dict[str, Any]:
     """All that is needed to rebuild the network, and what its weights follow from; `code` are rooms and modules."""
-    train, network = config.train_of(subtype), config.train.models[subtype]
-    factor = config.pack.px // config.px_of(subtype)
+    train, network = config.train_of(subtype, candidate), config.network_of(subtype, candidate)
+    factor = config.pack.px // config.px_of(subtype, candidate)
 
     def conv(filters: int, pool: bool, batch_norm: bool) -> dict[str, Any]:
         momentum = train.batch_norm_momentum if batch_norm else None
@@ -115,6 +116,7 @@ def spec(
 
     contents = {
         "subtype": subtype,
+        "candidate": candidate,
         "control": config.control,
         "fold": fold,
         "px": config.pack.px,
@@ -129,7 +131,7 @@ def spec(
             *({"kind": "dense", "units": units} for units in network.dense),
             *([{"kind": "dropout", "rate": train.dropout}] if train.dropout else []),
         ],
-        "knobs": _knobs(config, subtype),
+        "knobs": _knobs(config, subtype, candidate),
         "machine": machine,
         "inputs": digests(config, subtype, code),
         **({"tuned_on": dealing.told_apart(network.tuned_on)} if network.tuned_on else {}),
@@ -142,15 +144,15 @@ def digest(contents: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
-def _knobs(config: Config, subtype: str) -> dict[str, Any]:
+def _knobs(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
     """What a person turns: the columns of MLflow's compare page."""
-    train, network = config.train_of(subtype), config.train.models[subtype]
+    train, network = config.train_of(subtype, candidate), config.network_of(subtype, candidate)
     return {
-        "px": config.px_of(subtype),
+        "px": config.px_of(subtype, candidate),
         "seed": config.seed,
         "n_folds": config.split.n_folds,
         **network.model_dump(include={"first_conv", "conv", "dense", "learning_rate"}),
-        **train.model_dump(exclude={"folds", "models", "augment"}),
+        **train.model_dump(exclude={"augment"}),
         **{f"augment_{key}": value for key, value in train.augment.model_dump().items()},
     }
 

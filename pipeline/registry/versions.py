@@ -59,9 +59,10 @@ _ABOUT = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """A subtype's trained folds, together one model."""
+    """The trained folds of one learner of a subtype, together one model."""
 
     subtype: str
+    name: str  # as params.yaml calls it
     digest: str  # of weights, specs, settings and code, see `register`
     folders: list[Path]
     weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
@@ -94,7 +95,7 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
         run = client.create_run(
             experiment,
             run_name=mlflow_runs.in_experiment(_run_name(client, candidate, spec)),
-            tags={"candidate": candidate.digest, **mlflow_runs.origin(spec)},
+            tags={"candidate": candidate.digest, "candidate.name": candidate.name, **mlflow_runs.origin(spec)},
         )
         mlflow_runs.log_data(client, run, spec)
     run_id = run.info.run_id
@@ -125,13 +126,13 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
     folds = "folds " + " ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
     reigning = champion(client, candidate.subtype)
     if reigning is None:
-        return f"first, {folds}, {candidate.digest[:8]}"
+        return f"{candidate.name}: first, {folds}, {candidate.digest[:8]}"
     theirs = client.get_run(_run_id(reigning)).data
     knobs = {key: mlflow_runs.as_param(value) for key, value in spec["knobs"].items()}
     turned = [f"{key}={value}" for key, value in knobs.items() if theirs.params.get(key) != value]
     others = [key for key, value in spec["inputs"].items() if theirs.tags.get(f"sha256.{key}") != value]
     differs = turned[:_MOST_KNOBS] + (["..."] if len(turned) > _MOST_KNOBS else []) or [f"other {key}" for key in others]
-    return f"{', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
+    return f"{candidate.name}: {', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
 
 
 def champion(client: MlflowClient, subtype: str) -> ModelVersion | None:
@@ -265,7 +266,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
         logged.model_uri,
         run_id=run_id,
         model_id=logged.model_id,
-        tags={"candidate": candidate.digest, **registered},
+        tags={"candidate": candidate.digest, "candidate.name": candidate.name, **registered},
         description=candidate.card,
     )
 

@@ -84,7 +84,7 @@ def _on_test_patients(search: Search, finalists: list[Finalist], winner: Finalis
         for name, network in compared.items()
     }
     tested = search.data.split[search.data.split["fold"] == config.tune.fold]
-    before = config.train.models[search.subtype].tuned_on or []
+    before = config.network_of(search.subtype, search.candidate).tuned_on or []
     return Result(
         subtype=search.subtype,
         study=search.study.name,
@@ -136,7 +136,6 @@ def _outer_scores(search: Search, name: str, network: Network, number: int) -> p
         ModelError: names the network whose training cannot go on.
     """
     from pipeline.evaluation import calibration
-    from pipeline.search import trial_training
 
     config, outer = search.config, search.config.tune.fold
     what = _remembered_as("outer", network, number)
@@ -147,7 +146,7 @@ def _outer_scores(search: Search, name: str, network: Network, number: int) -> p
             tried = _train(search, what, network, roles, number)
         except ModelError as error:
             raise ModelError(f"{name}, seed {number}, on fold {outer}: {error}") from None
-        val, test = (trial_training.scores(tried, search.data, role) for role in ("val", "test"))
+        val, test = (tried.scored(role)[["patient", "path", "label", "logit"]] for role in ("val", "test"))
         console.say(f"outer fold {outer}, {name}, seed {number}: scored {len(test):,} images")
         rows = test.assign(logit=test["logit"].astype(float) / calibration.temperature(val))
         return [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]

@@ -42,6 +42,11 @@ class Search:
         return str(self.data.subtype)
 
     @property
+    def candidate(self) -> str:
+        """As which candidate the networks are tried."""
+        return str(self.data.candidate)
+
+    @property
     def folds(self) -> list[int]:
         """Whose patients it sees."""
         return _folds(self.config)
@@ -71,7 +76,7 @@ class Search:
             checkpoint.unlink(missing_ok=True)
 
 
-def begin(config: Config, subtype: str) -> Search:
+def begin(config: Config, subtype: str, candidate: str) -> Search:
     """A search, or the one that was begun before with the same settings, data and code.
 
     Raises:
@@ -81,10 +86,10 @@ def begin(config: Config, subtype: str) -> Search:
     """
     _require_possible(config)
     split, tables, cells = recipe.inputs(config, subtype)
-    known = _known(config, subtype)
+    known = _known(config, subtype, candidate)
     points = [_point(name, network, config) for name, network in known.items()]
     client = mlflow_server.connect()
-    name = _name(config, subtype)
+    name = _name(config, subtype, candidate)
     kept = optuna_study.Study(name, config.seed, config.tune.pruning.after_trials, config.tune.pruning.after_epochs)
     kept.queue(points, config.tune.trials)
     with kept.alone(), mlflow_server.answering():  # two workers that begin together have one run
@@ -93,7 +98,7 @@ def begin(config: Config, subtype: str) -> Search:
     # TensorFlow takes seconds and memory: after everything that can fail
     from pipeline.search import trial_training
 
-    return Search(config, trial_training.Data(subtype, split, tables, cells), kept, known, client, run_id)
+    return Search(config, trial_training.Data(subtype, candidate, split, tables, cells), kept, known, client, run_id)
 
 
 def _require_possible(config: Config) -> None:
@@ -119,8 +124,8 @@ def _folds(config: Config) -> list[int]:
     return dealing.searched_folds(config.tune.fold, config.split.n_folds, everybody=config.tune.patients == "all")
 
 
-def _known(config: Config, subtype: str) -> dict[str, Network]:
-    own = space.in_short(config.train.models[subtype].model_copy(update={"tuned_on": None}), config)
+def _known(config: Config, subtype: str, candidate: str) -> dict[str, Network]:
+    own = space.in_short(config.network_of(subtype, candidate).model_copy(update={"tuned_on": None}), config)
     if subtype not in published_figures.NETWORKS:
         return {"params.yaml": own}
     theirs = space.in_short(published_figures.NETWORKS[subtype], config)
@@ -134,11 +139,12 @@ def _point(name: str, network: Network, config: Config) -> space.Point:
         raise ConfigError(f"tune.space: the network of {name} lies outside: {error}; widen it") from None
 
 
-def _name(config: Config, subtype: str) -> str:
+def _name(config: Config, subtype: str, candidate: str) -> str:
     """A study for all that a trial's loss follows from: with other settings, data or code another one begins."""
     about = {
         "tune": config.tune.model_dump(exclude=_NOT_OF_A_TRIAL),
-        "train": config.train.model_dump(exclude={"folds", "models"}),
+        "train": config.train.model_dump(),
+        "candidate": candidate,
         "px": config.pack.px,
         "seed": config.seed,
         "n_folds": config.split.n_folds,

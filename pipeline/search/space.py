@@ -1,7 +1,7 @@
 """The space of networks that a search looks at: a point of it as a network, a network as a point, and what it costs.
 
-A point is what a search turns: a value for every name. A network is an entry of `train.models`, which says nothing that
-params.yaml says for all networks alike. Nothing here knows how a search chooses.
+A point is what a search turns: a value for every name. A network is an entry of a candidate's `networks`, which says nothing
+that params.yaml says for all networks alike. Nothing here knows how a search chooses.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def in_short(network: Network, config: Config) -> Network:
 
 
 def entry(network: Network) -> dict[str, Any]:
-    """As it stands in `train.models`."""
+    """As it stands in params.yaml: what is said for all networks alike is left out."""
     return network.model_dump(exclude_none=True)
 
 
@@ -175,7 +175,8 @@ def multiplications(network: Network, config: Config) -> int:
     return total
 
 
-def with_network(config: Config, subtype: str, network: Network) -> Config:
-    """`config` in which `subtype` has this network."""
-    models: Mapping[str, Network] = {**config.train.models, subtype: network}
-    return config.model_copy(update={"train": config.train.model_copy(update={"models": models})})
+def with_network(config: Config, subtype: str, candidate: str, network: Network) -> Config:
+    """`config` in which the candidate has this network for `subtype`."""
+    known = config.candidates[candidate]
+    changed = known.model_copy(update={"networks": {**known.networks, subtype: network}})
+    return config.model_copy(update={"candidates": {**config.candidates, candidate: changed}})

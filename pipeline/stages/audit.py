@@ -1,10 +1,11 @@
-"""Ask what else than the look of the cells could explain a subtype's result: reports/audit/<subtype>.json.
+"""Ask what else than the look of the cells could explain a subtype's result: reports/audit/<subtype>/<candidate>.json.
 
 Everything is asked of the folds, patients and images on which the result rests. Nothing here changes a model or stops a run.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -18,42 +19,46 @@ from pipeline.auditing.checks import BASELINES
 from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import metrics, seen_by_search
+from pipeline.evaluation import metrics, scored, seen_by_search
 from pipeline.evaluation.intervals import Interval
 from pipeline.folds import dealing
 
 _MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
-_SCORED = ["fold", "patient", "path", "split", "label", "logit", "score"]
 _SEXES = {"f": "women", "m": "men"}
 # Of healthy controls the share of blasts and the like are not asked: these groups hold patients of the subtype alone.
 _BLOOD = {"blast_share": "share of blasts", "promyelocyte_share": "share of promyelocytes", "leucocytes_per_ul": "leucocytes"}
 _RARE = ("promyelocyte_share", "leucocytes_per_ul")  # not asked at all where known of nobody
 
 
-def run(config: Config, subtypes: list[str]) -> None:
-    """Write each subtype's audit, and show it.
+def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
+    """Write the audit of each candidate of each subtype, and show it.
 
     Raises:
         DataError, ModelError: names the file that is missing or does not hold what the others need.
     """
-    for subtype in subtypes:
+    for subtype, candidate in itertools.product(subtypes, candidates):
         split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
         images = _images(config, subtype)
-        scored = _scored(config, subtype)
-        tested = scored[scored["split"] == "test"]
-        claimed = seen_by_search.claimed(tested, config.train.models[subtype].tuned_on or [])
+        images_scored = _scored(config, subtype, candidate)
+        claimed = scored.claimed(images_scored)
         people_ = _people(config, subtype, images, split)
-        network = _network(paths.report(subtype) / "metrics.json")
+        figures = paths.report(subtype, candidate) / "metrics.json"
+        network = _network(figures)
         found = [
-            *_leaks(config, split, images, scored),
-            _search(config, subtype, scored),
+            *_leaks(config, split, images, images_scored),
+            _search(figures, images_scored),
             *_baselines(config, network, images, people_, set(claimed["patient"])),
             *_groups(config, people_, claimed),
             _truth(config, claimed),
         ]
-        about = {"subtype": subtype, "folds": sorted(config.train.folds), "network": {"patient_auroc": asdict(network)}}
-        check_result.write(paths.audit(subtype), about, found)
-        check_result.show(f"{subtype}: what else could explain the result", found)
+        about = {
+            "subtype": subtype,
+            "candidate": candidate,
+            "folds": sorted(config.folds),
+            "network": {"patient_auroc": asdict(network)},
+        }
+        check_result.write(paths.audit(subtype, candidate), about, found)
+        check_result.show(f"{subtype} {candidate}: what else could explain the result", found)
 
 
 def _images(config: Config, subtype: str) -> pd.DataFrame:
@@ -62,18 +67,13 @@ def _images(config: Config, subtype: str) -> pd.DataFrame:
     return frame[(frame["error"] == "") & frame["class"].isin([config.control, subtype])]
 
 
-def _scored(config: Config, subtype: str) -> pd.DataFrame:
-    """The images that the trained folds' networks scored, validation and test, calibrated; with a column fold."""
-    folds = paths.existing(paths.report(subtype) / "folds.csv")
-    temperatures = pd.read_csv(folds).set_index("fold")["temperature"]
-    if set(temperatures.index) != set(config.train.folds):
-        raise ModelError(f"{folds}: not of train.folds; run `dvc repro`")
-    scored = []
-    for k in sorted(config.train.folds):
-        path = paths.existing(paths.fold(subtype, k) / "predictions.parquet")
-        scored.append(metrics.calibrated(pd.read_parquet(path).assign(fold=k), temperatures[k]))
-    table = pd.concat(scored, ignore_index=True)[_SCORED]
-    return table.assign(called=table["score"] > config.evaluate.threshold)
+def _scored(config: Config, subtype: str, candidate: str) -> pd.DataFrame:
+    """The images that the trained folds' networks scored, validation and test."""
+    path = paths.existing(paths.scored(subtype, candidate))
+    table = pd.read_parquet(path)
+    if set(table["fold"]) != set(config.folds):
+        raise ModelError(f"{path}: not of params.yaml's folds; run `dvc repro`")
+    return table
 
 
 def _people(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
@@ -96,10 +96,10 @@ def _network(path: Path) -> Interval:
         raise ModelError(f"{path}: holds no patient_auroc with bounds; delete it and run `dvc repro`") from None
 
 
-def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, scored: pd.DataFrame) -> list[Check]:
+def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, images_scored: pd.DataFrame) -> list[Check]:
     names = {"pixels_sha256": "same_pictures", "look_alike": "similar_pictures"}
     return [
-        checks.people_apart(split, scored, images[["patient", "class"]], config.split.n_folds),
+        checks.people_apart(split, images_scored, images[["patient", "class"]], config.split.n_folds),
         *(
             checks.pictures_apart(names[column], how, dealing.shared_pictures(split, images, column))
             for column, how in dealing.SAME_PICTURE.items()
@@ -107,10 +107,10 @@ def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, scored: pd
     ]
 
 
-def _search(config: Config, subtype: str, scored: pd.DataFrame) -> Check:
-    tested = scored[scored["split"] == "test"].drop_duplicates(["fold", "patient"])
-    seen = config.train.models[subtype].tuned_on or []
-    return checks.search_apart(len(tested), int(tested["patient"].isin(seen).sum()), seen_by_search.are_leaked(tested, seen))
+def _search(figures: Path, images_scored: pd.DataFrame) -> Check:
+    tested = images_scored[images_scored["split"] == "test"].drop_duplicates(["fold", "patient"])
+    found, leaked = seen_by_search.read(json.loads(figures.read_text(encoding="utf-8")))
+    return checks.search_apart(len(tested), found.get("patients_seen_by_search", 0), leaked)
 
 
 def _baselines(
@@ -125,7 +125,7 @@ def _baselines(
             share = f"{config.audit.min_known_share:.0%}"
             found.append(checks.not_known(BASELINES[name], f"of {share} of the patients of either class"))
             continue
-        baseline = Baseline(rows, features, sorted(config.train.folds), config.split.n_folds, measured)
+        baseline = Baseline(rows, features, sorted(config.folds), config.split.n_folds, measured)
         auroc = {"patient_auroc": baseline.patient_auroc()}
         if name == "colour":
             auroc["image_auroc"] = baseline.image_auroc()
@@ -134,8 +134,8 @@ def _baselines(
     return found
 
 
-def _groups(config: Config, people_: pd.DataFrame, scored: pd.DataFrame) -> list[Check]:
-    tested = metrics.patient_scores(scored[scored["split"] == "test"]).drop(columns=["images"])
+def _groups(config: Config, people_: pd.DataFrame, claimed: pd.DataFrame) -> list[Check]:
+    tested = metrics.patient_scores(claimed).drop(columns=["images"])
     tested = tested.merge(people_.drop(columns=["fold"]), on=["patient", "label"])
     tested["called"] = tested["score"] > config.evaluate.threshold
     diseased = tested[tested["label"] == 1]
@@ -154,10 +154,9 @@ def _group(config: Config, column: str, what: str, rows: pd.DataFrame, of: pd.Se
     return checks.by_group(f"by_{column}", what, results, config.audit.fewest_patients, config.audit.significance)
 
 
-def _truth(config: Config, scored: pd.DataFrame) -> Check:
+def _truth(config: Config, claimed: pd.DataFrame) -> Check:
     """Of a cohort that was not drawn, the table of truths is empty."""
     known = pd.read_parquet(paths.existing(paths.TRUTH), columns=["path", "diseased"]).astype(
         {"path": "str", "diseased": "bool"}
     )
-    tested = scored[scored["split"] == "test"].merge(known, on="path")
-    return checks.truth(tested, config.audit.permutations, config.seed, config.audit.significance)
+    return checks.truth(claimed.merge(known, on="path"), config.audit.permutations, config.seed, config.audit.significance)

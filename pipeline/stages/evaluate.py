@@ -1,4 +1,4 @@
-"""Measure a subtype's out-of-fold predictions: reports/<subtype>/.
+"""Measure a candidate's out-of-fold predictions: data/scored/<subtype>/<candidate>.parquet, reports/<subtype>/<candidate>/.
 
 Only the scores of test patients count: every patient is scored by the one network that had not seen him or her, and nobody
 counts whom the search for that network saw. Temperature and threshold of a network come from its validation patients.
@@ -6,6 +6,7 @@ counts whom the search for that network saw. Temperature and threshold of a netw
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Collection
@@ -25,6 +26,7 @@ from pipeline.evaluation import (
     published_figures,
     published_form,
     resampling,
+    scored,
     seen_by_search,
 )
 from pipeline.evaluation.intervals import Interval
@@ -42,29 +44,36 @@ HEADLINE = {
 }
 
 
-def run(config: Config, subtypes: list[str]) -> None:
-    """Write metrics.json, the tables and the pictures of each subtype."""
-    for subtype in subtypes:
-        _drop_other_folds(config, subtype)
-        scored, history = _read_folds(config, subtype)
-        images, calibrations = _calibrate(config, scored)
-        seen = config.train.models[subtype].tuned_on or []
-        _require_known(subtype, seen)
-        tested = images.drop_duplicates(["fold", "patient"])
-        leaked, left_out = seen_by_search.are_leaked(tested, seen), int(tested["patient"].isin(seen).sum())
-        images = seen_by_search.claimed(images, seen)
+def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
+    """Write the scored images, metrics.json, the tables and the pictures of each candidate of each subtype."""
+    for subtype, candidate in itertools.product(subtypes, candidates):
+        _drop_other_folds(config, subtype, candidate)
+        predictions, history = _read_folds(config, subtype, candidate)
+        calibrated, calibrations = _calibrate(config, predictions)
+        seen = config.network_of(subtype, candidate).tuned_on or []
+        _require_known(subtype, candidate, seen)
+        table = scored.table(calibrated, seen, config.evaluate.threshold)
+        with files.in_one_step(paths.scored(subtype, candidate)) as file:
+            table.to_parquet(file, index=False)
+        images = scored.claimed(table)
+        tested = table[table["split"] == "test"].drop_duplicates(["fold", "patient"])
+        leaked, left_out = seen_by_search.are_leaked(tested, seen), sum(patient_names.are_among(tested["patient"], seen))
         patients = metrics.patient_scores(images)
-        images["called"] = images["score"] > config.evaluate.threshold
         patients["called"] = patients["score"] > config.evaluate.threshold
         found = _measure(config, images, patients)
-        _write_tables(config, subtype, images, patients, calibrations, found, leaked, left_out)
-        _write_plots(config, subtype, images, patients, history, found)
-        _list(paths.report(subtype), paths.evaluated(subtype))
+        folder = paths.report(subtype, candidate)
+        _write_tables(config, subtype, folder, images, patients, calibrations, found, leaked, left_out)
+        _write_plots(config, subtype, folder / "plots", images, patients, history, found)
+        # what `report` and `register` depend on, since DVC knows no pattern of paths as a dependency
+        files.write(paths.evaluated(subtype, candidate), json.dumps(files.sha256_below(folder), indent=2) + "\n")
         if left_out:
             what = "no figure of them is claimed" if leaked else "they are left out"
-            console.warn(f"{subtype}: the search for its network saw {left_out} of {len(tested)} test patients; {what}")
+            console.warn(
+                f"{subtype} {candidate}: the search for its network saw {left_out} of {len(tested)} test patients; {what}"
+            )
         console.table(
-            f"{subtype}: {len(patients)} test patients, {len(images):,} images; {config.evaluate.confidence:.0%} intervals",
+            f"{subtype} {candidate}: {len(patients)} test patients, {len(images):,} images; "
+            f"{config.evaluate.confidence:.0%} intervals",
             ["figure", "image", "patient"],
             [
                 [name, *(_shown(found[f"{level}_{name}"]) for level in ("image", "patient"))]
@@ -77,21 +86,22 @@ def _shown(interval: Interval) -> str:
     return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
-def _drop_other_folds(config: Config, subtype: str) -> None:
+def _drop_other_folds(config: Config, subtype: str, candidate: str) -> None:
     """Folds that params.yaml no longer trains would count as inputs of this stage; DVC's cache still has them."""
-    for folder in sorted((paths.MODELS / subtype).glob("fold-*")):
-        if folder not in [paths.fold(subtype, k) for k in config.train.folds]:
-            console.say(f"evaluate: {folder} removed: not in train.folds any more")
+    trained = [paths.fold(subtype, candidate, k) for k in config.folds]
+    for folder in sorted(trained[0].parent.glob("fold-*")):
+        if folder not in trained:
+            console.say(f"evaluate: {folder} removed: not in folds any more")
             shutil.rmtree(folder)
 
 
-def _read_folds(config: Config, subtype: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions of validation and test patients and curves of all trained folds, with a column `fold`."""
     split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
     predictions, history = [], []
-    for k in sorted(config.train.folds):
-        folder = paths.fold(subtype, k)
-        _require_same_search(config, subtype, folder)
+    for k in sorted(config.folds):
+        folder = paths.fold(subtype, candidate, k)
+        _require_same_search(config, subtype, candidate, folder)
         scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
         expected = dealing.roles(split, k, config.split.n_folds)
         for role in ("val", "test"):
@@ -106,47 +116,49 @@ def _read_folds(config: Config, subtype: str) -> tuple[pd.DataFrame, pd.DataFram
     return pd.concat(predictions, ignore_index=True), pd.concat(history, ignore_index=True)
 
 
-def _require_same_search(config: Config, subtype: str, folder: Path) -> None:
+def _require_same_search(config: Config, subtype: str, candidate: str, folder: Path) -> None:
     """Refuse a network that knows of another search than params.yaml does."""
     spec = json.loads(paths.existing(folder / "spec.json").read_text())
-    seen = config.train.models[subtype].tuned_on
+    seen = config.network_of(subtype, candidate).tuned_on
     if spec.get("tuned_on") != (dealing.told_apart(seen) if seen else None):
         raise ModelError(
-            f"{folder}: trained with another train.models.{subtype}.tuned_on than params.yaml's; train {subtype} again"
+            f"{folder}: trained with another candidates.{candidate}.networks.{subtype}.tuned_on than params.yaml's; "
+            f"train {subtype} again"
         )
 
 
-def _require_known(subtype: str, seen: Collection[str]) -> None:
-    """Of patients under other names nobody would be left out."""
+def _require_known(subtype: str, candidate: str, seen: Collection[str]) -> None:
+    """Refuse a list of names of which none is a patient's: nobody would be left out."""
+    key = f"candidates.{candidate}.networks.{subtype}.tuned_on"
     split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
     strangers = patient_names.not_among(seen, split["patient"])
     if strangers and len(strangers) == len(set(seen)):
         raise ConfigError(
-            f"train.models.{subtype}.tuned_on: none of its {len(strangers)} patients is in {paths.split_table(subtype)}; write "
-            "their present names there (other pseudonyms, another cohort?), or search again"
+            f"{key}: none of its {len(strangers)} patients is in {paths.split_table(subtype)}; write their present names there "
+            "(other pseudonyms, another cohort?), or search again"
         )
     if strangers:
         console.warn(
-            f"train.models.{subtype}.tuned_on: {len(strangers)} of {len(set(seen))} patients are not in the cohort, first "
+            f"{key}: {len(strangers)} of {len(set(seen))} patients are not in the cohort, first "
             f"{strangers[0]}; correct the names if they are misspelt"
         )
 
 
-def _calibrate(config: Config, scored: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Test images with calibrated logits; and a row a fold: temperature and operating point, both of validation patients."""
+def _calibrate(config: Config, predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All images with calibrated logits; and a row a fold: temperature and operating point, both of validation patients."""
     settings = config.evaluate
     images, rows = [], []
-    for fold, of_fold in scored.groupby("fold"):
-        val, test = (of_fold[of_fold["split"] == role] for role in ("val", "test"))
-        heat = calibration.temperature(val)
+    for fold, of_fold in predictions.groupby("fold"):
+        heat = calibration.temperature(of_fold[of_fold["split"] == "val"])
+        calibrated = scored.calibrated(of_fold, heat)
         point = calibration.operating_point(
-            metrics.patient_scores(metrics.calibrated(val, heat)),
+            metrics.patient_scores(scored.as_calibrated(calibrated[calibrated["split"] == "val"])),
             settings.target_specificity,
             settings.fewest_controls,
             settings.threshold,
         )
         rows.append({"fold": fold, "temperature": heat, **asdict(point)})
-        images.append(metrics.calibrated(test, heat))
+        images.append(calibrated)
     return pd.concat(images, ignore_index=True), pd.DataFrame(rows)
 
 
@@ -160,6 +172,7 @@ def _measure(config: Config, images: pd.DataFrame, patients: pd.DataFrame) -> di
 def _write_tables(
     config: Config,
     subtype: str,
+    folder: Path,
     images: pd.DataFrame,
     patients: pd.DataFrame,
     calibrations: pd.DataFrame,
@@ -167,7 +180,6 @@ def _write_tables(
     leaked: bool,
     left_out: int,
 ) -> None:
-    folder = paths.report(subtype)
     headline = {
         name: asdict(found[name]) for level, names in HEADLINE.items() for name in (f"{level}_{figure}" for figure in names)
     }
@@ -256,12 +268,12 @@ def _published_form(config: Config, subtype: str, images: pd.DataFrame) -> pd.Da
 def _write_plots(
     config: Config,
     subtype: str,
+    folder: Path,
     images: pd.DataFrame,
     patients: pd.DataFrame,
     history: pd.DataFrame,
     found: dict[str, Interval],
 ) -> None:
-    folder = paths.report(subtype) / "plots"
     levels = {"image": images, "patient": patients}
     names = (config.control, subtype)
     settings = config.evaluate
@@ -284,8 +296,3 @@ def _write_plots(
     plots.save(folder / "roc.png", plots.roc_curves(bands, {level: found[f"{level}_auroc"] for level in levels}, area))
     plots.save(folder / "pr.png", plots.pr_curves(bands, {level: found[f"{level}_auprc"] for level in levels}, shares))
     plots.save(folder / "reliability.png", plots.reliability(_reliability(config, patients), _at_class_mix(patients)))
-
-
-def _list(folder: Path, listing: Path) -> None:
-    """SHA-256 of every file written: what `report` depends on, since DVC knows no pattern of paths as a dependency."""
-    files.write(listing, json.dumps(files.sha256_below(folder), indent=2) + "\n")

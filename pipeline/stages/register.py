@@ -1,4 +1,4 @@
-"""Bring each subtype's trained folds to MLflow as one model; name it champion if it passes the gate.
+"""Bring the trained folds of each candidate to MLflow as one model; name the best of a subtype champion if it passes the gate.
 
 Works from the files alone and can be repeated: what stands in MLflow already stays, what is missing is added, and the verdict
 is that of the rules, and against the champion, of now. So it also fills an empty registry, at any address, without training.
@@ -7,9 +7,11 @@ is that of the rules, and against the champion, of now. So it also fills an empt
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,20 +26,21 @@ from pipeline.registry import fold_mean, gate, mlflow_server, model_card, traini
 _NOT_ALONE = "other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
 
 
-def run(config: Config, subtypes: list[str]) -> None:
-    """Register the candidates of `subtypes` and print what became of each."""
+def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
+    """Register the candidates of `subtypes`, one after the other, and print what became of each."""
     client = mlflow_server.connect()
     with mlflow_server.answering():
-        rows, reasons = [], []
-        for subtype in subtypes:
-            candidate = _candidate(config, subtype)
+        rows, reasons, several = [], [], len(config.candidates) > 1
+        for subtype, name in itertools.product(subtypes, candidates):
+            candidate = _candidate(config, subtype, name)
             model = versions.log_candidate(client, candidate)
             verdict = settle(client, model, candidate, config.register_, config.seed)
             figures = [candidate.metrics.get(key, math.nan) for key in ("image_accuracy", "patient_auroc")]
             aliases = ", ".join(versions.aliases(client, model)) or "-"
-            rows.append([subtype, *figures, f"{model.name} v{model.version}", aliases])
+            rows.append([subtype, *([name] if several else []), *figures, f"{model.name} v{model.version}", aliases])
             reasons.append(f"{model.name} v{model.version}: {verdict}")
-    console.table("models", ["subtype", "image accuracy", "patient AUROC", "model version", "alias"], rows)
+    names = ["subtype", *(["candidate"] if several else []), "image accuracy", "patient AUROC", "model version", "alias"]
+    console.table("models", names, rows)
     for reason in reasons:
         console.say(reason)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
@@ -97,14 +100,14 @@ def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
     ]
 
 
-def _candidate(config: Config, subtype: str) -> versions.Candidate:
-    folders = [paths.fold(subtype, k) for k in sorted(config.train.folds)]
-    report = paths.report(subtype)
+def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
+    folders = [paths.fold(subtype, name, k) for k in sorted(config.folds)]
+    report = paths.report(subtype, name)
     figures = json.loads(paths.existing(report / "metrics.json").read_text())
     _, leaked = seen_by_search.read(figures)
     weights = {folder.name: files.sha256(paths.existing(folder / "model.weights.h5")) for folder in folders}
     specs = [files.sha256(paths.existing(folder / "spec.json")) for folder in folders]
-    settings = _settings(config, subtype)
+    settings = _settings(config, subtype, name)
     code = [files.sha256(file) for file in versions.CODE]
     digest = hashlib.sha256(json.dumps([weights, specs, settings, code]).encode()).hexdigest()
     facts = model_card.Facts(
@@ -114,7 +117,7 @@ def _candidate(config: Config, subtype: str) -> versions.Candidate:
         px=settings["px"],
         sides_px=settings["reference"]["px"],
         source=settings["cohort"],
-        folds=sorted(config.train.folds),
+        folds=sorted(config.folds),
         n_folds=config.split.n_folds,
         figures=figures,
         by_class=pd.read_csv(paths.existing(report / "by_class.csv")),
@@ -128,25 +131,28 @@ def _candidate(config: Config, subtype: str) -> versions.Candidate:
     )
     return versions.Candidate(
         subtype=subtype,
+        name=name,
         digest=digest,
         folders=folders,
         weights_sha256=weights,
         settings=settings,
         metrics=dict(_flat(figures)),
-        scores=_scores(subtype).head(0) if leaked else _scores(subtype),
+        scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
     )
 
 
-def _settings(config: Config, subtype: str) -> dict[str, Any]:
+def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
     """What the served model's code and `predict` read besides networks."""
-    calibrated = pd.read_csv(paths.existing(paths.report(subtype) / "folds.csv")).set_index("fold")
-    if set(calibrated.index) != set(config.train.folds) or "chosen" not in calibrated:
-        raise ModelError(f"{paths.report(subtype)}/folds.csv: not of train.folds, or of an earlier version; run `dvc repro`")
+    calibrated = pd.read_csv(paths.existing(paths.report(subtype, name) / "folds.csv")).set_index("fold")
+    if set(calibrated.index) != set(config.folds) or "chosen" not in calibrated:
+        raise ModelError(
+            f"{paths.report(subtype, name)}/folds.csv: not of params.yaml's folds, or of an earlier version; run `dvc repro`"
+        )
     images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
     source = json.loads(paths.existing(paths.SOURCE).read_text())
-    spec = json.loads(paths.existing(paths.fold(subtype, min(config.train.folds)) / "spec.json").read_text())
+    spec = json.loads(paths.existing(paths.fold(subtype, name, min(config.folds)) / "spec.json").read_text())
     return {
         "subtype": subtype,
         "control": config.control,
@@ -160,14 +166,14 @@ def _settings(config: Config, subtype: str) -> dict[str, Any]:
     }
 
 
-def _scores(subtype: str) -> pd.DataFrame:
+def _scores(report: Path) -> pd.DataFrame:
     """The patients' calibrated out-of-fold logits. Names stay here: a key follows from a patient's name and pictures.
 
     So whoever has the pictures can tell the same patient again, and nobody else can.
     """
     images = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["patient", "pixels_sha256", "error"])
     first = images[images["error"] == ""].groupby("patient")["pixels_sha256"].min()
-    table = pd.read_csv(paths.existing(paths.report(subtype) / "patients.csv"), dtype={"patient": "str"}, keep_default_na=False)
+    table = pd.read_csv(paths.existing(report / "patients.csv"), dtype={"patient": "str"}, keep_default_na=False)
     if strangers := set(table["patient"]) - set(first.index):
         raise DataError(f"{paths.MANIFEST}: has no usable image of patient {min(strangers)}; run `dvc repro`")
     names = table["patient"] + " " + table["patient"].map(first)

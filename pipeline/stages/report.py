@@ -19,7 +19,7 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError, PipelineError
-from pipeline.evaluation import genetics, metrics, seen_by_search
+from pipeline.evaluation import genetics, scored, seen_by_search
 from pipeline.pages import contact_sheet, participants, rendering
 
 T = TypeVar("T")
@@ -49,13 +49,13 @@ def run(config: Config) -> None:
         DataError, ModelError: a file is missing, cannot be read, or does not belong to the others.
     """
     cohort = _cohort(config)
-    subtypes = [_subtype(config, subtype) for subtype in config.subtypes]
+    results = [_result(config, subtype, name) for subtype in config.subtypes for name in config.candidates]
     page = rendering.template(TEMPLATE).render(
         config=config,
-        folds=sorted(config.train.folds),
+        folds=sorted(config.folds),
         cohort=cohort,
-        subtypes=subtypes,
-        fewest=min(count for subtype in subtypes for count in subtype["patients"].values()),
+        subtypes=results,
+        fewest=min(count for result in results for count in result["patients"].values()),
         made=_made(config),
     )
     files.write(paths.REPORT_PAGE, page)
@@ -105,7 +105,7 @@ def _cohort(config: Config) -> dict[str, Any]:
             subtype: participants.steps(
                 [counts[config.control], counts[subtype]],
                 split,
-                sorted(config.train.folds),
+                sorted(config.folds),
                 config.split.n_folds,
                 config.train.images_per_class,
             )
@@ -121,8 +121,9 @@ def _cohort(config: Config) -> dict[str, Any]:
     }
 
 
-def _subtype(config: Config, subtype: str) -> dict[str, Any]:
-    folder = paths.report(subtype)
+def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
+    """All that the page says of one candidate of a subtype."""
+    folder = paths.report(subtype, candidate)
     figures, leaked = seen_by_search.read(_read(folder / "metrics.json", _json, ModelError))
     names = ("patients", "by_class", "figures", "folds", "poolings")
     tables = {name: _read(folder / f"{name}.csv", _table, ModelError) for name in names}
@@ -131,24 +132,20 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
     patients, by_class = tables["patients"], tables["by_class"]
     if "chosen" not in tables["folds"]:
         raise ModelError(f"{folder}/folds.csv: made by an earlier version; run `dvc repro`")
-    folds = {k: paths.fold(subtype, k) for k in sorted(config.train.folds)}
-    specs = {k: _read(fold / "spec.json", _json, ModelError) for k, fold in folds.items()}
-    scored = {k: _read(fold / "predictions.parquet", pd.read_parquet, ModelError) for k, fold in folds.items()}
-    temperatures = tables["folds"].set_index("fold")["temperature"].to_dict()
-    tested = pd.concat(
-        [metrics.calibrated(rows[rows["split"] == "test"], temperatures.get(k, math.nan)) for k, rows in scored.items()]
-    )
-    tested = seen_by_search.claimed(tested, config.train.models[subtype].tuned_on or [])
+    specs = {k: _read(paths.fold(subtype, candidate, k) / "spec.json", _json, ModelError) for k in sorted(config.folds)}
+    tested = scored.claimed(_read(paths.scored(subtype, candidate), pd.read_parquet, ModelError))
     if set(tested["patient"]) != set(patients["patient"]) or len(tested) != figures["images"]:
-        raise ModelError(f"{folder}: not of the folds in {paths.MODELS / subtype}; run `dvc repro`")
+        raise ModelError(f"{folder}: not of {paths.scored(subtype, candidate)}; run `dvc repro`")
     called, label = patients["called"], patients["label"] == 1
     return {
         "name": subtype,
+        "title": subtype if len(config.candidates) == 1 else f"{subtype} ({candidate})",
+        "anchor": subtype if len(config.candidates) == 1 else f"{subtype}-{candidate}",
         "genetics": genetics.NAMES.get(subtype, {}),
         "figures": figures,
         "leaked": leaked,
         "seen_by_search": figures.get("patients_seen_by_search", 0),
-        "px": config.px_of(subtype),
+        "px": specs[min(specs)]["knobs"]["px"],
         "by_class": _published_form(by_class),
         "patients": {False: int((~label).sum()), True: int(label.sum())},
         "right": {False: int((~label & ~called).sum()), True: int((label & called).sum())},
@@ -161,17 +158,19 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
         "folds": tables["folds"].to_dict("records"),
         "operating_point": _operating_point(tables["folds"]),
         "poolings": tables["poolings"].to_dict("records"),
-        "audit": _audit(config, subtype),
+        "audit": _audit(config, subtype, candidate),
         "sheets": _sheets(config, subtype, tested),
         "knobs": _settings(specs[min(specs)]["knobs"]),
         "specs": specs,
     }
 
 
-def _audit(config: Config, subtype: str) -> dict[str, Any]:
+def _audit(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
     """How many answers there are and how many are red; and all answers, those of the twins too where they were trained."""
-    files = [paths.audit(subtype), *([paths.audit_networks(subtype)] if subtype in config.audit.networks else [])]
-    found = [_read(path, _json, ModelError) for path in files]
+    answers = [paths.audit(subtype, candidate)]
+    if subtype in config.audit.networks:
+        answers.append(paths.audit_networks(subtype, candidate))
+    found = [_read(path, _json, ModelError) for path in answers]
     checks = [check for audit in found for check in audit["checks"]]
     answered = sum(check["answered"] for check in checks)
     red = sum(audit["red"] for audit in found)
@@ -264,7 +263,6 @@ def lanes(scores: Sequence[float]) -> list[int]:
 def _sheets(config: Config, subtype: str, tested: pd.DataFrame) -> list[dict[str, Any]]:
     """The surest right and wrong calls of either class: a picture of each, or none where there is no such image."""
     names = (config.control, subtype)
-    tested = tested.assign(called=tested["score"] > config.evaluate.threshold)
     sheets = []
     for called in (True, False):
         ranked = tested[tested["called"] == called].sort_values(["logit", "path"], ascending=[not called, True])

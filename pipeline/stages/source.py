@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from pipeline.cohort import delivery, download, pseudonyms
 from pipeline.cohort.trees import NotCopied, Tree
-from pipeline.common import console, paths
+from pipeline.common import console, params_file, paths
 from pipeline.common.config import Config
 
 NEW = 3  # exit status when there is something new
@@ -62,7 +59,7 @@ def _kaggle(config: Config, last: dict[str, object], take: bool) -> int:
     dataset, pinned = config.ingest.kaggle.dataset, config.ingest.kaggle.version
     newest = download.newest(dataset).version
     if newest > pinned and take:
-        _pin(newest)
+        params_file.set_value(["ingest", "kaggle", "version"], newest)
         console.say(f"source: {dataset} has version {newest}; params.yaml now says so instead of {pinned}: commit it")
         return NEW
     if newest > pinned:
@@ -71,13 +68,3 @@ def _kaggle(config: Config, last: dict[str, object], take: bool) -> int:
     console.say(f"source: {dataset} is at version {newest}, and params.yaml asks for {pinned}")
     same = {key: last.get(key) for key in delivery.named(config)} == delivery.named(config)
     return 0 if same else NEW
-
-
-def _pin(version: int, path: Path = Path("params.yaml")) -> None:
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
-    values = yaml.load(path)
-    values["ingest"]["kaggle"]["version"] = version
-    partial = path.with_name(f".{path.name}.partial")
-    yaml.dump(values, partial)
-    partial.replace(path)

@@ -28,7 +28,7 @@ _INTERRUPTED = 130  # exit status after Ctrl-C
 _SAMPLED = 200  # networks of the space, to know what the mean one costs
 
 
-def run(config: Config, subtype: str, apply: bool, only_trials: bool) -> None:
+def run(config: Config, subtype: str, candidate: str, apply: bool, only_trials: bool) -> None:
     """Search, or go on with it; with `apply` put the winner into params.yaml, with `only_trials` stop when all trials ended.
 
     Raises:
@@ -36,7 +36,7 @@ def run(config: Config, subtype: str, apply: bool, only_trials: bool) -> None:
         DataError, ModelError: names the file that is missing or does not hold what the others need.
         UnreachableError: MLflow or the study's database does not answer.
     """
-    search = begin(config, subtype)
+    search = begin(config, subtype, candidate)
     _say_plan(search)
     began = time.monotonic()
     try:
@@ -105,14 +105,17 @@ def _apply(search: Search, result: Result) -> None:
     """Put the winner into params.yaml, with the patients whom the search saw."""
     config, subtype = search.config, search.subtype
     winner = next(finalist for finalist in result.finalists if finalist.name == result.winner)
-    own = space.in_short(config.train.models[subtype].model_copy(update={"tuned_on": None}), config)
+    own = space.in_short(config.network_of(subtype, search.candidate).model_copy(update={"tuned_on": None}), config)
     if winner.network == own:
         console.say(f"apply: params.yaml holds the winner already ({result.winner}); nothing to change")
         return
-    before, seen = config.train.models[subtype].tuned_on or [], set(search.seen["patient"])
+    before, seen = config.network_of(subtype, search.candidate).tuned_on or [], set(search.seen["patient"])
     patients = sorted(seen.union(patient_names.not_among(before, seen)))
-    params_file.set_network(subtype, {**space.entry(winner.network), "tuned_on": patients})
+    params_file.set_value(
+        ["candidates", search.candidate, "networks", subtype], {**space.entry(winner.network), "tuned_on": patients}
+    )
     console.say(
-        f"apply: train.models.{subtype} in params.yaml is now the network of {result.winner}, with the {len(patients)} "
-        f"patients whom the search saw (tuned_on): no figure will be claimed of them. `dvc repro` trains {subtype} alone"
+        f"apply: candidates.{search.candidate}.networks.{subtype} in params.yaml is now the network of {result.winner}, with "
+        f"the {len(patients)} patients whom the search saw (tuned_on): no figure will be claimed of them. `dvc repro` trains "
+        f"{subtype} alone"
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.auditing import baselines, permutation
 from pipeline.auditing.baselines import Baseline
 from pipeline.evaluation import metrics
+from pipeline.images import manifest
 
 FOLDS = 5
 
@@ -146,3 +147,7 @@ def test_an_unknown_age_is_no_reason_to_leave_a_patient_out() -> None:
     rows = images(3, seed=1)
     rows.loc[rows["patient"].isin(["P03", "P20"]), "red"] = float("nan")
     assert 0.85 < baseline(rows).patient_auroc() < 1
+
+
+def test_colours_are_columns_of_the_manifest() -> None:
+    assert set(baselines.COLOURS) == {name for name in manifest.NUMBERS if name.startswith(("mean_", "std_"))}

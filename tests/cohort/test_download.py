@@ -25,7 +25,7 @@ FOREIGN = ("KAGGLE", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
 PARAMS = {
     "subtypes": ["NPM1"],
-    "train.models": {"NPM1": NETWORK},
+    "candidates.published.networks": {"NPM1": NETWORK},
     "ingest.source": "kaggle",
     "ingest.kaggle": {"dataset": "some/cells", "version": 3},
 }

@@ -17,7 +17,8 @@ import pytest
 from conftest import ROOT
 
 from pipeline.cohort import other_archives
-from pipeline.cohort.trees import Archive, DamagedError, Folder
+from pipeline.cohort.trees import DamagedError, Folder
+from pipeline.cohort.zip_archive import Archive
 from pipeline.common import config
 from pipeline.common.config import ArchiveLimits
 from pipeline.common.errors import DataError

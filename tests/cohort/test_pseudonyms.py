@@ -30,7 +30,7 @@ KEYED = {
     "ingest.pseudonyms": True,
     "image_px": PX,
     "subtypes": ["NPM1"],
-    "train.models": {"NPM1": NETWORK},
+    "candidates.published.networks": {"NPM1": NETWORK},
     "pack.px": 16,
     "split.n_folds": 3,
     "validate.min_images_per_patient": 2,

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, write_params
 
-from pipeline.cohort.trees import Archive
+from pipeline.cohort.zip_archive import Archive
 from pipeline.common import config
 from pipeline.common.config import ArchiveLimits
 from pipeline.common.errors import DataError
@@ -26,7 +26,7 @@ from pipeline.stages import ingest
 
 LIMITS = ArchiveLimits(max_files=50, max_file_mb=1, max_total_gb=0.002, max_ratio=100)
 NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
-FOLDER = {"ingest.source": "folder", "subtypes": ["NPM1"], "train.models": {"NPM1": NETWORK}}
+FOLDER = {"ingest.source": "folder", "subtypes": ["NPM1"], "candidates.published.networks": {"NPM1": NETWORK}}
 
 
 def link(name: str, kind: int = stat.S_IFLNK) -> zipfile.ZipInfo:

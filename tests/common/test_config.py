@@ -17,8 +17,14 @@ def test_both_settings_are_valid(name: str) -> None:
 
 def test_the_published_networks_are_the_same_in_both_settings() -> None:
     demo, real = (config.load(ROOT / name) for name in ("params.yaml", "params.kaggle.yaml"))
-    for subtype, network in real.train.models.items():
-        assert demo.train.models[subtype].model_copy(update={"learning_rate": network.learning_rate}) == network
+    for subtype, network in real.candidates["published"].networks.items():
+        assert (
+            demo.candidates["published"].networks[subtype].model_copy(update={"learning_rate": network.learning_rate})
+            == network
+        )
+
+
+NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
 
 
 @pytest.mark.parametrize(
@@ -30,9 +36,20 @@ def test_the_published_networks_are_the_same_in_both_settings() -> None:
         ({"pack.px": 8}, ["pack.px", "at least 16"]),
         ({"train.precision": "half"}, ["train.precision", "'auto', 'bfloat16' or 'float32'", "'half'"]),
         ({"train.batch_size": 31}, ["train.batch_size", "multiple of 2"]),
-        ({"train.folds": [0, 7]}, ["train.folds", "no fold 7", "0 to 4"]),
-        ({"train.folds": [1, 1]}, ["train.folds", "twice"]),
-        ({"subtypes": ["NPM1", "BCR_ABL"]}, ["train.models", "no model for BCR_ABL"]),
+        ({"folds": [0, 7]}, ["folds", "no fold 7", "0 to 4"]),
+        ({"folds": [1, 1]}, ["folds", "twice"]),
+        (
+            {"subtypes": ["NPM1", "BCR_ABL"], "candidates.published.networks": {"NPM1": NETWORK}},
+            ["candidates.published.networks", "no network for BCR_ABL"],
+        ),
+        ({"candidates.two": {"kind": "cnn", "networks": {"default": NETWORK}}}, ["kinds.cnn", "look at two"]),
+        ({"kinds.cnn": ["published", "two"]}, ["kinds.cnn", "no candidate two", "published"]),
+        ({"kinds.cnn": ["published", "published"]}, ["kinds.cnn", "each once", "published"]),
+        ({"candidates.published.kind": "tree"}, ["candidates.published.kind", "'cnn'"]),
+        ({"candidates.published.networks.NPM1.px": 20}, ["candidates.published.networks.NPM1.px", "20 does not divide"]),
+        ({"train.models": {"NPM1": NETWORK}}, ["train.models", "candidates.published.networks"]),
+        ({"train.folds": [0]}, ["train.folds", "is the key folds"]),
+        ({"subtypes": ["NPM1", "Default"]}, ["subtypes", "cannot be called Default"]),
         ({"subtypes": ["NPM1", "control"]}, ["subtypes", "control is named twice"]),
         ({"subtypes": ["NPM1", "npm1"]}, ["subtypes", "NPM1 is named twice"]),
         ({"control": "validation"}, ["subtypes", "cannot be called validation"]),
@@ -72,7 +89,7 @@ def test_the_text_is_read_as_dvc_reads_it(tmp_path: Path, old: str, new: str, ex
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text().replace(old, new))
     if expected is None:
-        assert config.load(path).train.models["PML_RARA"].learning_rate == 1e-4
+        assert config.load(path).candidates["published"].networks["PML_RARA"].learning_rate == 1e-4
         return
     with pytest.raises(ConfigError) as caught:
         config.load(path)
@@ -80,12 +97,11 @@ def test_the_text_is_read_as_dvc_reads_it(tmp_path: Path, old: str, new: str, ex
 
 
 def test_a_cohort_of_other_classes_needs_no_code(tmp_path: Path) -> None:
-    network = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
     changes = {
         "control": "healthy",
         "subtypes": ["BCR_ABL1"],
         "ingest.source": "folder",
-        "train.models": {"BCR_ABL1": network},
+        "candidates.published.networks": {"default": NETWORK},
     }
     assert config.load(write_params(tmp_path / "params.yaml", changes)).classes == ["healthy", "BCR_ABL1"]
 

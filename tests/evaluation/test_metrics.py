@@ -63,13 +63,6 @@ def test_other_poolings_by_hand() -> None:
     assert metrics.other_poolings(images, 0.7)["share of images called the subtype"]["logit"].tolist() == [0.4]
 
 
-def test_a_temperature_moves_scores_towards_a_half() -> None:
-    images = pd.DataFrame({"logit": [3.0, -1.0], "score": [9.0, 9.0]})
-    found = metrics.calibrated(images, 2.0)
-    assert found["logit"].tolist() == [1.5, -0.5]
-    assert found["score"].to_numpy() == pytest.approx([1 / (1 + math.exp(-1.5)), 1 / (1 + math.exp(0.5))])
-
-
 def test_the_published_figures_agree_with_each_other() -> None:
     """F1 follows from precision and recall, accuracy from the recalls at equal support; figures have two decimals.
 

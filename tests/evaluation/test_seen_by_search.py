@@ -17,6 +17,7 @@ from pipeline.common.errors import ConfigError, ModelError
 from pipeline.evaluation import seen_by_search
 from pipeline.folds import dealing
 from pipeline.registry import model_card
+from pipeline.search import space
 from pipeline.stages import evaluate, register, report
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -33,8 +34,8 @@ def tuned(here: Path, params: Params) -> Callable[[list[str]], config.Config]:
             {
                 "subtypes": SUBTYPES,
                 "ingest.demo.patients": {"control": 10, "NPM1": 10, "NEW": 10},
-                "train.folds": FOLDS,
-                "train.models": {"NPM1": {**network, "tuned_on": seen}, "NEW": network},
+                "folds": FOLDS,
+                "candidates.published.networks": {"NPM1": {**network, "tuned_on": seen}, "NEW": network},
                 "evaluate.draws": 200,
             }
         )
@@ -42,9 +43,9 @@ def tuned(here: Path, params: Params) -> Callable[[list[str]], config.Config]:
             shutil.rmtree(folder, ignore_errors=True)
         cohort_files(changed)
         for k in FOLDS:
-            path = paths.fold("NPM1", k) / "spec.json"
+            path = paths.fold("NPM1", "published", k) / "spec.json"
             path.write_text(json.dumps(json.loads(path.read_text()) | {"tuned_on": dealing.told_apart(seen)}))
-        evaluate.run(changed, SUBTYPES)
+        evaluate.run(changed, SUBTYPES, ["published"])
         for subtype in SUBTYPES:
             audit_file(subtype)
         return changed
@@ -58,7 +59,7 @@ def patients(settings: config.Config, fold: int | None = None) -> list[str]:
 
 
 def metrics(subtype: str = "NPM1") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((paths.report(subtype) / "metrics.json").read_text())
+    found: dict[str, Any] = json.loads((paths.report(subtype, "published") / "metrics.json").read_text())
     return found
 
 
@@ -76,15 +77,15 @@ def test_patients_under_other_names_are_not_overlooked(tuned: Any, capsys: pytes
 
 def test_patients_whom_the_search_saw_leave_the_figures(tuned: Any, capsys: pytest.CaptureFixture[str]) -> None:
     settings = tuned(["c01", "c06", "N01", "N06"])  # of fold 1
-    tested = pd.read_csv(paths.report("NPM1") / "patients.csv")["patient"]
+    tested = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")["patient"]
     assert sorted(tested) == sorted(patients(settings, 0))
     assert metrics()["patients"] == 4
     assert metrics()["patients_seen_by_search"] == 4
     assert "image_accuracy" in metrics()
-    assert "NPM1: the search for its network saw 4 of 8 test patients; they are left out" in capsys.readouterr().err
+    assert "NPM1 published: the search for its network saw 4 of 8 test patients; they are left out" in capsys.readouterr().err
     html = page(settings)
     assert "found by a search that saw 4 patients of this cohort" in html
-    folds = pd.read_csv(paths.report("NPM1") / "folds.csv").set_index("fold")
+    folds = pd.read_csv(paths.report("NPM1", "published") / "folds.csv").set_index("fold")
     assert folds.loc[0, ["controls", "subtype_patients"]].tolist() == [2, 2]
     assert folds.loc[1, ["controls", "subtype_patients"]].tolist() == [0, 0]  # its network is there, with its temperature
     assert "4 of them are test patients here and left out of every figure" in html
@@ -111,10 +112,9 @@ def test_figures_are_told_apart_by_their_names() -> None:
 
 def test_a_network_of_another_search_is_refused(tuned: Any) -> None:
     settings = tuned(["c01", "N01"])
-    models = {**settings.train.models, "NPM1": settings.train.models["NEW"]}
-    forgotten = settings.model_copy(update={"train": settings.train.model_copy(update={"models": models})})
-    with pytest.raises(ModelError, match=r"fold-0: trained with another train\.models\.NPM1\.tuned_on"):
-        evaluate.run(forgotten, ["NPM1"])
+    forgotten = space.with_network(settings, "NPM1", "published", settings.network_of("NEW", "published"))
+    with pytest.raises(ModelError, match=r"fold-0: trained with another candidates\.published\.networks\.NPM1\.tuned_on"):
+        evaluate.run(forgotten, ["NPM1"], ["published"])
 
 
 @pytest.mark.parametrize("leaked", [False, True])

@@ -27,9 +27,14 @@ def test_the_flow_follows_dvc_yaml() -> None:
     assert sorted(names) == sorted(listed.stdout.split())
     for stage in stages:
         assert all(names.index(other) < names.index(stage.name) for other in stage.after)
-    assert {stage.title for stage in stages} >= {"ingest", "train NPM1 fold 0", "evaluate PML_RARA", "report"}
-    train = next(stage for stage in stages if stage.name == "train@NPM1-0")
-    assert train.after == ("pack", "split")
+    assert {stage.title for stage in stages} >= {
+        "ingest",
+        "train NPM1 published fold 0",
+        "evaluate PML_RARA published",
+        "report",
+    }
+    train = next(stage for stage in stages if stage.name == "train@NPM1-published-0")
+    assert train.after == ("candidates", "pack", "split")
 
 
 def test_what_is_chosen_has_what_it_needs(tmp_path: Path) -> None:
@@ -38,15 +43,15 @@ def test_what_is_chosen_has_what_it_needs(tmp_path: Path) -> None:
     assert [stage.title for stage in some] == [
         "ingest",
         "split",
-        "train C fold 0",
-        "evaluate C",
+        "train C one fold 0",
+        "evaluate C one",
         "register C",
     ]
     with_old = dag.choose(stages, ["C"], None, lambda stage: True)
     assert [stage.title for stage in with_old][-1] == "report"
     with pytest.raises(FlowError, match=r"there is no subtype X; params\.yaml has A_B, C"):
         dag.choose(stages, ["X"], None, lambda stage: True)
-    assert dag.find_stale({"train@C-0": {}}, stages) == {"train@C-0", "evaluate@C", "register@C", "report"}
+    assert dag.find_stale({"train@C-one-0": {}}, stages) == {"train@C-one-0", "evaluate@C-one", "register@C", "report"}
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_awa
     assert status == 1
     assert said.startswith("training: Failed. 1 of 9 stages failed: ")
     assert "train C 0: broken on purpose" in said
-    assert said.endswith("not run because of that: evaluate C, register C, report")
+    assert said.endswith("not run because of that: evaluate C one, register C, report")
     ran = toy_project.runs(project)
     assert ran.count("ingest") == 2
     assert ran.count("train C 0") == 1  # a failure that another try would not change

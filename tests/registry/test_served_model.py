@@ -65,7 +65,7 @@ def expected_logits(project: Path, data: list[bytes]) -> np.ndarray:
     small = [decoding.resize(decoding.decode(one), registered.PX) for one in data]
     calibrated = []
     for fold, temperature in TEMPERATURES.items():
-        folder = project / "models" / "NPM1" / f"fold-{fold}"
+        folder = project / "models" / "NPM1" / "published" / f"fold-{fold}"
         network = model.build(json.loads((folder / "spec.json").read_text()))
         network.load_weights(folder / "model.weights.h5")
         calibrated.append(model.logits(network, small) / temperature)

@@ -20,7 +20,7 @@ SETTINGS = [config.load(ROOT / name) for name in ("params.yaml", "params.kaggle.
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("subtype", published_figures.NETWORKS)
 def test_the_published_networks_lie_within_the_space(settings: config.Config, subtype: str) -> None:
-    for network in (published_figures.NETWORKS[subtype], settings.train.models[subtype]):
+    for network in (published_figures.NETWORKS[subtype], settings.candidates["published"].networks[subtype]):
         point = space.point(network, settings)
         proposed = space.propose(space.Told(point), settings)
         assert space.in_full(proposed, settings) == space.in_full(network, settings)
@@ -29,18 +29,18 @@ def test_the_published_networks_lie_within_the_space(settings: config.Config, su
 def test_params_yaml_holds_the_published_layers_and_for_the_real_cohort_the_published_rates() -> None:
     demo, real = SETTINGS
     for subtype, network in published_figures.NETWORKS.items():
-        assert space.in_short(network, real) == real.train.models[subtype]
+        assert space.in_short(network, real) == real.candidates["published"].networks[subtype]
         layers = {"first_conv", "conv", "dense"}
-        assert demo.train.models[subtype].model_dump(include=layers) == network.model_dump(include=layers)
+        assert demo.candidates["published"].networks[subtype].model_dump(include=layers) == network.model_dump(include=layers)
 
 
 @given(st.integers(0, 2**32), st.sampled_from(SETTINGS))
 def test_every_network_of_the_space_is_valid_and_is_found_again(seed: int, settings: config.Config) -> None:
     network = space.propose(space.Dice(random.Random(seed)), settings)
-    models = {**settings.train.models, "NPM1": network}
+    models = {**settings.candidates["published"].networks, "NPM1": network}
     values = settings.model_dump(by_alias=True)
-    values["train"]["models"] = {name: space.entry(model) for name, model in models.items()}
-    assert config.Config.model_validate(values).train.models["NPM1"] == network
+    values["candidates"]["published"]["networks"] = {name: space.entry(model) for name, model in models.items()}
+    assert config.Config.model_validate(values).candidates["published"].networks["NPM1"] == network
     assert space.propose(space.Told(space.point(network, settings)), settings) == network
     assert space.in_short(space.in_full(network, settings), settings) == network
     assert 32 <= network.first_conv <= 128

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline.auditing.permutation import Null
 from pipeline.cohort.patients import COLUMNS
 from pipeline.common import config, paths
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import pooling
+from pipeline.evaluation import pooling, scored, seen_by_search
 from pipeline.evaluation.intervals import Interval
 from pipeline.images import manifest
 from pipeline.stages import audit, evaluate
@@ -32,8 +32,24 @@ Params = Callable[[dict[str, Any]], config.Config]
 
 @pytest.fixture
 def settings(params: Params, here: Path) -> config.Config:
-    changes = {"train.folds": [0, 1, 2, 3, 4], "audit.permutations": 39, "seed": 1}
+    changes = {"folds": [0, 1, 2, 3, 4], "audit.permutations": 39, "seed": 1}
     return params(changes)
+
+
+INTERVAL = {"value": 0.9, "low": 0.8, "high": 0.95}
+
+
+def predictions() -> pd.DataFrame:
+    """What the networks of all folds scored."""
+    folds = [pd.read_parquet(paths.fold("NPM1", "published", k) / "predictions.parquet").assign(fold=k) for k in range(FOLDS)]
+    return pd.concat(folds, ignore_index=True)
+
+
+def put_scored(table: pd.DataFrame, seen: Sequence[str] = ()) -> None:
+    """As `evaluate` leaves it."""
+    path = paths.scored("NPM1", "published")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scored.table(scored.calibrated(table, 1.0), seen, 0.5).to_parquet(path, index=False)
 
 
 def cohort(
@@ -42,7 +58,7 @@ def cohort(
     """Files of a cohort whose subtype is redder and scored higher by so many standard deviations; split and manifest."""
     rng = np.random.default_rng(3)
     people = [(f"{name[0]}{n:02}", name, n) for name in (control, "NPM1") for n in range(PATIENTS)]
-    split, images, listed, scored = [], [], [], {k: [] for k in range(FOLDS)}
+    split, images, listed, of_folds = [], [], [], {k: [] for k in range(FOLDS)}
     for patient, name, n in people:
         label = int(name == "NPM1")
         split.append((patient, label, n % FOLDS, IMAGES))
@@ -58,22 +74,22 @@ def cohort(
                 | colours
             )
             logit = network * (label - 0.5) + rng.normal()
-            for k, of_fold in scored.items():
+            for k, of_fold in of_folds.items():
                 where = {k: "test", (k + 1) % FOLDS: "val"}.get(n % FOLDS)
                 if where:
-                    of_fold.append((patient, path, where, label, logit, float(pooling.probabilities([logit])[0])))
+                    of_fold.append((patient, path, where, label, logit))
     paths.SPLITS.mkdir(parents=True)
     tables = pd.DataFrame(split, columns=["patient", "label", "fold", "images"]), pd.DataFrame(images)
     put(*tables)
     pd.DataFrame(listed).reindex(columns=COLUMNS, fill_value="").to_csv(paths.PATIENTS, index=False)
     pd.DataFrame(columns=["path", "cell_type", "diseased"]).to_parquet(paths.TRUTH, index=False)
-    for k, of_fold in scored.items():
-        paths.fold("NPM1", k).mkdir(parents=True)
-        table = pd.DataFrame(of_fold, columns=["patient", "path", "split", "label", "logit", "score"])
-        table.to_parquet(paths.fold("NPM1", k) / "predictions.parquet", index=False)
-    paths.report("NPM1").mkdir(parents=True)
-    (paths.report("NPM1") / "metrics.json").write_text(json.dumps({"patient_auroc": auroc}))
-    pd.DataFrame({"fold": range(FOLDS), "temperature": 1.0}).to_csv(paths.report("NPM1") / "folds.csv", index=False)
+    for k, of_fold in of_folds.items():
+        paths.fold("NPM1", "published", k).mkdir(parents=True)
+        table = pd.DataFrame(of_fold, columns=["patient", "path", "split", "label", "logit"])
+        table.to_parquet(paths.fold("NPM1", "published", k) / "predictions.parquet", index=False)
+    put_scored(predictions())
+    paths.report("NPM1", "published").mkdir(parents=True)
+    (paths.report("NPM1", "published") / "metrics.json").write_text(json.dumps({"patient_auroc": auroc}))
     return tables
 
 
@@ -83,8 +99,8 @@ def put(split: pd.DataFrame, images: pd.DataFrame) -> None:
 
 
 def found(settings: config.Config) -> dict[str, dict[str, Any]]:
-    audit.run(settings, ["NPM1"])
-    report = json.loads(paths.audit("NPM1").read_text())
+    audit.run(settings, ["NPM1"], ["published"])
+    report = json.loads(paths.audit("NPM1", "published").read_text())
     assert report["red"] == sum(check["red"] for check in report["checks"])
     return {check["name"]: check for check in report["checks"]}
 
@@ -94,10 +110,10 @@ def test_a_sound_cohort_has_nothing_red_and_the_same_bytes(settings: config.Conf
     checks = found(settings)
     assert not [name for name, check in checks.items() if check["red"]]
     assert "RED" not in capsys.readouterr().out
-    before = paths.audit("NPM1").read_bytes()
-    audit.run(settings, ["NPM1"])
-    assert paths.audit("NPM1").read_bytes() == before
-    assert [path.name for path in paths.audit("NPM1").parent.iterdir()] == ["NPM1.json"]
+    before = paths.audit("NPM1", "published").read_bytes()
+    audit.run(settings, ["NPM1"], ["published"])
+    assert paths.audit("NPM1", "published").read_bytes() == before
+    assert [path.name for path in paths.audit("NPM1", "published").parent.iterdir()] == ["published.json"]
     assert all(check["question"].endswith("?") and check["rule"] and check["advice"] for check in checks.values())
     chance = checks["colour_only"]["value"]["permuted"]
     assert chance["low"] <= checks["colour_only"]["value"]["patient_auroc"] <= chance["high"]
@@ -220,12 +236,9 @@ def test_groups_are_counted(settings: config.Config) -> None:
 
 def test_a_group_that_is_called_wrong_is_red_and_named(settings: config.Config) -> None:
     cohort(network=50)
-    for k in range(FOLDS):
-        file = paths.fold("NPM1", k) / "predictions.parquet"
-        table = pd.read_parquet(file)
-        odd = table["patient"].str[1:].astype(int) % 2 == 1  # men
-        table["logit"] = np.where(odd & (table["label"] == 1), -20.0, table["logit"])
-        table.assign(score=pooling.probabilities(table["logit"])).to_parquet(file, index=False)
+    table = predictions()
+    odd = table["patient"].str[1:].astype(int) % 2 == 1  # men
+    put_scored(table.assign(logit=np.where(odd & (table["label"] == 1), -20.0, table["logit"])))
     checks = found(settings)
     assert checks["by_sex"]["red"]
     difference = checks["by_sex"]["value"]["difference"]
@@ -249,11 +262,8 @@ def test_whether_the_score_follows_the_cell(settings: config.Config, follows: bo
     pd.DataFrame({"path": images["path"], "cell_type": "x", "diseased": diseased}).to_parquet(paths.TRUTH, index=False)
     cells = dict(zip(images["path"], np.where(diseased, 4.0, -4.0), strict=True))
     people = {"NPM1": 4.0, "control": -4.0}
-    for k in range(FOLDS):
-        file = paths.fold("NPM1", k) / "predictions.parquet"
-        table = pd.read_parquet(file)
-        table["logit"] = table["path"].map(cells if follows else lambda path: people[path.split("/")[0]])
-        table.assign(score=pooling.probabilities(table["logit"])).to_parquet(file, index=False)
+    table = predictions()
+    put_scored(table.assign(logit=table["path"].map(cells if follows else lambda path: people[path.split("/")[0]])))
     truth = found(settings)["cell_truth"]
     assert truth["red"] is not follows
     value = truth["value"]
@@ -268,12 +278,12 @@ def test_whether_the_score_follows_the_cell(settings: config.Config, follows: bo
 )
 def test_a_missing_or_damaged_result_is_one_line(settings: config.Config, content: str | None, error: type[Exception]) -> None:
     cohort()
-    file = paths.report("NPM1") / "metrics.json"
+    file = paths.report("NPM1", "published") / "metrics.json"
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(error, match=re.escape(str(file))) as raised:
-        audit.run(settings, ["NPM1"])
+        audit.run(settings, ["NPM1"], ["published"])
     assert "\n" not in str(raised.value)
-    assert not paths.audit("NPM1").exists()
+    assert not paths.audit("NPM1", "published").exists()
 
 
 def test_a_patient_without_a_line_is_named(settings: config.Config) -> None:
@@ -281,20 +291,20 @@ def test_a_patient_without_a_line_is_named(settings: config.Config) -> None:
     listed = pd.read_csv(paths.PATIENTS, dtype="str", keep_default_na=False)
     listed[listed["patient"] != "N07"].to_csv(paths.PATIENTS, index=False)
     with pytest.raises(DataError, match=r"data/patients\.csv: does not have patient N07"):
-        audit.run(settings, ["NPM1"])
+        audit.run(settings, ["NPM1"], ["published"])
 
 
-def test_temperatures_of_other_folds_are_refused(settings: config.Config) -> None:
+def test_scores_of_other_folds_are_refused(settings: config.Config) -> None:
     cohort()
-    pd.DataFrame({"fold": [0], "temperature": [1.0]}).to_csv(paths.report("NPM1") / "folds.csv", index=False)
-    with pytest.raises(ModelError, match=r"folds\.csv: not of train\.folds; run `dvc repro`"):
-        audit.run(settings, ["NPM1"])
+    put_scored(predictions().query("fold == 0"))
+    with pytest.raises(ModelError, match=r"published\.parquet: not of params\.yaml's folds; run `dvc repro`"):
+        audit.run(settings, ["NPM1"], ["published"])
 
 
 def test_the_audit_judges_the_calls_that_evaluate_writes(params: Params, here: Path) -> None:
     """Also where the temperature moves scores over the threshold."""
     changes = {"audit.permutations": 39, "evaluate.threshold": 0.8, "evaluate.draws": 100}
-    settings = params({"train.folds": [0, 1, 2, 3, 4], **changes})
+    settings = params({"folds": [0, 1, 2, 3, 4], **changes})
     _, images = cohort(network=1)
     truth = pd.DataFrame(
         {"path": images["path"], "cell_type": "x", "diseased": images["path"].str.endswith(("0.tif", "1.tif"))}
@@ -302,24 +312,27 @@ def test_the_audit_judges_the_calls_that_evaluate_writes(params: Params, here: P
     truth.to_parquet(paths.TRUTH, index=False)
     loud = 0
     for k in range(FOLDS):
-        file = paths.fold("NPM1", k) / "predictions.parquet"
+        file = paths.fold("NPM1", "published", k) / "predictions.parquet"
         table = pd.read_parquet(file)
         table["logit"] = table["logit"] * 3  # surer than they are right
-        table["score"] = pooling.probabilities(table["logit"])
         table.to_parquet(file, index=False)
         tested = table[table["split"] == "test"]
-        loud += int((tested["score"] > 0.8).sum())
+        loud += int((pooling.probabilities(tested["logit"]) > 0.8).sum())
         history = {"epoch": [0], "loss": [0.5], "val_loss": [0.5], "accuracy": [0.5], "val_accuracy": [0.5], "kept": [1]}
-        pd.DataFrame(history).to_csv(paths.fold("NPM1", k) / "history.csv", index=False)
-        (paths.fold("NPM1", k) / "spec.json").write_text("{}")
-    evaluate.run(settings, ["NPM1"])
+        pd.DataFrame(history).to_csv(paths.fold("NPM1", "published", k) / "history.csv", index=False)
+        (paths.fold("NPM1", "published", k) / "spec.json").write_text("{}")
+    evaluate.run(settings, ["NPM1"], ["published"])
     checks = found(settings)
-    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
+    patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
     for side, label in (("control", 0), ("subtype", 1)):
         right = int((patients.loc[patients["label"] == label, "called"] == bool(label)).sum())
         for name in ("by_sex", "by_age", "by_images"):
             assert sum(group[side]["right"] for group in checks[name]["value"]["groups"]) == right
-    recall = pd.read_csv(paths.report("NPM1") / "by_class.csv").query("source == 'measured'").set_index("class")["recall"]
+    recall = (
+        pd.read_csv(paths.report("NPM1", "published") / "by_class.csv")
+        .query("source == 'measured'")
+        .set_index("class")["recall"]
+    )
     value = checks["cell_truth"]["value"]
     called = [value[f"{who}_called"]["called"] for who in ("leukaemic", "normal", "control")]
     assert called[0] + called[1] == round(recall["subtype"] * PATIENTS * IMAGES)
@@ -332,9 +345,9 @@ def test_a_search_that_saw_all_test_patients_is_red(settings: config.Config) -> 
     assert not found(settings)["search_apart"]["red"]
     split = pd.read_csv(paths.split_table("NPM1"))
     for patients, red in ((split["patient"].tolist()[:1], False), (split["patient"].tolist(), True)):
-        network = settings.train.models["NPM1"].model_copy(update={"tuned_on": patients})
-        models = {**settings.train.models, "NPM1": network}
-        tuned = settings.model_copy(update={"train": settings.train.model_copy(update={"models": models})})
-        check = found(tuned)["search_apart"]
+        put_scored(predictions(), patients)
+        figures = seen_by_search.named({"patient_auroc": INTERVAL}, leaked=red) | {"patients_seen_by_search": len(patients)}
+        (paths.report("NPM1", "published") / "metrics.json").write_text(json.dumps(figures))
+        check = found(settings)["search_apart"]
         assert check["red"] == red
         assert f"it saw {len(patients)} of" in check["found"]

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.auditing import twins
 from pipeline.common import config, paths
+from pipeline.evaluation import scored
 from pipeline.folds import dealing
 from pipeline.stages import audit_networks
 
@@ -30,10 +32,10 @@ def settings(params: Params, here: Path) -> config.Config:
             "audit.permutations": 99,
             "split.n_folds": FOLDS,
             "pack.px": PX,
-            "train.folds": [0, 1],
+            "folds": [0, 1],
             "train.max_epochs": 10,
             "train.augment": {"flips": True, "quarter_turns": True, "stain_jitter": 0.0},
-            "train.models": {"NPM1": {"first_conv": 8, "conv": [8], "dense": [32], "learning_rate": 0.01}},
+            "candidates.published.networks": {"NPM1": {"first_conv": 8, "conv": [8], "dense": [32], "learning_rate": 0.01}},
         }
     )
 
@@ -56,11 +58,13 @@ def cohort() -> tuple[pd.DataFrame, pd.DataFrame]:
     table = pd.DataFrame(images, columns=["patient", "path", "label"])
     paths.SPLITS.mkdir(parents=True)
     dealt.to_csv(paths.split_table("NPM1"), index=False)
-    for fold in range(FOLDS):
+    guesses = []
+    for fold in (0, 1):
         roles = table["patient"].map(dealing.roles(dealt, fold, FOLDS))
-        paths.fold("NPM1", fold).mkdir(parents=True)
-        guesses = table.assign(split=roles, logit=rng.normal(size=len(table)))[roles != "train"]
-        guesses.to_parquet(paths.fold("NPM1", fold) / "predictions.parquet", index=False)
+        guesses.append(table.assign(fold=fold, split=roles, logit=rng.normal(size=len(table)))[roles != "train"])
+    path = paths.scored("NPM1", "published")
+    path.parent.mkdir(parents=True)
+    scored.table(scored.calibrated(pd.concat(guesses), 1.0), [], 0.5).to_parquet(path, index=False)
     return dealt, table
 
 
@@ -68,10 +72,10 @@ def test_a_split_by_image_flatters_and_shuffled_labels_do_not(
     settings: config.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cohort()
-    audit_networks.run(settings, ["NPM1"])
-    written = json.loads(paths.audit_networks("NPM1").read_text())
+    audit_networks.run(settings, ["NPM1"], ["published"])
+    written = json.loads(paths.audit_networks("NPM1", "published").read_text())
     checks = {check["name"]: check for check in written["checks"]}
-    assert list(checks) == list(audit_networks.TWINS)
+    assert list(checks) == list(twins.TWINS)
     assert checks["image_split"]["value"]["image_auroc"] > 0.8
     leak = checks["image_split"]["value"]["image_auroc"] - written["network"]["image_auroc"]
     assert checks["image_split"]["value"]["leak"] == pytest.approx(leak, abs=1e-5)
@@ -89,17 +93,17 @@ def test_each_twin_is_wrong_in_one_thing(settings: config.Config, here: Path) ->
     split, images = cohort()
     by_patient = images.assign(role=images["patient"].map(dealing.roles(split, 1, FOLDS)))
     for twin in ("greyscale", "other_seed"):
-        pd.testing.assert_frame_equal(audit_networks.dealt(settings, twin, split, images, 1), by_patient)
+        pd.testing.assert_frame_equal(twins.dealt(settings, twin, split, images, 1), by_patient)
 
-    shuffled = audit_networks.dealt(settings, "labels_shuffled", split, images, 1)
+    shuffled = twins.dealt(settings, "labels_shuffled", split, images, 1)
     pd.testing.assert_frame_equal(shuffled.drop(columns="label"), by_patient.drop(columns="label"))
     assert shuffled.groupby("patient")["label"].nunique().max() == 1
     assert (shuffled["label"] != images["label"]).any()
     assert shuffled.groupby("role")["label"].mean().tolist() == [0.5, 0.5, 0.5]  # every fold has as many of each as before
-    other_fold = audit_networks.dealt(settings, "labels_shuffled", split, images, 2)
+    other_fold = twins.dealt(settings, "labels_shuffled", split, images, 2)
     pd.testing.assert_series_equal(other_fold["label"], shuffled["label"])
 
-    by_image = [audit_networks.dealt(settings, "image_split", split, images, fold) for fold in range(FOLDS)]
+    by_image = [twins.dealt(settings, "image_split", split, images, fold) for fold in range(FOLDS)]
     assert all((dealt.groupby("patient")["role"].nunique() == FOLDS).all() for dealt in by_image)
     tested = pd.concat([dealt[dealt["role"] == "test"] for dealt in by_image])
     assert sorted(tested["path"]) == sorted(images["path"])  # each image is tested once
@@ -109,5 +113,5 @@ def test_each_twin_is_wrong_in_one_thing(settings: config.Config, here: Path) ->
 def test_grey_is_what_pillow_calls_grey() -> None:
     colours = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
     expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in colours])
-    found = audit_networks.grey(colours)
+    found = twins.grey(colours)
     assert all(np.array_equal(found[..., channel], expected) for channel in range(3))

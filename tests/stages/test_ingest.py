@@ -18,7 +18,7 @@ from pipeline.stages import ingest, source, validate
 
 Settings = Callable[[dict[str, Any]], config.Config]
 NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
-FOLDER = {"ingest.source": "folder", "subtypes": ["NPM1"], "train.models": {"NPM1": NETWORK}}
+FOLDER = {"ingest.source": "folder", "subtypes": ["NPM1"], "candidates.published.networks": {"NPM1": NETWORK}}
 
 
 @pytest.fixture(autouse=True)
@@ -219,7 +219,7 @@ def test_the_demo_is_the_same_whoever_draws_it_and_knows_its_truth(params: Setti
 
 
 def test_the_demo_cannot_draw_another_leukaemia(params: Settings) -> None:
-    changes = {"subtypes": ["BCR_ABL1"], "train.models": {"BCR_ABL1": NETWORK}}
+    changes = {"subtypes": ["BCR_ABL1"], "candidates.published.networks": {"BCR_ABL1": NETWORK}}
     with pytest.raises(ConfigError, match=r"BCR_ABL1.*for another cohort set ingest\.source: folder"):
         ingest.run(params({**changes, "ingest.demo.patients": {"control": 2, "BCR_ABL1": 2}}))
 
@@ -229,6 +229,6 @@ def test_real_images_are_taken_in(params: Settings, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("COHORT_DIR", str(REAL_CELLS))
     ingest.run(
         params({"ingest.source": "folder", "control": "neutrophil", "subtypes": ["lymphocyte"],
-                "train.models": {"lymphocyte": NETWORK}})
+                "candidates.published.networks": {"lymphocyte": NETWORK}})
     )  # fmt: skip
     assert json.loads(Path("data/source.json").read_text())["files"] == 320

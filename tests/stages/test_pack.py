@@ -25,7 +25,7 @@ CHANGES = {
     "image_px": 16,
     "pack.px": 16,
     "split.n_folds": 3,
-    "train.models": {"NPM1": {"first_conv": 4, "conv": [], "dense": [], "learning_rate": 0.001}},
+    "candidates.published.networks": {"NPM1": {"first_conv": 4, "conv": [], "dense": [], "learning_rate": 0.001}},
 }
 
 

@@ -28,15 +28,15 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     values = config.load(PARAMS).model_dump(by_alias=True)
     values["subtypes"] = SUBTYPES
-    values["train"]["models"]["NEW"] = values["train"]["models"]["NPM1"]
+    values["candidates"]["published"]["networks"]["NEW"] = values["candidates"]["published"]["networks"]["NPM1"]
     values["ingest"]["demo"]["patients"]["NEW"] = 10
-    values["train"]["folds"] = [1, 0]
+    values["folds"] = [1, 0]
     values["evaluate"]["draws"] = 200
     settings = config.Config.model_validate(values)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         cohort_files(settings)
-        evaluate.run(settings, SUBTYPES)
+        evaluate.run(settings, SUBTYPES, ["published"])
         for subtype in SUBTYPES:
             audit_file(subtype)
         report.run(settings)
@@ -123,7 +123,7 @@ def test_same_files_make_the_same_bytes(settings):
 
 def test_published_figures_stand_beside_the_measured(settings):
     (known, unknown) = [table for table in page().tables if table[0][:2] == ["Class", "Precision"]]
-    measured = pd.read_csv(paths.report("NPM1") / "by_class.csv").query("source == 'measured'").set_index("class")
+    measured = pd.read_csv(paths.report("NPM1", "published") / "by_class.csv").query("source == 'measured'").set_index("class")
     shown = {
         name: [f"{row[f]:.2f}{row[f'{f}_low']:.2f} to {row[f'{f}_high']:.2f}" for f in ("precision", "recall", "f1")]
         for name, row in measured.iterrows()
@@ -140,7 +140,7 @@ def test_published_figures_stand_beside_the_measured(settings):
 
 
 def test_summary_says_on_how_many_patients_each_figure_rests(settings):
-    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
+    patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
     row = next(row for row in page().table("Subtype") if row[0] == "NPM1")
     right = {label: int((rows["called"] == bool(label)).sum()) for label, rows in patients.groupby("label")}
     assert row[1] == "4 + 456 images"
@@ -200,13 +200,13 @@ def test_what_speaks_against_a_result_stands_with_what_to_do(settings):
 @pytest.mark.parametrize(
     ("file", "error"),
     [
-        ("reports/NPM1/metrics.json", ModelError),
-        ("reports/NPM1/by_class.csv", ModelError),
-        ("reports/NPM1/folds.csv", ModelError),
-        ("reports/audit/NPM1.json", ModelError),
-        ("reports/NPM1/plots/roc.png", ModelError),
-        ("models/NPM1/fold-1/spec.json", ModelError),
-        ("models/NPM1/fold-0/predictions.parquet", ModelError),
+        ("reports/NPM1/published/metrics.json", ModelError),
+        ("reports/NPM1/published/by_class.csv", ModelError),
+        ("reports/NPM1/published/folds.csv", ModelError),
+        ("reports/audit/NPM1/published.json", ModelError),
+        ("reports/NPM1/published/plots/roc.png", ModelError),
+        ("models/NPM1/published/fold-1/spec.json", ModelError),
+        ("data/scored/NPM1/published.parquet", ModelError),
         ("data/cells/NPM1.npy", DataError),
         ("data/splits/NPM1.csv", DataError),
         ("data/source.json", DataError),
@@ -229,16 +229,15 @@ def test_missing_or_damaged_file_is_one_line_that_says_what_to_run(settings, fil
 
 
 def test_results_of_other_folds_are_refused(settings):
-    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
-    patients.iloc[1:].to_csv(paths.report("NPM1") / "patients.csv", index=False)
+    patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
+    patients.iloc[1:].to_csv(paths.report("NPM1", "published") / "patients.csv", index=False)
     with pytest.raises(PipelineError, match="dvc repro"):
         report.run(settings)
 
 
 def test_sheets_hold_the_surest_first_and_only_such_calls(settings):
-    heat = pd.read_csv(paths.report("NPM1") / "folds.csv").set_index("fold")["temperature"]
-    scored = pd.concat([pd.read_parquet(paths.fold("NPM1", k) / "predictions.parquet").assign(fold=k) for k in (0, 1)])
-    scored = scored[scored["split"] == "test"].assign(logit=lambda table: table["logit"] / table["fold"].map(heat))
+    scored = pd.read_parquet(paths.scored("NPM1", "published"))
+    scored = scored[scored["split"] == "test"].assign(logit=scored["calibrated_logit"])
     surest = scored[(scored["label"] == 0) & (scored["logit"] <= 0)].sort_values("logit").iloc[0]
     shown = 1 / (1 + np.exp(-surest["logit"]))
     alts = [attributes["alt"] for tag, attributes in page().tags if tag == "img"]
@@ -248,9 +247,9 @@ def test_sheets_hold_the_surest_first_and_only_such_calls(settings):
 
 
 def test_what_could_not_be_asked_is_not_counted_as_ruled_out(settings):
-    audit = json.loads(paths.audit("NPM1").read_text())
+    audit = json.loads(paths.audit("NPM1", "published").read_text())
     audit["red"], audit["checks"][0]["red"] = 0, False
-    paths.audit("NPM1").write_text(json.dumps(audit))
+    paths.audit("NPM1", "published").write_text(json.dumps(audit))
     report.run(settings)
     assert next(row for row in page().table("Subtype") if row[0] == "NPM1")[-1] == "✓ none of 21 not asked"
     assert "None of 2 was found; 1 could not be asked, and that rules nothing out." in words()
@@ -272,11 +271,11 @@ def test_where_no_operating_point_was_chosen_nothing_is_said_to_be_fixed_on_vali
 
 def test_an_operating_point_has_a_column_of_its_own_and_folds_without_one_are_named(settings):
     chosen = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"fewest_controls": 2})})
-    evaluate.run(chosen, ["NPM1"])
+    evaluate.run(chosen, ["NPM1"], ["published"])
     report.run(chosen)
     table = page().table("Figure")
     assert table[0][-1] == "Patient, at the operating point"
-    patients, folds = (pd.read_csv(paths.report("NPM1") / f"{name}.csv") for name in ("patients", "folds"))
+    patients, folds = (pd.read_csv(paths.report("NPM1", "published") / f"{name}.csv") for name in ("patients", "folds"))
     called = patients["score"] > patients["fold"].map(folds.set_index("fold")["threshold"])
     expected = intervals.of_calls(patients["label"], called, 0.95)
     names = {"Accuracy": "accuracy", "Sensitivity": "sensitivity", "F1": "f1", "Matthews correlation": "mcc"}
@@ -287,14 +286,14 @@ def test_an_operating_point_has_a_column_of_its_own_and_folds_without_one_are_na
     assert [row[-1] for row in table if row[0] == "Brier score"] == ["–"]  # no threshold moves it
     assert "aims at a specificity of 0.95 and was fixed on validation patients" in words()
     assert "validation controls, too few" not in words()
-    folds.assign(chosen=folds["fold"] != 0).to_csv(paths.report("NPM1") / "folds.csv", index=False)
+    folds.assign(chosen=folds["fold"] != 0).to_csv(paths.report("NPM1", "published") / "folds.csv", index=False)
     report.run(chosen)
     assert "In fold 0 there were 2 validation controls, too few" in words()
 
 
 def test_calibration_is_judged_at_the_classes_shares(settings):
     """The patients' scores are for as many of either class: moving them is not left to the reader."""
-    patients = pd.read_csv(paths.report("NPM1") / "patients.csv")
+    patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
     few = pd.concat([patients[patients["label"] == 0], patients[patients["label"] == 1].head(1)])
     table = evaluate._reliability(settings, few)
     moved = pooling.probabilities(few["logit"] + np.log(1 / 4)).mean()
@@ -305,9 +304,9 @@ def test_calibration_is_judged_at_the_classes_shares(settings):
 def test_the_first_lines_say_how_many_networks_were_tested_on_whom(settings):
     assert "2 networks per subtype were trained, each without a part of the patients" in words()
     values = settings.model_dump(by_alias=True)
-    values["train"]["folds"] = [0]
+    values["folds"] = [0]
     lone = config.Config.model_validate(values)
-    evaluate.run(lone, SUBTYPES)
+    evaluate.run(lone, SUBTYPES, ["published"])
     report.run(lone)
     assert "One network per subtype was trained on some of them and tested on others." in words()
     assert "AUROC, within folds" not in words()
@@ -334,7 +333,7 @@ def test_software_and_settings_are_on_the_page(settings):
 
 
 def test_tables_of_an_earlier_version_are_refused(settings):
-    file = paths.report("NPM1") / "folds.csv"
+    file = paths.report("NPM1", "published") / "folds.csv"
     pd.read_csv(file).drop(columns="chosen").to_csv(file, index=False)
     with pytest.raises(ModelError, match=r"folds\.csv: made by an earlier version; run `dvc repro`"):
         report.run(settings)

@@ -45,7 +45,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        tune.run(settings, "NEW", apply=True, only_trials=False)
+        tune.run(settings, "NEW", "published", apply=True, only_trials=False)
     return folder
 
 
@@ -85,7 +85,7 @@ def test_it_leaves_a_winner_its_figures_and_pictures(searched: Path) -> None:
 
 def test_the_winner_is_put_into_params_yaml_with_the_patients_that_the_search_saw(searched: Path) -> None:
     found = result(searched)
-    network = config.load(searched / "params.yaml").train.models["NEW"]
+    network = config.load(searched / "params.yaml").candidates["published"].networks["NEW"]
     winner = next(finalist for finalist in found["finalists"] if finalist["name"] == found["winner"])
     if found["winner"] == "params.yaml":
         assert network.tuned_on is None
@@ -109,7 +109,7 @@ def test_patients_of_other_folds_change_nothing_of_the_search(
         np.save(tmp_path / paths.cells(name), cells)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    tune.run(settings, "NEW", apply=False, only_trials=True)
+    tune.run(settings, "NEW", "published", apply=False, only_trials=True)
     ended = re.findall(r"trial (\d) (ended|given up).*?loss ([\d.]+)", capsys.readouterr().out)
     before = pd.read_csv(searched / "reports/tune/NEW/trials.csv")
     assert [(int(place), float(loss)) for place, _, loss in ended] == list(
@@ -140,7 +140,7 @@ def test_mlflow_has_a_run_for_every_trial_below_the_search_and_no_patient(search
 
 def test_the_same_again_trains_nothing_and_says_the_same(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path.name: path.read_bytes() for path in (copy / "reports/tune/NEW").iterdir()}
-    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
     assert {path.name: path.read_bytes() for path in (copy / "reports/tune/NEW").iterdir()} == before
     said = capsys.readouterr().out
     assert "all 3 trials have ended before" in said
@@ -155,7 +155,7 @@ def test_gone_on_with_after_apply_every_network_keeps_its_own_figures(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     before = result(folder)
-    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
     after = result(folder)
     losses = {json.dumps(finalist["network"]): finalist["losses"] for finalist in before["finalists"]}
     own = next(finalist for finalist in after["finalists"] if finalist["name"] == "params.yaml")
@@ -165,16 +165,16 @@ def test_gone_on_with_after_apply_every_network_keeps_its_own_figures(
 
 def test_of_test_patients_whom_an_earlier_search_saw_nothing_is_claimed(copy: Path) -> None:
     split = pd.read_csv(copy / paths.split_table("NEW"))
-    network = TINY["train.models"]["NEW"] | {"tuned_on": split.loc[split["fold"] == 0, "patient"].tolist()}
-    write_params(copy / "params.yaml", TINY | {"train.models": {"NEW": network}})
-    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    network = TINY["candidates.published.networks"]["NEW"] | {"tuned_on": split.loc[split["fold"] == 0, "patient"].tolist()}
+    write_params(copy / "params.yaml", TINY | {"candidates.published.networks": {"NEW": network}})
+    tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
     assert result(copy)["leak"]
     assert "LEAK" in (copy / "reports/tune/NEW/result.md").read_text()
 
 
 def test_a_search_that_saw_everybody_claims_nothing(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(copy / "params.yaml", TINY | {"tune.patients": "all", "tune.trials": 1})
-    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
     said = capsys.readouterr()
     assert "no figure of what it finds can be claimed" in said.err
     assert "LEAK: the search saw these test patients" in said.out
@@ -198,7 +198,7 @@ def test_a_search_that_saw_everybody_claims_nothing(copy: Path, capsys: pytest.C
         ({"train.min_epochs": 2, "tune.max_epochs": 1}, "below train.min_epochs"),
         ({"pack.px": 24}, "tune.space.px: 16 does not divide"),
         (
-            {"train.models": {"NEW": {"first_conv": 3, "conv": [4], "dense": [4], "learning_rate": 0.01}}},
+            {"candidates.published.networks": {"NEW": {"first_conv": 3, "conv": [4], "dense": [4], "learning_rate": 0.01}}},
             "first_conv 3 is not in",
         ),
     ],
@@ -209,7 +209,7 @@ def test_what_cannot_be_searched_is_refused_in_one_line(copy: Path, changes: dic
         for name in ("control", "NEW"):
             np.save(paths.cells(name), np.zeros((PATIENTS * IMAGES, 24, 24, 3), dtype=np.uint8))
     with pytest.raises(ConfigError, match=said) as caught:
-        tune.run(config.load(), "NEW", apply=False, only_trials=False)
+        tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
     assert "\n" not in str(caught.value)
 
 
@@ -229,11 +229,11 @@ def test_stopped_in_the_middle_of_a_trial_it_goes_on_from_there(
 
     monkeypatch.setattr(optuna_study.Ask, "report", ctrl_c)
     with pytest.raises(SystemExit) as stopped:
-        tune.run(settings, "NEW", apply=False, only_trials=True)
+        tune.run(settings, "NEW", "published", apply=False, only_trials=True)
     assert stopped.value.code == 130
     assert "nothing is lost" in capsys.readouterr().err
     assert list(tmp_path.glob(".tune/*/trial-1-*.npz"))
-    tune.run(settings, "NEW", apply=False, only_trials=True)
+    tune.run(settings, "NEW", "published", apply=False, only_trials=True)
     said = capsys.readouterr().out
     assert "trial 0 ended" not in said
     before = pd.read_csv(searched / "reports/tune/NEW/trials.csv").set_index("trial")["loss"]
@@ -259,7 +259,7 @@ def test_two_workers_that_begin_together_have_one_run_and_one_queue(copy: Path, 
     settings = config.load()
     monkeypatch.setattr(mlflow_runs, "find", meeting(mlflow_runs.find))
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda _: search.begin(settings, "NEW"), range(2))
+        one, other = pool.map(lambda _: search.begin(settings, "NEW", "published"), range(2))
     assert one.run_id == other.run_id
     experiment = one.client.get_experiment_by_name("NEW").experiment_id
     assert len(one.client.search_runs([experiment], f"tags.search = '{one.study.name}'")) == 1
@@ -271,7 +271,7 @@ def test_two_workers_that_begin_together_have_one_run_and_one_queue(copy: Path, 
 def test_two_who_come_to_the_finals_together_train_every_finalist_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.search import trial_training
 
-    two = [search.begin(config.load(), "NEW") for _ in range(2)]
+    two = [search.begin(config.load(), "NEW", "published") for _ in range(2)]
     (forgotten, *_) = sorted(two[0].folder.glob("final-*.json"))
     known = forgotten.read_text()
     forgotten.unlink()
@@ -294,8 +294,8 @@ def test_two_who_come_to_the_finals_together_train_every_finalist_once(copy: Pat
 
 
 # With a decay like this a training's loss is no number after its first epoch.
-DIVERGES = TINY["train.models"]["NEW"] | {"weight_decay": 1e30}
-SHORT = TINY | {"train.models": {"NEW": DIVERGES}, "train.max_epochs": 1, "tune.max_epochs": 1}
+DIVERGES = TINY["candidates.published.networks"]["NEW"] | {"weight_decay": 1e30}
+SHORT = TINY | {"candidates.published.networks": {"NEW": DIVERGES}, "train.max_epochs": 1, "tune.max_epochs": 1}
 
 
 def test_a_finalist_whose_loss_is_no_number_is_no_winner_and_ends_nothing(
@@ -303,7 +303,7 @@ def test_a_finalist_whose_loss_is_no_number_is_no_winner_and_ends_nothing(
 ) -> None:
     space = TINY["tune.space"] | {"weight_decay": [0.0, 0.01, 0.02, 0.05, 1e30]}
     write_params(copy / "params.yaml", SHORT | {"tune.space": space, "tune.trials": 2})
-    tune.run(config.load(), "NEW", apply=False, only_trials=False)
+    tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
     assert "finalist params.yaml, seed 1: the loss is no longer a number" in capsys.readouterr().err
     found = result(copy)
     known, winner = found["finalists"]
@@ -319,5 +319,5 @@ def test_where_no_network_can_be_trained_it_says_so_in_one_line(copy: Path) -> N
     space = TINY["tune.space"] | {"weight_decay": [1e30]}
     write_params(copy / "params.yaml", SHORT | {"tune.space": space, "tune.trials": 1})
     with pytest.raises(ModelError, match="tune NEW: no finalist can be trained") as caught:
-        tune.run(config.load(), "NEW", apply=False, only_trials=False)
+        tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
     assert "\n" not in str(caught.value)

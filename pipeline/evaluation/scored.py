@@ -1,0 +1,43 @@
+"""Scored images, the table data/scored/<subtype>/<candidate>.parquet that every result is measured on and looked up in.
+
+A row an image and network that scored it: fold, split ("val" or "test"), patient, path, label, logit (the network's own),
+calibrated_logit, score (the probability at that), called (whether the score lies above the threshold), and claimed (whether
+figures rest on it: a test image of a patient whom no search for the network saw; all test images where none would be left).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from pipeline.evaluation import seen_by_search
+from pipeline.evaluation.pooling import probabilities
+
+COLUMNS = ["fold", "split", "patient", "path", "label", "logit", "calibrated_logit", "score", "called", "claimed"]
+
+
+def calibrated(images: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """`images` with their logits divided by the temperature of the network, and the scores that follow from them."""
+    logits = images["logit"] / temperature
+    return images.assign(calibrated_logit=logits, score=probabilities(logits))
+
+
+def table(images: pd.DataFrame, seen: Collection[str], threshold: float) -> pd.DataFrame:
+    """The table of images as `calibrated` makes them; `seen` are the patients whom a search for the network saw."""
+    tested = images[images["split"] == "test"]
+    claimed = seen_by_search.claimed(tested, seen)
+    kept = pd.MultiIndex.from_frame(claimed[["fold", "path"]])
+    rows = pd.MultiIndex.from_frame(images[["fold", "path"]])
+    rests = (images["split"] == "test") & rows.isin(kept)
+    return images.assign(called=images["score"] > threshold, claimed=rests)[COLUMNS]
+
+
+def as_calibrated(images: pd.DataFrame) -> pd.DataFrame:
+    """The same images with their calibrated logits in the column logit, as figures are measured on them."""
+    return images.drop(columns="logit").rename(columns={"calibrated_logit": "logit"})
+
+
+def claimed(images: pd.DataFrame) -> pd.DataFrame:
+    """The images that figures rest on, with their calibrated logits in the column logit."""
+    return as_calibrated(images[images["claimed"]]).reset_index(drop=True)
