@@ -68,6 +68,7 @@ _STAND_INS = [
     (rf"\.{_IMAGE}\.[a-z0-9]{{6}}", "an unfinished copy of rsync", "run rsync again, to its end"),
     (rf"\.(?!_){_IMAGE}(?:[.~_-].*)?", "a hidden file in its place", "copy or download the folder again"),
 ]  # fmt: skip
+_PLAIN = re.compile(r"(?:[\w -]+/)*[\w -]+(?:\.\w{1,5})?")  # a path none of these forms can have: most are, by far
 _COMPILED = [(re.compile(form, re.IGNORECASE), what, remedy) for form, what, remedy in _STAND_INS]
 
 
@@ -88,6 +89,8 @@ def litter(path: str) -> str:
     name = parts[-1]
     if name.lower() in _FILES:
         return name.strip()
+    if _PLAIN.fullmatch(path):
+        return ""
     for kind, form in _FORMS.items():
         if form.fullmatch(name.lower()):
             return kind
@@ -97,6 +100,8 @@ def litter(path: str) -> str:
 
 def stand_in(path: str) -> StandIn | None:
     """What a file in an image's place stands for; None if it is no such file."""
+    if _PLAIN.fullmatch(path):
+        return None
     *folders, name = path.split("/")
     for at, folder in enumerate(folders):
         if folder.lower() in _PARTIAL_FOLDERS:
