@@ -118,14 +118,15 @@ def _patients(files: pd.DataFrame) -> pd.DataFrame:
     spellings = by_patient["patient"].agg(lambda names: patient_names.shown(*sorted(set(names)))).astype("str")
     medians = manifest.usable(known).groupby("who")[[*manifest.COLOURS, "sharpness"]].median()
     deviations = medians.apply(_deviations).reindex(classes.index)
-    images = by_patient["path"].agg(lambda paths: any(map(image_paths.is_image_name, paths))).astype("bool")
+    images = by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64")
+    commonest = by_patient["error"].agg(lambda errors: errors.value_counts().index[0]).astype("str")
     return pd.DataFrame(
         {
             "patient": spellings,
             "spelled_apart": ("one patient, in " + classes).where(by_patient["patient"].nunique() > 1),
             "several_classes": classes.where(by_patient["class"].nunique() > 1),
-            "without_images": ("no image in " + classes).where(~images),
-            "images": by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64"),
+            "without_images": commonest.where(images == 0),
+            "images": images,
             "colour_deviation": deviations[list(manifest.COLOURS)].max(axis="columns"),
             "sharpness_deviation": deviations["sharpness"],
         }

@@ -97,8 +97,8 @@ def of(config: Config) -> list[Rule]:
         ),
         Rule(
             "patient_has_images",
-            "no patient was delivered as a folder without an image",
-            f"a copy or a download may have been interrupted: {mend}",
+            "of every patient who was delivered some image can be used",
+            f"mend what is said of the patient and run ingest again, or exclude the patient in {paths.EXCLUDE}",
             "patients",
             "without_images",
         ),
