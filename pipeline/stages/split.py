@@ -6,9 +6,10 @@ import pandas as pd
 
 from pipeline.common import console, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import DataError
+from pipeline.common.errors import DataError, LeakError
 from pipeline.folds import dealing
 from pipeline.images import look_alikes
+from pipeline.names import patient_names
 
 _COLUMNS = ["path", "class", "patient", "pixels_sha256", "look_alike", "error"]
 
@@ -17,6 +18,11 @@ def run(config: Config) -> None:
     """Deal the usable patients of each subtype and of control."""
     manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_COLUMNS)
     usable = manifest[manifest["error"] == ""]
+    for spellings in patient_names.spelled_apart(usable["patient"].unique()).values():
+        raise LeakError(
+            f"{patient_names.shown(*spellings)} are one patient's name; make them one folder in the source, or rename one of "
+            "them, and run ingest again"
+        )
     counts = usable.groupby(["class", "patient"], sort=True).size().rename("images").reset_index()
     counts["set"] = counts["patient"].map(look_alikes.link(usable["patient"].tolist(), usable["look_alike"].tolist()))
     rows = []

@@ -34,6 +34,13 @@ def of(config: Config) -> list[Rule]:
     mend = f"complete the source and run ingest again, or exclude them in {paths.EXCLUDE}"
     return [
         Rule(
+            "patient_spelled_once",
+            "no two patients have names that differ only in case, in the form of an accent or in blanks",
+            "if they are one patient, put the images in one folder of the source; if not, rename one; then run ingest again",
+            "patients",
+            "spelled_apart",
+        ),
+        Rule(
             "no_image_in_two_patients",
             "no two patients share an image: identical pixels may end up in training and test",
             f"find out whose image it is and exclude the other, or both, in {paths.EXCLUDE}",
@@ -89,6 +96,13 @@ def of(config: Config) -> list[Rule]:
             {"min_value": limits.min_patients_per_class},
         ),
         Rule(
+            "patient_has_images",
+            "of every patient who was delivered some image can be used",
+            f"mend what is said of the patient and run ingest again, or exclude the patient in {paths.EXCLUDE}",
+            "patients",
+            "without_images",
+        ),
+        Rule(
             "enough_images",
             f"every patient has at least {limits.min_images_per_patient} usable images",
             f"{mend}, or lower validate.min_images_per_patient in params.yaml",
@@ -116,7 +130,7 @@ def of(config: Config) -> list[Rule]:
         ),
         Rule(
             "file_name_unique",
-            "no two paths differ only in case or in the form of an accent",
+            "no two paths differ only in case, in the form of an accent or in blanks",
             "rename or remove one of the two in the source and run ingest again",
             "files",
             "same_name_as",
