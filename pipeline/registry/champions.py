@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import ModelError
 from pipeline.images.decoding import Pixels
-from pipeline.registry import mlflow_server, versions
+from pipeline.registry import mlflow_server, model_files, versions
 
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 _NEEDED = ("um", "px", "operating_point", "reference", "cohort", "sha256", "temperatures")
@@ -54,7 +54,7 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
             _require_code(name, place)
             for cache in Path(place).rglob("__pycache__"):  # Python would run what lies there without a look at the source
                 shutil.rmtree(cache)
-            entrance = versions.entrance(Path(place))
+            entrance = model_files.entrance(Path(place))
             _require_tagged(name, version, entrance)  # before any code of it runs
             model = mlflow.pyfunc.load_model(place)
         except (MlflowException, OSError, ValueError, ImportError) as error:

@@ -1,6 +1,6 @@
 """MLflow's models: a version per candidate, and the names it may carry.
 
-A version is found again by the digest of its weights, so everything here can be said twice.
+A version is found again by what makes it this model (`model_files.identity`), so everything here can be said twice.
 """
 
 from __future__ import annotations
@@ -8,43 +8,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import mlflow
 import pandas as pd
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from pipeline.common import files, paths
+from pipeline.common import console, paths
 from pipeline.common.errors import ModelError
-from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card
+from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card, model_files
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
 
-_PACKAGE = Path(__file__).parents[1]
-_SERVED = _PACKAGE / "registry" / "served_model.py"
-# What travels with a model, under the names by which it is loaded there.
-_CODE = {
-    "network.py": _PACKAGE / "networks" / "model.py",
-    "images.py": _PACKAGE / "images" / "decoding.py",
-    "pooling.py": _PACKAGE / "evaluation" / "pooling.py",
-}
-CODE = (_SERVED, *_CODE.values())
-_ENTRANCE = (Path("MLmodel"), Path(_SERVED.name), Path("artifacts/networks/settings.json"))
 _SCORES = "out_of_fold.csv"
 _MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -63,7 +47,7 @@ class Candidate:
 
     subtype: str
     name: str  # as params.yaml calls it
-    digest: str  # of weights, specs, settings and code, see `register`
+    digest: str  # `model_files.identity`
     folders: list[Path]
     weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
     settings: Mapping[str, Any]  # what `served` and `predict` read: temperatures, operating point, field of view ...
@@ -74,9 +58,33 @@ class Candidate:
 
 
 def _find_version(client: MlflowClient, candidate: Candidate) -> ModelVersion | None:
-    """The version that holds exactly these weights, if it was registered before."""
+    """The version that is this candidate, if it was registered before."""
     found = client.search_model_versions(f"name = '{candidate.subtype}' AND tags.candidate = '{candidate.digest}'")
     return found[0] if found else None
+
+
+def _recognise(client: MlflowClient, candidate: Candidate) -> None:
+    """Where a former version of this pipeline registered the candidate, under a digest of its own, let it be found by ours."""
+    weights = _as_tags(candidate.weights_sha256)
+    reigning = champion(client, candidate.subtype)
+    for model in [*([reigning] if reigning else []), *versions(client, candidate.subtype)]:
+        if {key: value for key, value in model.tags.items() if key.startswith("sha256.fold-")} != weights:
+            continue
+        try:
+            place = client.get_model_version_download_uri(model.name, model.version)
+            same = model_files.registered_identity(place, candidate.weights_sha256) == candidate.digest
+        except (MlflowException, OSError) as error:
+            if mlflow_server.went_away(error):
+                raise
+            continue  # its files are gone: it cannot be used
+        if same:
+            client.set_tag(_run_id(model), "candidate", candidate.digest)
+            note(client, model, **{"candidate": candidate.digest, "candidate.name": candidate.name})
+            console.say(
+                f"{model.name} v{model.version}: registered by a former version of this pipeline, with the same weights, "
+                "networks and settings; goes on as this version"
+            )
+            return
 
 
 def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
@@ -90,6 +98,8 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     fold_runs = [mlflow_server.record_training(client, folder) for folder in candidate.folders]
     experiment = mlflow_runs.ensure_experiment(client, candidate.subtype)
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
+    if _find_version(client, candidate) is None:
+        _recognise(client, candidate)
     run = mlflow_runs.find(client, experiment, "candidate", candidate.digest)
     if run is None:
         run = client.create_run(
@@ -229,33 +239,8 @@ def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
 
 
 def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
-    """The networks as code, specs and weights: nothing in the model is ever unpickled."""
-    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"  # relative: MLflow notes the path
-    networks = staging / "networks"
-    try:
-        networks.mkdir(parents=True)
-        for name, file in _CODE.items():
-            shutil.copyfile(file, networks / name)
-        for folder in candidate.folders:
-            (networks / folder.name).mkdir()
-            for name in ("spec.json", "model.weights.h5"):
-                shutil.copyfile(folder / name, networks / folder.name / name)
-        # In a file: MLflow would show a model_config as parameters of the run, beside the knobs.
-        settings = json.dumps({**candidate.settings, "sha256": files.sha256_below(networks)}, indent=2)
-        (networks / "settings.json").write_text(settings + "\n", encoding="utf-8")
-        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*input example was not provided")  # the signature is given by hand
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(_SERVED),
-                artifacts={"networks": str(networks)},
-                signature=_signature(float(candidate.settings["um"])),
-                pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
-            )
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    registered = {f"sha256.{name}": digest for name, digest in candidate.weights_sha256.items()}
-    registered |= {f"sha256.{name}": digest for name, digest in _entrance_of(client, logged.model_id).items()}
+    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"
+    logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging)
     try:
         client.create_registered_model(candidate.subtype, description=_ABOUT.format(candidate.subtype))
     except MlflowException as error:
@@ -263,41 +248,18 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
             raise
     return client.create_model_version(
         candidate.subtype,
-        logged.model_uri,
+        logged.uri,
         run_id=run_id,
         model_id=logged.model_id,
-        tags={"candidate": candidate.digest, "candidate.name": candidate.name, **registered},
+        tags={
+            "candidate": candidate.digest,
+            "candidate.name": candidate.name,
+            **_as_tags({**candidate.weights_sha256, **logged.entrance}),
+        },
         description=candidate.card,
     )
 
 
-def entrance(model: Path) -> dict[str, str]:
-    """SHA-256 of what MLflow reads first of a model that was fetched: its description, its code, the list of other digests."""
-    return {path.name: files.sha256(model / path) for path in _ENTRANCE}
-
-
-def _entrance_of(client: MlflowClient, model_id: str) -> dict[str, str]:
-    """The same of a model that was just logged, without fetching its weights."""
-    place = client.get_logged_model(model_id).artifact_location
-    with tempfile.TemporaryDirectory() as folder:
-        for path in _ENTRANCE:
-            target = Path(folder) / path.parent
-            target.mkdir(parents=True, exist_ok=True)
-            mlflow.artifacts.download_artifacts(artifact_uri=f"{place}/{path.as_posix()}", dst_path=str(target))
-        return entrance(Path(folder))
-
-
-def _signature(um: float) -> ModelSignature:
-    """What `served` takes and gives."""
-    return ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "patient", required=False)]),
-        outputs=Schema(
-            [
-                ColSpec(DataType.double, "score"),
-                ColSpec(DataType.double, "logit"),
-                ColSpec(DataType.double, "patient_score", required=False),
-                ColSpec(DataType.boolean, "patient_call", required=False),
-            ]
-        ),
-        params=ParamSchema([ParamSpec("um", DataType.double, um)]),
-    )
+def _as_tags(digests: Mapping[str, str]) -> dict[str, str]:
+    """Digests of files, as a version's tags name them."""
+    return {f"sha256.{name}": digest for name, digest in digests.items()}

@@ -115,7 +115,7 @@ def shown_address() -> str:
 
 
 class Study:
-    """One search."""
+    """One search. Where it is a new one, `not_gone_on_with` names the others of its subtype."""
 
     def __init__(self, name: str, seed: int, after_trials: int, after_steps: int) -> None:
         """Open the study of this name, or begin it.
@@ -127,8 +127,11 @@ class Study:
         self.name, self._seed = name, seed
         paths.STUDIES.parent.mkdir(parents=True, exist_ok=True)
         with self.alone(), _answering():
+            storage = _storage()
+            of_subtype = [other for other in optuna.get_all_study_names(storage) if other.split()[0] == name.split()[0]]
+            self.not_gone_on_with = [] if name in of_subtype else of_subtype
             self._study = optuna.create_study(
-                storage=_storage(),
+                storage=storage,
                 study_name=name,
                 load_if_exists=True,
                 direction="minimize",

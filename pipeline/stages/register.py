@@ -21,7 +21,7 @@ from pipeline.common.config import Config, Floors, Register
 from pipeline.common.errors import DataError, ModelError
 from pipeline.evaluation import seen_by_search
 from pipeline.images import manifest
-from pipeline.registry import fold_mean, gate, mlflow_server, model_card, training_range, versions
+from pipeline.registry import fold_mean, gate, mlflow_server, model_card, model_files, training_range, versions
 
 _NOT_ALONE = "other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
 
@@ -106,10 +106,9 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
     figures = json.loads(paths.existing(report / "metrics.json").read_text())
     _, leaked = seen_by_search.read(figures)
     weights = {folder.name: files.sha256(paths.existing(folder / "model.weights.h5")) for folder in folders}
-    specs = [files.sha256(paths.existing(folder / "spec.json")) for folder in folders]
+    specs = {folder.name: json.loads(paths.existing(folder / "spec.json").read_text()) for folder in folders}
     settings = _settings(config, subtype, name)
-    code = [files.sha256(file) for file in versions.CODE]
-    digest = hashlib.sha256(json.dumps([weights, specs, settings, code]).encode()).hexdigest()
+    digest = model_files.identity(weights, specs, settings)
     facts = model_card.Facts(
         subtype=subtype,
         control=config.control,
@@ -126,7 +125,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         operating_point_chosen=settings["operating_point_chosen"],
         digest=digest,
         weights_sha256=weights,
-        tuned_on=json.loads((folders[0] / "spec.json").read_text()).get("tuned_on"),
+        tuned_on=specs[folders[0].name].get("tuned_on"),
         leaked=leaked,
     )
     return versions.Candidate(
@@ -154,6 +153,7 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
     source = json.loads(paths.existing(paths.SOURCE).read_text())
     spec = json.loads(paths.existing(paths.fold(subtype, name, min(config.folds)) / "spec.json").read_text())
     return {
+        "serving": model_files.SERVING,
         "subtype": subtype,
         "control": config.control,
         "cohort": source,
