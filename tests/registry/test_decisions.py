@@ -214,7 +214,7 @@ DVC_YAML = """
 stages:
   results:
     cmd: "true"
-    outs: [data/manifest.parquet, data/source.json, data/evaluated, models{}]
+    outs: [data/manifest.parquet, data/source.json, data/evaluated/NPM1/published.json, models{}]
 """
 
 
