@@ -34,10 +34,8 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
         f"{role} {len(control.rows):,} control + {len(diseased.rows):,} {subtype} images"
         for role, (control, diseased) in prepared.pools.items()
     )
-    machine, what = prepared.machine, f"{subtype}-{candidate}-fold-{fold}"
-    console.say(
-        f"train {subtype} {candidate} fold {fold} on {machine.name} ({machine.precision}, {machine.threads} threads): {counts}"
-    )
+    what = f"{subtype}-{candidate}-fold-{fold}"
+    console.say(f"train {subtype} {candidate} fold {fold} on {prepared.way()}: {counts}")
     checkpoint = paths.CHECKPOINTS / prepared.checkpoint(what)
     others = _others(checkpoint, what, f"{subtype}-fold-{fold}")
     if not checkpoint.exists() and (left := [other for other in others if other.suffix == checkpoint.suffix]):
