@@ -31,7 +31,7 @@ _CODE = {
     "images.py": _PACKAGE / "images" / "decoding.py",
     "pooling.py": _PACKAGE / "evaluation" / "pooling.py",
 }
-# To be raised when this code is changed so that it answers otherwise: every model is then registered again, with it.
+# To be raised when this code gives an image another score than before: every model is then registered again, with it.
 SERVING = 1
 _SETTINGS = "settings.json"
 _NETWORKS = Path("artifacts/networks")  # within a model
@@ -53,7 +53,7 @@ def identity(weights_sha256: Mapping[str, str], specs: Mapping[str, Mapping[str,
     """SHA-256 of what makes a model this one: its weights, the networks around them, and the settings it is served with.
 
     By fold: the digest of its weights, and its spec. With what knobs, data, code and machine the weights came about is no part
-    of it; nor is the code that travels, but for the number among the settings that says whether it answers otherwise.
+    of it; nor is the code that travels, but for the number among the settings that says whether it scores otherwise.
     """
     networks = {
         fold: {key: value for key, value in spec.items() if key not in _HOW_IT_CAME_ABOUT} for fold, spec in specs.items()
