@@ -170,7 +170,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         folders=folders,
         weights_sha256=weights,
         settings=settings,
-        results_md5=files.md5(paths.existing(paths.evaluated(subtype, name))),
+        results_md5=files.md5(results) if (results := paths.evaluated(subtype, name)).is_file() else "",
         metrics=dict(_flat(figures)),
         scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
