@@ -46,7 +46,7 @@ def absent(client: mlflow_server.Client, subtype: str, cohort: str) -> Decision 
     if named is None:
         return None
     model = versions.find(client, subtype, named.digest)
-    return named if model is None or versions.scores(client, model).empty else None
+    return named if model is None or not versions.has_scores(client, model) else None
 
 
 def line(

@@ -183,11 +183,15 @@ def note(client: MlflowClient, model: ModelVersion, **tags: str) -> None:
 
 def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     """The version's out-of-fold scores as `log_candidate` stored them; empty where it has none."""
-    run_id = _run_id(model)
-    if _SCORES not in {file.path for file in client.list_artifacts(run_id)}:
+    if not has_scores(client, model):
         return pd.DataFrame(columns=gate.SCORES)
     with tempfile.TemporaryDirectory() as folder:
-        return pd.read_csv(client.download_artifacts(run_id, _SCORES, folder), dtype={"patient": "str"})
+        return pd.read_csv(client.download_artifacts(_run_id(model), _SCORES, folder), dtype={"patient": "str"})
+
+
+def has_scores(client: MlflowClient, model: ModelVersion) -> bool:
+    """Whether they are there; of a network whose search saw its test patients they are an empty table."""
+    return _SCORES in {file.path for file in client.list_artifacts(_run_id(model))}
 
 
 def _run_id(model: ModelVersion) -> str:
