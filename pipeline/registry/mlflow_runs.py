@@ -143,17 +143,18 @@ def complete(client: MlflowClient, run_id: str, folder: Path) -> None:
 
 def provenance() -> dict[str, str]:
     """Commit, whether the working tree differed from it (what every run rewrites aside), Prefect's and DVC's names, if any."""
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     names = {"prefect_flow_run": "FLOW_RUN", "dvc_exp": "DVC_EXP_NAME"}
     named = {tag: os.environ[variable] for tag, variable in names.items() if os.environ.get(variable)}
     if not commit:
         return named
-    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
+    dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports", ":!data/decisions.jsonl")
     return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **named}
 
 
-def _git(*arguments: str) -> str:
-    git = shutil.which("git")
-    if git is None:
+def git(*arguments: str) -> str:
+    """What git says; nothing where it is not installed, or refuses."""
+    program = shutil.which("git")
+    if program is None:
         return ""
-    return subprocess.run([git, *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False).stdout.strip()

@@ -79,6 +79,13 @@ def registered_identity(place: str, weights_sha256: Mapping[str, str]) -> str:
     return identity(weights_sha256, dict(zip(weights_sha256, specs, strict=True)), settings)
 
 
+def registered_cohort(place: str) -> str:
+    """The name of the data that such a model was trained on."""
+    with tempfile.TemporaryDirectory() as target:
+        (settings,) = _fetched(place, [_NETWORKS / _SETTINGS], Path(target))
+        return str(json.loads(settings.read_text(encoding="utf-8"))["cohort"]["cohort"])
+
+
 def log(client: MlflowClient, run_id: str, folders: Sequence[Path], settings: Mapping[str, Any], staging: Path) -> Logged:
     """Bring a model to MLflow as part of a run.
 
