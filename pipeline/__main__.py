@@ -19,6 +19,7 @@ from pipeline.common.errors import FULL, ModelError, PipelineError
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
+    "delivery": "ask the source what it holds; write it down as one digest, on which ingest depends",
     "ingest": "bring the images of the source, as they are, to data/raw",
     "validate": "check every image and patient; write the manifest, the quarantine and the validation report",
     "split": "deal the patients of each class to folds",

@@ -41,6 +41,9 @@ class Tree(Protocol):
     def size(self, path: str) -> int:
         """Bytes of a file."""
 
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """What changes when a file's content does: size, two times in nanoseconds, and more; empty for what is not there."""
+
     def chunks(self, path: str) -> Iterator[bytes]:
         """A file's content, a part at a time.
 
@@ -99,6 +102,10 @@ class Folder:
         except OSError:
             return 0
 
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """Of what a link leads to."""
+        return _stamp(self._root / path)
+
     def chunks(self, path: str) -> Iterator[bytes]:
         """What only this file has (no permission, a dangling link) refuses it alone; a failing disk refuses all."""
         original = self._root / path
@@ -152,6 +159,11 @@ class Archive:
         """Unpacked."""
         return self._members[path].file_size
 
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """The archive's, and what its table of contents says of the member."""
+        archive, info = _stamp(self._path), self._members[path]
+        return archive and (*archive, info.header_offset, info.CRC)
+
     def chunks(self, path: str) -> Iterator[bytes]:
         """Unpacks; a member's declared size is never exceeded, its checksum is verified."""
         try:
@@ -192,6 +204,14 @@ class Archive:
                 f"({limits.max_ratio:g}); microscope images do not, so this may be a bomb"
             )
         return members
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()  # what stands in the way of reading it is said then
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
