@@ -35,7 +35,7 @@ def copy_of_the_repository(target: Path) -> Path:
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and name != "dvc.lock" and not name.startswith("reports/"):
+        if (ROOT / name).is_file() and name not in ("dvc.lock", "data/folds.csv") and not name.startswith("reports/"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_bytes((ROOT / name).read_bytes())
     write_params(target / "params.yaml", TINY)

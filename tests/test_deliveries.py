@@ -12,7 +12,7 @@ import pytest
 from conftest import write_params
 from PIL import Image
 from processes import CLEAN
-from small_project import TINY, call, copy_of_the_repository
+from small_project import TINY, copy_of_the_repository
 
 PX = 32
 FOLDER = {

@@ -1,7 +1,7 @@
 """What the source holds, as one digest that names nobody: what DVC sees of a folder that it cannot look into.
 
 It is over the place and the content of every file of the cohort, and over its metadata. A file is read once: while its size,
-times and inode stay, the digest of its content comes from a file of this machine's (`paths.KNOWN_CONTENTS`), which is no result.
+times and inode stay, its digest comes from a file of this machine's, `paths.KNOWN_CONTENTS`, which is no result.
 """
 
 from __future__ import annotations
