@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import platform
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 from unittest import mock
@@ -31,17 +31,21 @@ class Choice:
     variables: dict[str, str] = field(default_factory=dict)
     batch: float = 1.0
     xla: bool = False
-    keras_batch_norm: bool = False
+    by_host: bool = False
+    other_batch_norm: bool = False
     keep_memory: bool = True
+    only: str = ""  # on a device of this kind
 
 
 CHOICES = {
     "in use": Choice(),
-    "Keras' BatchNorm": Choice(keras_batch_norm=True),
-    "memory handed back after every step": Choice(keep_memory=False),
-    "without oneDNN": Choice({"TF_ENABLE_ONEDNN_OPTS": "0"}),
-    "XLA": Choice(xla=True),
-    "one thread": Choice({"TRAIN_THREADS": "1"}),
+    "Keras' BatchNorm": Choice(other_batch_norm=True, only="cpu"),
+    "BatchNorm in one operation": Choice(other_batch_norm=True, only="gpu"),
+    "one step a call, without XLA": Choice(by_host=True, only="gpu"),
+    "memory handed back after every step": Choice(keep_memory=False, only="cpu"),
+    "without oneDNN": Choice({"TF_ENABLE_ONEDNN_OPTS": "0"}, only="cpu"),
+    "XLA": Choice(xla=True, only="cpu"),
+    "one thread": Choice({"TRAIN_THREADS": "1"}, only="cpu"),
     "half the batch": Choice(batch=0.5),
     "twice the batch": Choice(batch=2.0),
     "four times the batch": Choice(batch=4.0),
@@ -50,7 +54,7 @@ CHOICES = {
 
 def _work(orders: Any, choice: Choice, subtype: str, images: int) -> None:
     """Do `images` images' worth of steps whenever told."""
-    from pipeline.networks import batch_norm, device, model, training_loop
+    from pipeline.networks import batch_norm, device
 
     # isort: split
     import keras  # after device, which keeps TensorFlow's greetings off the terminal
@@ -61,10 +65,15 @@ def _work(orders: Any, choice: Choice, subtype: str, images: int) -> None:
     if not choice.keep_memory:
         mock.patch.object(device, "_keep_memory").start()
     machine = device.prepare("auto")
+    if choice.by_host:
+        machine = replace(machine, batches="host", xla=False)
+    if choice.xla:
+        machine = replace(machine, xla=True)
+    if choice.other_batch_norm:
+        (other,) = {keras.layers.BatchNormalization, batch_norm.BatchNormalization} - {batch_norm.layer(machine)}
+        mock.patch.object(batch_norm, "layer", return_value=other).start()
     spec, pools, _ = inputs(settings, subtype, machine)
-    batch = training_loop.Epoch(pools["train"], size, settings.train.augment, 0, 0)[0]
-    layer = keras.layers.BatchNormalization if choice.keras_batch_norm else batch_norm.layer(machine)
-    run = bare_step(compiled(model.build(spec, layer), choice.xla or machine.xla), batch, images // size)
+    run = bare_step(compiled(spec, machine), pools["train"], settings, machine, images // size)
     run()
     orders.send("ready")
     while told(orders):
@@ -72,11 +81,11 @@ def _work(orders: Any, choice: Choice, subtype: str, images: int) -> None:
         orders.send("done")
 
 
-def compare(subtype: str, images: int, rounds: int) -> pd.DataFrame:
+def compare(choices: dict[str, Choice], subtype: str, images: int, rounds: int) -> pd.DataFrame:
     """Images a second, a row a round and a column a choice."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Any] = {}
-    for name, choice in CHOICES.items():
+    for name, choice in choices.items():
         pipes[name], there = context.Pipe()
         with mock.patch.dict(os.environ, choice.variables):
             context.Process(target=_work, args=(there, choice, subtype, images), daemon=True).start()
@@ -84,7 +93,7 @@ def compare(subtype: str, images: int, rounds: int) -> pd.DataFrame:
         pipes[name].recv()
     rows = []
     for number in range(rounds):
-        row, names = {}, list(CHOICES)
+        row, names = {}, list(choices)
         for name in names[number % len(names) :] + names[: number % len(names)]:
             started = time.perf_counter()
             pipes[name].send("go")
@@ -93,7 +102,7 @@ def compare(subtype: str, images: int, rounds: int) -> pd.DataFrame:
         rows.append(row)
     for pipe in pipes.values():
         pipe.close()
-    return pd.DataFrame(rows)[list(CHOICES)]
+    return pd.DataFrame(rows)[list(choices)]
 
 
 def main() -> None:
@@ -108,14 +117,18 @@ def main() -> None:
     largest = int(settings.train.batch_size * max(choice.batch for choice in CHOICES.values()))
     if options.images <= 0 or options.images % largest:
         parser.error(f"--images: must be a multiple of {largest}, the largest batch")
+    from pipeline.networks import device
+
+    kind = device.prepare("auto").kind
+    choices = {name: choice for name, choice in CHOICES.items() if choice.only in ("", kind)}
     found = {}
     for subtype in subtypes:
-        speeds = compare(subtype, options.images, options.rounds)
+        speeds = compare(choices, subtype, options.images, options.rounds)
         ratios = speeds.div(speeds["in use"], axis=0)
-        found[subtype] = [f"{ratios[name].median():.2f} ({ratios[name].quantile(0.05):.2f})" for name in CHOICES]
+        found[subtype] = [f"{ratios[name].median():.2f} ({ratios[name].quantile(0.05):.2f})" for name in choices]
     print(f"{platform.machine()}, {os.cpu_count()} threads, TensorFlow {version('tensorflow')}; {options.rounds} rounds\n")
     print("| to the settings in use | " + " | ".join(subtypes) + " |\n|" + "---|" * (1 + len(subtypes)))
-    for row, name in enumerate(CHOICES):
+    for row, name in enumerate(choices):
         print(f"| {name} | " + " | ".join(found[subtype][row] for subtype in subtypes) + " |")
 
 

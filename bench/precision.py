@@ -36,27 +36,27 @@ Precision: TypeAlias = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 
-def built(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[Any, dict[str, Any], bool]:
-    """An untrained network of the first fold, its images by role, and whether it is to be compiled with XLA."""
-    from pipeline.networks import batch_norm, device, model, training_loop
+def built(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[Any, dict[str, Any], Any]:
+    """An untrained network of the first fold, its images by role, and the device to train it on."""
+    from pipeline.networks import device, model, training_loop
 
     training_loop.forget_networks()
     machine = replace(device.prepare("auto"), precision=precision)
     spec, pools, _ = inputs(settings, subtype, machine)
     model.seed_everything(seed)
-    return model.build(spec, batch_norm.layer(machine)), pools, machine.xla
+    return training_loop.trainable(spec, machine), pools, machine
 
 
 def trained(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[float, float]:
     """AUROC and balanced accuracy of the test images."""
     from pipeline.networks import training_loop
 
-    network, pools, xla = built(settings, subtype, precision, seed)
+    network, pools, on = built(settings, subtype, precision, seed)
     rate = settings.candidates["published"].networks[subtype].learning_rate
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         checkpoint = Path(folder) / "training.npz"
-        training_loop.fit(network, pools["train"], pools["val"], settings.train, rate, seed, xla, checkpoint, lambda row: None)
-    logits = np.concatenate([training_loop.pool_logits(network, pool) for pool in pools["test"]])
+        training_loop.fit(network, pools["train"], pools["val"], settings.train, rate, seed, on, checkpoint, lambda row: None)
+    logits = np.concatenate([training_loop.pool_logits(network, pool, on) for pool in pools["test"]])
     labels = np.repeat([0, 1], [len(pool.rows) for pool in pools["test"]])
     return float(roc_auc_score(labels, logits)), loss.balanced_accuracy(labels, logits > 0)
 
@@ -65,11 +65,11 @@ def gradients(settings: config.Config, subtype: str, precision: Precision) -> li
     """Of the loss of the first batch, by each of the network's trainable variables."""
     import tensorflow as tf
 
-    from pipeline.networks import training_loop
+    from pipeline.networks import epoch_on_host, training_loop
 
-    network, pools, _ = built(settings, subtype, precision, 0)
-    training_loop.compile_network(network, settings.train, 1e-4, False)
-    images, labels = training_loop.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)[0]
+    network, pools, on = built(settings, subtype, precision, 0)
+    training_loop.compile_network(network, settings.train, 1e-4, on)
+    images, labels = epoch_on_host.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)[0]
 
     @tf.function  # type: ignore[untyped-decorator]  # tensorflow has no types
     def of_batch() -> Any:

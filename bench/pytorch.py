@@ -1,4 +1,4 @@
-"""The network of a spec in PyTorch, channels last, in the same precision, with its batches ready in memory."""
+"""The network of a spec in PyTorch, channels last, in the same precision, with its batches ready in the device's memory."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 
-def way(spec: dict[str, Any], epoch: Any, steps: int) -> Callable[[], None]:
-    """In a process of its own: TensorFlow's and PyTorch's libraries do not bear each other."""
+def way(spec: dict[str, Any], epoch: Any, steps: int, compiled: bool = False) -> Callable[[], None]:
+    """In a process of its own: TensorFlow's and PyTorch's libraries do not bear each other.
+
+    On a GPU where there is one; `compiled`: by PyTorch's compiler, with CUDA's graphs.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     batches = [epoch[n] for n in range(len(epoch))]
-    context.Process(target=_steps, args=(there, spec, batches, steps), daemon=True).start()
+    context.Process(target=_steps, args=(there, spec, batches, steps, compiled), daemon=True).start()
+    there.close()  # so that the next line fails if the process dies
 
     def run() -> None:
         here.send("go")
@@ -21,7 +25,7 @@ def way(spec: dict[str, Any], epoch: Any, steps: int) -> Callable[[], None]:
     return run
 
 
-def _steps(orders: Any, spec: dict[str, Any], batches: list[Any], steps: int) -> None:
+def _steps(orders: Any, spec: dict[str, Any], batches: list[Any], steps: int, compiled: bool) -> None:
     import torch
     from torch import nn
 
@@ -44,21 +48,26 @@ def _steps(orders: Any, spec: dict[str, Any], batches: list[Any], steps: int) ->
                 layers += [nn.Flatten(), nn.Linear(channels * side**2, units), nn.ReLU()]
                 channels, side = units, 1
     layers += [nn.Flatten(), nn.Linear(channels * side**2, 1)]
-    network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
-    optimizer, loss = torch.optim.Adam(network.parameters(), 1e-4), nn.BCEWithLogitsLoss()
-    mean, std = (torch.tensor(spec["normalisation"][key])[:, None, None] for key in ("mean", "std"))
-    ready = [(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()), torch.from_numpy(y)) for x, y in batches]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = nn.Sequential(*layers).to(device, memory_format=torch.channels_last)
+    optimizer, loss = torch.optim.Adam(network.parameters(), 1e-4, fused=device.type == "cuda"), nn.BCEWithLogitsLoss()
+    mean, std = (torch.tensor(spec["normalisation"][key], device=device)[:, None, None] for key in ("mean", "std"))
+    ready = [(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(device), torch.from_numpy(y).to(device)) for x, y in batches]
     torch.set_num_threads(int(spec["machine"]["threads"]))
 
+    def of_batch(images: Any, labels: Any) -> Any:
+        with torch.autocast(device.type, torch.bfloat16, enabled=spec["precision"] == "bfloat16"):
+            x = ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+            return loss(network(x).float(), labels)
+
+    value_of = torch.compile(of_batch, mode="reduce-overhead") if compiled else of_batch
     while told(orders):
         for step in range(steps):
-            images, labels = ready[step % len(ready)]
-            with torch.autocast("cpu", torch.bfloat16, enabled=spec["precision"] == "bfloat16"):
-                x = ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
-                value = loss(network(x).float(), labels)
+            value = value_of(*ready[step % len(ready)])
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
+        value.item()  # has the device finish
         orders.send("done")
 
 

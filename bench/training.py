@@ -4,9 +4,10 @@ For every network of params.yaml, in images a second, measured in alternation:
 
     train       what the stage `train` does: memory-mapped cells, batches of both classes, augmentation, the compiled step
     from disk   the same with cells that the system forgets before every round, as those of a cohort larger than the memory
-    bare step   the same compiled step on one batch that lies ready: the bound, no way to feed it can be faster
+    bare step   the same compiled step on what lies ready: the bound, no way to feed it can be faster
     notebook    what one writes first: every image opened and resized with Pillow in every epoch, float32, Keras' defaults
     PyTorch     the same network, channels last, in the same precision, batches ready in memory; where it is installed
+    graphs      the same, by PyTorch's compiler, with CUDA's graphs; on a GPU
 
 With KERAS_BACKEND=jax, where JAX is installed, the same without TensorFlow: for a GPU that only JAX can use.
 
@@ -27,20 +28,20 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from bench import pytorch
-from pipeline.common import config, paths
+from bench import notebook, pytorch
+from pipeline.common import config
 from pipeline.folds import dealing
 from pipeline.networks import epoch_images, recipe
 
-Way = Callable[[], None]
+Way = Callable[[], Any]
 Pools = tuple[epoch_images.Pool, epoch_images.Pool]
 
 
@@ -48,22 +49,24 @@ def ways(
     settings: config.Config, subtype: str, precision: Literal["auto", "bfloat16", "float32"], steps: int
 ) -> tuple[dict[str, Way], float]:
     """Each runs `steps` steps of `train.batch_size` images (the matrix product a quarter as often); operations an image."""
-    from pipeline.networks import batch_norm, device, model, training_loop
+    from pipeline.networks import device, epoch_on_host, training_loop
 
     machine = device.prepare(precision)
     training_loop.forget_networks()
     spec, by_role, images = inputs(settings, subtype, machine)
     pools = by_role["train"]
-    epoch = training_loop.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
-    network, bare = (compiled(model.build(spec, batch_norm.layer(machine)), machine.xla) for _ in range(2))
+    network, bare = (compiled(spec, machine) for _ in range(2))
     found: dict[str, Way] = {
-        "train": lambda: training_loop.train_epoch(network, _Repeated(epoch, steps)),
-        "from disk": _from_disk(network, pools, settings, steps),
-        "bare step": bare_step(bare, epoch[0], steps),
-        "notebook": _notebook(settings, subtype, images, steps),
+        "train": learning(network, pools, settings, machine, steps),
+        "from disk": _from_disk(network, pools, settings, machine, steps),
+        "bare step": bare_step(bare, pools, settings, machine, steps),
+        "notebook": notebook.way(settings, subtype, images, steps),
     }
     if importlib.util.find_spec("torch"):
+        epoch = epoch_on_host.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
         found["PyTorch"] = pytorch.way(spec, epoch, steps)
+        if machine.kind == "gpu":
+            found["graphs"] = pytorch.way(spec, epoch, steps, compiled=True)
     found["matrix product"] = _product(machine.precision, steps)
     return found, _flops(spec)
 
@@ -81,10 +84,8 @@ def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[st
 _OTHERS = 100  # rows of the spread cells to each that is trained with
 
 
-def _from_disk(network: Any, pools: Pools, settings: config.Config, steps: int) -> Way:
+def _from_disk(network: Any, pools: Pools, settings: config.Config, machine: Any, steps: int) -> Way:
     """As many images as a round takes, each among many in files of their own, which the system forgets before every round."""
-    from pipeline.networks import training_loop
-
     half, folder = settings.train.batch_size // 2, Path(".checkpoints")
     folder.mkdir(exist_ok=True)
     spread, files = [], []
@@ -98,15 +99,45 @@ def _from_disk(network: Any, pools: Pools, settings: config.Config, steps: int) 
         files.append(file)
         spread.append(epoch_images.Pool(np.load(file.name, mmap_mode="r"), np.arange(count) * _OTHERS, pool.patients[chosen]))
 
+    begin = partial(learning, network, (spread[0], spread[1]), settings, machine, steps, room_bytes=0)
+    begun = begin() if machine.batches == "device" else None  # by the host, every epoch first asks for its first batch
+
     def run() -> None:
         for pool, file in zip(spread, files, strict=True):
             mapped: Any = pool.cells.base
             mapped.madvise(mmap.MADV_DONTNEED)
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        epoch = training_loop.Epoch((spread[0], spread[1]), settings.train.batch_size, settings.train.augment, 0, 0)
-        training_loop.train_epoch(network, _Repeated(epoch, min(steps, len(epoch))))
+        (begun or begin())()
 
     return run
+
+
+def learning(
+    network: Any, pools: Pools, settings: config.Config, machine: Any, steps: int, room_bytes: int | None = None
+) -> Way:
+    """So many steps as `train` does them; on a device that makes batches, cells that do not fit into `room_bytes` are sent."""
+    from pipeline.networks import device, epoch_on_device, epoch_on_host
+
+    def epoch(number: int) -> Any:
+        batches = epoch_on_host.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, number)
+        return _Repeated(batches, steps)
+
+    if machine.batches == "host":
+        first = epoch(0)
+        return lambda: epoch_on_host.train_epoch(network, first)
+    cells = epoch_on_device.Cells(pools, device.room_bytes() if room_bytes is None else room_bytes)
+    epochs, numbers = epoch_on_device.Epochs(network, cells, epoch, machine.xla), iter(range(10**9))
+
+    def run() -> None:
+        epochs.run(next(numbers))
+        finish(network)
+
+    return run
+
+
+def finish(network: Any) -> None:
+    """Wait until the device has: a figure that it made is read."""
+    float(network.get_metrics_result()["loss"])
 
 
 def _flops(spec: dict[str, Any]) -> float:
@@ -143,21 +174,13 @@ def _product(precision: str, steps: int) -> Way:
     return run
 
 
-def compiled(network: Any, xla: bool) -> Any:
-    """The network, ready for `train_step`."""
-    import keras
+def compiled(spec: dict[str, Any], machine: Any) -> Any:
+    """An untrained network, ready for `train_step`."""
+    from pipeline.networks import training_loop
 
-    network.compile(
-        optimizer=keras.optimizers.Adam(1e-4),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
-        jit_compile=xla,
-    )
+    network = training_loop.trainable(spec, machine)
+    training_loop.compile_network(network, config.load().train, 1e-4, machine)
     return network
-
-
-def _fit(network: Any, batches: Any) -> None:
-    network.fit(batches, epochs=1, shuffle=False, verbose=0)
 
 
 def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that needs Keras, which is imported late
@@ -167,6 +190,7 @@ def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that need
         """The epoch's batches again and again, made anew every time."""
 
         number = 0
+        batch_size = getattr(epoch, "batch_size", 0)
 
         def __len__(self) -> int:
             return steps
@@ -174,19 +198,36 @@ def _Repeated(epoch: Any, steps: int) -> Any:  # noqa: N802  # a class that need
         def __getitem__(self, step: int) -> Any:
             return epoch[step % len(epoch)]
 
+        def draw(self, step: int) -> Any:
+            return epoch.draw(step % len(epoch))
+
     return Repeated()
 
 
-def bare_step(network: Any, batch: Any, steps: int) -> Way:
-    """The compiled step on one batch that lies ready."""
+def bare_step(network: Any, pools: Pools, settings: config.Config, machine: Any, steps: int) -> Way:
+    """The compiled step on one batch that lies ready, or the compiled steps on cells and draws that do."""
     import keras
 
+    from pipeline.networks import epoch_on_device, epoch_on_host
+
+    epoch = epoch_on_host.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, 0)
     if keras.config.backend() != "tensorflow":  # whose state leaves the device with every call but those of one `fit`
-        return lambda: _fit(network, _Repeated([batch], steps))
+        return partial(network.fit, _Repeated([epoch[0]], steps), epochs=1, shuffle=False, verbose=0)
 
     import tensorflow as tf
 
-    data = tuple(tf.constant(part) for part in batch)
+    if machine.batches == "device":
+        repeated = _Repeated(epoch, steps)
+        epochs = epoch_on_device.Epochs(network, epoch_on_device.Cells(pools, 2**40), lambda _: repeated, machine.xla)
+        arguments, _ = epochs.arguments(next(iter(epochs.places(0))))
+
+        def run_all() -> None:
+            epochs.steps(*arguments)
+            finish(network)
+
+        return run_all
+
+    data = tuple(tf.constant(part) for part in epoch[0])
     step = tf.function(lambda: network.train_step(data), jit_compile=network.jit_compile)
 
     def run() -> None:
@@ -195,39 +236,6 @@ def bare_step(network: Any, batch: Any, steps: int) -> Way:
         float(logs["loss"])
 
     return run
-
-
-def _notebook(settings: config.Config, subtype: str, images: list[pd.DataFrame], steps: int) -> Way:
-    import keras
-
-    layers, px, half = keras.layers, settings.pack.px, settings.train.batch_size // 2
-    network, own = (
-        settings.candidates["published"].networks[subtype],
-        [table[table["role"] == "train"]["path"].tolist() for table in images],
-    )
-    x = inputs = keras.Input((px, px, 3))
-    for number, filters in enumerate([network.first_conv, *network.conv]):
-        x = layers.Conv2D(filters, settings.train.kernel_px, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D()(layers.BatchNormalization()(x) if number else x)
-    x = layers.Flatten()(x)
-    for units in network.dense:
-        x = layers.Dense(units, activation="relu")(x)
-    classifier = keras.Model(inputs, layers.Dense(1, activation="sigmoid", dtype="float32")(x))
-    classifier.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
-
-    def opened(path: str) -> Any:
-        with Image.open(paths.RAW / path) as image:
-            return np.asarray(image.convert("RGB").resize((px, px)), dtype=np.float32) / 255
-
-    class Files(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
-        def __len__(self) -> int:
-            return steps
-
-        def __getitem__(self, step: int) -> Any:
-            chosen = [paths_[(step * half + n) % len(paths_)] for paths_ in own for n in range(half)]
-            return np.stack([opened(path) for path in chosen]), np.repeat([0.0, 1.0], half)[:, None]
-
-    return lambda: _fit(classifier, Files())
 
 
 def measure(found: dict[str, Way], images: int, rounds: int) -> pd.DataFrame:
@@ -261,7 +269,7 @@ def main() -> None:
     tools = f"{machine.backend} {version(machine.backend)}, Keras {version('keras')}, Python {platform.python_version()}"
     print(f"{machine.name}, {threads}, {machine.precision}, {tools}")
     print(f"{settings.pack.px} px, batches of {settings.train.batch_size}, {options.rounds} rounds of {options.steps} steps\n")
-    others = ["from disk", "bare step", "notebook", "PyTorch"]
+    others = ["from disk", "bare step", "notebook", "PyTorch", *(["graphs"] if machine.kind == "gpu" else [])]
     head = ["network", "train", *others, "from disk / bare step", *(f"train / {other}" for other in others[1:])]
     head += ["GFLOP/s", "of a matrix product's"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))

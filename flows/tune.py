@@ -39,8 +39,8 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
 
     Args:
         subtype: whose network.
-        workers: trials at once on this machine; each on a GPU of its own where there are as many. TRAIN_THREADS says how many
-            processor threads each uses.
+        workers: trials at once on this machine, dealt to its GPUs in turn. TRAIN_THREADS says how many processor threads each
+            uses.
         apply: put the winner into params.yaml.
     """
     with ending_with_flow():

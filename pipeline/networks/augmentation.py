@@ -5,6 +5,8 @@ All functions take and return uint8 `(batch, px, px, 3)` and never touch the pix
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,16 +15,30 @@ from pipeline.common.config import Augment
 Pixels = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Changes:
+    """How each of n images is changed: `orient`'s turns and flips, each `(n,)`, and `restain`'s factors `(n, 3)`."""
+
+    quarters: NDArray[np.int64]
+    up_down: NDArray[np.int64]
+    left_right: NDArray[np.int64]
+    strength: NDArray[np.float64]
+
+
 def augment(images: Pixels, settings: Augment, rng: np.random.Generator) -> Pixels:
     """Flip, turn and re-stain every image on its own."""
-    n = len(images)
+    changes = draw(len(images), settings, rng)
+    images = orient(images, changes.quarters, changes.up_down, changes.left_right)
+    return restain(images, changes.strength) if settings.stain_jitter else images
+
+
+def draw(n: int, settings: Augment, rng: np.random.Generator) -> Changes:
+    """Changes of n images; what is not switched on leaves every pixel as it is."""
     quarters = rng.integers(4, size=n) if settings.quarter_turns else np.zeros(n, dtype=np.int64)
     up_down, left_right = rng.integers(2, size=(2, n)) if settings.flips else np.zeros((2, n), dtype=np.int64)
-    images = orient(images, quarters, up_down, left_right)
-    if settings.stain_jitter:
-        span = settings.stain_jitter
-        images = restain(images, rng.uniform(1 - span, 1 + span, size=(n, 3)))
-    return images
+    span = settings.stain_jitter
+    strength = rng.uniform(1 - span, 1 + span, size=(n, 3)) if span else np.ones((n, 3))
+    return Changes(quarters, up_down, left_right, strength)
 
 
 def orient(images: Pixels, quarters: NDArray[np.int64], up_down: NDArray[np.int64], left_right: NDArray[np.int64]) -> Pixels:

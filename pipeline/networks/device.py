@@ -51,6 +51,7 @@ class Device:
     name: str
     precision: Precision
     xla: bool
+    batches: Literal["host", "device"]  # where they are made: one at a time by the host, or many steps a call on the device
     threads: int
     onednn: bool
     backend: str
@@ -74,9 +75,12 @@ def prepare(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
 
 
 def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
-    """XLA is used on a GPU only: on processors it made bfloat16 about 6 times slower."""
+    """XLA and batches made on the device are for GPUs: on processors XLA made bfloat16 about 6 times slower."""
     import tensorflow as tf
 
+    # What must be the same twice is not tuned by trying. XLA's own products are slow untuned, cuBLAS's are not: 412 instead
+    # of some 15 us for the first dense layer of PML_RARA, two fifths of a step.
+    _have_xla("xla_gpu_enable_triton_gemm=false")
     threads = _threads()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
@@ -95,6 +99,7 @@ def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
         name=name,
         precision=_chosen(precision, has_bfloat16),
         xla=bool(gpus),
+        batches="device" if gpus else "host",
         threads=threads,
         onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
         backend="tensorflow",
@@ -103,9 +108,7 @@ def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
 
 def _jax(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
     """For a GPU on which TensorFlow does not run. JAX always compiles with XLA; on processors it takes all cores."""
-    flags = os.environ.get("XLA_FLAGS", "")  # read when the first device is asked for
-    if "xla_gpu_deterministic_ops" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    _have_xla("xla_gpu_deterministic_ops=true")
     import jax
 
     if (threads := _threads()) != (all_cores := parallel.available()):
@@ -118,10 +121,41 @@ def _jax(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
         name=str(device.device_kind) if is_gpu else _processor()[0],
         precision=_chosen(precision, is_gpu and capability >= _BFLOAT16_GPU_CAPABILITY),
         xla=True,
+        batches="host",
         threads=threads,
         onednn=False,
         backend="jax",
     )
+
+
+def _have_xla(setting: str) -> None:
+    """Add a setting to XLA's, unless XLA_FLAGS has one of that name; read when the first device is asked for."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if setting.split("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --{setting}".strip()
+
+
+def room_bytes() -> int:
+    """How much of the device's memory cells may take: a quarter of what is free on the GPU now, or of the host's memory.
+
+    Activations take gigabytes, and several trainings may share a GPU. Where the driver does not say, none.
+    """
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+    free, total, context = ctypes.c_size_t(), ctypes.c_size_t(), ctypes.c_void_p()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    # TensorFlow's own context, which has only to be made this thread's: there is no other way to ask TensorFlow.
+    if driver.cuInit(0) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0) or driver.cuCtxPushCurrent_v2(context):
+        return 0
+    failed = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+    driver.cuCtxPopCurrent_v2(ctypes.byref(context))
+    driver.cuDevicePrimaryCtxRelease_v2(0)
+    return 0 if failed else free.value // 4
 
 
 def _chosen(asked: Literal["auto", "bfloat16", "float32"], has_bfloat16: bool) -> Precision:

@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 _IMAGES_AT_ONCE = 256
 
 
-def build(spec: dict[str, Any], batch_norm: Any = keras.layers.BatchNormalization) -> Any:
-    """The untrained network of `spec`; `batch_norm` is the class of these layers.
+def build(
+    spec: dict[str, Any], batch_norm: Any = keras.layers.BatchNormalization, max_pool: Any = keras.layers.MaxPooling2D
+) -> Any:
+    """The untrained network of `spec`; `batch_norm` and `max_pool` are the classes of these layers.
 
     Raises:
         ValueError: the spec holds a layer this code does not know.
@@ -53,7 +55,7 @@ def build(spec: dict[str, Any], batch_norm: Any = keras.layers.BatchNormalizatio
                 if momentum is not None:
                     x = batch_norm(momentum=momentum, dtype=dtype)(x)
                 if pool:
-                    x = keras.layers.MaxPooling2D(dtype=dtype)(x)
+                    x = max_pool(dtype=dtype)(x)
             case {"kind": "shrink", "factor": factor}:
                 x = keras.layers.AveragePooling2D(factor, dtype=dtype)(x)
             case {"kind": "mean"}:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.common.config import Config
-from pipeline.networks import batch_norm, device, model, recipe, training_loop
+from pipeline.networks import device, epoch_on_device, model, recipe, training_loop
 from pipeline.networks.device import Device
 from pipeline.networks.epoch_images import Pool
 from pipeline.networks.training_loop import History
@@ -43,7 +43,18 @@ class Prepared:
 
     def build(self) -> Any:
         """The untrained network as it is trained on this device."""
-        return model.build(self.spec, batch_norm.layer(self.machine))
+        return training_loop.trainable(self.spec, self.machine)
+
+    def way(self) -> str:
+        """What it will be trained on, and how, in a few words."""
+        on = self.machine
+        if on.batches == "host":
+            made = "batches made by the host"
+        elif epoch_on_device.have_room(self.pools["train"], device.room_bytes()):
+            made = "batches made on it of cells in its memory"
+        else:
+            made = "batches made on it of cells sent ahead"
+        return f"{on.name} ({on.precision}, {'XLA' if on.xla else 'no XLA'}, {made}, {on.threads} threads)"
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,11 @@ class Trained:
     def scored(self, role: str) -> pd.DataFrame:
         """The images that have a role, with a column logit."""
         pools = zip(self.prepared.images, self.prepared.pools[role], strict=True)
-        parts = [table.iloc[pool.rows].assign(logit=training_loop.pool_logits(self.network, pool)) for table, pool in pools]
+        parts = [table.iloc[pool.rows].assign(logit=self._logits(pool)) for table, pool in pools]
         return pd.concat(parts, ignore_index=True)
+
+    def _logits(self, pool: Pool) -> NDArray[np.float32]:
+        return training_loop.pool_logits(self.network, pool, self.prepared.machine)
 
 
 def prepare(
@@ -115,7 +129,7 @@ def train(prepared: Prepared, seed: int, checkpoint: Path, on_epoch: Callable[[d
         prepared.config.train_of(prepared.subtype, prepared.candidate),
         prepared.config.network_of(prepared.subtype, prepared.candidate).learning_rate,
         seed,
-        prepared.machine.xla,
+        prepared.machine,
         checkpoint,
         on_epoch,
     )

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common import console, files
-from pipeline.common.config import Augment, Train
+from pipeline.common.config import Train
 from pipeline.common.errors import ModelError
-from pipeline.networks import epoch_images, loss
-from pipeline.networks.augmentation import augment
+from pipeline.networks import batch_norm, device, epoch_on_device, loss, max_pool
+from pipeline.networks.device import Device
 from pipeline.networks.epoch_images import Pool
+from pipeline.networks.epoch_on_host import Epoch, mean_of_epoch, train_epoch
 from pipeline.networks.model import build, logits
 
 History = list[dict[str, float]]
-Batch: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.float32]]  # images, and labels `(n, 1)`
-_HEARTBEAT_S = 30.0
 
 
 @dataclass
@@ -42,6 +41,11 @@ class State:
     history: History = field(default_factory=list)
 
 
+def trainable(spec: dict[str, Any], machine: Device) -> Any:
+    """The untrained network of `spec`, of the layers that `machine` trains best; their weights are those of `model.build`'s."""
+    return build(spec, batch_norm.layer(machine), max_pool.layer(machine))
+
+
 def fit(
     network: Any,
     train: tuple[Pool, Pool],
@@ -49,20 +53,20 @@ def fit(
     settings: Train,
     learning_rate: float,
     seed: int,
-    xla: bool,
+    machine: Device,
     checkpoint: Path,
     on_epoch: Callable[[dict[str, float]], None],
 ) -> tuple[History, int]:
     """Train until the validation loss stops falling; leaves `network` with the best epoch's weights.
 
     Args:
-        network: as `model.build` makes it.
+        network: as `trainable` makes it for `machine`.
         train: control's and the subtype's training images.
         val: the same of the validation patients.
         settings: the `train` section of params.yaml, as it counts for this network.
         learning_rate: Adam's.
         seed: of the order of images and the augmentation.
-        xla: compile the step with XLA.
+        machine: says where batches are made and what compiles the step.
         checkpoint: read when it is there, else written after every epoch.
         on_epoch: told every epoch's row of the history, the epochs before a kill included.
 
@@ -72,16 +76,16 @@ def fit(
     Raises:
         ModelError: the loss is no longer a number.
     """
-    compile_network(network, settings, learning_rate, xla)
-    network.optimizer.build(network.trainable_variables)
+    compile_network(network, settings, learning_rate, machine)
     state, best = _resume(network, checkpoint)
     for row in state.history:
         on_epoch(row)
+    teach = teacher(network, machine, train, settings, seed)
+    scored = [_scoring(network, pool, machine) for pool in val]
     while not state.stopped and state.epochs_done < settings.max_epochs:
         started = time.monotonic()
         epoch = state.epochs_done
-        learnt = train_epoch(network, Epoch(train, settings.batch_size, settings.augment, seed, epoch))
-        row = {"epoch": epoch, **learnt, **_validate(network, val)}
+        row = {"epoch": epoch, **teach(epoch), **_validate(scored)}
         if not np.isfinite(row["loss"]) or not np.isfinite(row["val_loss"]):
             raise ModelError(f"the loss is no longer a number after epoch {epoch + 1}; lower the learning rate")
         state.history.append(row)
@@ -106,89 +110,65 @@ def fit(
     return state.history, state.best_epoch
 
 
-def compile_network(network: Any, settings: Train, learning_rate: float, xla: bool) -> None:
-    """Give `network` its optimizer and loss."""
+def compile_network(network: Any, settings: Train, learning_rate: float, machine: Device) -> None:
+    """Give `network` its optimizer and loss. Keras itself would not use XLA where operations are deterministic."""
     network.compile(
         optimizer=keras.optimizers.Adam(learning_rate, weight_decay=settings.weight_decay or None),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)],
-        jit_compile=xla,
+        jit_compile=machine.xla and machine.batches == "host",
     )
+    network.optimizer.build(network.trainable_variables)
 
 
 def forget_networks() -> None:
     """Free what earlier networks of this process hold."""
+    epoch_on_device.forget()
     keras.utils.clear_session()
 
 
-class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
-    """The batches of one epoch: half control, half subtype; batch i is the same whoever asks for it, and when."""
+def teacher(
+    network: Any, machine: Device, train: tuple[Pool, Pool], settings: Train, seed: int
+) -> Callable[[int], dict[str, float]]:
+    """Has a compiled network learn from every batch of the epoch of a number; its mean loss and accuracy."""
 
-    def __init__(
-        self, pools: tuple[Pool, Pool], batch_size: int, augmentation: Augment, seed: int, epoch: int, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self._pools, self._batch_size, self._augmentation = pools, batch_size, augmentation
-        self._seed, self.number = seed, epoch
-        self._orders = epoch_images.epoch_order(pools[0].patients, pools[1].patients, seed, epoch)
-        self._labels = np.repeat(np.array([0, 1], dtype=np.float32), batch_size // 2)[:, None]
-        self._expect(0)
+    def batches(epoch: int) -> Epoch:
+        return Epoch(train, settings.batch_size, settings.augment, seed, epoch)
 
-    def __len__(self) -> int:
-        return epoch_images.steps(len(self._orders[0]), self._batch_size)
+    if machine.batches == "host":
+        return lambda epoch: train_epoch(network, batches(epoch))
+    cells = epoch_on_device.Cells(train, device.room_bytes())
+    epochs = epoch_on_device.Epochs(network, cells, batches, machine.xla)
 
-    def __getitem__(self, step: int) -> Batch:
-        images = np.concatenate([pool.take(rows) for pool, rows in self._chosen(step)])
-        self._expect(step + 1)
-        rng = np.random.default_rng([self._seed, self.number, step])
-        return augment(images, self._augmentation, rng), self._labels
+    def teach(epoch: int) -> dict[str, float]:
+        network.reset_metrics()
+        epochs.run(epoch)
+        return mean_of_epoch(network)
 
-    def _chosen(self, step: int) -> list[tuple[Pool, epoch_images.Rows]]:
-        """Of either class the pool and the rows of batch `step`."""
-        rows = [epoch_images.batch_rows(order, step, self._batch_size) for order in self._orders]
-        return list(zip(self._pools, rows, strict=True))
-
-    def _expect(self, step: int) -> None:
-        """Have cells that do not fit into memory read from the disk while the batch before `step` is computed."""
-        if step < len(self):
-            for pool, rows in self._chosen(step):
-                pool.expect(rows)
+    return teach
 
 
-def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:
-    """Learn from every batch once; the epoch's mean loss and accuracy.
-
-    With TensorFlow the step that Keras has compiled is called here: what `fit` does around it costs 6 % of a small one
-    (docs/speed.md). A GPU is at work when the call returns, and the next batch is made meanwhile; on a processor a thread that
-    made it gained nothing. Other backends keep their state elsewhere while `fit` runs.
-    """
-    if keras.config.backend() != "tensorflow":
-        fitted = network.fit(batches, epochs=1, shuffle=False, verbose=0)
-        return {name: float(fitted.history[name][0]) for name in ("loss", "accuracy")}
-    network.reset_metrics()
-    network.make_train_function()
-    said = time.monotonic()
-    for number in range(1, len(batches) + 1):
-        network.train_function(iter([batches[number - 1]]))
-        if time.monotonic() - said >= _HEARTBEAT_S:
-            said = time.monotonic()
-            console.say(f"epoch {batches.number + 1:>3}: step {number:,} of {len(batches):,}")
-    found = network.get_metrics_result()
-    return {name: float(found[name]) for name in ("loss", "accuracy")}
-
-
-def _validate(network: Any, val: tuple[Pool, Pool]) -> dict[str, float]:
-    labels = np.repeat([0, 1], [len(pool.rows) for pool in val])
-    outputs = np.concatenate([pool_logits(network, pool) for pool in val])
+def _validate(scored: Sequence[Callable[[], NDArray[np.float32]]]) -> dict[str, float]:
+    by_class = [logits_of() for logits_of in scored]
+    labels = np.repeat([0, 1], [len(own) for own in by_class])
+    outputs = np.concatenate(by_class)
     return {
         "val_loss": loss.balanced_log_loss(labels, outputs),
         "val_accuracy": loss.balanced_accuracy(labels, outputs > 0),
     }
 
 
-def pool_logits(network: Any, pool: Pool) -> NDArray[np.float32]:
+def pool_logits(network: Any, pool: Pool, machine: Device) -> NDArray[np.float32]:
     """Logits `(rows,)` of all images of a pool."""
-    return logits(network, (pool.cells[row] for row in pool.rows))
+    return _scoring(network, pool, machine)()
+
+
+def _scoring(network: Any, pool: Pool, machine: Device) -> Callable[[], NDArray[np.float32]]:
+    """Scores all images of a pool whenever asked; what is sent to the device once stays there."""
+    if machine.batches == "host":
+        return lambda: logits(network, (pool.cells[row] for row in pool.rows))
+    cells = epoch_on_device.Cells([pool], device.room_bytes())
+    return lambda: epoch_on_device.logits(network, cells, machine.xla)
 
 
 def save_weights(network: Any, spec: dict[str, Any], path: Path) -> None:

@@ -30,7 +30,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
     """Register the candidates of `subtypes`, one after the other, and print what became of each."""
     client = mlflow_server.connect()
     with mlflow_server.answering():
-        rows, reasons, several = [], [], len(config.candidates) > 1
+        rows, reasons, several = [], [], len(candidates) > 1
         for subtype, name in itertools.product(subtypes, candidates):
             candidate = _candidate(config, subtype, name)
             model = versions.log_candidate(client, candidate)

@@ -34,10 +34,8 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
         f"{role} {len(control.rows):,} control + {len(diseased.rows):,} {subtype} images"
         for role, (control, diseased) in prepared.pools.items()
     )
-    machine, what = prepared.machine, f"{subtype}-{candidate}-fold-{fold}"
-    console.say(
-        f"train {subtype} {candidate} fold {fold} on {machine.name} ({machine.precision}, {machine.threads} threads): {counts}"
-    )
+    what = f"{subtype}-{candidate}-fold-{fold}"
+    console.say(f"train {subtype} {candidate} fold {fold} on {prepared.way()}: {counts}")
     checkpoint = paths.CHECKPOINTS / prepared.checkpoint(what)
     target = paths.fold(subtype, candidate, fold)
     with mlflow_server.follow_training(prepared.spec) as follower:

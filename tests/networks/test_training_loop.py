@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from pipeline.common import config
 from pipeline.common.errors import ModelError
-from pipeline.networks import batch_norm, device, model, training_loop
+from pipeline.networks import batch_norm, device, epoch_on_host, model, training_loop
 from pipeline.networks.epoch_images import Pool
 
 SPEC: dict[str, Any] = {
@@ -45,14 +45,15 @@ def settings(**changes: Any) -> config.Train:
 
 def train(checkpoint: Path, stop_after: int | None = None, rate: float = 0.01, **changes: Any) -> tuple[Any, Any, int]:
     model.seed_everything(7)
-    network = model.build(SPEC, batch_norm.layer(device.prepare("float32")))
+    on = device.prepare("float32")
+    network = training_loop.trainable(SPEC, on)
 
     def on_epoch(row: dict[str, float]) -> None:
         if stop_after is not None and row["epoch"] == stop_after:
             raise KeyboardInterrupt
 
     pools = (pool(1, 0), pool(2, 40)), (pool(3, 0), pool(4, 40))
-    history, kept = training_loop.fit(network, *pools, settings(**changes), rate, 7, False, checkpoint, on_epoch)
+    history, kept = training_loop.fit(network, *pools, settings(**changes), rate, 7, on, checkpoint, on_epoch)
     return network, history, kept
 
 
@@ -102,7 +103,7 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
 
 
 def test_batches_do_not_depend_on_who_asks_first() -> None:
-    epoch = training_loop.Epoch((pool(1, 0), pool(2, 40)), 8, settings().augment, seed=3, epoch=2)
+    epoch = epoch_on_host.Epoch((pool(1, 0), pool(2, 40)), 8, settings().augment, seed=3, epoch=2)
     forwards = [epoch[step][0].tobytes() for step in range(len(epoch))]
     backwards = [epoch[step][0].tobytes() for step in reversed(range(len(epoch)))]
     assert forwards == backwards[::-1]
@@ -114,7 +115,7 @@ def test_every_batch_is_asked_for_while_the_one_before_is_made(monkeypatch: pyte
     take = Pool.take
     monkeypatch.setattr(Pool, "expect", lambda self, chosen: rows["expect"].append(chosen.tolist()))
     monkeypatch.setattr(Pool, "take", lambda self, chosen: rows["take"].append(chosen.tolist()) or take(self, chosen))
-    epoch = training_loop.Epoch((pool(1, 0), pool(2, 40)), 8, settings().augment, seed=3, epoch=2)
+    epoch = epoch_on_host.Epoch((pool(1, 0), pool(2, 40)), 8, settings().augment, seed=3, epoch=2)
     for step in range(len(epoch)):
         assert len(rows["expect"]) == len(rows["take"]) + 2
         _ = epoch[step]

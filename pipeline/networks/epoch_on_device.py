@@ -1,0 +1,212 @@
+"""Epochs in few calls of compiled code: cells lie in the device's memory as uint8, batches are made there, many steps a call.
+
+The host draws which rows come when and how each image is changed, as for batches that it makes itself: the images of
+(seed, epoch, step) are the same, pixel by pixel. Cells that do not fit are sent ahead: those of the next two calls while one
+computes. Either way the same compiled steps see the same images.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from itertools import count
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common import console
+from pipeline.networks.augmentation import Changes
+from pipeline.networks.epoch_images import Pool, Rows
+
+_SENT_BYTES = 2**27  # of cells that are sent for one call: enough steps to make up for the call, little beside activations
+_SCORED_AT_ONCE = 1024
+_SCORED_BYTES = 2**23  # of the images of one batch that is scored, at most: 540 of 72 px
+_IN_FLIGHT = 2
+_HEARTBEAT_S = 30.0
+
+Tensor: TypeAlias = Any  # tensorflow has no types
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Batches(Protocol):
+    """One epoch's, as drawn by the host."""
+
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Number of batches."""
+
+    def draw(self, step: int) -> tuple[Rows, Changes]:
+        """Rows of batch `step`, counted over both pools, and what is done to each image."""
+
+
+class Cells:
+    """Images of one pool or of several, whose rows are counted on: in the device's memory, or sent when they are asked for."""
+
+    def __init__(self, pools: Sequence[Pool], room_bytes: int) -> None:
+        self._pools = pools
+        self._starts = np.cumsum([0, *(len(pool.rows) for pool in pools)])
+        self.bytes_each = int(np.prod(pools[0].cells.shape[1:]))
+        self.are_there = have_room(pools, room_bytes)
+        self._there = _sent(self._read(np.arange(len(self)))) if self.are_there else None
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def at(self, rows: Rows) -> tuple[Tensor, Rows]:
+        """Images on the device, uint8 `(n, px, px, 3)`, and where among them each of `rows` is."""
+        if self._there is not None:
+            return self._there, rows
+        return _sent(self._read(rows)), np.arange(len(rows))
+
+    def _read(self, rows: Rows) -> NDArray[np.uint8]:
+        images = np.empty((len(rows), *self._pools[0].cells.shape[1:]), dtype=np.uint8)
+        for pool, start in zip(self._pools, self._starts, strict=False):
+            own = (rows >= start) & (rows < start + len(pool.rows))
+            pool.expect(rows[own] - start)  # many at once: the disk need not answer one before the next is asked for
+            images[own] = pool.take(rows[own] - start)
+        return images
+
+
+def have_room(pools: Sequence[Pool], room_bytes: int) -> bool:
+    """Whether the cells of `pools` may lie in `room_bytes` of the device's memory."""
+    return sum(len(pool.rows) for pool in pools) * int(np.prod(pools[0].cells.shape[1:])) <= room_bytes
+
+
+class Epochs:
+    """Trains a network that Keras has compiled, epoch by epoch; `batches` gives those of an epoch by its number, from 0."""
+
+    def __init__(self, network: Any, cells: Cells, batches: Callable[[int], Batches], xla: bool) -> None:
+        self._cells, self._batches = cells, lru_cache(maxsize=_IN_FLIGHT)(batches)
+        self.steps = _steps(network, xla)
+        self._next = -1
+        self._calls: Iterator[tuple[tuple[Any, ...], bool]] = iter(())
+
+    def run(self, number: int) -> None:
+        """Learn from every batch of an epoch once. What the one after it needs is made meanwhile."""
+        if number != self._next:
+            self._calls = _ahead(self.arguments, self.places(number))
+        self._next = number + 1
+        said = time.monotonic()
+        for arguments, is_last in self._calls:
+            self.steps(*arguments)
+            if is_last:
+                return
+            if time.monotonic() - said >= _HEARTBEAT_S:
+                said = time.monotonic()
+                console.say(f"epoch {number + 1:>3} goes on")
+
+    def places(self, number: int) -> Iterator[tuple[int, range, bool]]:
+        """Epoch, steps and whether they are its last, of every call from epoch `number` on."""
+        batches = self._batches(number)
+        steps = together = len(batches)
+        if not self._cells.are_there:
+            together = max(1, _SENT_BYTES // (batches.batch_size * self._cells.bytes_each))
+        for epoch in count(number):
+            for start in range(0, steps, together):
+                yield epoch, range(start, min(start + together, steps)), start + together >= steps
+
+    def arguments(self, place: tuple[int, range, bool]) -> tuple[tuple[Any, ...], bool]:
+        """Of one call of the compiled steps; and whether it is an epoch's last."""
+        epoch, steps, is_last = place
+        drawn = [self._batches(epoch).draw(step) for step in steps]
+        images, rows = self._cells.at(np.concatenate([rows for rows, _ in drawn]))
+        changes = [changes for _, changes in drawn]
+        numbers = [rows.reshape(len(steps), -1)]
+        numbers += [np.stack([getattr(each, name) for each in changes]) for name in ("quarters", "up_down", "left_right")]
+        strength = np.stack([each.strength for each in changes])
+        return (images, *(_sent(part.astype(np.int32)) for part in numbers), _sent(strength.astype(np.float32))), is_last
+
+
+def logits(network: Any, cells: Cells, xla: bool) -> NDArray[np.float32]:
+    """Of all images, in large batches of one size."""
+    import tensorflow as tf
+
+    if not len(cells):
+        return np.empty(0, dtype=np.float32)
+    forward, size = _forward(network, xla), max(1, min(_SCORED_AT_ONCE, _SCORED_BYTES // cells.bytes_each))
+    batches = -(-len(cells) // size)
+    filled_up = np.arange(batches * size) % len(cells)
+    found = [forward(tf.gather(*seen)) for seen in _ahead(cells.at, np.split(filled_up, batches))]
+    return np.concatenate([np.asarray(part) for part in found])[: len(cells)]
+
+
+def forget() -> None:
+    """Free the networks whose compiled code is kept."""
+    _steps.cache_clear()
+    _forward.cache_clear()
+
+
+def changed(images: Tensor, quarters: Tensor, up_down: Tensor, left_right: Tensor, strength: Tensor) -> Tensor:
+    """What `augment` makes of uint8 `(n, px, px, 3)`, bit by bit; the other arguments are the parts of `Changes`."""
+    import tensorflow as tf
+
+    n, px, _, channels = images.shape
+    forwards = tf.range(px)
+    down = tf.where(up_down[:, None] == 1, px - 1 - forwards, forwards)[:, :, None]  # of the turned image, by its rows
+    right = tf.where(left_right[:, None] == 1, px - 1 - forwards, forwards)[:, None, :]
+    quarter = quarters[:, None, None]
+    row, column = tf.where(quarter % 2 == 1, right, down), tf.where(quarter % 2 == 1, down, right)
+    row = tf.where(quarter >= 2, px - 1 - row, row)
+    column = tf.where((quarter == 1) | (quarter == 2), px - 1 - column, column)
+    pixels = tf.reshape(images, (n, px * px, channels))
+    oriented = tf.gather(pixels, tf.reshape(row * px + column, (n, px * px)), batch_dims=1)
+    absorbed = tf.minimum(tf.cast(255 - oriented, tf.float32) * strength[:, None], 255.0)
+    return tf.reshape(tf.cast(255.5 - absorbed, tf.uint8), images.shape)
+
+
+@lru_cache(maxsize=1)
+def _steps(network: Any, xla: bool) -> Any:
+    """Learns from the batches of `rows` `(steps, batch)`, one after the other."""
+    import tensorflow as tf
+
+    @tf.function(jit_compile=xla, autograph=False)  # type: ignore[untyped-decorator]  # tensorflow has no types
+    def steps(cells: Tensor, rows: Tensor, quarters: Tensor, up_down: Tensor, left_right: Tensor, strength: Tensor) -> None:
+        number, batch = rows.shape
+        labels = tf.constant(np.repeat([0.0, 1.0], batch // 2)[:, None], tf.float32)
+
+        def one(step: Tensor) -> Tensor:
+            images = tf.gather(cells, rows[step])
+            images = changed(images, quarters[step], up_down[step], left_right[step], strength[step])
+            network.train_step((images, labels))
+            return (step + 1,)
+
+        tf.while_loop(lambda step: step < number, one, (tf.constant(0),))
+
+    return steps
+
+
+@lru_cache(maxsize=1)
+def _forward(network: Any, xla: bool) -> Any:
+    """Logits `(n,)` of images `(n, px, px, 3)`."""
+    import tensorflow as tf
+
+    return tf.function(lambda images: network(images, training=False)[:, 0], jit_compile=xla, autograph=False)
+
+
+def _sent(array: NDArray[Any]) -> Tensor:
+    """An array on the device."""
+    import tensorflow as tf
+
+    with tf.device("GPU:0" if tf.config.list_physical_devices("GPU") else "CPU:0"):
+        return tf.identity(array)
+
+
+def _ahead(make: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """What `make` makes of each, in order, by threads that are two ahead."""
+    pool = ThreadPoolExecutor(_IN_FLIGHT)
+    making: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            making.append(pool.submit(make, item))
+            if len(making) > _IN_FLIGHT:
+                yield making.popleft().result()
+        while making:
+            yield making.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,88 @@
+"""Epochs batch by batch: the host makes them of cells that may lie on the disk, and Keras' compiled step learns from each."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common import console
+from pipeline.common.config import Augment
+from pipeline.networks import epoch_images
+from pipeline.networks.augmentation import Changes, augment, draw
+from pipeline.networks.epoch_images import Pool
+
+Batch: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.float32]]  # images, and labels `(n, 1)`
+_HEARTBEAT_S = 30.0
+
+
+class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
+    """The batches of one epoch: half control, half subtype; batch i is the same whoever asks for it, and when."""
+
+    def __init__(
+        self, pools: tuple[Pool, Pool], batch_size: int, augmentation: Augment, seed: int, epoch: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._pools, self.batch_size, self._augmentation = pools, batch_size, augmentation
+        self._seed, self.number = seed, epoch
+        self._orders = epoch_images.epoch_order(pools[0].patients, pools[1].patients, seed, epoch)
+        self._labels = np.repeat(np.array([0, 1], dtype=np.float32), batch_size // 2)[:, None]
+        self._expect(0)
+
+    def __len__(self) -> int:
+        return epoch_images.steps(len(self._orders[0]), self.batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        images = np.concatenate([pool.take(rows) for pool, rows in self._chosen(step)])
+        self._expect(step + 1)
+        return augment(images, self._augmentation, self._rng(step)), self._labels
+
+    def draw(self, step: int) -> tuple[epoch_images.Rows, Changes]:
+        """Rows of batch `step`, the subtype's counted on behind control's, and what is done to each image."""
+        (_, control), (_, subtype) = self._chosen(step)
+        rows = np.concatenate([control, subtype + len(self._pools[0].rows)])
+        return rows, draw(len(rows), self._augmentation, self._rng(step))
+
+    def _rng(self, step: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self.number, step])
+
+    def _chosen(self, step: int) -> list[tuple[Pool, epoch_images.Rows]]:
+        """Of either class the pool and the rows of batch `step`."""
+        rows = [epoch_images.batch_rows(order, step, self.batch_size) for order in self._orders]
+        return list(zip(self._pools, rows, strict=True))
+
+    def _expect(self, step: int) -> None:
+        """Have cells that do not fit into memory read from the disk while the batch before `step` is computed."""
+        if step < len(self):
+            for pool, rows in self._chosen(step):
+                pool.expect(rows)
+
+
+def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:
+    """Learn from every batch once; the epoch's mean loss and accuracy.
+
+    With TensorFlow the step that Keras has compiled is called here: what `fit` does around it costs 6 % of a small one
+    (docs/speed.md). A GPU is at work when the call returns, and the next batch is made meanwhile; on a processor a thread that
+    made it gained nothing. Other backends keep their state elsewhere while `fit` runs.
+    """
+    if keras.config.backend() != "tensorflow":
+        fitted = network.fit(batches, epochs=1, shuffle=False, verbose=0)
+        return {name: float(fitted.history[name][0]) for name in ("loss", "accuracy")}
+    network.reset_metrics()
+    network.make_train_function()
+    said = time.monotonic()
+    for number in range(1, len(batches) + 1):
+        network.train_function(iter([batches[number - 1]]))
+        if time.monotonic() - said >= _HEARTBEAT_S:
+            said = time.monotonic()
+            console.say(f"epoch {batches.number + 1:>3}: step {number:,} of {len(batches):,}")
+    return mean_of_epoch(network)
+
+
+def mean_of_epoch(network: Any) -> dict[str, float]:
+    """Loss and accuracy since the metrics were reset."""
+    found = network.get_metrics_result()
+    return {name: float(found[name]) for name in ("loss", "accuracy")}
