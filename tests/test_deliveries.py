@@ -141,3 +141,14 @@ def test_a_source_out_of_reach_is_taken_for_unchanged_with_one_warning(work: Pat
     status, said = run(work, "dvc", "repro", "validate", COHORT_DIR=where)
     assert status != 0
     assert "error: COHORT_DIR" in said
+
+
+def test_what_another_repository_kept_with_dvc_is_left_out(work: Path) -> None:
+    for name in (".dvcignore", "image_1.tif.dvc", "dvc.yaml", "dvc.lock"):
+        (work / "cohort/NPM1/NAA" / name).write_text("*.tif\n")
+    (work / "cohort/.dvcignore").write_text("*.tif\n")
+    (work / "cohort/NPM1/NAA/image_6.tif").write_bytes((work / "cohort/NPM1/NAA/image_5.tif").read_bytes() + b"\0")
+    repro(work, "ingest")
+    assert sorted(path.name for path in (work / "project/data/raw/NPM1/NAA").iterdir()) == [
+        f"image_{number}.tif" for number in range(1, 7)
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,22 +19,29 @@ import pandas as pd
 
 from pipeline.cohort import download, patients
 from pipeline.cohort.pseudonyms import Names
-from pipeline.cohort.trees import Archive, DamagedError, Folder, NotCopied, Tree
+from pipeline.cohort.trees import DamagedError, Folder, NotCopied, Tree
+from pipeline.cohort.zip_archive import Archive
 from pipeline.common import console, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError, PipelineError
-from pipeline.names import image_paths
+from pipeline.names import image_paths, leftovers
 
+EMPTY = f"{leftovers.NOT_THERE}: the folder is empty; complete it, and run `dvc repro` again"
 _DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
+_LITTER_NAMED = 6  # kinds of it that are named
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of the cohort: where it is in the source, there below its class, and its place, `<class>/<patient>/<image>`."""
+    """One file of the cohort: where it is in the source, there below its class, and its place, `<class>/<patient>/<image>`.
+
+    `missing` says why there is nothing to copy: it stands for an image, or is a patient's empty folder.
+    """
 
     path: str
     below: str
     place: str
+    missing: str = ""
 
 
 class Digest:
@@ -143,20 +151,48 @@ def cohort_files(config: Config, source: Tree, names: Names) -> tuple[list[File]
     """
     class_folders = _find_class_folders(config, source)
     for _, folder in class_folders:
-        for child in source.children(folder)[0]:
-            names.patient(child.rpartition("/")[2])  # known before anything can go wrong with what they hold
-    files = []
+        own = [child.rpartition("/")[2] for child in source.children(folder)[0]]
+        names.require_distinct([name for name in own if not leftovers.litter(name)])  # before anything can go wrong within
+    files: list[File] = []
     for name, folder in class_folders:
-        for path in source.files(folder):
-            below = path.removeprefix(f"{folder}/")
-            files.append(File(path, below, f"{name}/{names.path(below)}"))
-    if not files:
-        raise DataError(f"{source.where('')}: the class folders hold no files")
+        files += _below(source, name, folder, names)
+    if all(file.missing for file in files):
+        raise DataError(f"{source.where('')}: the class folders hold no images")
     files.sort(key=lambda file: [image_paths.natural(part) for part in file.place.split("/")])
     for file, other in pairwise(files):
         if file.place == other.place:
             raise DataError(f"{source.where(other.path)}: a second file for {file.place}; rename one of them")
     return files, class_folders[0][1]
+
+
+def _below(source: Tree, class_name: str, folder: str, names: Names) -> Iterator[File]:
+    """What lies below a class folder; litter, and what stands for an image that is there, is written down in the source."""
+    found = [path.removeprefix(f"{folder}/") for path in source.files(folder)]
+    images = {below for below in found if image_paths.is_image_name(below)}
+    patients_met = set()
+    for below in found:
+        kind, stand_in = leftovers.litter(below), leftovers.stand_in(below)
+        if stand_in and stand_in.image in images:
+            kind = "unfinished copies of what is there"
+        if kind:
+            source.litter[f"{folder}/{below}"] = kind
+            continue
+        images |= {stand_in.image} if stand_in else set()  # one image that is missing, however much stands for it
+        patients_met.add(below.split("/")[0])
+        missing = stand_in.reason if stand_in else ""
+        yield File(f"{folder}/{below}", below, f"{class_name}/{names.path(below)}", missing)
+    for child in source.children(folder)[0]:
+        name = child.rpartition("/")[2]
+        if name not in patients_met and not leftovers.litter(name):
+            yield File(child, f"{name}/", f"{class_name}/{names.patient(name)}/", EMPTY)
+
+
+def say_litter(source: Tree) -> None:
+    """One line on what was left out without being looked at."""
+    if kinds := Counter(source.litter.values()):
+        named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(_LITTER_NAMED))
+        more = " ..." if len(kinds) > _LITTER_NAMED else ""
+        console.say(f"litter of file browsers, storage and sync tools, left out: {len(source.litter):,} ({named}{more})")
 
 
 def chunks(source: Tree, file: File, names: Names) -> Iterator[bytes]:
@@ -165,6 +201,8 @@ def chunks(source: Tree, file: File, names: Names) -> Iterator[bytes]:
     Raises:
         NotCopied: why this one file cannot be had.
     """
+    if file.missing:
+        raise NotCopied(file.missing)
     try:
         file.place.encode()
     except UnicodeEncodeError:

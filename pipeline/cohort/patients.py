@@ -8,15 +8,16 @@ decimal commas where a spreadsheet has been at work) or as a table with the colu
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Callable, Iterable
 
 import pandas as pd
 
+from pipeline.cohort import metadata_table
+from pipeline.common import console
 from pipeline.common.errors import DataError
+from pipeline.names import patient_names
 
 COLUMNS = [
     "patient",
@@ -92,30 +93,33 @@ def read(content: bytes, name: str, called: Callable[[str], str] = str) -> pd.Da
     Raises:
         DataError: names the file, the patient and the column.
     """
-    raw = _sheet(content, name) if name.lower().endswith(".xlsx") else _csv(content, name)
-    if not isinstance(raw.index, pd.RangeIndex):
-        raise DataError(f"{name}: rows with more columns than the header; quote decimal commas, or use another separator")
+    raw = metadata_table.read(content, name, lambda header: _column(header)[0])
     known: dict[str, tuple[str, _Reader]] = {}
     for header in raw.columns:
-        for pattern, column, reader in _HEADERS:
-            if re.fullmatch(pattern, str(header).strip().lower()):
-                if column in known:
-                    raise DataError(f"{name}: columns {known[column][0]} and {header} both hold {column}; remove one")
-                known[column] = (str(header), reader)
+        column, reader = _column(str(header))
+        if column in known:
+            raise DataError(f"{name}: columns {known[column][0]} and {header} both hold {column}; remove one")
+        if column:
+            known[column] = (str(header), reader)
     if "patient" not in known:
         raise DataError(f"{name}: none of its {len(raw.columns)} columns is patient_id (or patient); name that column so")
-    rows = []
+    rows, nobody = [], 0
     for _, cells in raw.iterrows():
         patient = str(cells[known["patient"][0]]).strip()
-        if patient in ("", "nan"):
-            continue  # spreadsheets end in empty rows
+        if not patient_names.identity(patient):
+            nobody += any(str(cells[header]).strip() for header, _ in known.values())  # spreadsheets end in empty rows
+            continue
         patient = called(patient)
         said = {column: _cell(cells[header], reader, f"{name}: patient {patient}, {header}")
                 for column, (header, reader) in known.items()}  # fmt: skip
         rows.append({**said, "patient": patient})
+    if nobody:
+        console.warn(f"{name}: {nobody} rows say something of no patient, left out; fill in {known['patient'][0]}")
     table = pd.DataFrame(rows, columns=["patient", *COLUMNS[2:]]).fillna("")
-    if len(twice := table.loc[table["patient"].duplicated(), "patient"]):
-        raise DataError(f"{name}: patient {twice.iloc[0]} stands in it more than once; remove all rows but the right one")
+    who = table["patient"].map(patient_names.identity)
+    if len(twice := who[who.duplicated()]):
+        spelled = patient_names.shown(*sorted(set(table.loc[who == twice.iloc[0], "patient"])))
+        raise DataError(f"{name}: patient {spelled} stands in it more than once; remove all rows but the right one")
     return table.set_index("patient")
 
 
@@ -125,7 +129,15 @@ def table(found: Iterable[tuple[str, str]], metadata: pd.DataFrame | None) -> pd
     patients = pd.DataFrame(rows, columns=["patient", "class"], dtype="str")
     if metadata is None:
         return patients.reindex(columns=COLUMNS, fill_value="")
-    return patients.join(metadata, on="patient").reindex(columns=COLUMNS).fillna("")
+    metadata = metadata.set_axis(metadata.index.map(patient_names.identity))
+    known = patients.assign(who=patients["patient"].map(patient_names.identity)).join(metadata, on="who")
+    return known.reindex(columns=COLUMNS).fillna("")
+
+
+def _column(header: str) -> tuple[str, _Reader]:
+    """Our column of this header, and how its cells are read; "" where it is none of ours."""
+    text = header.strip().lower()
+    return next(((column, reader) for pattern, column, reader in _HEADERS if re.fullmatch(pattern, text)), ("", str))
 
 
 def _cell(cell: object, reader: _Reader, where: str) -> str:
@@ -137,26 +149,3 @@ def _cell(cell: object, reader: _Reader, where: str) -> str:
     except ValueError as error:
         reason = str(error) if str(error).startswith(("not between", "not clear", "neither")) else "not a number"
         raise DataError(f"{where}: {reason}; correct it, or leave it empty") from None  # not quoted: it may be a name
-
-
-def _csv(content: bytes, name: str) -> pd.DataFrame:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")  # never fails; the columns we know are ASCII but for the micro sign
-    header = text.split("\n", 1)[0]
-    separator = max(",;\t", key=header.count)
-    try:
-        return pd.read_csv(io.StringIO(text), sep=separator, dtype="str", keep_default_na=False, skip_blank_lines=True)
-    except (ValueError, csv.Error) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{name}: not a table ({' '.join(str(error).split())}); save it as CSV again") from None
-
-
-def _sheet(content: bytes, name: str) -> pd.DataFrame:
-    """The sheet called metadata, else the first."""
-    try:
-        sheets = pd.read_excel(io.BytesIO(content), sheet_name=None, dtype="str", keep_default_na=False)
-    except Exception as error:  # openpyxl raises whatever its parsers stumble over
-        raise DataError(f"{name}: not an Excel workbook ({type(error).__name__}); save it as CSV") from None
-    chosen = next((sheet for sheet in sheets if sheet.strip().lower() == "metadata"), next(iter(sheets)))
-    return sheets[chosen]

@@ -17,6 +17,7 @@ import os
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -27,12 +28,13 @@ from pipeline.cohort.trees import NotCopied
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError
 from pipeline.common.files import in_one_step
-from pipeline.names import image_paths
+from pipeline.names import image_paths, patient_names
 
 DIR, KEY, TABLE = "PSEUDONYMS_DIR", "key", "table.csv"
 _FEWEST_KEY_CHARACTERS = 32
 _LENGTH = 10  # characters of five bits: among a million patients the chance of two alike is 1 in 2,000, and is checked
 _PLAIN_FILE = re.compile(r"image_(\d+)\.tiff?", re.IGNORECASE)
+_ALIKE = "{}: two names have this pseudonym; make another key, and ingest everything again"
 _TELLING_DIGITS = 4  # fewer stand in another number by chance
 _EXTENSION = re.compile(r"\.[A-Za-z]{1,5}$")
 
@@ -42,6 +44,13 @@ class Names(Protocol):
 
     def patient(self, own: str) -> str:
         """The name of a patient."""
+
+    def require_distinct(self, own: Iterable[str]) -> None:
+        """Get to know the patients of a class.
+
+        Raises:
+            DataError: two of them are one under the names they get, and nobody could tell that from these.
+        """
 
     def path(self, below: str) -> str:
         """`<patient>/<image>`, whatever lies how deep."""
@@ -70,6 +79,9 @@ class OwnNames:
         """As it is."""
         return own
 
+    def require_distinct(self, own: Iterable[str]) -> None:
+        """`validate` sees them as they are."""
+
     def path(self, below: str) -> str:
         """As it is."""
         return below
@@ -91,17 +103,36 @@ class OwnNames:
 
 
 class Pseudonyms:
-    """Keyed names; what was named is remembered until the table is written."""
+    """Keyed names; what was named is remembered until the table is written, and what stands in the table is kept to."""
 
     def __init__(self, folder: Path) -> None:
         self._key = _key(folder / KEY)
         self._table = folder / TABLE
         self._patients: dict[str, str] = {}
         self._files: dict[str, str] = {}
+        self._of_identity = self._known()
 
     def patient(self, own: str) -> str:
-        """P and ten letters or digits."""
-        return self._named(self._patients, own, "P", "patient")
+        """P and ten letters or digits; of all spellings of a name those that the first got."""
+        if own not in self._patients:
+            who = patient_names.identity(own)
+            name = self._of_identity.get(who) or self._keyed("patient", patient_names.tidy(own), "P")
+            if any(name == other for known, other in self._of_identity.items() if known != who):
+                raise DataError(_ALIKE.format(name))
+            self._of_identity[who] = self._patients[own] = name
+        return self._patients[own]
+
+    def require_distinct(self, own: Iterable[str]) -> None:
+        """Two folders of one pseudonym would become one without a word."""
+        own = list(own)
+        called = Counter(self.patient(name) for name in own)
+        for name, folders in called.items():
+            if folders > 1:
+                self.write_table()
+                raise DataError(
+                    f"{name}: {folders} folders of a class are this one patient, spelled in ways that differ in case, in the "
+                    f"form of an accent or in blanks; make them one folder in the source. {self._table} says which they are"
+                )
 
     def path(self, below: str) -> str:
         """A file's name stays if it is `image_<number>.tif`, and the number is not the patient's (outside folders: any's)."""
@@ -145,16 +176,29 @@ class Pseudonyms:
         if plain and not any(_tells(plain[1], patient) for patient in patients):
             return own
         extension = _EXTENSION.search(own)
-        return self._named(self._files, own, "file_", "file") + (extension.group().lower() if extension else "")
+        return self._named_file(own) + (extension.group().lower() if extension else "")
 
-    def _named(self, known: dict[str, str], own: str, start: str, what: str) -> str:
-        if own not in known:
-            digest = hmac.new(self._key, f"{what}\0".encode() + os.fsencode(own), hashlib.sha256).digest()
-            name = start + base64.b32encode(digest).decode()[:_LENGTH]
-            if name in known.values():
-                raise DataError(f"{name}: two names have this pseudonym; make another key, and ingest everything again")
-            known[own] = name
-        return known[own]
+    def _known(self) -> dict[str, str]:
+        """Identity -> pseudonym of the patients in the table, as far as they are by this key, from one of their spellings."""
+        rows = sorted(_rows(self._table).items(), reverse=True)  # of two pseudonyms the first spelling's counts
+        by_key = (
+            (own, name)
+            for own, name in rows
+            if name in {self._keyed("patient", way, "P") for way in (own, patient_names.tidy(own))}
+        )
+        return {patient_names.identity(own): name for own, name in by_key}
+
+    def _named_file(self, own: str) -> str:
+        if own not in self._files:
+            name = self._keyed("file", own, "file_")
+            if name in self._files.values():
+                raise DataError(_ALIKE.format(name))
+            self._files[own] = name
+        return self._files[own]
+
+    def _keyed(self, what: str, own: str, start: str) -> str:
+        digest = hmac.new(self._key, f"{what}\0".encode() + os.fsencode(own), hashlib.sha256).digest()
+        return start + base64.b32encode(digest).decode()[:_LENGTH]
 
 
 def of(config: Config) -> Names:

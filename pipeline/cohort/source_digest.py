@@ -74,7 +74,9 @@ class _KnownContents:
         self._now: dict[str, list[int | str]] = {}
 
     def sha256(self, source: Tree, file: delivery.File) -> str:
-        """Of a file's content; "" where it cannot be had."""
+        """Of a file's content, or why it cannot be had."""
+        if file.missing:
+            return file.missing
         stamp = source.stamp(file.path)
         entry = self._before.get(file.place)
         if not (entry and stamp and entry[:-1] == [*stamp]):
@@ -94,6 +96,6 @@ def _sha256(source: Tree, path: str) -> str:
     try:
         for chunk in source.chunks(path):
             digest.update(chunk)
-    except NotCopied:
-        return ""
+    except NotCopied as reason:
+        return str(reason)
     return digest.hexdigest()

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from pipeline.names import patient_names
+
 LEAKED = "leaked_"  # before the name of every figure of patients whom the search saw
 
 T = TypeVar("T")
@@ -18,7 +20,7 @@ T = TypeVar("T")
 
 def are_leaked(tested: pd.DataFrame, seen: Collection[str]) -> bool:
     """Whether the search saw all tested patients of a class; `tested` has columns patient, label."""
-    left = tested[~tested["patient"].isin(list(seen))]
+    left = _without(tested, seen)
     return bool(len(seen)) and set(left["label"]) != set(tested["label"])
 
 
@@ -26,7 +28,11 @@ def claimed(tested: pd.DataFrame, seen: Collection[str]) -> pd.DataFrame:
     """The rows of `tested` that figures are measured on: without the patients seen; all, where that would leave no figure."""
     if are_leaked(tested, seen):
         return tested
-    return tested[~tested["patient"].isin(list(seen))].reset_index(drop=True)
+    return _without(tested, seen).reset_index(drop=True)
+
+
+def _without(tested: pd.DataFrame, seen: Collection[str]) -> pd.DataFrame:
+    return tested[[not among for among in patient_names.are_among(tested["patient"], seen)]]
 
 
 def named(figures: Mapping[str, T], leaked: bool) -> dict[str, T]:

@@ -16,7 +16,7 @@ from itertools import islice
 import pandas as pd
 
 from pipeline.common.errors import DataError
-from pipeline.names import image_paths
+from pipeline.names import image_paths, patient_names
 
 COLOURS = ("mean_r", "mean_g", "mean_b")
 NUMBERS = (*COLOURS, "std_r", "std_g", "std_b", "sharpness")
@@ -63,23 +63,32 @@ def excluded(paths: Iterable[str], exclusions: Sequence[Exclusion], source: str,
     """
     of_patient: dict[str, list[str]] = {}
     for path in paths:
-        of_patient.setdefault(image_paths.place(path)[1], []).append(path)
+        of_patient.setdefault(patient_names.identity(image_paths.place(path)[1]), []).append(path)
     errors: dict[str, str] = {}
     for exclusion in exclusions:
         where = f"{source} line {exclusion.line}"
-        its = of_patient.get(exclusion.patient) if exclusion.patient else None
-        if pseudonyms and not (its and (not exclusion.path or exclusion.path in its)):
+        who = patient_names.identity(exclusion.patient)
+        its = of_patient.get(who) if who else None
+        meant = _meant(exclusion.path, its or [])
+        if pseudonyms and not meant:
             raise DataError(
                 f"{where}: fits no file of the cohort; ingest.pseudonyms is on: name pseudonyms, of patients and of files"
             )
         if not its:
             raise DataError(f"{where}: there is no patient {exclusion.patient!r} in the cohort; correct or remove the line")
-        if exclusion.path and exclusion.path not in its:
+        if not meant:
             raise DataError(
                 f"{where}: patient {exclusion.patient} has no file {exclusion.path!r}; write <class>/<patient>/<image>"
             )
-        errors |= dict.fromkeys([exclusion.path] if exclusion.path else its, _EXCLUDED + exclusion.reason)
+        errors |= dict.fromkeys(meant, _EXCLUDED + exclusion.reason)
     return errors
+
+
+def _meant(path: str, its: list[str]) -> list[str]:
+    """The files that a path names: that of this very spelling, or else those in other spellings; all, where none is named."""
+    if not path or path in its:
+        return [path] if path else its
+    return [other for other in its if image_paths.folded(other) == image_paths.folded(path)]
 
 
 def exclude(frame: pd.DataFrame, errors: Mapping[str, str]) -> pd.DataFrame:
@@ -90,7 +99,8 @@ def exclude(frame: pd.DataFrame, errors: Mapping[str, str]) -> pd.DataFrame:
 def drop_repeats(frame: pd.DataFrame) -> pd.DataFrame:
     """Of usable images with the same pixels within a patient, keep the first."""
     usable = frame[frame["error"] == ""]
-    first = usable.groupby(["class", "patient", "pixels_sha256"], sort=False)["path"].transform("first")
+    who = usable["patient"].map(patient_names.identity)
+    first = usable.groupby([usable["class"], who, usable["pixels_sha256"]], sort=False)["path"].transform("first")
     repeated = first[first != usable["path"]]
     error = frame["error"].copy()
     error[repeated.index] = _REPEATED + repeated

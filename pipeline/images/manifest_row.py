@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.common import paths
 from pipeline.images import decoding, manifest, reading
-from pipeline.names import image_paths
+from pipeline.names import image_paths, leftovers
 
 
 def row(file: Path, image_px: int) -> dict[str, object]:
@@ -15,7 +15,7 @@ def row(file: Path, image_px: int) -> dict[str, object]:
     path, fault = relative(file)
     found = empty_row(path, fault)
     data, found["sha256"], unreadable = reading.read(file)
-    found["error"] = fault = fault or image_paths.name_fault(path) or unreadable
+    found["error"] = fault = fault or _name_fault(path) or unreadable
     if fault:
         return found
     seen = decoding.inspect(data, image_px)
@@ -27,12 +27,23 @@ def row(file: Path, image_px: int) -> dict[str, object]:
     return found
 
 
+def _name_fault(path: str) -> str:
+    """What is unfinished beside what it would become is nobody's loss."""
+    stand_in = leftovers.stand_in(path)
+    return image_paths.LITTER_REASON if stand_in and (paths.RAW / stand_in.image).is_file() else image_paths.name_fault(path)
+
+
 def empty_row(path: str, error: str) -> dict[str, object]:
     """The row of a file of which nothing but the path is known."""
-    class_name, patient, _ = image_paths.place(path)
+    class_name, patient, _ = image_paths.place(path) if not leftovers.litter(path) else ("", "", "")
     found: dict[str, object] = dict.fromkeys(manifest.DTYPES, "")
     found |= dict.fromkeys(manifest.NUMBERS, float("nan"))
     return found | {"path": path, "class": class_name, "patient": patient, "width": 0, "height": 0, "error": error}
+
+
+def not_copied(path: str, reason: str) -> dict[str, object]:
+    """The row of a file that ingest could not have."""
+    return empty_row(path, reason if reason.startswith(leftovers.NOT_THERE) else f"not copied: {reason}")
 
 
 def relative(file: Path) -> tuple[str, str]:

@@ -6,11 +6,11 @@ Everything is told from the text alone; no file is looked at.
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from pipeline.names import leftovers, patient_names
 
 LITTER_REASON = "not an image: left behind by a file browser"
 _EXTENSIONS = (".tif", ".tiff")
-_LITTER = ("thumbs.db", "desktop.ini")
 
 
 def natural(text: str) -> tuple[str | int, ...]:
@@ -28,25 +28,24 @@ def place(path: str) -> tuple[str, str, str]:
 
 def is_image_name(path: str) -> bool:
     """Whether a file claims to be one of the cohort's images."""
-    return path.lower().endswith(_EXTENSIONS) and not _is_litter(path)
+    return path.lower().endswith(_EXTENSIONS) and not leftovers.litter(path) and leftovers.stand_in(path) is None
 
 
 def name_fault(path: str) -> str:
     """Why a file is not worth opening ("" if it is): told from its path alone."""
-    if _is_litter(path):
+    if leftovers.litter(path):
         return LITTER_REASON
-    if not path.isprintable():
-        return "its path holds unprintable characters; rename it"
+    if missing := leftovers.stand_in(path):
+        return missing.reason
+    if unseen := sorted({f"U+{ord(letter):04X}" for letter in path if not letter.isprintable()}):
+        return f"its path holds unprintable characters ({', '.join(unseen)}); rename it"
     if not is_image_name(path):
         return "not an image: its name does not end in .tif or .tiff"
-    return "" if place(path)[1] else "lies outside <class>/<patient>/"
+    if not (patient := place(path)[1]):
+        return "lies outside <class>/<patient>/"
+    return "" if patient_names.identity(patient) else "the name of its patient's folder is blank; rename it"
 
 
 def folded(path: str) -> str:
-    """A path as file systems see it that ignore case and the form of accents."""
-    return unicodedata.normalize("NFC", path).casefold()
-
-
-def _is_litter(path: str) -> bool:
-    name = path.rsplit("/", 1)[-1]
-    return name.lower() in _LITTER or name.startswith(".")
+    """A path that is the same for all that one takes for one: file systems ignore case, the form of accents, or blanks."""
+    return "/".join(map(patient_names.identity, path.split("/")))

@@ -18,6 +18,7 @@ from pipeline.common import console, files
 from pipeline.common.config import Network
 from pipeline.common.errors import ModelError
 from pipeline.folds import dealing
+from pipeline.names import patient_names
 from pipeline.networks import recipe
 from pipeline.search import over_seeds, space
 from pipeline.search.optuna_study import Trial
@@ -88,7 +89,7 @@ def _on_test_patients(search: Search, finalists: list[Finalist], winner: Finalis
         subtype=search.subtype,
         study=search.study.name,
         fold=config.tune.fold,
-        leak=config.tune.patients == "all" or bool(tested["patient"].isin(before).any()),
+        leak=config.tune.patients == "all" or any(patient_names.are_among(tested["patient"], before)),
         seeds=config.tune.seeds,
         confidence=config.evaluate.confidence,
         seen=_counts(search.seen),

@@ -6,8 +6,10 @@ import pandas as pd
 
 from pipeline.common import console, paths
 from pipeline.common.config import Config
+from pipeline.common.errors import LeakError
 from pipeline.folds import dealer, ledger
 from pipeline.images import look_alikes
+from pipeline.names import patient_names
 
 _COLUMNS = ["class", "patient", "look_alike", "error"]
 
@@ -16,10 +18,16 @@ def run(config: Config) -> None:
     """Deal the usable patients of all classes."""
     manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_COLUMNS)
     usable = manifest[(manifest["error"] == "") & manifest["class"].isin(config.classes)]
-    patients = usable[["class", "patient"]].drop_duplicates().assign(who=lambda table: table["patient"].map(str))
+    for spellings in patient_names.spelled_apart(usable["patient"].unique()).values():
+        raise LeakError(
+            f"{patient_names.shown(*spellings)} are one patient's name; make them one folder in the source, or rename one of "
+            "them, and run `dvc repro` again"
+        )
+    patients = usable[["class", "patient"]].drop_duplicates()
+    patients["who"] = patients["patient"].map(patient_names.identity)
     linked = look_alikes.link(usable["patient"].tolist(), usable["look_alike"].tolist())
     patients["set"] = patients["patient"].map(linked)
-    before = ledger.read(paths.FOLDS)
+    before = ledger.read(paths.FOLDS, patient_names.identity)
     known = _known(before, patients, config.split.n_folds)
     dealt = dealer.deal(patients, known, config.split.n_folds, config.seed)
     spelled: dict[str, str] = dict(zip(patients["who"], patients["patient"], strict=True))

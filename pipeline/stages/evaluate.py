@@ -32,6 +32,7 @@ from pipeline.evaluation import (
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.pooling import probabilities
 from pipeline.folds import dealing
+from pipeline.names import patient_names
 
 _BAND_DRAWS = 500  # a band is looked at, not quoted
 
@@ -56,7 +57,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             table.to_parquet(file, index=False)
         images = scored.claimed(table)
         tested = table[table["split"] == "test"].drop_duplicates(["fold", "patient"])
-        leaked, left_out = seen_by_search.are_leaked(tested, seen), int(tested["patient"].isin(seen).sum())
+        leaked, left_out = seen_by_search.are_leaked(tested, seen), sum(patient_names.are_among(tested["patient"], seen))
         patients = metrics.patient_scores(images)
         patients["called"] = patients["score"] > config.evaluate.threshold
         found = _measure(config, images, patients)
@@ -130,7 +131,7 @@ def _require_known(subtype: str, candidate: str, seen: Collection[str]) -> None:
     """Refuse a list of names of which none is a patient's: nobody would be left out."""
     key = f"candidates.{candidate}.networks.{subtype}.tuned_on"
     split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
-    strangers = sorted(set(seen) - set(split["patient"]))
+    strangers = patient_names.not_among(seen, split["patient"])
     if strangers and len(strangers) == len(set(seen)):
         raise ConfigError(
             f"{key}: none of its {len(strangers)} patients is in {paths.split_table(subtype)}; write their present names there "

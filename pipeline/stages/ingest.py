@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -27,11 +27,15 @@ from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError
 from pipeline.common.files import folder_in_one_step
 from pipeline.demo import cohort
-from pipeline.names import image_paths
+from pipeline.names import image_paths, patient_names
 
 TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
 NOT_COPIED_COLUMNS = ["path", "reason"]
 _SPARE_BYTES = 64 * 2**20  # for what the copies need beside their content
+_TAKEN_FOR_ONE = (
+    f"the file system of {paths.RAW} takes it for one whose name is spelled in another way; make them one in the source, "
+    "or rename one"
+)
 _NAMED = 5  # patients listed in a warning
 _IMAGES_A_DRAWN_ONE = 10  # that can be read while one is drawn
 
@@ -111,13 +115,16 @@ def _drawn(person: cohort.Patient, control: str, seed: int) -> list[cohort.Cell]
 def _copy(config: Config, source: Tree, target: Path, digest: delivery.Digest, names: Names) -> Came:
     files, class_folder = delivery.cohort_files(config, source, names)
     metadata, metadata_sha256 = delivery.metadata(config, source, class_folder, names)
-    _require_room(target, sum(source.size(file.path) for file in files))
-    not_copied = []
+    delivery.say_litter(source)
+    _require_room(target, sum(source.size(file.path) for file in files if not file.missing))
+    copied, not_copied = [], []
     for file in console.track(files, len(files), "copying images"):
         try:
             _copy_file(digest.of(file.place, delivery.chunks(source, file, names)), target / file.place)
+            copied.append(file.place)
         except NotCopied as reason:
             not_copied.append((_shown(file.place), str(reason)))
+    _require_apart(copied, target)
     if not_copied:
         console.warn(f"{len(not_copied)} files could not be copied, first {not_copied[0][0]}: {not_copied[0][1]}")
     places = (image_paths.place(_shown(file.place)) for file in files)
@@ -131,9 +138,25 @@ def _copy_file(chunks: Iterator[bytes], target: Path) -> None:
     """A copy of its own, never a hard link: DVC makes its own files read-only."""
     first = next(chunks, b"")  # before anything is made: the file may not be had
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as stream:
+    try:
+        stream = target.open("xb")
+    except FileExistsError:
+        raise DataError(f"{'/'.join(target.parts[-3:])}: {_TAKEN_FOR_ONE}") from None
+    with stream:
         stream.write(first)
         stream.writelines(chunks)
+
+
+def _require_apart(copied: Iterable[str], target: Path) -> None:
+    """Refuse that two patients' folders became one, on a file system that ignores case or the form of accents."""
+    of_class: dict[str, set[str]] = {}
+    for class_name, patient, _ in map(image_paths.place, copied):
+        of_class.setdefault(class_name, set()).add(patient)
+    for class_name, patients_copied in of_class.items():
+        for who, spellings in patient_names.spelled_apart(patients_copied).items():
+            made = [entry for entry in os.scandir(target / class_name) if patient_names.identity(entry.name) == who]
+            if len(made) < len(spellings):
+                raise DataError(f"{class_name}: {patient_names.shown(*spellings)}: {_TAKEN_FOR_ONE}")
 
 
 def _table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.DataFrame:
@@ -143,11 +166,15 @@ def _table(rows: Sequence[tuple[object, ...]], columns: Sequence[str]) -> pd.Dat
 def _compare(found: set[tuple[str, str]], metadata: pd.DataFrame | None) -> None:
     if metadata is None:
         return
-    here, listed = {patient for _, patient in found}, set(metadata.index)
-    for names, what in ((here - listed, "in the cohort but not in the metadata"), (listed - here, "in the metadata alone")):
-        if names:
+    here = {patient_names.identity(patient): patient for _, patient in found}
+    listed = {patient_names.identity(patient): patient for patient in metadata.index}
+    for these, others, what in (
+        (here, listed, "in the cohort but not in the metadata"),
+        (listed, here, "in the metadata alone"),
+    ):
+        if names := sorted(name for who, name in these.items() if who not in others):
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            console.warn(f"{len(names)} patients are {what}: {', '.join(sorted(names)[:_NAMED])}{more}")
+            console.warn(f"{len(names)} patients are {what}: {', '.join(map(patient_names.shown, names[:_NAMED]))}{more}")
 
 
 def _require_room(target: Path, needed: int) -> None:

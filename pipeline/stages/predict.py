@@ -24,7 +24,7 @@ from pipeline.common.errors import FULL, DataError, ModelError
 from pipeline.common.files import folder_in_one_step
 from pipeline.evaluation.pooling import probabilities
 from pipeline.images import decoding, manifest, reading
-from pipeline.names import image_paths
+from pipeline.names import image_paths, leftovers, patient_names
 from pipeline.pages import prediction_page, rendering
 from pipeline.registry import champions, mlflow_server, training_range
 from pipeline.registry.champions import Champion
@@ -75,7 +75,7 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
     """Patient -> file name -> file, in natural order.
 
     Raises:
-        DataError: there is no such folder, or it is neither a patient's nor one of patients.
+        DataError: there is no such folder, it is neither a patient's nor one of patients, or two folders are one patient's.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: not a folder; name a patient's folder of images, or a folder of such folders")
@@ -84,17 +84,23 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
         if below:
             raise DataError(f"{folder}: holds images and folders; name a patient's folder, or a folder of patients' folders")
         return {reading.shown(folder.resolve().name): own}
-    patients = {name: _entries(place)[0] for name, place in below.items()}
-    patients = {name: files for name, files in patients.items() if any(map(image_paths.is_image_name, files))}
+    found = {name: _entries(place)[0] for name, place in below.items()}
+    patients = {name: files for name, files in found.items() if any(map(image_paths.is_image_name, files))}
     if not patients:
         raise DataError(f"{folder}: no .tif or .tiff file in it or in the folders directly in it")
+    for spellings in patient_names.spelled_apart(below[name].name for name in patients).values():
+        raise DataError(
+            f"{folder}: {patient_names.shown(*spellings)} are one patient's name; make them one folder, or rename one of them"
+        )
+    if without := [name for name in found if name not in patients]:
+        console.warn(f"{len(without)} of the folders hold no image and are left out, first {without[0]}")
     if too_long := [name for name in patients if len(prediction_page.file_name(name).encode()) > _LONGEST_NAME]:
         raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
     return patients
 
 
 def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Files and folders in it, by name."""
+    """Files and folders in it, by name; no folders that are litter."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: image_paths.natural(entry.name))
     except OSError as error:
@@ -102,6 +108,8 @@ def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     files: dict[str, Path] = {}
     folders: dict[str, Path] = {}
     for entry in entries:
+        if entry.is_dir() and leftovers.litter(entry.name):
+            continue
         (folders if entry.is_dir() else files)[reading.shown(entry.name)] = Path(entry.path)
     return files, folders
 

@@ -8,6 +8,7 @@ from pipeline.common import console, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.folds import dealing, ledger
+from pipeline.names import patient_names
 
 _COLUMNS = ["path", "class", "patient", "pixels_sha256", "look_alike", "error"]
 
@@ -34,12 +35,12 @@ def run(config: Config) -> None:
 
 def _folds(patients: pd.Series, n_folds: int) -> pd.Series:
     """The fold of each of `patients`."""
-    dealt = ledger.read(paths.existing(paths.FOLDS))
+    dealt = ledger.read(paths.existing(paths.FOLDS), patient_names.identity)
     if ledger.n_folds(dealt) != n_folds:
         raise DataError(
             f"{paths.FOLDS}: has {ledger.n_folds(dealt)} folds, split.n_folds is {n_folds}; `{ledger.COMMAND}` deals anew"
         )
-    folds = patients.map(dict(zip(dealt["who"], dealt["fold"], strict=True)))
+    folds = patients.map(patient_names.identity).map(dict(zip(dealt["who"], dealt["fold"], strict=True)))
     if missing := patients[folds.isna()].tolist():
         raise DataError(
             f"{paths.FOLDS}: {len(missing)} patients have no fold, first {missing[0]}; `{ledger.COMMAND}` deals them"

@@ -17,6 +17,7 @@ from pipeline.common import console, params_file
 from pipeline.common.config import Config
 from pipeline.common.errors import TrackingError
 from pipeline.folds import dealing
+from pipeline.names import patient_names
 from pipeline.registry import mlflow_server
 from pipeline.search import finalists, optuna_study, report, space, trial_objective, trial_runs
 from pipeline.search.optuna_study import Trial
@@ -108,8 +109,8 @@ def _apply(search: Search, result: Result) -> None:
     if winner.network == own:
         console.say(f"apply: params.yaml holds the winner already ({result.winner}); nothing to change")
         return
-    before = set(config.network_of(subtype, search.candidate).tuned_on or [])
-    patients = sorted(before | set(search.seen["patient"]))
+    before, seen = config.network_of(subtype, search.candidate).tuned_on or [], set(search.seen["patient"])
+    patients = sorted(seen.union(patient_names.not_among(before, seen)))
     params_file.set_value(
         ["candidates", search.candidate, "networks", subtype], {**space.entry(winner.network), "tuned_on": patients}
     )

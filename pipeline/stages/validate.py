@@ -37,11 +37,11 @@ def run(config: Config) -> None:
     """
     files = sorted(_files(paths.RAW))
     if not files:
-        raise DataError(f"{paths.RAW}: holds no files; run ingest first")
+        raise DataError(f"{paths.RAW}: holds no files; run `dvc repro`")
     missing = pd.read_csv(paths.existing(paths.NOT_COPIED), dtype="str", keep_default_na=False)
     known = [*(manifest_row.relative(file)[0] for file in files), *missing["path"]]
     excluded = manifest.excluded(known, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE), config.ingest.pseudonyms)
-    not_copied = (manifest_row.empty_row(path, f"not copied: {reason}") for path, reason in missing.itertuples(index=False))
+    not_copied = (manifest_row.not_copied(path, reason) for path, reason in missing.itertuples(index=False))
     frame = manifest.build(chain(_read_all(files, config.image_px), not_copied))
     frame = _mark_look_alikes(manifest.drop_repeats(manifest.exclude(frame, excluded)), config)
     listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
@@ -61,7 +61,7 @@ def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Ite
         state = folder.stat()
         entries = list(os.scandir(folder))
     except FileNotFoundError:
-        raise DataError(f"{folder}: not found; run ingest first") from None
+        raise DataError(f"{folder}: not found; run `dvc repro`") from None
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror}); correct its permissions") from None
     here = (state.st_dev, state.st_ino)
@@ -119,6 +119,8 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 def _quarantine(frame: pd.DataFrame) -> bytes:
     bad = frame.loc[frame["error"] != "", ["path", "class", "patient", "error"]].rename(columns={"error": "reason"})
+    for column in ("path", "class", "patient"):  # a line's end in a name would end the line
+        bad[column] = bad[column].map(reading.shown)
     return bad.to_csv(index=False, lineterminator="\n").encode()
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipeline.common.config import Config, Counts
 from pipeline.images import manifest
-from pipeline.names import image_paths
+from pipeline.names import image_paths, patient_names
 
 
 def build(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[str, pd.DataFrame]:
@@ -22,10 +22,10 @@ def build(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[str
     return {
         "files": _files(counted),
         "images": _images(usable),
-        "patients": _patients(files),
+        "patients": _patients(counted),
         "listed patients": _listed(frame, _in_question(files, listed)),
         "expected classes": _expected(frame, config.validate_.expected or {}),
-        "folders": pd.DataFrame({"folder": pd.Series(sorted(set(files["class"]) - {""}), dtype="str")}),
+        "folders": pd.DataFrame({"folder": pd.Series(sorted(set(counted["class"]) - {""}), dtype="str")}),
         "classes": class_counts(frame, config.classes),
         "cohort": pd.DataFrame(
             {
@@ -38,6 +38,7 @@ def build(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[str
 
 def class_counts(frame: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """Per class: patients with usable images, usable images; patients and files as delivered; files quarantined."""
+    frame = frame.assign(patient=frame["patient"].map(patient_names.identity))
     usable = manifest.usable(frame).groupby("class")
     known = frame[frame["patient"] != ""].groupby("class")
     counts = pd.DataFrame(
@@ -61,17 +62,23 @@ def size(width: int, height: int) -> str:
 def _files(files: pd.DataFrame) -> pd.DataFrame:
     lone = (files["patient"] == "") & files["path"].map(image_paths.is_image_name)
     first = files.groupby(files["path"].map(image_paths.folded), sort=False)["path"].transform("first")
+    again = first != files["path"]
     return pd.DataFrame(
         {
-            "path": files["path"],
+            "path": files["path"].where(~again, files["path"].map(_told_apart)),
             "misplaced": pd.Series("not in <class>/<patient>/", files.index, dtype="str").where(lone),
-            "same_name_as": first.where(first != files["path"]),
+            "same_name_as": first.map(_told_apart).where(again),
         }
     )
 
 
+def _told_apart(path: str) -> str:
+    """As it is if that shows all there is to see; else in quotes and in ASCII."""
+    return path if path.isascii() and path.isprintable() else ascii(path)
+
+
 def _images(usable: pd.DataFrame) -> pd.DataFrame:
-    owner = usable["class"] + "/" + usable["patient"]
+    owner = usable["class"] + "/" + usable["patient"].map(patient_names.identity)
     twin = _elsewhere(usable, owner, "pixels_sha256")
     return pd.DataFrame(
         {
@@ -88,10 +95,12 @@ def _images(usable: pd.DataFrame) -> pd.DataFrame:
 def _elsewhere(usable: pd.DataFrame, owner: pd.Series[str], column: str) -> pd.Series[str]:
     """For each image the path of one with the same `column` in another patient, null where there is none."""
     alike = usable[column].where(usable[column] != "")
-    paths_of, owners_of = usable["path"].groupby(alike, sort=False), owner.groupby(alike, sort=False)
-    # a patient's rows stand together: if the first of the alike is the patient's own, the last is not, or none is
-    other = paths_of.transform("first").where(owners_of.transform("first") != owner, paths_of.transform("last"))
-    return other.where(owners_of.transform("nunique") > 1)
+    first, first_owner = (
+        usable["path"].groupby(alike, sort=False).transform("first"),
+        owner.groupby(alike, sort=False).transform("first"),
+    )
+    of_others = usable["path"].where(owner != first_owner)
+    return first.where(owner != first_owner, of_others.groupby(alike, sort=False).transform("first"))
 
 
 def _before(usable: pd.DataFrame, owner: pd.Series[str], column: str) -> pd.Series[str]:
@@ -103,18 +112,24 @@ def _before(usable: pd.DataFrame, owner: pd.Series[str], column: str) -> pd.Seri
 
 def _patients(files: pd.DataFrame) -> pd.DataFrame:
     known = files[files["patient"] != ""]
-    by_patient = known.groupby("patient", sort=False)
+    known = known.assign(who=known["patient"].map(patient_names.identity))
+    by_patient = known.groupby("who", sort=False)
     classes = by_patient["class"].agg(lambda names: ", ".join(sorted(set(names)))).astype("str")
-    medians = manifest.usable(known).groupby("patient")[[*manifest.COLOURS, "sharpness"]].median()
+    spellings = by_patient["patient"].agg(lambda names: patient_names.shown(*sorted(set(names)))).astype("str")
+    medians = manifest.usable(known).groupby("who")[[*manifest.COLOURS, "sharpness"]].median()
     deviations = medians.apply(_deviations).reindex(classes.index)
+    images = by_patient["path"].agg(lambda paths: any(map(image_paths.is_image_name, paths))).astype("bool")
     return pd.DataFrame(
         {
+            "patient": spellings,
+            "spelled_apart": ("one patient, in " + classes).where(by_patient["patient"].nunique() > 1),
             "several_classes": classes.where(by_patient["class"].nunique() > 1),
+            "without_images": ("no image in " + classes).where(~images),
             "images": by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64"),
             "colour_deviation": deviations[list(manifest.COLOURS)].max(axis="columns"),
             "sharpness_deviation": deviations["sharpness"],
         }
-    ).reset_index()
+    ).reset_index(drop=True)
 
 
 def _deviations(values: pd.Series[float]) -> pd.Series[float]:

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, write_params
 
-from pipeline.cohort.trees import Archive
+from pipeline.cohort.zip_archive import Archive
 from pipeline.common import config
 from pipeline.common.config import ArchiveLimits
 from pipeline.common.errors import DataError

@@ -72,7 +72,15 @@ def test_only_the_third_level_has_a_patient(path, place):
         ("c/AAA/._image_1.tif", "not an image: left behind by a file browser"),
         ("c/AAA/notes.txt", "not an image: its name does not end in .tif or .tiff"),
         ("c/image_1.tif", "lies outside <class>/<patient>/"),
-        ("c/AAA/image\n1.tif", "its path holds unprintable characters; rename it"),
+        ("c/AAA/image\n1.tif", "its path holds unprintable characters (U+000A); rename it"),
+        ("c/P\u00a0/image_1.tif", "its path holds unprintable characters (U+00A0); rename it"),
+        ("c/ /image_1.tif", "the name of its patient's folder is blank; rename it"),
+        ("c/AAA/.ipynb_checkpoints/image_1.tif", "not an image: left behind by a file browser"),
+        ("c/AAA/image_1.tif:Zone.Identifier", "not an image: left behind by a file browser"),
+        (
+            "c/AAA/.image_1.tif.Ab12Cd",
+            "image not there: an unfinished copy of rsync; run rsync again, to its end, and run `dvc repro` again",
+        ),
     ],
 )
 def test_names_that_are_not_worth_opening(path, fault):

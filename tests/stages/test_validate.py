@@ -106,7 +106,7 @@ def test_each_broken_rule_names_its_offenders(hostile, name, offenders):
 
 def test_the_run_ends_in_one_line_that_counts_names_and_points(hostile):
     assert "\n" not in hostile["error"]
-    assert hostile["error"].startswith("9 of 18 rules are broken, first no_image_in_two_patients (")
+    assert hostile["error"].startswith("9 of 20 rules are broken, first no_image_in_two_patients (")
     assert hostile["error"].endswith("reports/validation/data_docs/index.html")
 
 
@@ -207,10 +207,10 @@ def test_a_wrong_line_of_exclude_csv_is_named(here, table, complaint):
 
 
 def test_nothing_to_validate_is_said(here):
-    with pytest.raises(DataError, match="data/raw: not found; run ingest first"):
+    with pytest.raises(DataError, match="data/raw: not found; run `dvc repro`"):
         validate.run(settings("NPM1"))
     Path("data/raw/control").mkdir(parents=True)
-    with pytest.raises(DataError, match="data/raw: holds no files; run ingest first"):
+    with pytest.raises(DataError, match="data/raw: holds no files; run `dvc repro`"):
         validate.run(settings("NPM1"))
 
 

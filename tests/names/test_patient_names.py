@@ -1,0 +1,71 @@
+"""A patient is one, however the name was typed, copied or stored."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.names import patient_names
+from pipeline.names.patient_names import identity
+
+BLANKS = [" ", "\t", "\u00a0", "\u2007", "\u3000", "\u200b", "\u200e", "\u2060", "\ufeff", "\u00ad", "\u3164", "\u2800"]
+NAMES = st.text() | st.text("aAzZ19 -_.äÄßςΣıİǅﬁ\u0308\u0307\u0345\u200b\u00a0")
+SPELLINGS: list[Callable[[str], str]] = [
+    *(lambda name, form=form: unicodedata.normalize(form, name) for form in ("NFC", "NFD")),
+    *(str.upper, str.lower, str.title, str.swapcase, str.casefold),
+    *(lambda name, blank=blank: f"{blank}{name}" for blank in BLANKS),
+    *(lambda name, blank=blank: f"{name}{blank}" for blank in BLANKS),
+    patient_names.tidy,
+    identity,
+]
+
+
+@given(NAMES, st.lists(st.sampled_from(SPELLINGS), max_size=4))
+def test_no_spelling_changes_who_it_is(name: str, changes: list[Callable[[str], str]]) -> None:
+    spelled = name
+    for change in changes:
+        spelled = change(spelled)
+    assert identity(spelled) == identity(name)
+
+
+@given(NAMES)
+def test_an_identity_is_composed_folded_and_trimmed(name: str) -> None:
+    who = identity(name)
+    assert who == unicodedata.normalize("NFC", who) == who.strip()
+    assert identity(who.upper()) == who
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("M\u00fcller", "Mu\u0308ller"),
+        ("Pat12", "PAT12"),
+        ("P12", "P12 "),
+        ("P12", "\ufeffP12"),
+        ("P12", "P1\u200b2"),
+        ("P 12", "P\u00a0 12"),
+        ("Gro\u00df", "GROSS"),
+        ("Y\u0131ld\u0131z", "YILDIZ"),
+        ("\u0130nci", "inci"),
+        ("\u1112\u1161\u11ab", "\ud55c"),
+    ],
+)
+def test_one_patient_in_two_spellings(one: str, other: str) -> None:
+    assert identity(one) == identity(other)
+    assert patient_names.spelled_apart([one, "X", other, one]) == {identity(one): sorted([one, other])}
+    assert patient_names.are_among([one, "X"], [other]) == [True, False]
+    assert patient_names.not_among([other, "X"], [one]) == ["X"]
+    first, second = patient_names.shown(one, other).split(" and ")
+    assert first.isascii()
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("P12", "P 12"), ("Muller", "M\u00fcller"), ("P1", "P01"), ("P-1", "P_1"), ("P12", "P12.")]
+)
+def test_other_differences_are_other_patients(one: str, other: str) -> None:
+    assert identity(one) != identity(other)
