@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.auditing import baselines
 from pipeline.common import config, parallel
 from pipeline.demo import cohort
-from pipeline.folds import dealing
+from pipeline.folds import dealer, dealing
 from pipeline.images import decoding
 
 
@@ -33,12 +33,14 @@ def aurocs(settings: config.Config, seed: int, pool: ProcessPoolExecutor) -> dic
     demo, folds = settings.ingest.demo, settings.split.n_folds
     people = cohort.draw_patients(settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, seed)
     drawn = pd.concat(pool.map(partial(rows, control=settings.control, seed=seed), people), ignore_index=True)
+    patients = drawn.groupby(["patient", "class"]).size().rename("images").reset_index()
+    dealt = dealer.deal(patients.assign(who=patients["patient"], set=range(len(patients))), {}, folds, seed)
+    patients["fold"] = patients["patient"].map(dealt)
     found = {}
     for subtype in settings.subtypes:
         of_two = drawn[drawn["class"].isin([settings.control, subtype])]
         of_two = of_two.assign(label=(of_two["class"] == subtype).astype("int64"))
-        patients = of_two.groupby(["patient", "label"]).size().rename("images").reset_index()
-        split = dealing.deal(patients.assign(set=range(len(patients))), folds, seed)
+        split = dealing.split(patients, settings.control, subtype, folds)
         table = of_two.merge(split[["patient", "fold"]], on="patient")
         found[subtype] = baselines.Baseline(table, baselines.COLOURS, range(folds), folds).patient_auroc()
     return found

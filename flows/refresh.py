@@ -25,7 +25,7 @@ def look_at_source() -> bool:
 
 @service_task("ingest anew")
 def ingest_anew() -> None:
-    """Run the stage `ingest` although DVC sees no change: it cannot look into the source."""
+    """Take in what the source has now; `ingest` writes down itself which delivery that is."""
     dvc_stages.run_stage("ingest", force=True, say=get_run_logger().info)
 
 

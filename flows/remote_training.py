@@ -38,7 +38,15 @@ from flows.retries import service_task
 
 CARRIED = ("params.yaml", "dvc.yaml", "dvc.lock")
 NO_TRAINING_HERE = {"RESTORE_ONLY": "1"}
-_MAY_DIFFER = (*CARRIED, "data/exclude.csv", "data/decisions.jsonl", "reports/")  # carried, or read by no training
+# carried, or read by no training
+_MAY_DIFFER = (
+    *CARRIED,
+    "data/exclude.csv",
+    "data/delivery.json",
+    "data/folds.csv",
+    "data/decisions.jsonl",
+    "reports/",
+)
 _CODE = ("pipeline/", "flows/")
 _LOOK_EVERY_S = 2.0
 _SOON_S = 30.0  # a worker asks for orders every 15 s

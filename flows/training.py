@@ -24,6 +24,7 @@ from flows.result_artifacts import artifact_key, publish_results
 from flows.retries import service_task
 
 _WRAPPING = re.compile(r"(Task|Flow) run encountered an exception:? *|\b\w+Error: ")
+ASKS_THE_SOURCE = "delivery"
 TRAIN_NETWORKS = ("train", "audit_networks")  # stages of which each needs a training slot
 _EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
 
@@ -95,7 +96,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
             remote_training.require_committed_code(every)
             if not remote_training.shared_mlflow():
                 logger.info("MLFLOW_TRACKING_URI names no server: the workers write to their own, `register` to this machine's")
-        stale = {stage.name for stage in stages} if force else dag.find_stale(dvc_stages.find_changed_stages(), every)
+        stale = {stage.name for stage in stages} if force else _find_stale(every)
     except (FlowError, ValueError) as error:
         return Failed(message=str(error))
     if left_out := [stage.title for stage in every if stage not in stages]:
@@ -140,6 +141,15 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     counts = [str(futures[stage.name].state.name).lower() for stage in stages]
     summary = ", ".join(f"{counts.count(name)} {name}" for name in ("ran", "restored", "unchanged") if name in counts)
     return Completed(message=f"{len(stages)} stages: {summary}")
+
+
+def _find_stale(every: Sequence[dag.Stage]) -> set[str]:
+    """The stages that are not up to date, once the source has been asked, where DVC has it asked each time."""
+    changed = dvc_stages.find_changed_stages()
+    if ASKS_THE_SOURCE in changed:
+        dvc_stages.run_stage(ASKS_THE_SOURCE, say=get_run_logger().info)
+        changed = {name: why for name, why in dvc_stages.find_changed_stages().items() if name != ASKS_THE_SOURCE}
+    return dag.find_stale(changed, every)
 
 
 def reason(state: State[Any]) -> str:

@@ -19,9 +19,11 @@ from pipeline.common.errors import FULL, ModelError, PipelineError
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
+    "delivery": "ask the source what it holds; write it down as one digest, on which ingest depends",
     "ingest": "bring the images of the source, as they are, to data/raw",
     "validate": "check every image and patient; write the manifest, the quarantine and the validation report",
-    "split": "deal the patients of each class to folds",
+    "deal": "deal the patients who have no fold yet; nobody is moved who need not be",
+    "split": "write who is in which fold of each subtype",
     "pack": "decode the usable images once into one array per class",
     "candidates": "write what counts for each subtype of what params.yaml says of each candidate",
     "report": "make reports/index.html from the results of all subtypes",

@@ -26,7 +26,7 @@ from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError, PipelineError
 from pipeline.names import image_paths, leftovers
 
-EMPTY = f"{leftovers.NOT_THERE}: the folder is empty; complete it, and run ingest again"
+EMPTY = f"{leftovers.NOT_THERE}: the folder is empty; complete it, and run `dvc repro` again"
 _DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
 _LITTER_NAMED = 6  # kinds of it that are named
 
@@ -100,13 +100,25 @@ def _source(config: Config) -> Tree | None:
             return _downloaded(config)
 
 
-def _cohort_dir(config: Config) -> Tree:
+def out_of_reach(config: Config) -> str:
+    """Why the source that params.yaml names cannot be looked at here; "" where it can, or needs no look."""
+    if config.ingest.source != "folder":
+        return ""
     named = os.environ.get("COHORT_DIR", "")
     if not named:
-        raise ConfigError(
-            "COHORT_DIR is not set; ingest.source: folder needs the folder, or ZIP archive, that holds the class folders"
-        )
+        return "COHORT_DIR is not set; ingest.source: folder needs the folder, or ZIP archive, that holds the class folders"
     place = Path(named).expanduser()
+    if not place.exists():
+        return f"COHORT_DIR: {place} is neither a folder nor a ZIP archive"
+    if place.is_dir() and not any(place.iterdir()):
+        return f"COHORT_DIR: {place} is empty; is its disk mounted?"
+    return ""
+
+
+def _cohort_dir(config: Config) -> Tree:
+    if reason := out_of_reach(config):
+        raise ConfigError(reason)
+    place = Path(os.environ["COHORT_DIR"]).expanduser()
     if paths.RAW.resolve().is_relative_to(place.resolve()) or place.resolve().is_relative_to(paths.RAW.resolve()):
         raise ConfigError(f"COHORT_DIR: {place} and {paths.RAW} lie in each other; name the folder of the originals")
     if place.is_file():
@@ -199,28 +211,35 @@ def chunks(source: Tree, file: File, names: Names) -> Iterator[bytes]:
 
 
 def metadata(config: Config, source: Tree, class_folder: str, names: Names) -> tuple[pd.DataFrame | None, str]:
-    """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them, and its SHA-256."""
+    """The metadata, understood, and its SHA-256."""
+    found = metadata_content(config, source, class_folder)
+    if found is None:
+        return None, ""
+    name, content = found
+    table = patients.read(content, name, names.patient)
+    table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
+    console.say(f"metadata: {len(table)} patients in {name}")
+    return table, names.keyed(hashlib.sha256(content).hexdigest())
+
+
+def metadata_content(config: Config, source: Tree, class_folder: str) -> tuple[str, bytes] | None:
+    """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them: its name and content."""
     if named := os.environ.get("COHORT_METADATA", ""):
         file = Path(named).expanduser()
         if not file.is_file():
             raise ConfigError(f"COHORT_METADATA: {file} is not a file")
-        name, content = str(file), _content(str(file), lambda: file.read_bytes())
-    else:
-        found: list[str] = []
-        at = class_folder
-        while at and not found:
-            at = at.rpartition("/")[0]
-            found = [path for path in source.children(at)[1] if patients.is_metadata_name(path.rpartition("/")[2])]
-        if not found:
-            return None, ""
-        if len(found) > 1:
-            raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
-        name = source.where(found[0])
-        content = _content(name, lambda: b"".join(source.chunks(found[0])))
-    table = patients.read(content, name, names.patient)
-    table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
-    console.say(f"metadata: {len(table)} patients in {name}")
-    return table, hashlib.sha256(content).hexdigest()
+        return str(file), _content(str(file), lambda: file.read_bytes())
+    found: list[str] = []
+    at = class_folder
+    while at and not found:
+        at = at.rpartition("/")[0]
+        found = [path for path in source.children(at)[1] if patients.is_metadata_name(path.rpartition("/")[2])]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
+    name = source.where(found[0])
+    return name, _content(name, lambda: b"".join(source.chunks(found[0])))
 
 
 def _content(name: str, read: Callable[[], bytes]) -> bytes:

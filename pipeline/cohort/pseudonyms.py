@@ -66,6 +66,9 @@ class Names(Protocol):
     def hide(self, text: str) -> str:
         """A message without the names that are hidden."""
 
+    def keyed(self, digest: str) -> str:
+        """A digest of what holds names, by which nobody can try names that are hidden."""
+
     def write_table(self) -> None:
         """Write down who is who, where that is kept."""
 
@@ -91,6 +94,10 @@ class OwnNames:
     def hide(self, text: str) -> str:
         """As it is."""
         return text
+
+    def keyed(self, digest: str) -> str:
+        """As it is."""
+        return digest
 
     def write_table(self) -> None:
         """There is none."""
@@ -151,6 +158,10 @@ class Pseudonyms:
         for own, name in sorted({**self._files, **self._patients}.items(), key=lambda item: -len(item[0])):
             text = _mention(own).sub(name, text)
         return text
+
+    def keyed(self, digest: str) -> str:
+        """HMAC-SHA256 of it."""
+        return hmac.new(self._key, b"digest\0" + digest.encode(), hashlib.sha256).hexdigest()
 
     def write_table(self) -> None:
         """For the owner's eyes only; patients of earlier runs stay in it."""

@@ -35,6 +35,9 @@ class Tree(Protocol):
     def size(self, path: str) -> int:
         """Bytes of a file."""
 
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """What changes when a file's content does: size, two times in nanoseconds, and more; empty for what is not there."""
+
     def chunks(self, path: str) -> Iterator[bytes]:
         """A file's content, a part at a time.
 
@@ -99,6 +102,10 @@ class Folder:
         except OSError:
             return 0
 
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """Of what a link leads to."""
+        return stamp(self._root / path)
+
     def chunks(self, path: str) -> Iterator[bytes]:
         """What only this file has (no permission, a dangling link) refuses it alone; a failing disk refuses all."""
         original = self._root / path
@@ -124,6 +131,15 @@ class Folder:
 def unreadable(name: str, error: OSError) -> DataError:
     """Of what cannot be read, and would not be the next time."""
     return DataError(f"{name}: cannot be read ({error.strerror}); mend it or take it out of the source")
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Of a file: size, times of content and of all else in nanoseconds, inode; empty if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()  # what stands in the way of reading it is said then
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

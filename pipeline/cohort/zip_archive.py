@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from pipeline.cohort import other_archives
-from pipeline.cohort.trees import CHUNK, DamagedError, unreadable
+from pipeline.cohort.trees import CHUNK, DamagedError, stamp, unreadable
 from pipeline.common.config import ArchiveLimits
 from pipeline.common.errors import DataError
 from pipeline.names import leftovers
@@ -71,6 +71,11 @@ class Archive:
     def size(self, path: str) -> int:
         """Unpacked."""
         return self._members[path].file_size
+
+    def stamp(self, path: str) -> tuple[int, ...]:
+        """The archive's, and what its table of contents says of the member."""
+        archive, info = stamp(self._path), self._members[path]
+        return archive and (*archive, info.header_offset, info.CRC)
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """Unpacks; a member's declared size is never exceeded, its checksum is verified."""

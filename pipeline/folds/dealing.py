@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.common.errors import DataError, LeakError
 
@@ -24,36 +23,33 @@ CSV_FORMAT: dict[str, Any] = {
 SAME_PICTURE = {"pixels_sha256": "the same", "look_alike": "nearly the same"}  # column of the manifest -> what it says
 
 
-def deal(patients: pd.DataFrame, n_folds: int, seed: int) -> pd.DataFrame:
-    """Deal patients (columns patient, label, images, set) to folds, as many of each label to every fold as can be.
-
-    Patients of one `set` (they share a picture) land in one fold. The controls' folds do not depend on the other class, so
-    they are the same for every subtype.
+def split(patients: pd.DataFrame, control: str, subtype: str, n_folds: int) -> pd.DataFrame:
+    """The split of a subtype, from patients of all classes (columns patient, class, images, fold).
 
     Raises:
-        DataError: a label has fewer sets of patients than there are folds.
-        LeakError: a patient has both labels.
+        DataError: a fold has no patient of one of the two classes.
+        LeakError: a patient is in both.
     """
-    patients = patients.sort_values(["label", "patient"], ignore_index=True)
-    twice = patients.loc[patients["patient"].duplicated(), "patient"]
+    own = patients[patients["class"].isin([control, subtype])]
+    own = own.assign(label=(own["class"] == subtype).astype("int64")).sort_values(["label", "patient"], ignore_index=True)
+    require_one_class(own["patient"])
+    for name in (control, subtype):
+        if lacking := sorted(set(range(n_folds)) - set(own.loc[own["class"] == name, "fold"])):
+            raise DataError(
+                f"fold {lacking[0]} has no patient of class {name}; `python -m pipeline deal` mends that, or says why not"
+            )
+    return own[COLUMNS]
+
+
+def require_one_class(patients: pd.Series) -> None:
+    """Refuse a patient who stands in a table of patients twice.
+
+    Raises:
+        LeakError: names one.
+    """
+    twice = patients[patients.duplicated()]
     if len(twice):
         raise LeakError(f"patient {twice.iloc[0]} is in two classes; exclude one of them in data/exclude.csv")
-    dealt: dict[int, int] = {}
-    for label in (0, 1):
-        own = patients[patients["label"] == label]
-        if own["set"].nunique() < n_folds:
-            linked = "" if own["set"].is_unique else " (patients who share a picture count as one)"
-            raise DataError(
-                f"{own['set'].nunique()} patients of the {('control', 'subtype')[label]} class{linked} cannot fill {n_folds} "
-                "folds; lower split.n_folds or add patients"
-            )
-        free = own[~own["set"].isin(list(dealt))]
-        if free["set"].nunique() < n_folds:
-            raise DataError(f"too many patients share a picture with controls to fill {n_folds} folds; see reports/validation")
-        splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
-        for fold, (_, members) in enumerate(splitter.split(free, free["label"], free["set"])):
-            dealt |= dict.fromkeys(free["set"].iloc[members], fold)
-    return patients.assign(fold=patients["set"].map(dealt))[COLUMNS]
 
 
 def role(patient_fold: int, trained_fold: int, n_folds: int) -> Role:

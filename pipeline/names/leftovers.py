@@ -37,6 +37,7 @@ _FILES = {
     ),
     *(".apdisk", ".volumeicon.icns", "picasa.ini", ".picasa.ini", ".directory", ".hidden", ".dropbox", ".dropbox.attr"),
     *("autorun.inf", "sync.ffs_db", ".sync.ffs_db", "sync.ffs_lock", "sthumbs.dat"),
+    *(".dvcignore", "dvc.yaml", "dvc.lock"),  # what another repository kept with DVC; ours would heed them in data/raw, or stop
 }
 # What else is known by its form, and how it is called where it is counted.
 _FORMS = {
@@ -47,6 +48,7 @@ _FORMS = {
     "~$*": re.compile(r"~\$.*|\.~lock\..*#"),
     "@Syno*": re.compile(r".*@syno(resource|eastream)"),
 }
+_OF_DVC = ".dvc"
 _TRASH = re.compile(r"\.Trash-\d+")  # of a user, by number
 _PARTIAL_FOLDERS = {".rsync-partial", ".~tmp~", ".tmp.drivedownload"}
 
@@ -89,6 +91,8 @@ def litter(path: str) -> str:
     name = parts[-1]
     if name.lower() in _FILES:
         return name.strip()
+    if name.lower().endswith(_OF_DVC):
+        return f"*{_OF_DVC}"
     if _PLAIN.fullmatch(path):
         return ""
     for kind, form in _FORMS.items():
@@ -116,5 +120,5 @@ def stand_in(path: str) -> StandIn | None:
 def _in_place_of_an_image(name: str, folders: list[str]) -> StandIn | None:
     for form, what, remedy in _COMPILED:
         if found := form.fullmatch(name):
-            return StandIn("/".join([*folders, found["image"]]), f"{NOT_THERE}: {what}; {remedy}, and run ingest again")
+            return StandIn("/".join([*folders, found["image"]]), f"{NOT_THERE}: {what}; {remedy}, and run `dvc repro` again")
     return None

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from pipeline.cohort import delivery, patients, pseudonyms
+from pipeline.cohort import delivery, patients, pseudonyms, source_digest
 from pipeline.cohort.pseudonyms import Names
 from pipeline.cohort.trees import NotCopied, Tree
 from pipeline.common import console, parallel, paths
@@ -44,9 +44,13 @@ def run(config: Config) -> None:
     """Fill data/raw, and the tables beside it: patients, what could not be copied, the truth (of the demo only), the source."""
     digest, names = delivery.Digest(), pseudonyms.of(config)
     with delivery.hiding(names), delivery.opened(config) as source, folder_in_one_step(paths.RAW) as incoming:
+        taken = source_digest.of(config, source, names)
         came = _draw_demo(config, incoming, digest, names) if source is None else _copy(config, source, incoming, digest, names)
+        if source and source_digest.of(config, source, names) != taken:
+            raise DataError(f"{source.where('')}: changed while it was copied; run it again when nobody writes there")
         names.write_table()
-        _write_tables(config, came, digest)
+        _write_tables(config, came, digest, taken)
+    source_digest.write_down(taken)  # it may have been asked before, or not at all: what is recorded is what was taken in
     console.say(
         f"ingest: {digest.files:,} files, {digest.bytes / 1e6:,.1f} MB, {len(came.patients)} patients "
         f"from source {config.ingest.source} (sha256 {digest.sha256[:12]})"
@@ -63,11 +67,13 @@ class Came:
     metadata: str
 
 
-def _write_tables(config: Config, came: Came, digest: delivery.Digest) -> None:
+def _write_tables(config: Config, came: Came, digest: delivery.Digest, taken: source_digest.State) -> None:
     came.patients.to_csv(paths.fresh(paths.PATIENTS), index=False)
     came.not_copied.to_csv(paths.fresh(paths.NOT_COPIED), index=False)
     came.truth.to_parquet(paths.fresh(paths.TRUTH), index=False)
     origin = {**delivery.named(config), **digest.summary(), "metadata": came.metadata}
+    if "sha256" in taken:
+        origin["delivery"] = taken["sha256"]
     paths.fresh(paths.SOURCE).write_text(json.dumps(origin, indent=2) + "\n")
 
 

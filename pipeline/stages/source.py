@@ -6,11 +6,9 @@ DVC cannot look into a folder or a service, so whoever wants to know asks here f
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import Any
 
-from pipeline.cohort import delivery, download, pseudonyms
-from pipeline.cohort.trees import NotCopied, Tree
+from pipeline.cohort import delivery, download, source_digest
 from pipeline.common import console, params_file, paths
 from pipeline.common.config import Config
 
@@ -25,34 +23,23 @@ def run(config: Config, take: bool) -> int:
     last = json.loads(paths.SOURCE.read_text()) if paths.SOURCE.exists() else {}
     if config.ingest.source == "kaggle":
         return _kaggle(config, last, take)
-    names = pseudonyms.of(config)
-    with delivery.hiding(names), delivery.opened(config) as tree:
-        if tree is None:
-            console.say("source: the demo cohort is drawn from params.yaml; nothing new can come from outside")
-            return 0
-        now = _digest(config, tree, names)
-    if now == last:
-        console.say(f"source: {_shown(now)}, as ingested")
+    if config.ingest.source == "demo":
+        console.say("source: the demo cohort is drawn from params.yaml; nothing new can come from outside")
         return 0
-    console.say(f"source: {_shown(now)}; ingested was {_shown(last) if last else 'nothing'}")
+    now = source_digest.ask(config)
+    shown = f"{now['files']:,} files (sha256 {str(now['sha256'])[:12]})"
+    taken = {**{key: last.get(key) for key in now}, "files": now["files"], "sha256": last.get("delivery")}
+    if now == taken:
+        console.say(f"source: {shown}, as ingested")
+        return 0
+    console.say(f"source: {shown}; ingested was {_shown(last)}")
     return NEW
 
 
-def _digest(config: Config, tree: Tree, names: pseudonyms.Names) -> dict[str, Any]:
-    """What `ingest` would write down."""
-    digest = delivery.Digest()
-    files, class_folder = delivery.cohort_files(config, tree, names)
-    _, metadata = delivery.metadata(config, tree, class_folder, names)
-    for file in console.track(files, len(files), "reading the source"):
-        with suppress(NotCopied):
-            for _ in digest.of(file.place, delivery.chunks(tree, file, names)):
-                pass
-    return {**delivery.named(config), **digest.summary(), "metadata": metadata}
-
-
-def _shown(summary: dict[str, Any]) -> str:
-    metadata = f", metadata {summary['metadata'][:12]}" if summary["metadata"] else ""
-    return f"{summary['files']:,} files (sha256 {summary['sha256'][:12]}{metadata})"
+def _shown(last: dict[str, Any]) -> str:
+    if not last:
+        return "nothing"
+    return f"{last['files']:,} files (sha256 {str(last.get('delivery') or 'not known')[:12]})"
 
 
 def _kaggle(config: Config, last: dict[str, object], take: bool) -> int:

@@ -1,4 +1,4 @@
-"""Write data/splits/<subtype>.csv: which fold every patient of a subtype and of control is in."""
+"""Write data/splits/<subtype>.csv: which fold every patient of a subtype and of control is in, as data/folds.csv says."""
 
 from __future__ import annotations
 
@@ -6,38 +6,26 @@ import pandas as pd
 
 from pipeline.common import console, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import DataError, LeakError
-from pipeline.folds import dealing
-from pipeline.images import look_alikes
+from pipeline.common.errors import DataError
+from pipeline.folds import dealing, ledger
 from pipeline.names import patient_names
 
 _COLUMNS = ["path", "class", "patient", "pixels_sha256", "look_alike", "error"]
 
 
 def run(config: Config) -> None:
-    """Deal the usable patients of each subtype and of control."""
+    """Split the usable patients of each subtype and of control."""
     manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_COLUMNS)
     usable = manifest[manifest["error"] == ""]
-    for spellings in patient_names.spelled_apart(usable["patient"].unique()).values():
-        raise LeakError(
-            f"{patient_names.shown(*spellings)} are one patient's name; make them one folder in the source, or rename one of "
-            "them, and run ingest again"
-        )
-    counts = usable.groupby(["class", "patient"], sort=True).size().rename("images").reset_index()
-    counts["set"] = counts["patient"].map(look_alikes.link(usable["patient"].tolist(), usable["look_alike"].tolist()))
+    patients = usable.groupby(["class", "patient"], sort=True).size().rename("images").reset_index()
+    patients["fold"] = _folds(patients["patient"], config.split.n_folds)
     rows = []
     for subtype in config.subtypes:
-        patients = counts[counts["class"].isin([config.control, subtype])]
-        patients = patients.assign(label=(patients["class"] == subtype).astype("int64"))
-        try:
-            split = dealing.deal(patients, config.split.n_folds, config.seed)
-        except DataError as error:
-            raise type(error)(f"{subtype}: {error}") from None
+        split = dealing.split(patients, config.control, subtype, config.split.n_folds)
         dealing.require_no_shared_pictures(split, usable)
         split.to_csv(paths.fresh(paths.split_table(subtype)), index=False)
         per_fold = split.groupby(["fold", "label"]).size().unstack("label")
         rows.append([subtype, *(f"{row[0]} + {row[1]}" for _, row in per_fold.iterrows())])
-    _say_linked(counts)
     console.table(
         "patients per fold (control + subtype)",
         ["subtype", *(f"fold {k}" for k in range(config.split.n_folds))],
@@ -45,6 +33,16 @@ def run(config: Config) -> None:
     )
 
 
-def _say_linked(patients: pd.DataFrame) -> None:
-    for _, together in patients[patients["set"].duplicated(keep=False)].groupby("set")["patient"]:
-        console.say(f"split: in one fold, because they share a picture: {', '.join(together)}")
+def _folds(patients: pd.Series, n_folds: int) -> pd.Series:
+    """The fold of each of `patients`."""
+    dealt = ledger.read(paths.existing(paths.FOLDS), patient_names.identity)
+    if ledger.n_folds(dealt) != n_folds:
+        raise DataError(
+            f"{paths.FOLDS}: has {ledger.n_folds(dealt)} folds, split.n_folds is {n_folds}; `{ledger.COMMAND}` deals anew"
+        )
+    folds = patients.map(patient_names.identity).map(dict(zip(dealt["who"], dealt["fold"], strict=True)))
+    if missing := patients[folds.isna()].tolist():
+        raise DataError(
+            f"{paths.FOLDS}: {len(missing)} patients have no fold, first {missing[0]}; `{ledger.COMMAND}` deals them"
+        )
+    return folds.astype("int64")

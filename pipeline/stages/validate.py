@@ -38,7 +38,7 @@ def run(config: Config) -> None:
     """
     files = sorted(_files(paths.RAW))
     if not files:
-        raise DataError(f"{paths.RAW}: holds no files; run ingest first")
+        raise DataError(f"{paths.RAW}: holds no files; run `dvc repro`")
     missing = pd.read_csv(paths.existing(paths.NOT_COPIED), dtype="str", keep_default_na=False)
     known = [*(manifest_row.relative(file)[0] for file in files), *missing["path"]]
     excluded = manifest.excluded(known, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE), config.ingest.pseudonyms)
@@ -62,7 +62,7 @@ def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Ite
         state = folder.stat()
         entries = list(os.scandir(folder))
     except FileNotFoundError:
-        raise DataError(f"{folder}: not found; run ingest first") from None
+        raise DataError(f"{folder}: not found; run `dvc repro`") from None
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror}); correct its permissions") from None
     here = (state.st_dev, state.st_ino)

@@ -31,12 +31,13 @@ def of(config: Config) -> list[Rule]:
     """The rules, gravest first."""
     limits = config.validate_
     between = "ExpectColumnValuesToBeBetween"
-    mend = f"complete the source and run ingest again, or exclude them in {paths.EXCLUDE}"
+    mend = f"complete the source and run `dvc repro` again, or exclude them in {paths.EXCLUDE}"
     return [
         Rule(
             "patient_spelled_once",
             "no two patients have names that differ only in case, in the form of an accent or in blanks",
-            "if they are one patient, put the images in one folder of the source; if not, rename one; then run ingest again",
+            "if they are one patient, put the images in one folder of the source; if not, rename one; "
+            "then run `dvc repro` again",
             "patients",
             "spelled_apart",
         ),
@@ -80,7 +81,7 @@ def of(config: Config) -> list[Rule]:
         Rule(
             "class_present",
             "every class of params.yaml has usable images",
-            "complete the source and run ingest again, or take the class out of params.yaml",
+            "complete the source and run `dvc repro` again, or take the class out of params.yaml",
             "classes",
             "images",
             between,
@@ -124,14 +125,14 @@ def of(config: Config) -> list[Rule]:
         Rule(
             "file_in_patient_folder",
             "every image lies in <class>/<patient>/, so that its patient is known",
-            "move the images to their patient's folder in the source and run ingest again",
+            "move the images to their patient's folder in the source and run `dvc repro` again",
             "files",
             "misplaced",
         ),
         Rule(
             "file_name_unique",
             "no two paths differ only in case, in the form of an accent or in blanks",
-            "rename or remove one of the two in the source and run ingest again",
+            "rename or remove one of the two in the source and run `dvc repro` again",
             "files",
             "same_name_as",
         ),
@@ -199,7 +200,7 @@ def of(config: Config) -> list[Rule]:
         Rule(
             "images_as_listed",
             "every patient has as many image files as the cohort's metadata says",
-            "find out which is right; complete the source and run ingest again, or correct the metadata",
+            "find out which is right; complete the source and run `dvc repro` again, or correct the metadata",
             "listed patients",
             "images_differ",
             stops=False,

@@ -22,7 +22,7 @@ from pipeline.cohort import pseudonyms
 from pipeline.cohort.trees import NotCopied
 from pipeline.common import config
 from pipeline.common.errors import ConfigError, DataError, PipelineError
-from pipeline.stages import ingest, pack, source, split, validate
+from pipeline.stages import deal, ingest, pack, source, split, validate
 
 Settings = Callable[[dict[str, Any]], config.Config]
 PX = 24
@@ -99,7 +99,7 @@ def test_no_name_is_left_in_any_file_or_word(
     cohort: Path, here: Path, params: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = params(KEYED)
-    for stage in (ingest, validate, split, pack):
+    for stage in (ingest, validate, deal, split, pack):
         stage.run(settings)
     assert source.run(settings, take=False) == 0
     said = "".join(capsys.readouterr())

@@ -79,7 +79,7 @@ def test_only_the_third_level_has_a_patient(path, place):
         ("c/AAA/image_1.tif:Zone.Identifier", "not an image: left behind by a file browser"),
         (
             "c/AAA/.image_1.tif.Ab12Cd",
-            "image not there: an unfinished copy of rsync; run rsync again, to its end, and run ingest again",
+            "image not there: an unfinished copy of rsync; run rsync again, to its end, and run `dvc repro` again",
         ),
     ],
 )

@@ -19,7 +19,7 @@ from small_cohort import quarantine, rule
 from infra import keys
 from pipeline.common import config
 from pipeline.common.errors import DataError, LeakError, PipelineError
-from pipeline.stages import ingest, predict, split, validate
+from pipeline.stages import deal, ingest, predict, split, validate
 
 Settings = Callable[[dict[str, Any]], config.Config]
 NFC, NFD = "M\u00fcller", unicodedata.normalize("NFD", "M\u00fcller")
@@ -64,8 +64,8 @@ def test_two_spellings_stop_the_run_and_are_told_apart(
     assert both.replace("'", "&#x27;") in page
     if other.isprintable():
         with pytest.raises(LeakError, match="are one patient's name"):
-            split.run(settings)
-    assert not Path("data/splits").exists()
+            deal.run(settings)
+    assert not Path("data/folds.csv").exists()
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -93,7 +93,7 @@ def test_two_spellings_in_a_zip_stop_the_run(originals: Path, params: Settings, 
 def test_one_spelling_is_kept_and_dealt_as_delivered(originals: Path, params: Settings) -> None:
     add(originals, "NPM1", NFD)
     add(originals, "control", "P12 ")
-    for stage in (ingest, validate, split):
+    for stage in (ingest, validate, deal, split):
         stage.run(params(USUAL))
     table = pd.read_csv("data/splits/NPM1.csv", dtype="str", keep_default_na=False)
     assert {NFD, "P12 "} < set(table["patient"])
@@ -133,7 +133,7 @@ def test_excluding_the_files_of_one_spelling_lets_the_other_stand(originals: Pat
     lines = "".join(f"Pat12,NPM1/PAT12/image_{number}.tif,a copy\n" for number in (1, 2, 3))
     Path("data").mkdir()
     Path("data/exclude.csv").write_text(f"patient,path,reason\n{lines}")
-    for stage in (ingest, validate, split):
+    for stage in (ingest, validate, deal, split):
         stage.run(params(USUAL))
     assert set(quarantine()) == {f"NPM1/PAT12/image_{number}.tif" for number in (1, 2, 3)}
 

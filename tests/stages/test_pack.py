@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.common import config, parallel
 from pipeline.common.errors import DataError
-from pipeline.stages import pack, split
+from pipeline.stages import deal, pack, split
 
 Settings = Callable[[dict[str, Any]], config.Config]
 CLASSES = {"control": ["AAA", "BBB", "007"], "NPM1": ["CCC", "DDD", "NA"]}
@@ -86,6 +86,7 @@ def test_a_file_that_is_not_the_one_validated_is_refused(cohort: dict[str, np.nd
 
 
 def test_patients_whose_ids_look_like_numbers_stay_who_they_are(params: Settings) -> None:
+    deal.run(params(CHANGES))
     split.run(params(CHANGES))
     listed = pd.read_csv("data/splits/NPM1.csv", dtype="str", keep_default_na=False)
     assert sorted(listed["patient"]) == ["007", "AAA", "BBB", "CCC", "DDD", "NA"]
@@ -94,6 +95,7 @@ def test_patients_whose_ids_look_like_numbers_stay_who_they_are(params: Settings
 
 def test_a_file_that_dvc_linked_into_its_cache_is_replaced_not_changed(params: Settings) -> None:
     settings = params(CHANGES)
+    deal.run(settings)
     for run, name in ((pack.run, "data/cells/NPM1.npy"), (split.run, "data/splits/NPM1.csv")):
         run(settings)
         cached = Path(f"cached-{Path(name).name}")

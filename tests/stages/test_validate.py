@@ -236,10 +236,10 @@ def test_a_wrong_line_of_exclude_csv_is_named(here, table, complaint):
 
 
 def test_nothing_to_validate_is_said(here):
-    with pytest.raises(DataError, match="data/raw: not found; run ingest first"):
+    with pytest.raises(DataError, match="data/raw: not found; run `dvc repro`"):
         validate.run(settings("NPM1"))
     Path("data/raw/control").mkdir(parents=True)
-    with pytest.raises(DataError, match="data/raw: holds no files; run ingest first"):
+    with pytest.raises(DataError, match="data/raw: holds no files; run `dvc repro`"):
         validate.run(settings("NPM1"))
 
 

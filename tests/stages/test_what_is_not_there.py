@@ -15,7 +15,7 @@ from test_decoding import cell, tiff
 
 from pipeline.common import config
 from pipeline.common.errors import DataError
-from pipeline.stages import ingest, split, validate
+from pipeline.stages import deal, ingest, split, validate
 
 Settings = Callable[[dict[str, Any]], config.Config]
 
@@ -52,7 +52,7 @@ def test_litter_is_counted_in_one_line_and_changes_nothing(
     (originals.parent / "disk/__MACOSX/control/AAA").mkdir(parents=True)
     originals.rename(originals.parent / "disk/data")
     monkeypatch.setenv("COHORT_DIR", str(originals.parent / "disk"))
-    for stage in (ingest, validate, split):
+    for stage in (ingest, validate, deal, split):
         stage.run(params(USUAL))
     said = capsys.readouterr()
     assert said.err == ""
@@ -124,9 +124,9 @@ def test_an_empty_folder_is_a_patient_without_images_until_excluded(
     with pytest.raises(DataError, match=r"first patient_has_images \(QQQ: image not there: the folder is empty; "):
         validate.run(params(USUAL))
     assert rule("patient_has_images")["offenders_total"] == 1
-    assert quarantine() == {"NPM1/QQQ/": "image not there: the folder is empty; complete it, and run ingest again"}
+    assert quarantine() == {"NPM1/QQQ/": "image not there: the folder is empty; complete it, and run `dvc repro` again"}
     Path("data/exclude.csv").write_text("patient,path,reason\nQQQ,,never came\n")
-    for stage in (validate, split):
+    for stage in (validate, deal, split):
         stage.run(params(USUAL))
     assert "QQQ" not in set(pd.read_csv("data/splits/NPM1.csv")["patient"])
 
