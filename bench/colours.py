@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.auditing import baselines
 from pipeline.common import config, parallel
 from pipeline.demo import cohort
-from pipeline.folds import dealer, dealing
+from pipeline.folds import dealer, split_table
 from pipeline.images import decoding
 
 
@@ -40,7 +40,7 @@ def aurocs(settings: config.Config, seed: int, pool: ProcessPoolExecutor) -> dic
     for subtype in settings.subtypes:
         of_two = drawn[drawn["class"].isin([settings.control, subtype])]
         of_two = of_two.assign(label=(of_two["class"] == subtype).astype("int64"))
-        split = dealing.split(patients, settings.control, subtype, folds)
+        split = split_table.split(patients, settings.control, subtype, folds)
         table = of_two.merge(split[["patient", "fold"]], on="patient")
         found[subtype] = baselines.Baseline(table, baselines.COLOURS, range(folds), folds).patient_auroc()
     return found

@@ -39,7 +39,7 @@ from bench.flow import _copy
 from pipeline.common import config, paths
 from pipeline.demo import cohort
 from pipeline.evaluation import pooling
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 
 ROOT = Path(__file__).resolve().parents[1]
 # Patients and images of the published cohort (Hehr et al. 2023), by class.
@@ -186,7 +186,7 @@ def predictions(folder: Path) -> None:
     for k in settings.folds:
         target = folder / paths.fold("NPM1", "published", k)
         target.mkdir(parents=True)
-        scored = rows.assign(split=rows["patient"].map(dealing.roles(split, k, settings.split.n_folds)))
+        scored = rows.assign(split=rows["patient"].map(split_table.roles(split, k, settings.split.n_folds)))
         scored = scored[scored["split"] != "train"]
         logits = 2 * scored["label"] - 1 + scored["patient"].map(own) + rng.normal(0, 1, len(scored))
         scored = scored.assign(logit=logits, score=pooling.probabilities(logits))

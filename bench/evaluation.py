@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.common import config, paths
 from pipeline.evaluation import pooling
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.stages import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +50,7 @@ def cohort(settings: config.Config) -> pd.DataFrame:
     paths.SPLITS.mkdir(parents=True)
     split.to_csv(paths.split_table(SUBTYPE), index=False)
     for k in settings.folds:
-        roles = dealing.roles(split, k, FOLDS)
+        roles = split_table.roles(split, k, FOLDS)
         scored = images.assign(split=images["patient"].map(roles), path="", score=pooling.probabilities(images["logit"]))
         folder = paths.fold(SUBTYPE, "published", k)
         folder.mkdir(parents=True)

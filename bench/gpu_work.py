@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.common import config, parallel
 from pipeline.demo import cohort
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.images import decoding
 from pipeline.networks import recipe
 from pipeline.networks.epoch_images import Pool
@@ -80,7 +80,7 @@ def drawn(settings: config.Config) -> Pools:
             "set": range(len(own)),
         }
     )
-    roles = dealing.roles(dealing.deal(table, settings.split.n_folds, settings.seed), 0, settings.split.n_folds)
+    roles = split_table.roles(split_table.deal(table, settings.split.n_folds, settings.seed), 0, settings.split.n_folds)
     parts: dict[str, list[Any]] = {"cells": [], "tables": []}
     for label, name in enumerate(classes):
         mine = [number for number, patient in enumerate(own) if patient.class_name == name]

@@ -38,7 +38,7 @@ import pandas as pd
 
 from bench import notebook, pytorch
 from pipeline.common import config
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.networks import epoch_images, recipe
 
 Way = Callable[[], Any]
@@ -75,7 +75,7 @@ def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[st
     """What a training of the first fold on `machine` starts from: the network's spec, its images by role, all tables."""
     split, tables, cells = recipe.inputs(settings, subtype)
     fold = settings.folds[0]
-    roles = dealing.roles(split, fold, settings.split.n_folds)
+    roles = split_table.roles(split, fold, settings.split.n_folds)
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
     pools = recipe.pools(settings, cells, images)
     return recipe.spec(settings, subtype, "published", fold, recipe.normalisation(pools["train"]), vars(machine)), pools, images

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common import config, paths
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 
 SUBTYPES = ["NPM1", "NEW"]  # with and without published figures
 
@@ -59,7 +59,7 @@ def training_files(settings: config.Config, subtype: str, k: int, split: pd.Data
     folder = paths.fold(subtype, "published", k)
     folder.mkdir(parents=True)
     rows = pd.concat([pd.read_parquet(paths.cell_rows(name)) for name in (settings.control, subtype)])
-    roles = dealing.roles(split, k, settings.split.n_folds).rename("split").reset_index()
+    roles = split_table.roles(split, k, settings.split.n_folds).rename("split").reset_index()
     rows = rows.merge(split[["patient", "label"]], on="patient").merge(roles[roles["split"] != "train"], on="patient")
     rows["logit"] = np.where(rows["label"] == 1, 2.0, -2.0) + rng.normal(0, 1.5, len(rows))
     rows.to_parquet(folder / "predictions.parquet", index=False)

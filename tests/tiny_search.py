@@ -10,7 +10,7 @@ import pandas as pd
 from conftest import write_params
 
 from pipeline.common import config, paths
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 
 PATIENTS, IMAGES, PX, FOLDS = 8, 4, 16, 4  # patients of each class, images of each patient
 
@@ -59,5 +59,5 @@ def cohort(folder: Path, **changes: Any) -> config.Config:
         pd.DataFrame(rows, columns=["patient", "path"]).to_parquet(folder / paths.cell_rows(name), index=False)
         split += [(patient, label, n % FOLDS, IMAGES) for n, patient in enumerate(people)]
     (folder / paths.SPLITS).mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(split, columns=dealing.COLUMNS).to_csv(folder / paths.split_table("NEW"), index=False)
+    pd.DataFrame(split, columns=split_table.COLUMNS).to_csv(folder / paths.split_table("NEW"), index=False)
     return config.load(write_params(folder / "params.yaml", TINY | changes))

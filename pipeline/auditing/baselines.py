@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.auditing.permutation import Floats, Integers, Null, null, shuffled
 from pipeline.evaluation import metrics
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 
 COLOURS = ("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b")  # of the manifest's columns
 SEXES = ("f", "m")
@@ -58,7 +58,7 @@ class Baseline:
         self._labels, self._of_fold = patients["label"].to_numpy(), patients["fold"].to_numpy()
         self._folds = []
         for k in trained_folds:
-            roles = np.array([dealing.role(fold, k, n_folds) for fold in rows["fold"]])
+            roles = np.array([split_table.role(fold, k, n_folds) for fold in rows["fold"]])
             train, test = roles == "train", roles == "test"
             if measured is not None:
                 test &= rows["patient"].isin(list(measured)).to_numpy()

@@ -19,7 +19,7 @@ from pipeline.auditing.check_result import Check
 from pipeline.auditing.permutation import Null, null, shuffled
 from pipeline.evaluation import metrics
 from pipeline.evaluation.figures import Interval
-from pipeline.folds.dealing import role
+from pipeline.folds.split_table import role
 
 EXAMPLES = 5
 _MORE = "train all folds (folds) or add patients first, where there are few: then the bound is low whatever was learned"

@@ -18,7 +18,7 @@ from pipeline.auditing.check_result import Check
 from pipeline.auditing.permutation import null, shuffled
 from pipeline.common.config import Config
 from pipeline.evaluation import intervals, metrics
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 
 TWINS = ("other_seed", "labels_shuffled", "greyscale", "image_split")
 _LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)  # of R, G, B in 65536ths (ITU-R BT.601)
@@ -41,11 +41,11 @@ def dealt(config: Config, twin: str, split: pd.DataFrame, images: pd.DataFrame, 
         order = images.assign(draw=rng.random(len(images))).groupby("patient")["draw"].rank(method="first") - 1
         turn = images["patient"].map({patient: n for n, patient in enumerate(sorted(set(images["patient"])))})
         folds = (order + turn).astype(int) % config.split.n_folds
-        return images.assign(role=[dealing.role(of, fold, config.split.n_folds) for of in folds])
+        return images.assign(role=[split_table.role(of, fold, config.split.n_folds) for of in folds])
     if twin == "labels_shuffled":
         labels = pd.Series(shuffled(split["label"], split["fold"], rng), index=split["patient"])
         images = images.assign(label=images["patient"].map(labels))
-    return images.assign(role=images["patient"].map(dealing.roles(split, fold, config.split.n_folds)))
+    return images.assign(role=images["patient"].map(split_table.roles(split, fold, config.split.n_folds)))
 
 
 def reached(scored: pd.DataFrame) -> dict[str, float]:

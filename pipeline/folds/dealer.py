@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from pipeline.common.errors import DataError
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 
 
 def deal(patients: pd.DataFrame, known: Mapping[str, int], n_folds: int, seed: int) -> dict[str, int]:
@@ -25,7 +25,7 @@ def deal(patients: pd.DataFrame, known: Mapping[str, int], n_folds: int, seed: i
         LeakError: a patient is in two classes.
     """
     patients = patients.sort_values(["class", "who"], ignore_index=True)
-    dealing.require_one_class(patients["who"])
+    split_table.require_one_class(patients["who"])
     for name, own in patients.groupby("class"):
         if own["set"].nunique() < n_folds:
             linked = "" if own["set"].is_unique else " (patients who share a picture count as one)"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline.common.errors import DataError
 from pipeline.common.files import write
-from pipeline.folds.dealing import CSV_FORMAT
+from pipeline.folds.split_table import CSV_FORMAT
 
 COLUMNS = ["patient", "fold"]
 COMMAND = "python -m pipeline deal"

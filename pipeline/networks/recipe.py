@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from pipeline.common import files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.networks import epoch_images
 from pipeline.networks.epoch_images import Pool
 
-ROLES: tuple[dealing.Role, ...] = ("train", "val", "test")
+ROLES: tuple[split_table.Role, ...] = ("train", "val", "test")
 _PACKAGE = Path(__file__).parents[1]
 # What a training's result depends on, of this package: the checkpoint of another version of these is not gone on with.
 CODE = ("folds", "networks", "stages/train.py")
@@ -38,7 +38,7 @@ def inputs(config: Config, subtype: str) -> tuple[pd.DataFrame, list[pd.DataFram
     Raises:
         DataError: they do not fit each other.
     """
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
     classes = (config.control, subtype)
     tables = [pd.read_parquet(paths.existing(paths.cell_rows(name))) for name in classes]
     cells = [np.load(paths.existing(paths.cells(name)), mmap_mode="r") for name in classes]
@@ -134,7 +134,7 @@ def spec(
         "knobs": _knobs(config, subtype, candidate),
         "machine": machine,
         "inputs": digests(config, subtype, code),
-        **({"tuned_on": dealing.told_apart(network.tuned_on)} if network.tuned_on else {}),
+        **({"tuned_on": split_table.told_apart(network.tuned_on)} if network.tuned_on else {}),
     }
     return {**contents, "training": digest(contents)}
 

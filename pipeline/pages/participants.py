@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,4 @@ def steps(
 
 
 def _in_role(split: pd.DataFrame, fold: int, n_folds: int, role: str) -> pd.DataFrame:
-    return split[(dealing.roles(split, fold, n_folds) == role).to_numpy()]
+    return split[(split_table.roles(split, fold, n_folds) == role).to_numpy()]

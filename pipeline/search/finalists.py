@@ -17,13 +17,13 @@ import pandas as pd
 from pipeline.common import console, files
 from pipeline.common.config import Network
 from pipeline.common.errors import ModelError
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.names import patient_names
 from pipeline.networks import recipe
 from pipeline.search import over_seeds, space
 from pipeline.search.optuna_study import Trial
-from pipeline.search.report import Finalist, Result
-from pipeline.search.search import Search
+from pipeline.search.outcome import Finalist, Result
+from pipeline.search.setup import Search
 
 
 def result(search: Search, ended: Sequence[Trial]) -> Result:
@@ -94,7 +94,7 @@ def _on_test_patients(search: Search, finalists: list[Finalist], winner: Finalis
         confidence=config.evaluate.confidence,
         seen=_counts(search.seen),
         tested=_counts(tested),
-        tuned_on=dealing.told_apart(search.seen["patient"]),
+        tuned_on=split_table.told_apart(search.seen["patient"]),
         finalists=finalists,
         winner=winner.name,
         costs={name: space.multiplications(network, config) for name, network in compared.items()},
@@ -119,7 +119,8 @@ def _final_loss(search: Search, name: str, network: Network, number: int) -> flo
 
     def trained() -> float:
         try:
-            loss = float(_train(search, what, network, dealing.within(search.data.split, search.folds, judged), number).loss)
+            roles = split_table.within(search.data.split, search.folds, judged)
+            loss = float(_train(search, what, network, roles, number).loss)
         except ModelError as error:
             console.warn(f"finalist {name}, seed {number}: {error}")
             return math.inf
@@ -141,7 +142,7 @@ def _outer_scores(search: Search, name: str, network: Network, number: int) -> p
     what = _remembered_as("outer", network, number)
 
     def trained() -> list[dict[str, Any]]:
-        roles = dealing.roles(search.data.split, outer, config.split.n_folds)
+        roles = split_table.roles(search.data.split, outer, config.split.n_folds)
         try:
             tried = _train(search, what, network, roles, number)
         except ModelError as error:

@@ -12,12 +12,12 @@ from functools import partial
 
 from pipeline.common import console
 from pipeline.common.errors import ModelError, TrackingError
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.networks import recipe
 from pipeline.registry import mlflow_server
-from pipeline.search import optuna_study, report, space, trial_runs
+from pipeline.search import optuna_study, outcome, space, trial_runs
 from pipeline.search.optuna_study import Ask, Trial
-from pipeline.search.search import Search
+from pipeline.search.setup import Search
 
 ENDED = ("complete", "pruned")
 
@@ -47,7 +47,7 @@ def objective(search: Search, ask: Ask) -> float:
                     of_trial,
                     search.data,
                     network,
-                    dealing.within(search.data.split, searched, judged),
+                    split_table.within(search.data.split, searched, judged),
                     recipe.seed(config.seed, f"{search.subtype} trial", judged),
                     partial(search.checkpoint, f"trial-{ask.place}-{judged}"),
                     on_epoch,
@@ -76,7 +76,7 @@ def on_end(search: Search, began: float, trial: Trial) -> None:
     )
     if left_s and len(ended) % 5 == 0:
         console.say(f"{console.duration(time.monotonic() - began)} gone, about {console.duration(left_s)} left for the trials")
-        report.show_best(ended, [search.network(other) for other in ended])
+        outcome.show_best(ended, [search.network(other) for other in ended])
     log(search, [trial])
 
 

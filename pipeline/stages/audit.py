@@ -19,9 +19,9 @@ from pipeline.auditing.checks import BASELINES
 from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import metrics, scored, seen_by_search
+from pipeline.evaluation import metrics, score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 
 _MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
 _SEXES = {"f": "women", "m": "men"}
@@ -37,10 +37,10 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         DataError, ModelError: names the file that is missing or does not hold what the others need.
     """
     for subtype, candidate in itertools.product(subtypes, candidates):
-        split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
+        split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
         images = _images(config, subtype)
         images_scored = _scored(config, subtype, candidate)
-        claimed = scored.claimed(images_scored)
+        claimed = score_table.claimed(images_scored)
         patients = _patients(config, subtype, images, split)
         figures = paths.report(subtype, candidate) / "metrics.json"
         network = _patient_auroc(figures)
@@ -101,8 +101,8 @@ def _leaks(config: Config, split: pd.DataFrame, images: pd.DataFrame, images_sco
     return [
         checks.people_apart(split, images_scored, images[["patient", "class"]], config.split.n_folds),
         *(
-            checks.pictures_apart(names[column], how, dealing.shared_pictures(split, images, column))
-            for column, how in dealing.SAME_PICTURE.items()
+            checks.pictures_apart(names[column], how, split_table.shared_pictures(split, images, column))
+            for column, how in split_table.SAME_PICTURE.items()
         ),
     ]
 

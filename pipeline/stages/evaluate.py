@@ -27,12 +27,12 @@ from pipeline.evaluation import (
     published_figures,
     published_form,
     resampling,
-    scored,
+    score_table,
     seen_by_search,
 )
 from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.pooling import probabilities
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.names import patient_names
 
 _BAND_DRAWS = 500  # a band is looked at, not quoted
@@ -46,10 +46,10 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         calibrated, calibrations = _calibrate(config, predictions)
         seen = config.network_of(subtype, candidate).tuned_on or []
         _require_known(subtype, candidate, seen)
-        table = scored.table(calibrated, seen, config.evaluate.threshold)
+        table = score_table.table(calibrated, seen, config.evaluate.threshold)
         with files.in_one_step(paths.scored(subtype, candidate)) as file:
             table.to_parquet(file, index=False)
-        images = scored.claimed(table)
+        images = score_table.claimed(table)
         tested = table[table["split"] == "test"].drop_duplicates(["fold", "patient"])
         leaked, left_out = seen_by_search.are_leaked(tested, seen), sum(patient_names.are_among(tested["patient"], seen))
         patients = metrics.patient_scores(images)
@@ -87,13 +87,13 @@ def _drop_other_folds(config: Config, subtype: str, candidate: str) -> None:
 
 def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Predictions of validation and test patients and curves of all trained folds, with a column `fold`."""
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
     predictions, history = [], []
     for k in sorted(config.folds):
         folder = paths.fold(subtype, candidate, k)
         _require_same_search(config, subtype, candidate, folder)
         scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
-        expected = dealing.roles(split, k, config.split.n_folds)
+        expected = split_table.roles(split, k, config.split.n_folds)
         for role in ("val", "test"):
             strangers = set(scored.loc[scored["split"] == role, "patient"]) ^ set(expected.index[expected == role])
             if strangers:
@@ -110,7 +110,7 @@ def _require_same_search(config: Config, subtype: str, candidate: str, folder: P
     """Refuse a network that knows of another search than params.yaml does."""
     spec = json.loads(paths.existing(folder / "spec.json").read_text())
     seen = config.network_of(subtype, candidate).tuned_on
-    if spec.get("tuned_on") != (dealing.told_apart(seen) if seen else None):
+    if spec.get("tuned_on") != (split_table.told_apart(seen) if seen else None):
         raise ModelError(
             f"{folder}: trained with another candidates.{candidate}.networks.{subtype}.tuned_on than params.yaml's; "
             f"train {subtype} again"
@@ -120,7 +120,7 @@ def _require_same_search(config: Config, subtype: str, candidate: str, folder: P
 def _require_known(subtype: str, candidate: str, seen: Collection[str]) -> None:
     """Refuse a list of names of which none is a patient's: nobody would be left out."""
     key = f"candidates.{candidate}.networks.{subtype}.tuned_on"
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **dealing.CSV_FORMAT)
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
     strangers = patient_names.not_among(seen, split["patient"])
     if strangers and len(strangers) == len(set(seen)):
         raise ConfigError(
@@ -140,9 +140,9 @@ def _calibrate(config: Config, predictions: pd.DataFrame) -> tuple[pd.DataFrame,
     images, rows = [], []
     for fold, of_fold in predictions.groupby("fold"):
         heat = calibration.temperature(of_fold[of_fold["split"] == "val"])
-        calibrated = scored.calibrated(of_fold, heat)
+        calibrated = score_table.calibrated(of_fold, heat)
         point = calibration.operating_point(
-            metrics.patient_scores(scored.as_calibrated(calibrated[calibrated["split"] == "val"])),
+            metrics.patient_scores(score_table.as_calibrated(calibrated[calibrated["split"] == "val"])),
             settings.target_specificity,
             settings.fewest_controls,
             settings.threshold,

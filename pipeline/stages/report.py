@@ -19,7 +19,7 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError, PipelineError
-from pipeline.evaluation import figures, genetics, scored, seen_by_search
+from pipeline.evaluation import figures, genetics, score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.pages import contact_sheet, participants, rendering
 
@@ -142,7 +142,7 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
     if "chosen" not in tables["folds"]:
         raise ModelError(f"{folder}/folds.csv: made by an earlier version; run `dvc repro`")
     specs = {k: _read(paths.fold(subtype, candidate, k) / "spec.json", _json, ModelError) for k in sorted(config.folds)}
-    tested = scored.claimed(_read(paths.scored(subtype, candidate), pd.read_parquet, ModelError))
+    tested = score_table.claimed(_read(paths.scored(subtype, candidate), pd.read_parquet, ModelError))
     if set(tested["patient"]) != set(patients["patient"]) or len(tested) != headline["images"]:
         raise ModelError(f"{folder}: not of {paths.scored(subtype, candidate)}; run `dvc repro`")
     called, label = patients["called"], patients["label"] == 1

@@ -7,7 +7,7 @@ import pandas as pd
 from pipeline.common import console, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
-from pipeline.folds import dealing, ledger
+from pipeline.folds import ledger, split_table
 from pipeline.names import patient_names
 
 _COLUMNS = ["path", "class", "patient", "pixels_sha256", "look_alike", "error"]
@@ -21,8 +21,8 @@ def run(config: Config) -> None:
     patients["fold"] = _folds(patients["patient"], config.split.n_folds)
     rows = []
     for subtype in config.subtypes:
-        split = dealing.split(patients, config.control, subtype, config.split.n_folds)
-        dealing.require_no_shared_pictures(split, usable)
+        split = split_table.split(patients, config.control, subtype, config.split.n_folds)
+        split_table.require_no_shared_pictures(split, usable)
         split.to_csv(paths.fresh(paths.split_table(subtype)), index=False)
         per_fold = split.groupby(["fold", "label"]).size().unstack("label")
         rows.append([subtype, *(f"{row[0]} + {row[1]}" for _, row in per_fold.iterrows())])

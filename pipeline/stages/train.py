@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.networks import recipe
 from pipeline.registry import mlflow_server
 
@@ -23,7 +23,7 @@ from pipeline.registry import mlflow_server
 def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
     """Train fold `fold` of a subtype's candidate, or go on with it after a kill."""
     split, tables, cells = recipe.inputs(config, subtype)
-    roles = dealing.roles(split, fold, config.split.n_folds)
+    roles = split_table.roles(split, fold, config.split.n_folds)
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
 
     # TensorFlow takes seconds and memory: after everything that can fail

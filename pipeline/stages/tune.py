@@ -16,13 +16,13 @@ from pathlib import Path
 from pipeline.common import console, params_file
 from pipeline.common.config import Config
 from pipeline.common.errors import TrackingError
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.names import patient_names
 from pipeline.registry import mlflow_server
-from pipeline.search import finalists, optuna_study, report, space, trial_objective, trial_runs
+from pipeline.search import finalists, optuna_study, outcome, space, trial_objective, trial_runs
 from pipeline.search.optuna_study import Trial
-from pipeline.search.report import Result
-from pipeline.search.search import Search, begin
+from pipeline.search.outcome import Result
+from pipeline.search.setup import Search, begin
 
 _INTERRUPTED = 130  # exit status after Ctrl-C
 _SAMPLED = 200  # networks of the space, to know what the mean one costs
@@ -49,10 +49,10 @@ def run(config: Config, subtype: str, candidate: str, apply: bool, only_trials: 
         console.warn("stopped; nothing is lost: the same command goes on")
         raise SystemExit(_INTERRUPTED) from None
     networks = [search.network(trial) for trial in ended]
-    folder = report.write(result, ended, networks, search.study.importances())
+    folder = outcome.write(result, ended, networks, search.study.importances())
     _log(search, ended, result, folder)
     search.forget_checkpoints()
-    report.show(result)
+    outcome.show(result)
     console.say(f"tune: {folder}/result.md, with pictures; MLflow: {mlflow_server.shown_address()}, experiment {subtype}")
     if apply:
         _apply(search, result)
@@ -81,7 +81,7 @@ def _say_plan(search: Search) -> None:
     if not waiting:
         console.say(f"all {config.tune.trials} trials have ended before")
         return
-    roles = dealing.within(data.split, search.folds, search.folds[0])
+    roles = split_table.within(data.split, search.folds, search.folds[0])
     of_known = list(search.known.values())[-1]
     start_s, epoch_s = trial_training.seconds(config, data, of_known, roles)
     dice = space.Dice(random.Random(config.seed))
@@ -101,7 +101,7 @@ def _log(search: Search, ended: list[Trial], result: Result, folder: Path) -> No
     trial_objective.log(search, ended)
     try:
         with mlflow_server.answering():
-            trial_runs.finish(search.client, search.run_id, report.markdown(result), report.metrics(result), folder)
+            trial_runs.finish(search.client, search.run_id, outcome.markdown(result), outcome.metrics(result), folder)
     except TrackingError as error:
         console.warn(str(error))
 

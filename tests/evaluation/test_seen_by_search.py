@@ -15,7 +15,7 @@ from report_cohort import SUBTYPES, audit_file, cohort_files
 from pipeline.common import config, paths
 from pipeline.common.errors import ConfigError, ModelError
 from pipeline.evaluation import seen_by_search
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.registry import model_card
 from pipeline.search import space
 from pipeline.stages import evaluate, register, report
@@ -44,7 +44,7 @@ def tuned(here: Path, params: Params) -> Callable[[list[str]], config.Config]:
         cohort_files(changed)
         for k in FOLDS:
             path = paths.fold("NPM1", "published", k) / "spec.json"
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"tuned_on": dealing.told_apart(seen)}))
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"tuned_on": split_table.told_apart(seen)}))
         evaluate.run(changed, SUBTYPES, ["published"])
         for subtype in SUBTYPES:
             audit_file(subtype)
@@ -54,7 +54,7 @@ def tuned(here: Path, params: Params) -> Callable[[list[str]], config.Config]:
 
 
 def patients(settings: config.Config, fold: int | None = None) -> list[str]:
-    split = pd.read_csv(paths.split_table("NPM1"), **dealing.CSV_FORMAT)
+    split = pd.read_csv(paths.split_table("NPM1"), **split_table.CSV_FORMAT)
     return split.loc[split["fold"] == fold if fold is not None else split["fold"] >= 0, "patient"].tolist()
 
 
@@ -136,7 +136,7 @@ def test_the_card_says_it_and_names_nobody(leaked: bool) -> None:
         operating_point_chosen=[],
         digest="0" * 64,
         weights_sha256={"fold-0": "0" * 64},
-        tuned_on=dealing.told_apart(["ABC", "DEF"]),
+        tuned_on=split_table.told_apart(["ABC", "DEF"]),
         leaked=leaked,
     )
     text = model_card.markdown(facts)

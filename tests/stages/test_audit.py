@@ -18,7 +18,7 @@ from pipeline.auditing.permutation import Null
 from pipeline.cohort.patients import COLUMNS
 from pipeline.common import config, paths
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import pooling, scored, seen_by_search
+from pipeline.evaluation import pooling, score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
 from pipeline.stages import audit, evaluate
@@ -49,7 +49,7 @@ def put_scored(table: pd.DataFrame, seen: Sequence[str] = ()) -> None:
     """As `evaluate` leaves it."""
     path = paths.scored("NPM1", "published")
     path.parent.mkdir(parents=True, exist_ok=True)
-    scored.table(scored.calibrated(table, 1.0), seen, 0.5).to_parquet(path, index=False)
+    score_table.table(score_table.calibrated(table, 1.0), seen, 0.5).to_parquet(path, index=False)
 
 
 def cohort(

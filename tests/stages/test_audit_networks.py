@@ -14,8 +14,8 @@ from PIL import Image
 
 from pipeline.auditing import twins
 from pipeline.common import config, paths
-from pipeline.evaluation import scored
-from pipeline.folds import dealing
+from pipeline.evaluation import score_table
+from pipeline.folds import split_table
 from pipeline.stages import audit_networks
 
 PATIENTS, IMAGES, PX, FOLDS = 9, 8, 16, 3  # patients of each class, images of each patient
@@ -54,17 +54,17 @@ def cohort() -> tuple[pd.DataFrame, pd.DataFrame]:
         pd.DataFrame(rows, columns=["patient", "path"]).to_parquet(paths.cell_rows(name), index=False)
         split += [(patient, label, n % FOLDS, IMAGES) for n, patient in enumerate(people)]
         images += [(patient, path, label) for patient, path in rows]
-    dealt = pd.DataFrame(split, columns=dealing.COLUMNS)
+    dealt = pd.DataFrame(split, columns=split_table.COLUMNS)
     table = pd.DataFrame(images, columns=["patient", "path", "label"])
     paths.SPLITS.mkdir(parents=True)
     dealt.to_csv(paths.split_table("NPM1"), index=False)
     guesses = []
     for fold in (0, 1):
-        roles = table["patient"].map(dealing.roles(dealt, fold, FOLDS))
+        roles = table["patient"].map(split_table.roles(dealt, fold, FOLDS))
         guesses.append(table.assign(fold=fold, split=roles, logit=rng.normal(size=len(table)))[roles != "train"])
     path = paths.scored("NPM1", "published")
     path.parent.mkdir(parents=True)
-    scored.table(scored.calibrated(pd.concat(guesses), 1.0), [], 0.5).to_parquet(path, index=False)
+    score_table.table(score_table.calibrated(pd.concat(guesses), 1.0), [], 0.5).to_parquet(path, index=False)
     return dealt, table
 
 
@@ -91,7 +91,7 @@ def test_a_split_by_image_flatters_and_shuffled_labels_do_not(
 
 def test_each_twin_is_wrong_in_one_thing(settings: config.Config, here: Path) -> None:
     split, images = cohort()
-    by_patient = images.assign(role=images["patient"].map(dealing.roles(split, 1, FOLDS)))
+    by_patient = images.assign(role=images["patient"].map(split_table.roles(split, 1, FOLDS)))
     for twin in ("greyscale", "other_seed"):
         pd.testing.assert_frame_equal(twins.dealt(settings, twin, split, images, 1), by_patient)
 

@@ -21,9 +21,9 @@ from tiny_search import IMAGES, PATIENTS, PX, TINY, cohort
 
 from pipeline.common import config, paths
 from pipeline.common.errors import ConfigError, ModelError
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.registry import mlflow_runs
-from pipeline.search import finalists, optuna_study, search
+from pipeline.search import finalists, optuna_study, setup
 from pipeline.stages import tune
 
 
@@ -93,7 +93,7 @@ def test_the_winner_is_put_into_params_yaml_with_the_patients_that_the_search_sa
     split = pd.read_csv(searched / paths.split_table("NEW"))
     assert network.tuned_on == sorted(split.loc[split["fold"].isin([2, 3]), "patient"])
     assert network.model_dump(exclude_none=True, exclude={"tuned_on"}) == winner["network"]
-    assert found["tuned_on"] == dealing.told_apart(network.tuned_on)
+    assert found["tuned_on"] == split_table.told_apart(network.tuned_on)
 
 
 def test_patients_of_other_folds_change_nothing_of_the_search(
@@ -259,7 +259,7 @@ def test_two_workers_that_begin_together_have_one_run_and_one_queue(copy: Path, 
     settings = config.load()
     monkeypatch.setattr(mlflow_runs, "find", meeting(mlflow_runs.find))
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(lambda _: search.begin(settings, "NEW", "published"), range(2))
+        one, other = pool.map(lambda _: setup.begin(settings, "NEW", "published"), range(2))
     assert one.run_id == other.run_id
     experiment = one.client.get_experiment_by_name("NEW").experiment_id
     assert len(one.client.search_runs([experiment], f"tags.search = '{one.study.name}'")) == 1
@@ -271,7 +271,7 @@ def test_two_workers_that_begin_together_have_one_run_and_one_queue(copy: Path, 
 def test_two_who_come_to_the_finals_together_train_every_finalist_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.search import trial_training
 
-    two = [search.begin(config.load(), "NEW", "published") for _ in range(2)]
+    two = [setup.begin(config.load(), "NEW", "published") for _ in range(2)]
     (forgotten, *_) = sorted(two[0].folder.glob("final-*.json"))
     known = forgotten.read_text()
     forgotten.unlink()

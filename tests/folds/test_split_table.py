@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.common.errors import DataError, LeakError
-from pipeline.folds import dealer, dealing, ledger
+from pipeline.folds import dealer, ledger, split_table
 
 CONTROL, A, B = "control", "A", "B"
 
@@ -23,7 +23,7 @@ def cohort(controls: int, others: int, third: int = 0) -> pd.DataFrame:
 
 def split(patients: pd.DataFrame, n_folds: int, seed: int, subtype: str = A) -> pd.DataFrame:
     folds = patients["who"].map(dealer.deal(patients, {}, n_folds, seed))
-    return dealing.split(patients.assign(fold=folds), CONTROL, subtype, n_folds)
+    return split_table.split(patients.assign(fold=folds), CONTROL, subtype, n_folds)
 
 
 cohorts = st.integers(3, 8).flatmap(
@@ -38,7 +38,7 @@ def test_every_patient_is_tested_once_and_never_on_two_sides(case: tuple[int, in
     assert sorted(dealt["patient"]) == sorted(cohort(controls, others)["patient"])
     tested: list[str] = []
     for k in range(n_folds):
-        roles = dealing.roles(dealt, k, n_folds)
+        roles = split_table.roles(dealt, k, n_folds)
         assert not roles.index.duplicated().any()
         assert set(roles) == {"train", "val", "test"}
         for role in ("train", "val", "test"):  # both classes on every side
@@ -109,7 +109,7 @@ def test_a_patient_in_two_classes_stops_the_run() -> None:
     with pytest.raises(LeakError, match="P001 is in two classes"):
         dealer.deal(patients, {}, 3, 0)
     with pytest.raises(LeakError, match="P001 is in two classes"):
-        dealing.split(patients.assign(fold=0), CONTROL, A, 3)
+        split_table.split(patients.assign(fold=0), CONTROL, A, 3)
 
 
 def test_too_few_patients_are_named() -> None:
@@ -125,14 +125,14 @@ def test_a_class_that_lost_a_fold_gets_it_back_from_where_most_of_it_are() -> No
     assert len(moved) == 1
     assert after[moved[0]] == 2
     with pytest.raises(DataError, match="fold 2 has no patient of class A; `python -m pipeline deal`"):
-        dealing.split(patients.assign(fold=patients["who"].map(known)), CONTROL, A, 3)
+        split_table.split(patients.assign(fold=patients["who"].map(known)), CONTROL, A, 3)
 
 
 def test_a_split_edited_by_hand_into_a_leak_stops_the_run() -> None:
     dealt = split(cohort(9, 9), 3, 0)
     edited = pd.concat([dealt, dealt.iloc[[0]].assign(fold=2)])
     with pytest.raises(LeakError, match="P000 stands in the split more than once"):
-        dealing.roles(edited, 0, 3)
+        split_table.roles(edited, 0, 3)
 
 
 def test_the_same_picture_in_two_folds_stops_the_run() -> None:
@@ -141,11 +141,11 @@ def test_the_same_picture_in_two_folds_stops_the_run() -> None:
     other = dealt.loc[dealt["fold"] == 1, "patient"].iloc[0]
     images = pd.DataFrame({"path": ["a.tif", "b.tif"], "patient": [one, other], "pixels_sha256": ["x", "y"]})
     images["look_alike"] = ""
-    dealing.require_no_shared_pictures(dealt, images)
+    split_table.require_no_shared_pictures(dealt, images)
     with pytest.raises(LeakError, match=r"b\.tif and a\.tif are the same picture in two folds"):
-        dealing.require_no_shared_pictures(dealt, images.assign(pixels_sha256="x"))
+        split_table.require_no_shared_pictures(dealt, images.assign(pixels_sha256="x"))
     with pytest.raises(LeakError, match=r"b\.tif and a\.tif are nearly the same picture in two folds"):
-        dealing.require_no_shared_pictures(dealt, images.assign(look_alike="a.tif"))
+        split_table.require_no_shared_pictures(dealt, images.assign(look_alike="a.tif"))
 
 
 @given(cohorts, st.booleans(), st.data())

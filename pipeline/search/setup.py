@@ -15,7 +15,7 @@ from pipeline.common import paths
 from pipeline.common.config import Config, Network
 from pipeline.common.errors import ConfigError
 from pipeline.evaluation import published_figures
-from pipeline.folds import dealing
+from pipeline.folds import split_table
 from pipeline.networks import recipe
 from pipeline.registry import mlflow_server
 from pipeline.search import optuna_study, space, trial_runs
@@ -121,7 +121,7 @@ def _require_possible(config: Config) -> None:
 
 
 def _folds(config: Config) -> list[int]:
-    return dealing.searched_folds(config.tune.fold, config.split.n_folds, everybody=config.tune.patients == "all")
+    return split_table.searched_folds(config.tune.fold, config.split.n_folds, everybody=config.tune.patients == "all")
 
 
 def _known(config: Config, subtype: str, candidate: str) -> dict[str, Network]:

@@ -1,6 +1,6 @@
-"""Folds by patient.
+"""The split of a subtype and control: who is in which fold, and which role a fold has in a training.
 
-A split is a table with one row per patient: patient, label (0 control, 1 subtype), fold, images. Training fold k tests on
+It is a table with one row per patient: patient, label (0 control, 1 subtype), fold, images. Training fold k tests on
 fold k, validates on fold k + 1 (cyclic) and trains on the rest. There is no way to split by image.
 """
 

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from pipeline.evaluation import scored
+from pipeline.evaluation import score_table
 
 IMAGES = pd.DataFrame(
     {
@@ -22,21 +22,21 @@ IMAGES = pd.DataFrame(
 
 
 def test_a_temperature_moves_scores_towards_a_half() -> None:
-    found = scored.calibrated(pd.DataFrame({"logit": [3.0, -1.0]}), 2.0)
+    found = score_table.calibrated(pd.DataFrame({"logit": [3.0, -1.0]}), 2.0)
     assert found["logit"].tolist() == [3.0, -1.0]
     assert found["calibrated_logit"].tolist() == [1.5, -0.5]
     assert found["score"].to_numpy() == pytest.approx([1 / (1 + math.exp(-1.5)), 1 / (1 + math.exp(0.5))])
 
 
 def test_figures_rest_on_test_images_of_patients_whom_no_search_saw() -> None:
-    everybody = scored.table(scored.calibrated(IMAGES, 1.0), [], 0.7)
+    everybody = score_table.table(score_table.calibrated(IMAGES, 1.0), [], 0.7)
     assert everybody["claimed"].tolist() == [False, True, True, True, True]
     assert everybody["called"].tolist() == [True, False, False, True, False]
-    some = scored.claimed(scored.table(scored.calibrated(IMAGES, 2.0), ["A"], 0.7))
+    some = score_table.claimed(score_table.table(score_table.calibrated(IMAGES, 2.0), ["A"], 0.7))
     assert some["path"].tolist() == ["b", "c", "d"]
     assert some["logit"].tolist() == [-0.5, 0.25, -1.0]
 
 
 def test_where_a_search_saw_a_whole_class_all_test_images_stay_to_look_at() -> None:
-    table = scored.table(scored.calibrated(IMAGES, 1.0), ["C", "D"], 0.5)
+    table = score_table.table(score_table.calibrated(IMAGES, 1.0), ["C", "D"], 0.5)
     assert table["claimed"].tolist() == [False, True, True, True, True]
