@@ -36,7 +36,7 @@ _CODE = {
 }
 CODE = (_SERVED, *_CODE.values())
 _NEEDED = ("imagecodecs", "keras", "numpy", "pillow", "simplejpeg", "tensorflow")  # what that imports
-# To be raised when this code gives an image another score than before: every model is then registered again, with it.
+# To be raised when this code gives the same pixels another score than before: every model is then registered again, with it.
 SERVING = 1
 _SETTINGS = "settings.json"
 _NETWORKS = Path("artifacts/networks")  # within a model

@@ -169,7 +169,10 @@ def scores(model: Any, images: list[Any], **more: list[Any]) -> pd.DataFrame | N
 def test_code_that_scores_otherwise_than_that_of_registered_models_has_another_number(
     former: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody would get it else: it is no part of what makes a model this one. What it takes and refuses may change."""
+    """Nobody would get it else: it is no part of what makes a model this one.
+
+    What it takes and refuses may change, and how it decodes a file: a cohort with such files is trained to other weights.
+    """
     with monkeypatch.context() as patch:
         patch.setattr(model_files, "SERVING", 0)  # so that it is registered again, with the code of now
         register.run(config.load(), [SUBTYPE], [CANDIDATE])
@@ -177,8 +180,7 @@ def test_code_that_scores_otherwise_than_that_of_registered_models_has_another_n
     then, now = (mlflow.pyfunc.load_model(f"models:/{SUBTYPE}/{version}") for version in (1, 2))
     cells = sorted((former / "new_patients").rglob("*.tif"))
     asked: dict[str, tuple[list[Any], dict[str, list[Any]]]] = {
-        **{name: ([data], {}) for name, data in test_decoding.USABLE.items()},
-        "an array": ([test_decoding.cell(px=40)], {}),
+        **{f"{px} px": ([test_decoding.cell(seed, px=px) for seed in range(5)], {}) for px in (16, 24, 40, 144)},
         "patients": ([cell.read_bytes() for cell in cells], {"patient": [cell.parent.name for cell in cells]}),
     }
     for name, (images, patients) in asked.items():
