@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from pipeline.evaluation import intervals, metrics, published_form, resampling
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation import figures, intervals, metrics, published_form, resampling
+from pipeline.evaluation.figures import Interval
 
 AUROCS, COUNTS, FOLDS = (0.7, 0.9, 0.99), (5, 24, 60), (1, 5)
 IMAGES = np.arange(5, 16)  # of a patient
@@ -92,7 +92,7 @@ def simulate(cell: tuple[float, int, int, int, int], rejected: bool) -> dict[str
     auroc, count, folds, simulations, seed = cell
     rng = np.random.default_rng([seed, count, folds, int(1000 * auroc)])
     held: dict[str, list[bool]] = {}
-    for number, level in product(range(simulations), intervals.LEVELS):
+    for number, level in product(range(simulations), figures.LEVELS):
         apart, of_folds = distance(level, auroc), networks(rng, folds)
         rows = cohort(rng, apart, count, of_folds)
         table = metrics.patient_scores(rows) if level == "patient" else rows
@@ -115,9 +115,9 @@ def _in_use(level: str, table: pd.DataFrame, folds: int, true: dict[str, float],
         band = intervals.bands(sample, DRAWS // 2, seed, CONFIDENCE, points=11).set_index("at").loc[BAND_AT]
         yield f"patient ROC band at {BAND_AT}, in use", true["band"], Interval(*band[["roc", "roc_low", "roc_high"]])
         return
-    row = published_form.balanced_draws(sample, PER_CLASS, DRAWS, seed, CONFIDENCE).loc["subtype"]
+    row = published_form.balanced_draws(sample, PER_CLASS, DRAWS, seed, CONFIDENCE).loc["subtype"].to_dict()
     for figure, truth in (("recall", "sensitivity"), ("precision", "precision"), ("f1", "f1"), ("accuracy", "accuracy")):
-        interval = Interval(row[figure], row[f"{figure}_low"], row[f"{figure}_high"])
+        interval = figures.unflat(row, figure)
         precision = true["sensitivity"] / (true["sensitivity"] + 1 - true["specificity"])
         yield f"balanced draws {figure}, in use", {**true, "precision": precision}[truth], interval
 

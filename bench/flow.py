@@ -89,7 +89,8 @@ def _copy(folder: Path) -> None:
     for name in filter(None, listed.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((ROOT / name).read_bytes())
-    (folder / "dvc.lock").unlink(missing_ok=True)
+    for name in ("dvc.lock", "data/decisions.jsonl"):
+        (folder / name).unlink(missing_ok=True)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
 
 

@@ -126,11 +126,15 @@ def train(settings: config.Config, pools: Pools, on: Any, seed: int, folder: Pat
 
 
 def _same(folder: Path, tiny: bool, sent: bool) -> None:
-    from pipeline.networks import device
+    from pipeline.networks import device, epoch_on_device
 
     settings = published(tiny, images_per_class=1000, max_epochs=30, min_epochs=30, dropout=0.25)
     if sent:
         mock.patch.object(device, "room_bytes", return_value=0).start()
+        bytes_of_batch = settings.train.batch_size * settings.pack.px**2 * 3
+        mock.patch.object(
+            epoch_on_device, "_SENT_BYTES", 5 * bytes_of_batch
+        ).start()  # several calls an epoch, the last shorter
     train(settings, made(settings), machine(tiny), 7, folder)
 
 

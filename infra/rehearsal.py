@@ -170,7 +170,7 @@ def _clone(target: Path) -> Path:
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
     )
     for name in listed.stdout.splitlines():
-        if (root / name).is_file() and not name.startswith("reports/"):
+        if (root / name).is_file() and name != "data/decisions.jsonl" and not name.startswith("reports/"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, target / name)
     identity = ["-c", "user.name=rehearsal", "-c", "user.email=rehearsal@localhost"]

@@ -14,13 +14,13 @@ from processes import CLEAN
 from scores import scores
 
 from pipeline.common import config
-from pipeline.registry import gate, mlflow_server, versions
+from pipeline.registry import decisions, gate, mlflow_server, versions
 from pipeline.stages import register
 
 REACHED = {"image_accuracy": 0.9, "patient_auroc": 0.9, "patient_sensitivity": 0.9, "patient_specificity": 0.9}
 
 
-def candidate(name: str, table: pd.DataFrame, **figures: float) -> versions.Candidate:
+def candidate(name: str, table: pd.DataFrame, cohort: str = "drawn", **figures: float) -> versions.Candidate:
     """A model that could not be loaded: files of the right names, and scores."""
     folder = Path("models") / name / "fold-0"
     folder.mkdir(parents=True)
@@ -43,7 +43,8 @@ def candidate(name: str, table: pd.DataFrame, **figures: float) -> versions.Cand
         digest=name,
         folders=[folder],
         weights_sha256={"fold-0": name},
-        settings={"um": 24.9},
+        settings={"um": 24.9, "cohort": {"cohort": cohort}},
+        results_md5="",
         metrics={**REACHED, **figures},
         scores=table,
         pictures=[],
@@ -74,12 +75,17 @@ def race(settings: config.Config, folder: Path, number: int) -> None:
     registered = versions.versions(mlflow_server.connect(), "NPM1")
     assert sorted(model.tags["candidate"] for model in registered) == sorted(map(_name, range(number)))
     assert all("verdict" in model.tags for model in registered)
+    written = [json.loads(line) for line in Path("data/decisions.jsonl").read_text().splitlines()]
+    assert sorted(line["digest"] for line in written) == sorted(map(_name, range(number)))
     crowned, best = "none", None
     for model in sorted(registered, key=lambda model: int(model.tags["tried_before"])):  # in the order of the verdicts
         table = _scores(next(n for n in range(number) if _name(n) == model.tags["candidate"]))
         if gate.judge(table, best, [], settings.register_.gate, settings.seed).decision == "champion":
             crowned, best = model.tags["candidate"], table
     assert champion() == crowned
+    named = decisions.read("NPM1", "drawn").champion
+    assert named is not None
+    assert named.digest == crowned
 
 
 def _name(n: int) -> str:

@@ -12,7 +12,7 @@ import pytest
 from conftest import write_params
 from PIL import Image
 
-from pipeline.common import config
+from pipeline.common import config, files
 from pipeline.demo import cohort
 from pipeline.images import decoding, manifest
 from pipeline.names import image_paths
@@ -52,19 +52,27 @@ def build(folder: Path) -> None:
         for name in ("control", *TRAINED)
         for number, data in enumerate(cells(name, 12))
     ]
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
     manifest.build(rows).to_parquet(folder / "data/manifest.parquet", index=False)
     source = {"source": "demo", "cohort": "demo", "files": 48, "bytes": 1, "sha256": "0" * 64, "metadata": ""}
     (folder / "data/source.json").write_text(json.dumps(source))
     device.prepare("float32")
     for number, subtype in enumerate(TRAINED):
         for fold in TEMPERATURES:
-            _train(folder / "models" / subtype / "published" / f"fold-{fold}", subtype, fold, seed=10 * number + fold)
+            train(folder / "models" / subtype / "published" / f"fold-{fold}", subtype, fold, seed=10 * number + fold)
         _report(folder / "reports" / subtype / "published", subtype)
+        evaluated(folder, subtype)
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
         here.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # MLflow remembers databases by address
         register.run(config.load(), REGISTERED, ["published"])
+
+
+def evaluated(folder: Path, subtype: str) -> None:
+    """What `evaluate` leaves for those that depend on its results."""
+    path = folder / "data/evaluated" / subtype / "published.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(files.sha256_below(folder / "reports" / subtype / "published")))
 
 
 def _manifest_row(path: str, data: bytes) -> dict[str, object]:
@@ -75,7 +83,7 @@ def _manifest_row(path: str, data: bytes) -> dict[str, object]:
     return row | dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
 
 
-def _train(folder: Path, subtype: str, fold: int, seed: int) -> None:
+def train(folder: Path, subtype: str, fold: int, seed: int) -> None:
     from pipeline.networks import model
 
     folder.mkdir(parents=True)

@@ -27,6 +27,7 @@ TINY = {
     },
     "register.floors": {"image_accuracy": 0.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0},
 }
+OF_ANOTHER_PROJECT = ("data/folds.csv", "dvc.lock", "data/decisions.jsonl")
 
 
 def copy_of_the_repository(target: Path) -> Path:
@@ -35,7 +36,7 @@ def copy_of_the_repository(target: Path) -> Path:
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and name not in ("dvc.lock", "data/folds.csv") and not name.startswith("reports/"):
+        if (ROOT / name).is_file() and name not in OF_ANOTHER_PROJECT and not name.startswith("reports/"):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_bytes((ROOT / name).read_bytes())
     write_params(target / "params.yaml", TINY)

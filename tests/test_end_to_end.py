@@ -57,7 +57,7 @@ def test_registering_again_adds_nothing_and_an_empty_registry_is_filled_from_the
         path.unlink()
     after = call(repository, "python", "-m", "pipeline", "register")
     assert [line for line in after.splitlines() if "│" in line] == [line for line in before.splitlines() if "│" in line]
-    assert "NPM1 v1: champion: no champion yet, and all floors are reached" in after
+    assert "NPM1 v1: champion: is the champion, and all floors are reached" in after
     assert "epoch" not in after
     assert versions(repository) == {subtype: ["1"] for subtype in SUBTYPES}
 

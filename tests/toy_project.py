@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from conftest import ROOT
-from processes import CLEAN
+from processes import CLEAN, PrefectServer, end, heed_ctrl_c
 
 STAGE = """
 import json, os, subprocess, sys, time
@@ -115,6 +117,23 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """This environment without a GPU, and with a home for Prefect in the project."""
     kept = {key: value for key, value in CLEAN.items() if not key.startswith("CUDA_")}
     return {**kept, "PREFECT_HOME": str(folder / ".prefect"), **more}
+
+
+@contextlib.contextmanager
+def worker(pool: str, folder: Path, server: PrefectServer, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Prefect worker of `pool` that starts its runs in `folder`; it is gone when the block ends."""
+    process = subprocess.Popen(
+        ["prefect", "worker", "start", "--pool", pool],
+        cwd=folder,
+        env=environment(folder, PREFECT_API_URL=server.api, PREFECT_WORKER_QUERY_SECONDS="2", **more),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
+    )
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 def behave(folder: Path, **what: str) -> None:

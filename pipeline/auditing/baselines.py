@@ -73,19 +73,19 @@ class Baseline:
         return self._patient_auroc(self._labels)
 
     def image_auroc(self) -> float:
-        """The same of the test rows themselves."""
+        """Share of the pairs of test rows of one fold, images of control and subtype, whose scores stand in the right order."""
         logits = self._logits(self._labels)
         rows = np.concatenate([fold.test_patient for fold in self._folds])
         return metrics.within_fold_auroc(self._labels[rows], np.concatenate(logits), self._of_fold[rows])
 
     def null(self, permutations: int, seed: int) -> Null:
-        """The same fits and the same test with the patients' labels shuffled, each class as large in every fold as it is."""
+        """What chance reaches: fits and test with the patients' labels shuffled, each class as large in every fold as it is."""
         rng = np.random.default_rng(seed)
         drawn = [self._patient_auroc(shuffled(self._labels, self._of_fold, rng)) for _ in range(permutations)]
         return null(self.patient_auroc(), np.array(drawn))
 
     def _patient_auroc(self, labels: Integers) -> float:
-        """`labels` `(patients,)`, of training and of test."""
+        """The patient AUROC with `labels` `(patients,)` in training and in test."""
         patients, scores = [], []
         for fold, logits in zip(self._folds, self._logits(labels), strict=True):
             tested, images = np.unique(fold.test_patient, return_counts=True)
@@ -95,7 +95,7 @@ class Baseline:
         return metrics.within_fold_auroc(labels[tested], np.concatenate(scores).round(_DECIMALS), self._of_fold[tested])
 
     def _logits(self, labels: Integers) -> list[Floats]:
-        """Of each fold's test rows."""
+        """The logits of each fold's test rows, by the model fitted to its training rows."""
         logits = []
         for fold in self._folds:
             y = labels[fold.train_patient]
@@ -112,7 +112,7 @@ def weights(labels: Integers, patients: Integers) -> Floats:
     return share * len(labels) / 2
 
 
-def people(patients: pd.DataFrame, min_known_share: float) -> tuple[pd.DataFrame, list[str]]:
+def describe_people(patients: pd.DataFrame, min_known_share: float) -> tuple[pd.DataFrame, list[str]]:
     """`patients` with sex and age as numbers, and which of these columns are known of enough patients of either class.
 
     `patients` has columns label, sex ("f", "m" or "") and age (years as text, or ""). Where one is unknown the sex is

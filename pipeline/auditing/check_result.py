@@ -29,14 +29,14 @@ class Check:
 
 
 def write(path: Path, about: Mapping[str, Any], found: Sequence[Check]) -> None:
-    """`about`, the number of red answers, and all answers as JSON."""
+    """Write `about`, the number of red answers, and all answers as JSON."""
     contents = {**about, "red": sum(check.red for check in found), "checks": [asdict(check) for check in found]}
     text = json.dumps(_plain(contents), indent=2, ensure_ascii=False, allow_nan=False)
     paths.fresh(path).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def show(title: str, found: Sequence[Check]) -> None:
-    """The answers as a table, and what to do where they are red."""
+    """Print the answers as a table, and what to do where they are red."""
     states = [("RED" if check.red else "ok" if check.answered else "-") for check in found]
     rows = [[state, check.name, check.found] for state, check in zip(states, found, strict=True)]
     console.table(title, ["", "check", "found"], rows)

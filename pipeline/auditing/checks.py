@@ -18,7 +18,7 @@ from pipeline.auditing import groups
 from pipeline.auditing.check_result import Check
 from pipeline.auditing.permutation import Null, null, shuffled
 from pipeline.evaluation import metrics
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.figures import Interval
 from pipeline.folds.dealing import role
 
 EXAMPLES = 5
@@ -123,7 +123,7 @@ def baseline(
         asked.name,
         asked.question,
         f"patient AUROC {reached:.3f}; by chance {chance.low:.3f} to {chance.high:.3f} (p {chance.p_value:.3f}); "
-        f"the network {network.value:.3f} ({network.low:.3f} to {network.high:.3f})",
+        f"the network {network:.3f}",
         {"features": list(features), **auroc, "permuted": asdict(chance)},
         "red when the lower bound of the network's patient AUROC is not above the baseline's",
         not network.low > reached,
@@ -150,7 +150,7 @@ def search_apart(tested: int, seen: int, leaked: bool) -> Check:
 
 
 def not_known(asked: Question, what: str) -> Check:
-    """A baseline for which the features are not there."""
+    """The check of a baseline that could not be asked, because its features are not known."""
     return _unanswered(asked.name, asked.question, what, _ADD)
 
 

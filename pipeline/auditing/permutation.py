@@ -26,7 +26,7 @@ class Null:
 
 
 def shuffled(labels: ArrayLike, groups: ArrayLike, rng: np.random.Generator) -> Integers:
-    """`labels` `(n,)` shuffled within each of `groups` `(n,)`."""
+    """Shuffle `labels` `(n,)` within each of `groups` `(n,)`."""
     drawn = np.array(labels)
     of = np.asarray(groups)
     for group in np.unique(of):
@@ -35,7 +35,7 @@ def shuffled(labels: ArrayLike, groups: ArrayLike, rng: np.random.Generator) -> 
 
 
 def null(observed: float, drawn: Floats) -> Null:
-    """`drawn` `(permutations,)` summed up. The observed value counts as one of the draws, so that p is never 0."""
+    """Sum up `drawn` `(permutations,)`. The observed value counts as one of the draws, so that p is never 0."""
     low, high = np.quantile(drawn, [0.025, 0.975])
     p_value = (1 + int((drawn >= observed).sum())) / (1 + len(drawn))
     return Null(float(drawn.mean()), float(low), float(high), p_value, len(drawn))

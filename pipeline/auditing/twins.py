@@ -100,8 +100,7 @@ def _greyscale(config: Config, scored: pd.DataFrame, network: pd.DataFrame) -> C
     return Check(
         "greyscale",
         "Is there anything but hue: does a network that sees brightness alone still tell subtype from control?",
-        f"patient AUROC {bounds.value:.3f} ({bounds.low:.3f} to {bounds.high:.3f}), "
-        f"with colours {colours['patient_auroc']:.3f}; image AUROC {found['image_auroc']:.3f}, "
+        f"patient AUROC {bounds:.3f}, with colours {colours['patient_auroc']:.3f}; image AUROC {found['image_auroc']:.3f}, "
         f"with colours {colours['image_auroc']:.3f}",
         {"image_auroc": found["image_auroc"], "patient_auroc": asdict(bounds)},
         "red when the lower bound of its patient AUROC is not above .5; grey images still show the light and how strong the "

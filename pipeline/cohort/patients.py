@@ -30,7 +30,6 @@ COLUMNS = [
     "class_listed",
     "images_listed",
 ]
-CSV_FORMAT: dict[str, object] = {"dtype": "str", "keep_default_na": False}  # patients 007 and NA are no numbers
 
 _MISSING = {"", "-", "?", "na", "n/a", "n.a.", "nan", "none", "null", "unknown", "#n/a"}
 _SEX = {"f": "f", "female": "f", "w": "f", "1": "f", "m": "m", "male": "m", "2": "m"}  # TCIA: sex_1f_2m

@@ -33,9 +33,10 @@ from pipeline.names import image_paths, patient_names
 DIR, KEY, TABLE = "PSEUDONYMS_DIR", "key", "table.csv"
 _FEWEST_KEY_CHARACTERS = 32
 _LENGTH = 10  # characters of five bits: among a million patients the chance of two alike is 1 in 2,000, and is checked
-_PLAIN_FILE = re.compile(r"image_(\d+)\.tiff?", re.IGNORECASE)
+_PLAIN_FILE = re.compile(r"image_(\d+)\.(?:tiff?|png|jpe?g)", re.IGNORECASE)
 _ALIKE = "{}: two names have this pseudonym; make another key, and ingest everything again"
 _TELLING_DIGITS = 4  # fewer stand in another number by chance
+_ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}  # behind which a file may go on
 _EXTENSION = re.compile(r"\.[A-Za-z]{1,5}$")
 
 
@@ -135,7 +136,7 @@ class Pseudonyms:
                 )
 
     def path(self, below: str) -> str:
-        """A file's name stays if it is `image_<number>.tif`, and the number is not the patient's (outside folders: any's)."""
+        """A file's name stays if it is `image_<number>.tif` or such, the number not the patient's (outside folders: any's)."""
         first, *rest = below.split("/")
         if not rest:
             return self._file(first, self._patients)
@@ -261,14 +262,19 @@ def _tells(number: str, patient: str) -> bool:
 
 
 def _text_of_tags(content: bytes) -> list[str]:
-    """What the headers of an image's pages say in words; all of a file that cannot be read (it may be quarantined)."""
+    """What an image's pages say in words beside their pixels; all of a file that cannot be read (it may be quarantined)."""
     said: list[str] = []
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content)) as image:
             for page in ImageSequence.Iterator(image):
+                if page.format == "PNG":
+                    page.load()  # words may also stand behind the pixels
                 exif = page.getexif()
                 values = [*getattr(page, "tag_v2", {}).values(), *page.info.values(), *exif.values()]
                 said += _words([values, exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)])
+                said += _words([part[1] for name in ("applist", "private_chunks") for part in getattr(page, name, [])])
+            if image.format in _ENDS:
+                said += _words(content.rpartition(_ENDS[image.format])[2])
     except Exception:  # Pillow raises whatever its parsers stumble over
         said += [*_words(content), *_words(content[1:])]
     return said

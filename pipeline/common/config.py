@@ -340,9 +340,9 @@ class Config(Section):
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
             if name.lower() in ("validation", "audit", "tune"):
-                yield f"subtypes: a class cannot be called {name}; reports/{name.lower()} is another folder"
+                yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == DEFAULT:
-                yield f"subtypes: a class cannot be called {name}; that is every subtype's network without an entry"
+                yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"
         yield from self._candidates_disagree()
         if self.ingest.source == "demo":
             for name in self.classes:
@@ -380,7 +380,7 @@ class Config(Section):
             for subtype in self.subtypes:
                 if subtype not in candidate.networks and DEFAULT not in candidate.networks:
                     yield (
-                        f"candidates.{name}.networks: no network for {subtype}; add one, or one called {DEFAULT} for all that "
+                        f"candidates.{name}.networks: no network for {subtype}; add one, or one named {DEFAULT} for all that "
                         "have none"
                     )
             for subtype, network in candidate.networks.items():

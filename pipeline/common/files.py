@@ -66,6 +66,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def md5(path: Path) -> str:
+    """The digest by which DVC knows a file."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
 def sha256_of_all(paths: Iterable[Path]) -> str:
     """One digest of the contents of several files, in this order, whatever their names."""
     total = hashlib.sha256()

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -44,7 +43,6 @@ def each(work: Callable[[T], R], items: Sequence[T], images: int = 1) -> Generat
     """
     processes = min(available(), len(items) * images // _FEW)
     if processes < 2:
-        _quiet()
         yield from map(work, items)
         return
     together = max(1, _TOGETHER // images)
@@ -70,9 +68,8 @@ def _all(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def _begin() -> None:
-    """In each process: Ctrl-C is its parent's to hear, and it ends when its parent is gone."""
+    """Set a process up: Ctrl-C is its parent's to hear, and it ends when its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _quiet()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -81,7 +78,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
-
-
-def _quiet() -> None:
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that do not matter to the pixels

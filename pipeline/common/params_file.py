@@ -69,7 +69,7 @@ def _value(node: Node | None, key: str) -> Node | None:
 
 
 def _end(node: Node) -> int:
-    """Where the value's last character ends: of a block, not the comments and lines behind it."""
+    """The position behind the value's last character; of a block, before the comments and lines behind it."""
     if not isinstance(node, CollectionNode) or node.flow_style or not node.value:
         return int(node.end_mark.index)
     last = node.value[-1]

@@ -14,6 +14,7 @@ SOURCE = Path("data/source.json")
 DELIVERY = Path("data/delivery.json")
 TRUTH = Path("data/truth.parquet")
 EXCLUDE = Path("data/exclude.csv")
+DECISIONS = Path("data/decisions.jsonl")
 FOLDS = Path("data/folds.csv")
 MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits")
@@ -56,17 +57,17 @@ def fresh(path: Path) -> Path:
 
 
 def split_table(subtype: str) -> Path:
-    """One row per patient: patient, label, fold, images."""
+    """The table of a subtype's patients: patient, label, fold, images."""
     return SPLITS / f"{subtype}.csv"
 
 
 def cells(class_name: str) -> Path:
-    """uint8 `(images, px, px, 3)` of one class."""
+    """The packed images of one class: uint8 `(images, px, px, 3)`."""
     return CELLS / f"{class_name}.npy"
 
 
 def cell_rows(class_name: str) -> Path:
-    """Row of `cells(class_name)` -> patient, path."""
+    """The table that says patient and path of each row of `cells(class_name)`."""
     return CELLS / f"{class_name}.parquet"
 
 

@@ -1,7 +1,7 @@
 """Draw one synthetic white blood cell as a May-Gruenwald-Giemsa stained smear shows it.
 
 `light` is the share of red, green and blue light that the smear lets through, float64 `(3, height, width)`; every
-drawing function paints over it in place. Same seed, same bytes on every machine: see `demo_shapes` for what that rules
+drawing function paints over it in place. Same seed, same bytes on every machine: see `shapes` for what that rules
 out. No function reads a file, a clock or a global state.
 """
 

@@ -3,7 +3,7 @@
 It stands in for a cohort that may not be downloaded, with what makes real ones hard: labels belong to patients,
 leukaemia smears hold normal cells too, staining and light differ by patient, patients have unequal numbers of images.
 Every patient and every cell has a seed of its own, so none depends on how many others are drawn, and the pixels are the
-same on every machine (see `demo_shapes`). Nothing here reads a file, a clock or a global state.
+same on every machine (see `shapes`). Nothing here reads a file, a clock or a global state.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.demo.cell_types import CELL_TYPES
-from pipeline.demo.cells import IMAGE_PX, IMAGE_UM, draw_cell, draw_stain
-
-__all__ = ["IMAGE_PX", "IMAGE_UM", "SUBTYPES", "Cell", "Patient", "draw_cells", "draw_patients"]
+from pipeline.demo.cells import draw_cell, draw_stain
 
 SUBTYPES: tuple[str, ...] = ("PML_RARA", "NPM1", "CBFB_MYH11", "RUNX1_RUNX1T1")
 
 # Parts per cell type. Normal: a differential count, with more lymphocytes and monocytes than average because those are
-# the cells a blast is mistaken for. Diseased: WHO 2017 and FAB descriptions, see `demo_cell_types`.
+# the cells a blast is mistaken for. Diseased: WHO 2017 and FAB descriptions, see `cell_types`.
 _NORMAL_CELLS = {
     "segmented_neutrophil": 38,
     "band_neutrophil": 8,
@@ -146,7 +144,7 @@ def _shuffled_ids(seed: int) -> list[str]:
     """All usable ids, shuffled; each class takes every fifth, so no id depends on another class's size."""
     ids = [a + b + c for a in _LETTERS for b in _LETTERS for c in _LETTERS if a + b + c not in _RESERVED_IDS]
     order = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).permutation(len(ids))
-    return [ids[int(place)] for place in order]
+    return [ids[int(position)] for position in order]
 
 
 def _rng(seed: int, class_name: str, control: str, patient_id: str, what: str) -> np.random.Generator:
@@ -158,7 +156,7 @@ def _rng(seed: int, class_name: str, control: str, patient_id: str, what: str) -
 
 
 def _own_mix(parts: Mapping[str, int], rng: np.random.Generator) -> dict[str, int]:
-    """Between 0.3 and 1.7 times each part: patients differ in their blood counts."""
+    """Scale each part by 0.3 to 1.7, drawn: patients differ in their blood counts."""
     return {cell_type: part * int(rng.integers(30, 171)) for cell_type, part in parts.items()}
 
 

@@ -95,7 +95,7 @@ def expected_calibration_error(table: pd.DataFrame) -> float:
 
 
 def intercept_and_slope(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]:
-    """Of a logistic regression on the logits: 0 and 1 where the scores are calibrated.
+    """Intercept and slope of a logistic regression on the logits: 0 and 1 where the scores are calibrated.
 
     As in Van Calster et al. 2019 (BMC Medicine 17:230) the intercept is that with a slope of 1 ("calibration in the large"),
     the slope that with an intercept of its own. NaN where there is no finite value: a class is missing, or a logit separates

@@ -5,8 +5,6 @@ All are conditional on the trained networks. `docs/evaluation.md` has their meas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -14,23 +12,12 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import binomtest, norm, t
 
-from pipeline.evaluation import resampling
+from pipeline.evaluation import figures, resampling
+from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.resampling import Floats, Sample
 
-LEVELS = ("image", "patient")
 _TINY = 1e-9  # rates are sums of weights and rounded
 _LEAST = 1e-6  # a smaller share, or loss, is none
-_SIDES = ("value", "low", "high")
-_SHARES = ("auroc", "auroc_pooled", "auprc", "accuracy", "sensitivity", "specificity", "balanced_accuracy", "f1")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A figure and its bounds; NaN where they cannot be told."""
-
-    value: float
-    low: float
-    high: float
 
 
 def measure(
@@ -47,7 +34,7 @@ def measure(
         confidence: that the interval holds the figure, .95 for example.
     """
     found: dict[str, Interval] = {}
-    for level, rows in zip(LEVELS, (images, patients), strict=True):
+    for level, rows in zip(figures.LEVELS, (images, patients), strict=True):
         sample = resampling.summarise(rows, threshold)
         of_these = of_level(sample, level, draws=draws, seed=seed, confidence=confidence)
         found |= {f"{level}_{name}": interval for name, interval in of_these.items()}
@@ -55,7 +42,7 @@ def measure(
 
 
 def of_level(sample: Sample, level: str, *, draws: int, seed: int, confidence: float) -> dict[str, Interval]:
-    """All figures of `resampling.figures` of one of `LEVELS`."""
+    """All figures of `resampling.figures` of one level, image or patient."""
     values = {name: float(value[0]) for name, value in resampling.figures(sample, resampling.unweighted(sample)).items()}
     drawn = resampling.figures(sample, resampling.draw(sample, draws, seed))
     exact = _of_patients(sample, values, confidence) if level == "patient" else {}
@@ -71,11 +58,11 @@ def _resampled(figure: str, value: float, drawn: Floats, sample: Sample, confide
     if figure == "mcc":  # from -1 to 1
         half = bootstrap((value + 1) / 2, (drawn + 1) / 2, patients, confidence, share=True)
         return Interval(value, 2 * half.low - 1, 2 * half.high - 1)
-    return bootstrap(value, drawn, patients, confidence, share=figure in _SHARES)
+    return bootstrap(value, drawn, patients, confidence, share=figures.ALL[figure].share)
 
 
 def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, share: bool) -> Interval:
-    """From the figure's values `(draws,)` under resampling of patients: Student's t with `patients` - 1 degrees of freedom.
+    """The interval by the figure's values `(draws,)` under resampling: Student's t with `patients` - 1 degrees of freedom.
 
     On the logit scale for a share, which lies between 0 and 1, on the logarithmic for a loss, which lies above 0. A share of
     exactly 1 (or 0) has no spread there and gets the exact bounds of `patients` out of `patients` (or none). Of a loss of 0
@@ -97,7 +84,7 @@ def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, 
 
 
 def proportion(right: int, total: int, confidence: float) -> Interval:
-    """Exact binomial (Clopper & Pearson 1934, Biometrika 26:404)."""
+    """The share `right` of `total`, with exact binomial bounds (Clopper & Pearson 1934, Biometrika 26:404); NaN of none."""
     if not total:
         return Interval(float("nan"), float("nan"), float("nan"))
     bounds = binomtest(right, total).proportion_ci(confidence, method="exact")
@@ -152,7 +139,7 @@ def patient_auroc(patients: pd.DataFrame, confidence: float) -> Interval:
 
 
 def _pairs(sample: Sample) -> NDArray[np.int64]:
-    """`(folds, 2)` controls and subtype patients of each fold."""
+    """The numbers of controls and subtype patients of each fold, `(folds, 2)`."""
     return pd.crosstab(sample.folds, sample.labels).to_numpy(np.int64)
 
 
@@ -180,7 +167,7 @@ def of_calls(labels: ArrayLike, called: ArrayLike, confidence: float) -> dict[st
     n = {label: int((y == label).sum()) for label in (True, False)}
     right = {label: int((calls[y == label] == label).sum()) for label in n}
     sides = {label: proportion(right[label], n[label], (1 + confidence) / 2) for label in n}
-    at = {side: _of_rates({label: getattr(sides[label], side) for label in n}, n) for side in _SIDES}
+    at = {side: _of_rates({label: getattr(sides[label], side) for label in n}, n) for side in figures.SIDES}
     return {
         "accuracy": proportion(sum(right.values()), sum(n.values()), confidence),
         "sensitivity": proportion(right[True], n[True], confidence),
@@ -190,7 +177,7 @@ def of_calls(labels: ArrayLike, called: ArrayLike, confidence: float) -> dict[st
 
 
 def _of_rates(rates: dict[bool, float], n: dict[bool, int]) -> dict[str, float]:
-    """Of the share of the subtype's patients (True) and of the controls (False) who are called right, and their numbers."""
+    """The figures that follow from shares called right and numbers of the subtype's patients (True) and controls (False)."""
     tp, tn = np.array(rates[True] * n[True]), np.array(rates[False] * n[False])
     return {
         "balanced_accuracy": (rates[True] + rates[False]) / 2,

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pipeline.common import files
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.figures import Interval
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6E6E6E"
 COLOURS = (BLUE, ORANGE)  # of images and of patients
@@ -80,7 +80,7 @@ def roc_curves(bands: dict[str, pd.DataFrame], areas: dict[str, Interval], area:
     """
     figure, axes = _square("1 − specificity", "sensitivity")
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
-    _lines(axes, bands, "roc", {level: f"{level}: {area} {_bounds(value)}" for level, value in areas.items()})
+    _lines(axes, bands, "roc", {level: f"{level}: {area} {value:.3f}" for level, value in areas.items()})
     axes.legend(frameon=False, loc="lower right", fontsize=8)
     return figure
 
@@ -90,7 +90,7 @@ def pr_curves(bands: dict[str, pd.DataFrame], areas: dict[str, Interval], shares
     figure, axes = _square("recall (sensitivity)", "precision")
     for level, colour in zip(shares, COLOURS, strict=False):
         axes.axhline(shares[level], color=colour, lw=0.8, ls=":")
-    _lines(axes, bands, "pr", {level: f"{level}: AUPRC {_bounds(area)}" for level, area in areas.items()})
+    _lines(axes, bands, "pr", {level: f"{level}: AUPRC {area:.3f}" for level, area in areas.items()})
     axes.legend(frameon=False, loc="lower left", fontsize=8)
     return figure
 
@@ -101,9 +101,9 @@ def reliability(table: pd.DataFrame, patients: pd.DataFrame) -> Figure:
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
     reach = np.abs(table[["low", "high"]].to_numpy().T - table["share"].to_numpy())
     axes.errorbar(table["mean_score"], table["share"], yerr=reach, fmt="o", color=BLUE, capsize=3, lw=1)
-    for label, place, colour in ((0, -0.04, BLUE), (1, 1.04, ORANGE)):
+    for label, height, colour in ((0, -0.04, BLUE), (1, 1.04, ORANGE)):
         own = patients.loc[patients["label"] == label, "score"]
-        axes.plot(own, np.full(len(own), place), "|", color=colour, ms=7, alpha=0.7)
+        axes.plot(own, np.full(len(own), height), "|", color=colour, ms=7, alpha=0.7)
     for row in table.itertuples():
         axes.annotate(f"n = {row.n}", (row.mean_score, row.share), textcoords="offset points", xytext=(6, 4), fontsize=7)
     axes.set(xlim=(-0.08, 1.08), ylim=(-0.08, 1.08))
@@ -122,7 +122,3 @@ def _lines(axes: Axes, bands: dict[str, pd.DataFrame], curve: str, labels: dict[
     for (level, band), colour in zip(bands.items(), COLOURS, strict=False):
         axes.fill_between(band["at"], band[f"{curve}_low"], band[f"{curve}_high"], color=colour, alpha=0.15, lw=0)
         axes.plot(band["at"], band[curve], color=colour, label=labels[level])
-
-
-def _bounds(interval: Interval) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"

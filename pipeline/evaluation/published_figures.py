@@ -26,7 +26,7 @@ class Figures:
     support: tuple[int, int] = (IMAGES_PER_CLASS, IMAGES_PER_CLASS)
 
     def by_class(self) -> pd.DataFrame:
-        """A row a class, as `comparison` has ours."""
+        """A table with a row a class, in the form that `published_form` gives ours."""
         return pd.DataFrame(
             {"precision": self.precision, "recall": self.recall, "f1": self.f1, "support": self.support},
             index=pd.Index(["control", "subtype"], name="class"),
@@ -41,7 +41,7 @@ FIGURES = {
 }
 
 
-def _network(first_conv: int, conv: list[int], dense: int, learning_rate: float) -> Network:
+def _found_by_search(first_conv: int, conv: list[int], dense: int, learning_rate: float) -> Network:
     return Network(
         first_conv=first_conv,
         conv=conv,
@@ -55,8 +55,8 @@ def _network(first_conv: int, conv: list[int], dense: int, learning_rate: float)
 
 # Which learning rate belongs to CBFB_MYH11 and RUNX1_RUNX1T1 is our reading of an ambiguous figure.
 NETWORKS = {
-    "PML_RARA": _network(64, [128, 192], 128, 1e-5),
-    "RUNX1_RUNX1T1": _network(64, [256, 192], 256, 1e-5),
-    "CBFB_MYH11": _network(32, [128, 256, 256], 192, 1e-4),
-    "NPM1": _network(64, [256, 192, 192], 256, 1e-4),
+    "PML_RARA": _found_by_search(64, [128, 192], 128, 1e-5),
+    "RUNX1_RUNX1T1": _found_by_search(64, [256, 192], 256, 1e-5),
+    "CBFB_MYH11": _found_by_search(32, [128, 256, 256], 192, 1e-4),
+    "NPM1": _found_by_search(64, [256, 192, 192], 256, 1e-4),
 }

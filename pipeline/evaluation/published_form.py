@@ -1,6 +1,6 @@
 """Our results in the form of the published ones: precision, recall, F1 and accuracy over images of each class.
 
-Both tables have a row a class (control, subtype): support, and each of `FIGURES` with bounds over other patients,
+Both tables have a row a class (control, subtype): support, and each of `figures.PUBLISHED` with bounds over other patients,
 <figure>_low and <figure>_high; accuracy is the same in both rows. Patients of training and of test stay apart as they are in
 the folds.
 """
@@ -10,22 +10,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation import intervals, resampling
+from pipeline.evaluation import figures, intervals, resampling
 from pipeline.evaluation.resampling import Floats, Sample
 
 CLASSES = ("control", "subtype")
-FIGURES = ("precision", "recall", "f1", "accuracy")
 
 
 def as_tested(sample: Sample, draws: int, seed: int, confidence: float) -> pd.DataFrame:
-    """All images that were tested, however many there are of each class."""
+    """The table of all images that were tested, however many there are of each class."""
     found = _right_and_all(sample, resampling.unweighted(sample))
     drawn = _right_and_all(sample, resampling.draw(sample, draws, seed))
     return _table(found, drawn, sample, confidence)
 
 
 def balanced_draws(sample: Sample, per_class: int, draws: int, seed: int, confidence: float) -> pd.DataFrame:
-    """What `per_class` + `per_class` test images would show, with the spread over other images too.
+    """The table that `per_class` + `per_class` test images would show, with the spread over other images too.
 
     Every draw resamples the patients, then draws images of theirs with replacement.
     """
@@ -50,10 +49,10 @@ def _table(found: tuple[Floats, Floats], drawn: tuple[Floats, Floats], sample: S
     for number, name in enumerate(CLASSES):
         values, spreads = _of_class(*found, number), _of_class(*drawn, number)
         row: dict[str, object] = {"class": name, "support": round(float(found[1][number, 0]))}
-        for figure in FIGURES:
+        for figure in figures.PUBLISHED:
             rests_on = patients[number] if figure == "recall" else min(patients)
             bounds = intervals.bootstrap(float(values[figure][0]), spreads[figure], rests_on, confidence, share=True)
-            row |= {figure: bounds.value, f"{figure}_low": bounds.low, f"{figure}_high": bounds.high}
+            row |= figures.flat(figure, bounds)
         rows.append(row)
     return pd.DataFrame(rows).set_index("class")
 

@@ -132,7 +132,7 @@ def figures(sample: Sample, weights: Floats) -> dict[str, Floats]:
 
 
 def f1(tp: Floats, fp: Floats, fn: Floats) -> Floats:
-    """Of the subtype; 0 when nothing is called and nothing was to be called right."""
+    """The F1 of the subtype, `(draws,)`, from counts; 0 when nothing is called and nothing was to be called right."""
     return np.asarray(np.divide(2 * tp, 2 * tp + fp + fn, out=np.zeros_like(tp), where=2 * tp + fp + fn > 0))
 
 
@@ -143,7 +143,7 @@ def mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
 
 
 def _concordance(sample: Sample, weights: Floats, wanted: NDArray[np.bool_]) -> Floats:
-    """Of the pairs `wanted` `(P0, P1)` the weighted share that is in order, `(draws,)`."""
+    """The weighted share that is in order, `(draws,)`, of the pairs `wanted` `(P0, P1)`."""
     controls, others = weights[:, sample.labels == 0], weights[:, sample.labels == 1]
     rows = sample.sums["rows"]
     possible = np.outer(rows[sample.labels == 0], rows[sample.labels == 1])
@@ -165,7 +165,7 @@ def _average_precision(sample: Sample, weights: Floats) -> Floats:
 
 
 def curves(sample: Sample, weights: Floats) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """For each draw the false positive rate, sensitivity and precision from the strictest threshold to the laxest."""
+    """Yield false positive rate, sensitivity and precision of each draw, from the strictest threshold to the laxest."""
     positive = sample.labels[sample.ranked] == 1
     for draw_ in weights:
         by_row = draw_[sample.ranked]

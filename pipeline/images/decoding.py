@@ -1,56 +1,54 @@
 """One image file's bytes: is it usable, what are its pixels, what do they look like as numbers.
 
 Pixels are uint8 `(h, w, 3)`, red, green, blue. Nothing here knows a file name, a patient or the cohort, and nothing is
-converted silently: what cannot become 8-bit RGB without loss or guesswork is unusable, with a reason. The size is read
-from the header before any pixel is decoded, and every image is decoded to its end. This file travels with every registered
-model, which so accepts what training accepted, and therefore imports nothing of this package.
+converted silently: what cannot become 8-bit RGB without loss or guesswork is unusable, with a reason. A file is what its
+content says, whatever it is called. The header is judged before any pixel is decoded, and every image is decoded to its end.
+This file and those it imports travel with every registered model, which so accepts what training accepted; they therefore
+import each other by place and nothing else of this package.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image
+
+from . import jpeg, png, tiff, tiff_pixels, tiff_tags
+from .image_faults import UnusableError, require_decodable
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 
-_BITS_PER_SAMPLE, _ORIENTATION, _TILE_SIDES = 258, 274, (322, 323)  # TIFF 6.0 tags
-_LARGEST_PX = 8192  # side of an image or tile that is decoded at all: a 143-byte file can claim 20,000 x 20,000
-_COLOUR = ("RGB", "RGBA", "P", "CMYK", "YCbCr")
-_WHY_NOT = {
-    "1": "black and white",
-    "L": "grey",
-    "LA": "grey with transparency",
-    "La": "grey with transparency",
-    "PA": "a palette with transparency",
-    "LAB": "CIE Lab",
-    "I": "more than 8 bits a channel",
-    "F": "floating point",
-}
+LOSSY_TIFF = "TIFF with JPEG"
+LOSSY = ("JPEG", LOSSY_TIFF)  # formats whose pixels are not those that were saved
 _OTHER_FORMATS = (
-    (b"\x89PNG", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG", "damaged PNG"),
     (b"GIF8", "GIF"),
     (b"BM", "BMP"),
     (b"RIFF", "WebP"),
     (b"\0\0\0\x0cjP", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"II\xbc", "JPEG XR"),
+    (b"8BPS", "Photoshop"),
     (b"PK\x03\x04", "ZIP"),
     (b"%PDF", "PDF"),
 )
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: BigTIFF
+_MOST_PX = 2**31 - 1  # that a table of 32-bit numbers holds
+_LARGE_PX = 2048**2  # an image of more is decoded `in_turn`
+_ROWS_AT_ONCE = 256  # of which sharpness is told: bounds the memory
 _VALUES = np.arange(256, dtype=np.int64)
 _WAVES = np.rint(1024 * np.cos(np.pi * np.outer(np.arange(1, 9), 2 * np.arange(32) + 1) / 64))
-
-
-class UnusableError(ValueError):
-    """Why an image cannot be used; the caller knows the file's name."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class Inspected:
     width: int = 0
     height: int = 0
     mode: str = ""
+    format: str = ""
     reason: str = ""
     pixels: Pixels | None = None
 
@@ -75,9 +74,26 @@ class Statistics:
     sharpness: float
 
 
+_one_after_the_other = ThreadPoolExecutor(1)
+_Judged = tuple[Inspected, Callable[[], Pixels]]
+
+
 def inspect(data: bytes, expected_px: int | None) -> Inspected:
     """Read a file of which `expected_px` x `expected_px` pixels are expected (None: any square); never raises."""
-    return _read(data, expected_px)
+    seen = Inspected()
+    try:
+        seen, judge = _opened(data)
+        if expected_px and (seen.width, seen.height) != (expected_px, expected_px):
+            raise UnusableError(f"{seen.width} x {seen.height} px instead of {expected_px} x {expected_px}")
+        if seen.width != seen.height:
+            raise UnusableError(f"{seen.width} x {seen.height} px: not square")
+        require_decodable(seen.width, seen.height)
+        seen, decode = judge()
+        return replace(seen, pixels=decode())
+    except UnusableError as error:
+        return replace(seen, reason=str(error))
+    except Exception as error:  # a decoder raises whatever its parser stumbles over
+        return replace(seen, reason=f"unreadable: {_said(error)}")
 
 
 def decode(data: bytes) -> Pixels:
@@ -86,10 +102,19 @@ def decode(data: bytes) -> Pixels:
     Raises:
         UnusableError: why it is not usable.
     """
-    seen = _read(data, None)
+    seen = inspect(data, None)
     if seen.pixels is None:
         raise UnusableError(seen.reason)
     return seen.pixels
+
+
+def in_turn(data: bytes, work: Callable[[], T]) -> T:
+    """`work()` on this file; if it is large, in a thread that does one after the other, so that memory for one is enough."""
+    try:
+        seen, _ = _opened(data)
+    except Exception:  # `inspect` says why
+        return work()
+    return work() if seen.width * seen.height <= _LARGE_PX else _one_after_the_other.submit(work).result()
 
 
 def resize(pixels: Pixels, px: int) -> Pixels:
@@ -102,10 +127,12 @@ def statistics(pixels: Pixels) -> Statistics:
     """From whole numbers (the histogram), so that the same pixels give the same numbers on every machine."""
     image = Image.fromarray(pixels)
     grey = image.convert("L")
+    digest = hashlib.sha256(f"{pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
     counts = np.array(image.histogram(), dtype=np.int64).reshape(3, 256)
     (mean_r, std_r), (mean_g, std_g), (mean_b, std_b) = map(_mean_std, counts)
     return Statistics(
-        sha256=hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest(),
+        sha256=digest.hexdigest(),
         phash=_perceptual_hash(grey),
         mean=(mean_r, mean_g, mean_b),
         std=(std_r, std_g, std_b),
@@ -131,10 +158,14 @@ def _sharpness(image: Image.Image) -> float:
 
     The variance of the Laplacian is a common measure of focus (Pech-Pacheco et al. 2000).
     """
-    grey = np.asarray(image).astype(np.int16)
-    inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]  # within 1,020
-    count, total = inner.size, int(inner.sum(dtype=np.int64))
-    squares = int(np.square(inner, dtype=np.int32).sum(dtype=np.int64))  # a product would start threads of BLAS
+    grey = np.asarray(image)
+    count, total, squares = 0, 0, 0
+    for top in range(0, len(grey) - 2, _ROWS_AT_ONCE):
+        part = grey[top : top + _ROWS_AT_ONCE + 2].astype(np.int16)
+        inner = 4 * part[1:-1, 1:-1] - part[:-2, 1:-1] - part[2:, 1:-1] - part[1:-1, :-2] - part[1:-1, 2:]  # within 1,020
+        count += inner.size
+        total += int(inner.sum(dtype=np.int64))
+        squares += int(np.square(inner, dtype=np.int32).sum(dtype=np.int64))  # a product would start threads of BLAS
     return math.sqrt(count * squares - total * total) / count if count else 0.0
 
 
@@ -142,61 +173,36 @@ def _shrunk(grey: Image.Image) -> NDArray[np.float64]:
     return np.asarray(grey.resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
 
 
-def _read(data: bytes, expected_px: int | None) -> Inspected:
+def _opened(data: bytes) -> tuple[Inspected, Callable[[], _Judged]]:
+    """What the first bytes of a file say, and how its header is judged."""
+    if data[:4] in tiff_tags.STARTS:
+        tags = tiff_tags.Tags(data)
+        width, height = (min(tags.number(tag), _MOST_PX) for tag in (256, 257))
+        return Inspected(width, height, format="TIFF"), partial(_judged_tiff, data, tags, width, height)
+    if data.startswith(jpeg.START):
+        stream = jpeg.stream(data)
+        seen = Inspected(stream.width, stream.height, jpeg.MODES.get(stream.samples, ""), format="JPEG")
+        return seen, partial(_judged_jpeg, data, stream, seen)
+    if data.startswith(png.START):
+        header = png.header(data)
+        seen = Inspected(min(header.width, _MOST_PX), min(header.height, _MOST_PX), header.mode, format="PNG")
+        return seen, lambda: (seen, partial(png.decode, data, header))
     if not data:
-        return Inspected(reason="empty: 0 bytes")
-    if not data.startswith(_TIFF_STARTS):
-        found = next((name for start, name in _OTHER_FORMATS if data.startswith(start)), "")
-        return Inspected(reason=f"not a TIFF but a {found} file" if found else "not a TIFF file")
-    try:
-        # not Image.open: it would guess the format, and judge the size before we can name it
-        image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
-    except Exception as error:  # Pillow raises whatever its parsers stumble over
-        return Inspected(reason=f"unreadable header: {_said(error)}")
-    width, height = image.size
-    mode = image.mode
-    reason = _header_fault(image, expected_px)
-    pixels = None
-    if not reason:
-        try:
-            image.load()
-            reason = _translucency(image)
-            if not reason:
-                pixels = np.asarray(image if mode == "RGB" else image.convert("RGB"))
-        except Exception as error:
-            reason = f"unreadable pixels, cut off or damaged: {_said(error)}"
-    return Inspected(width, height, mode, reason, pixels)
+        raise UnusableError("empty: 0 bytes")
+    found = next((name for start, name in _OTHER_FORMATS if data.startswith(start)), "")
+    raise UnusableError(f"not a TIFF, PNG or JPEG{f' but a {found}' if found else ''} file")
 
 
-def _header_fault(image: Any, expected_px: int | None) -> str:
-    width, height = image.size
-    if expected_px and (width, height) != (expected_px, expected_px):
-        return f"{width} x {height} px instead of {expected_px} x {expected_px}"
-    if width != height:
-        return f"{width} x {height} px: not square"
-    tile_sides = [side for tag in _TILE_SIDES if isinstance(side := image.tag_v2.get(tag, 0), int)]
-    if max(width, height, *tile_sides) > _LARGEST_PX:
-        return f"claims {max(width, height, *tile_sides):,} px a side; at most {_LARGEST_PX:,} are decoded"
-    if image.is_animated:
-        return "more than one page"
-    orientation = image.tag_v2.get(_ORIENTATION, 1)
-    if orientation != 1:
-        return f"orientation tag {orientation}: unclear which way up the pixels are"
-    bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,)))
-    if bits > 8:
-        return f"{bits} bits a channel instead of 8"
-    if image.mode not in _COLOUR:
-        return f"no 8-bit colour: mode {image.mode} ({_WHY_NOT.get(image.mode, 'unknown')})"
-    return ""
+def _judged_tiff(data: bytes, tags: tiff_tags.Tags, width: int, height: int) -> _Judged:
+    tiff.require_one_image(tags)
+    page = tiff.page(tags)
+    form = LOSSY_TIFF if page.compression == tiff.JPEG else "TIFF"
+    return Inspected(width, height, page.mode, form), partial(tiff_pixels.decode, data, page)
 
 
-def _translucency(image: Any) -> str:
-    if image.mode == "P" and "transparency" in image.info:
-        return "a palette with transparency"
-    if image.mode != "RGBA":
-        return ""
-    lowest, _ = image.getchannel("A").getextrema()
-    return "" if lowest == 255 else f"translucent: alpha down to {lowest} of 255"
+def _judged_jpeg(data: bytes, stream: jpeg.Stream, seen: Inspected) -> _Judged:
+    jpeg.require_readable(stream)
+    return seen, partial(jpeg.decode, data, stream)
 
 
 def _said(error: Exception) -> str:

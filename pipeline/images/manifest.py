@@ -1,6 +1,6 @@
 """The manifest: one row per file of data/raw, usable or not. No file is read or written here.
 
-Columns: path (relative to data/raw, forward slashes), class, patient, width, height, mode, sha256 (of the file),
+Columns: path (relative to data/raw, forward slashes), class, patient, width, height, mode, format, sha256 (of the file),
 pixels_sha256, phash, mean_r .. std_b (0 to 255), sharpness, look_alike (the first image that is the same picture, saved again;
 "" if there is none; the first one names itself), error ("" if the image is usable). A file outside
 `<class>/<patient>/<image>` has an empty patient. Rows are in natural order of class, patient and image: image_2 before
@@ -23,7 +23,7 @@ NUMBERS = (*COLOURS, "std_r", "std_g", "std_b", "sharpness")
 DTYPES = {
     **dict.fromkeys(("path", "class", "patient"), "str"),
     **dict.fromkeys(("width", "height"), "int32"),
-    **dict.fromkeys(("mode", "sha256", "pixels_sha256", "phash"), "str"),
+    **dict.fromkeys(("mode", "format", "sha256", "pixels_sha256", "phash"), "str"),
     **dict.fromkeys(NUMBERS, "float64"),
     **dict.fromkeys(("look_alike", "error"), "str"),
 }

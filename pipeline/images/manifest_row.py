@@ -19,7 +19,7 @@ def row(file: Path, image_px: int) -> dict[str, object]:
     if fault:
         return found
     seen = decoding.inspect(data, image_px)
-    found |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "error": seen.reason}
+    found |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "format": seen.format, "error": seen.reason}
     if seen.pixels is not None:
         numbers = decoding.statistics(seen.pixels)
         found |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}

@@ -11,6 +11,7 @@ from pipeline.common.errors import DataError
 from pipeline.images import decoding
 
 _LARGEST_BYTES = 64 * 2**20  # of a file that is opened: an uncompressed image of 144 px has 62 KB
+_TOO_LARGE = f"too large for an image of one cell: more than {_LARGEST_BYTES / 2**20:.0f} MB"
 
 
 def read(file: Path) -> tuple[bytes, str, str]:
@@ -19,7 +20,7 @@ def read(file: Path) -> tuple[bytes, str, str]:
         if not file.is_file():  # a pipe would keep us waiting
             return b"", "", "a link that leads nowhere" if file.is_symlink() else "not a regular file"
         if file.stat().st_size > _LARGEST_BYTES:
-            return b"", files.sha256(file), "too large for an image of one cell"
+            return b"", files.sha256(file), _TOO_LARGE
         data = file.read_bytes()
     except OSError as error:
         return b"", "", f"cannot be read: {error.strerror}"

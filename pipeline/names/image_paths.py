@@ -10,7 +10,8 @@ import re
 from pipeline.names import leftovers, patient_names
 
 LITTER_REASON = "not an image: left behind by a file browser"
-_EXTENSIONS = (".tif", ".tiff")
+_EXTENSIONS = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+EXTENSIONS = f"{', '.join(_EXTENSIONS[:-1])} or {_EXTENSIONS[-1]}"  # as a message says it
 
 
 def natural(text: str) -> tuple[str | int, ...]:
@@ -40,7 +41,7 @@ def name_fault(path: str) -> str:
     if unseen := sorted({f"U+{ord(letter):04X}" for letter in path if not letter.isprintable()}):
         return f"its path holds unprintable characters ({', '.join(unseen)}); rename it"
     if not is_image_name(path):
-        return "not an image: its name does not end in .tif or .tiff"
+        return f"not an image: its name does not end in {EXTENSIONS}"
     if not (patient := place(path)[1]):
         return "lies outside <class>/<patient>/"
     return "" if patient_names.identity(patient) else "the name of its patient's folder is blank; rename it"

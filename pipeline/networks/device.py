@@ -66,12 +66,16 @@ def prepare(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
         ConfigError: TRAIN_THREADS cannot be had, or KERAS_BACKEND names a backend that this package does not know.
     """
     _keep_memory()
-    backend = str(keras.config.backend())
-    if backend == "tensorflow":
+    if backend() == "tensorflow":
         return _tensorflow(precision)
-    if backend == "jax":
+    if backend() == "jax":
         return _jax(precision)
-    raise ConfigError(f"KERAS_BACKEND: must be tensorflow or jax, not {backend!r}")
+    raise ConfigError(f"KERAS_BACKEND: must be tensorflow or jax, not {backend()!r}")
+
+
+def backend() -> str:
+    """Keras'."""
+    return str(keras.config.backend())
 
 
 def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:

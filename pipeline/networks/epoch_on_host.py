@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any, TypeAlias
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common import console
 from pipeline.common.config import Augment
-from pipeline.networks import epoch_images
+from pipeline.networks import device, epoch_images
 from pipeline.networks.augmentation import Changes, augment, draw
 from pipeline.networks.epoch_images import Pool
+
+# isort: split
+import keras  # after device, which keeps TensorFlow's greetings off the terminal
 
 Batch: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.float32]]  # images, and labels `(n, 1)`
 _HEARTBEAT_S = 30.0
@@ -68,7 +70,7 @@ def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:
     (docs/speed.md). A GPU is at work when the call returns, and the next batch is made meanwhile; on a processor a thread that
     made it gained nothing. Other backends keep their state elsewhere while `fit` runs.
     """
-    if keras.config.backend() != "tensorflow":
+    if device.backend() != "tensorflow":
         fitted = network.fit(batches, epochs=1, shuffle=False, verbose=0)
         return {name: float(fitted.history[name][0]) for name in ("loss", "accuracy")}
     network.reset_metrics()

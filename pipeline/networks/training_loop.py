@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +24,9 @@ from pipeline.networks.device import Device
 from pipeline.networks.epoch_images import Pool
 from pipeline.networks.epoch_on_host import Epoch, mean_of_epoch, train_epoch
 from pipeline.networks.model import build, logits
+
+# isort: split
+import keras  # after device, which keeps TensorFlow's greetings off the terminal
 
 History = list[dict[str, float]]
 

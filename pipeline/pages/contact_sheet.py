@@ -27,8 +27,8 @@ def compose(crops: NDArray[np.uint8], captions: Sequence[str]) -> Image.Image:
     step_x, step_y = SIDE_PX + _GAP_PX, SIDE_PX + _CAPTION_PX + _GAP_PX
     sheet = Image.new("RGB", (columns * step_x + _GAP_PX, rows * step_y + _GAP_PX), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_PX)
-    for place, (crop, caption) in enumerate(zip(crops, captions, strict=True)):
-        x, y = _GAP_PX + place % COLUMNS * step_x, _GAP_PX + place // COLUMNS * step_y
+    for position, (crop, caption) in enumerate(zip(crops, captions, strict=True)):
+        x, y = _GAP_PX + position % COLUMNS * step_x, _GAP_PX + position // COLUMNS * step_y
         sheet.paste(Image.fromarray(crop).resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS), (x, y))
         caption = caption[-_LONGEST_CAPTION:]
         while draw.textlength(caption, font) > SIDE_PX:

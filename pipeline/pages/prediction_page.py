@@ -41,7 +41,7 @@ class Found:
 
 
 def file_name(patient: str) -> str:
-    """Of a patient's page."""
+    """The file name of a patient's page."""
     return f"{patient}.html"
 
 

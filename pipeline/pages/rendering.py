@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
+
+from pipeline.evaluation.figures import Interval
 
 
 def template(name: str) -> jinja2.Template:
@@ -33,18 +34,17 @@ def data_uri(png: bytes) -> str:
 
 
 def number(value: float, decimals: int = 0) -> str:
-    """With a comma every three digits, n/a where there is none."""
+    """A number with a comma every three digits, n/a where there is none."""
     return f"{value:,.{decimals}f}" if math.isfinite(value) else "n/a"
 
 
-def bounds(figure: Mapping[str, float], decimals: int = 2) -> str:
-    """The interval in words, empty where there is none."""
-    low, high = figure["low"], figure["high"]
-    return f"{low:.{decimals}f} to {high:.{decimals}f}" if math.isfinite(low) and math.isfinite(high) else ""
+def bounds(figure: Interval, decimals: int = 2) -> str:
+    """The bounds of a figure in words, empty where they are not known."""
+    return figure.bounds(f".{decimals}f") if figure.known else ""
 
 
 def score(value: float) -> str:
-    """Three decimals, which never claim certainty."""
+    """A score with three decimals, which never claim certainty."""
     return "<0.001" if value < 0.0005 else ">0.999" if value >= 0.9995 else f"{value:.3f}"
 
 

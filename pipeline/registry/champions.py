@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import ModelError
 from pipeline.images.decoding import Pixels
-from pipeline.registry import mlflow_server, versions
+from pipeline.registry import mlflow_server, model_files, versions
 
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 _NEEDED = ("um", "px", "operating_point", "reference", "cohort", "sha256", "temperatures")
@@ -50,15 +50,15 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
     name = f"{subtype} v{version.version}"
     with tempfile.TemporaryDirectory() as fetched:
         try:
-            place = mlflow.artifacts.download_artifacts(f"models:/{subtype}/{version.version}", dst_path=fetched)
-            _require_code(name, place)
-            for cache in Path(place).rglob("__pycache__"):  # Python would run what lies there without a look at the source
+            folder = mlflow.artifacts.download_artifacts(f"models:/{subtype}/{version.version}", dst_path=fetched)
+            _require_code(name, folder)
+            for cache in Path(folder).rglob("__pycache__"):  # Python would run what lies there without a look at the source
                 shutil.rmtree(cache)
-            entrance = versions.entrance(Path(place))
+            entrance = model_files.entrance(Path(folder))
             _require_tagged(name, version, entrance)  # before any code of it runs
-            model = mlflow.pyfunc.load_model(place)
+            model = mlflow.pyfunc.load_model(folder)
         except (MlflowException, OSError, ValueError, ImportError) as error:
-            if mlflow_server.went_away(error):  # `tracking.answering` says so
+            if mlflow_server.went_away(error):  # `mlflow_server.answering` says so
                 raise
             raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
         settings = getattr(model.unwrap_python_model(), "settings", {})
@@ -71,9 +71,9 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
     return Champion(subtype, str(version.version), settings, model)
 
 
-def _require_code(name: str, place: str) -> None:
-    """Before anything of it is loaded: `register` stores code, specs and weights, and a pickle could run anything."""
-    stored = mlflow.models.Model.load(place).flavors.get("python_function", {})
+def _require_code(name: str, folder: str) -> None:
+    """Refuse a model that may hold a pickle, which could run anything, before anything of it is loaded."""
+    stored = mlflow.models.Model.load(folder).flavors.get("python_function", {})
     if stored.get("loader_module") != _LOADER or "python_model" in stored:
         raise ModelError(
             f"{name}: was not registered by this pipeline and may hold pickled objects, which could run anything; not used"
@@ -81,7 +81,7 @@ def _require_code(name: str, place: str) -> None:
 
 
 def _require_tagged(name: str, version: versions.Version, files: dict[str, str]) -> None:
-    """These are the files that the registry names: the model's own list of digests lies beside them."""
+    """Refuse files that are not those the registry names; the model's own list of digests lies beside them."""
     for file, digest in files.items():
         if version.tags.get(f"sha256.{file}") != digest:
             raise ModelError(f"{name}: {file} is not what the registry names (SHA-256 differs); not used")

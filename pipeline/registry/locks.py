@@ -60,20 +60,20 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
 
 
 def lock_files(uri: str, database: Path) -> list[Path]:
-    """Beside a database file; for a server on this machine one by its port, and `database`'s, which it may serve."""
+    """An address's lock files: beside a database file; of a server here by its port, and `database`'s, which it may serve."""
     if uri.startswith("sqlite:///"):
         return [Path(f"{uri.removeprefix('sqlite:///')}.decide.lock")]
     parts = urlsplit(uri)
     host = parts.hostname or ""
     if host == "localhost" or host.startswith("127.") or host == "::1":
-        place = f"{parts.port or parts.scheme}{parts.path.rstrip('/')}".replace("/", "-")
-        return [Path(f"{database}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{place}.decide.lock"]
+        server = f"{parts.port or parts.scheme}{parts.path.rstrip('/')}".replace("/", "-")
+        return [Path(f"{database}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{server}.decide.lock"]
     return []
 
 
 @contextmanager
 def creating(uri: str) -> Iterator[None]:
-    """Alone with a database that may have no tables yet; a server sees to that itself."""
+    """Be alone with a database that may have no tables yet, within the block; a server sees to that itself."""
     if uri.startswith("postgresql"):
         with _advisory_lock(uri, _CREATING):
             yield

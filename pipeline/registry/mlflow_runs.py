@@ -65,7 +65,7 @@ def ensure_experiment(client: MlflowClient, subtype: str) -> str:
 
 
 def _artifact_location(address: str, subtype: str) -> str | None:
-    """With a database file the artifacts lie beside it; a server decides for itself."""
+    """Where the experiment's artifacts go: beside a database file, or, None, where the server decides."""
     if address.startswith("sqlite:///"):
         return (Path(address.removeprefix("sqlite:///")).resolve().parent / _ARTIFACTS / subtype).as_uri()
     return None
@@ -90,7 +90,7 @@ def log_params(client: MlflowClient, run: Run, knobs: Mapping[str, object]) -> N
 
 
 def origin(spec: Mapping[str, Any]) -> dict[str, str]:
-    """On what machine a network was trained, and the digests of data, split and code."""
+    """Tags that say on what machine a network was trained, and from which data, split and code, by their digests."""
     machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
     searched = {f"tuned_on.{key}": str(value) for key, value in spec.get("tuned_on", {}).items()}  # no names of patients
     return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}, **searched}
@@ -143,17 +143,18 @@ def complete(client: MlflowClient, run_id: str, folder: Path) -> None:
 
 def provenance() -> dict[str, str]:
     """Commit, whether the working tree differed from it (what every run rewrites aside), Prefect's and DVC's names, if any."""
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     names = {"prefect_flow_run": "FLOW_RUN", "dvc_exp": "DVC_EXP_NAME"}
     named = {tag: os.environ[variable] for tag, variable in names.items() if os.environ.get(variable)}
     if not commit:
         return named
-    dirty = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
+    dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports", ":!data/decisions.jsonl")
     return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **named}
 
 
-def _git(*arguments: str) -> str:
-    git = shutil.which("git")
-    if git is None:
+def git(*arguments: str) -> str:
+    """What git says; nothing where it is not installed, or refuses."""
+    program = shutil.which("git")
+    if program is None:
         return ""
-    return subprocess.run([git, *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False).stdout.strip()

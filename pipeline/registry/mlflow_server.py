@@ -43,18 +43,24 @@ class Follower(Protocol):
     """What a training tells while it runs."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """One row of the history."""
+        """Be told one row of the history."""
 
     def finish(self, folder: Path) -> None:
-        """The training is done and its files are in `folder`."""
+        """Be told that the training is done and its files are in `folder`."""
 
 
 def address() -> str:
     """Where MLflow keeps its records: MLFLOW_TRACKING_URI, else a database file in this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home() / _DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / _DATABASE}"
 
 
-def _home() -> Path:
+def database() -> Path | None:
+    """The file that keeps the records, whole path, where it is one."""
+    kind = "sqlite:///"
+    return Path(address().removeprefix(kind)).resolve() if address().startswith(kind) else None
+
+
+def home() -> Path:
     """This folder; for an experiment that DVC runs in a copy of the checkout, deleted afterwards, the checkout itself."""
     root = Path(os.environ.get("DVC_ROOT") or ".")
     return root if Path.cwd().is_relative_to(root / ".dvc") else Path()
@@ -118,12 +124,12 @@ def deciding() -> AbstractContextManager[bool]:
 
     It gives False when nothing can ensure that; see `locks.deciding`.
     """
-    return locks.deciding(os.environ.get("REGISTRY_LOCK") or address(), _home() / _DATABASE)
+    return locks.deciding(os.environ.get("REGISTRY_LOCK") or address(), home() / _DATABASE)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """`deciding` for those who must not go on without.
+    """Be alone, as by `deciding`, for those who must not go on otherwise.
 
     Raises:
         TrackingError: also when nothing can keep others from deciding at the same time.

@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation import genetics, published_figures
+from pipeline.evaluation import figures, genetics, published_figures, seen_by_search
+from pipeline.evaluation.figures import Interval
 
 LONGEST = 5000
 _COHORT, _DATASET = "AML-Cytomorphology_MLL_Helmholtz", "gchan357/human-aml-cytomorphology-dataset"
@@ -46,7 +47,7 @@ class Facts:
 
 
 def markdown(facts: Facts) -> str:
-    """The card."""
+    """The card, as Markdown."""
     parts = [_title(facts), _use(facts), _data(facts), _results(facts), _limits(facts), _digests(facts)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -63,10 +64,10 @@ def _use(facts: Facts) -> str:
     sides = " or ".join(str(side) for side in facts.sides_px)
     return (
         "### Intended use\n\n"
-        "To rank and compare patients, or cells of a patient, in research. In: colour TIFF files of 8 bits a channel, one "
-        f"cell each, {facts.um:g} x {facts.um:g} um ({sides} px; the networks see {facts.px} px). Another field of view is "
-        "refused. Out: a score per image; with patients, a score per patient (the probability at the mean of the images' "
-        f"calibrated logits), called {facts.subtype} above {facts.operating_point:.3f}, the operating point."
+        "To rank and compare patients, or cells of a patient, in research. In: colour images (TIFF, PNG, JPEG) of 8 bits a "
+        f"channel, one cell each, {facts.um:g} x {facts.um:g} um ({sides} px; the networks see {facts.px} px). Another field "
+        "of view is refused. Out: a score per image; with patients, a score per patient (the probability at the mean of the "
+        f"images' calibrated logits), called {facts.subtype} above {facts.operating_point:.3f}, the operating point."
     )
 
 
@@ -84,10 +85,12 @@ def _data(facts: Facts) -> str:
 
 
 def _results(facts: Facts) -> str:
+    plain, leaked = seen_by_search.read(facts.figures)
+    intervals = {key: Interval(**figure) for key, figure in plain.items() if isinstance(figure, dict)}
+    flattered = "leaked " if leaked else ""
     rows = [
-        f"| {_words(key)} | {figure['value']:.3f} | {figure['low']:.3f} to {figure['high']:.3f} |"
-        for key, figure in facts.figures.items()
-        if isinstance(figure, dict)
+        f"| {flattered}{figures.words(key)} | {interval.value:.3f} | {interval.bounds('.3f')} |"
+        for key, interval in intervals.items()
     ]
     return "\n".join(
         [
@@ -115,19 +118,15 @@ def _searched(facts: Facts) -> list[str]:
     return [f"{seen}; none of them is in the figures below{f' ({left_out} test patients left out)' if left_out else ''}.", ""]
 
 
-def _words(key: str) -> str:
-    return key.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC").replace("brier", "Brier score")
-
-
 def _beside_published(facts: Facts) -> list[str]:
-    rows = facts.by_class[facts.by_class["class"] == "subtype"].set_index("source")
-    if facts.subtype not in published_figures.FIGURES or not {"balanced", "published"} <= set(rows.index):
+    of_subtype = facts.by_class[facts.by_class["class"] == "subtype"]
+    rows = {row["source"]: row for row in of_subtype.to_dict("records")}
+    if facts.subtype not in published_figures.FIGURES or not {"balanced", "published"} <= set(rows):
         return []
-    ours, theirs = rows.loc["balanced"], rows.loc["published"]
+    ours, theirs = rows["balanced"], rows["published"]
     n = published_figures.IMAGES_PER_CLASS
     lines = [
-        f"| {name} | {ours[name]:.2f} ({ours[f'{name}_low']:.2f} to {ours[f'{name}_high']:.2f}) | {theirs[name]:.2f} |"
-        for name in ("accuracy", "precision", "recall", "f1")
+        f"| {name} | {figures.unflat(ours, name):.2f} | {theirs[name]:.2f} |" for name in ("accuracy", *figures.OF_A_CLASS)
     ]
     return [
         "",

@@ -2,9 +2,9 @@
 
 It travels with the model and runs where this package is not installed, so it imports nothing of it.
 
-In: column `image`, each the bytes of a TIFF file (base64 over HTTP) or, in Python, a uint8 array `(side, side, 3)` of any
-side; if wanted, column `patient`; parameter `um`, the side in micrometres: another than the trained one is refused, because
-resizing would not undo it. What training quarantines is refused here, by the same code.
+In: column `image`, each the bytes of a TIFF, PNG or JPEG file (base64 over HTTP) or, in Python, a uint8 array
+`(side, side, 3)` of any side; if wanted, column `patient`; parameter `um`, the side in micrometres: another than the trained
+one is refused, because resizing would not undo it. What training quarantines is refused here, by the same code.
 
 Out, a row an image: `score`, the probability of the subtype at `logit`, the mean of the folds' calibrated logits. With
 patients also `patient_score`, the probability at the mean of the logits of the patient's images in this call, and
@@ -17,6 +17,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,8 @@ class SubtypeModel(PythonModel):
             raise _refused(f"{folder / _SETTINGS}: is missing; register the model again")
         self.settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         _require_registered(folder, self.settings["sha256"])
-        self._images, self._network, self._pooling = (
-            _load_code(folder / f"{name}.py") for name in ("images", "network", "pooling")
-        )
+        self._images = _load_code(folder / "images" / "decoding.py")
+        self._network, self._pooling = (_load_code(folder / f"{name}.py") for name in ("network", "pooling"))
         self._folds = []
         for name, temperature in sorted(self.settings["temperatures"].items()):
             spec = json.loads((folder / name / "spec.json").read_text())
@@ -55,7 +55,8 @@ class SubtypeModel(PythonModel):
         um, trained_um = float((params or {}).get("um", self.settings["um"])), self.settings["um"]
         if um != trained_um:
             raise _refused(f"um: images of {um:g} um; the model knows a field of view of {trained_um:g} um and no other")
-        images = [self._pixels(image, number) for number, image in enumerate(model_input["image"], start=1)]
+        sides = {px for _, px, _ in self._folds}
+        images = [self._resized(image, number, sides) for number, image in enumerate(model_input["image"], start=1)]
         logits = self._logits(images)
         scored = pd.DataFrame({"score": self._pooling.probabilities(logits), "logit": logits})
         if "patient" in model_input:
@@ -77,26 +78,33 @@ class SubtypeModel(PythonModel):
             raise _refused(f"{folder}: spec and weights do not make a network ({reason}); register the model again") from None
         return network
 
-    def _pixels(self, image: object, number: int) -> Any:
+    def _resized(self, image: object, number: int, sides: set[int]) -> Any:
+        """By side, as the networks take it: a large image is not kept."""
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != image.shape[1]:
                 raise _refused(f"image {number}: uint8 (side, side, 3) is needed, not {image.dtype} {image.shape}")
-            return image
+            return {px: self._images.resize(image, px) for px in sides}
         if not isinstance(image, bytes | bytearray):
-            raise _refused(f"image {number}: the bytes of a TIFF file are needed, not {type(image).__name__}")
-        seen = self._images.inspect(bytes(image), None)
-        if seen.pixels is None:
-            raise _refused(f"image {number}: {seen.reason}")
-        return seen.pixels
+            raise _refused(f"image {number}: the bytes of a TIFF, PNG or JPEG file are needed, not {type(image).__name__}")
+        data = bytes(image)
+        reason, resized = self._images.in_turn(data, partial(self._decoded, data, sides))
+        if reason:
+            raise _refused(f"image {number}: {reason}")
+        return resized
 
-    def _logits(self, images: list[Any]) -> Any:
+    def _decoded(self, data: bytes, sides: set[int]) -> tuple[str, dict[int, Any]]:
+        """Why not, and the pixels by side."""
+        seen = self._images.inspect(data, None)
+        return seen.reason, {} if seen.pixels is None else {px: self._images.resize(seen.pixels, px) for px in sides}
+
+    def _logits(self, images: list[dict[int, Any]]) -> Any:
         """Mean of the folds' calibrated logits, float64 `(n,)`."""
         if not images:
             return np.empty(0)
         # The last image twice: TensorFlow multiplies a batch of one in another order, and the score would depend on company.
         padded = [*images, images[-1]]
         of_folds = [
-            self._network.logits(network, (self._images.resize(image, px) for image in padded)) / np.float64(temperature)
+            self._network.logits(network, (image[px] for image in padded)) / np.float64(temperature)
             for network, px, temperature in self._folds
         ]
         return np.mean(of_folds, axis=0)[:-1]
@@ -113,10 +121,14 @@ def _require_registered(folder: Path, registered: dict[str, str]) -> None:
 
 
 def _load_code(path: Path) -> Any:
-    """A module under a name of its own, so that no installed package of another version takes its place."""
-    name = f"served_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    """A module under a name of its own, so that no installed package of another version takes its place.
+
+    It may import the modules beside it by place (`from . import tiff`).
+    """
+    beside = b"".join(file.read_bytes() for file in sorted(path.parent.glob("*.py")))
+    name = f"served_{path.stem}_{hashlib.sha256(beside).hexdigest()[:16]}"
     if name not in sys.modules:
-        specification = importlib.util.spec_from_file_location(name, path)
+        specification = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
         if specification is None or specification.loader is None:
             raise _refused(f"{path}: cannot be loaded")
         sys.modules[name] = module = importlib.util.module_from_spec(specification)

@@ -35,7 +35,7 @@ def of(images: pd.DataFrame) -> Reference:
 
 
 def differences(side_px: int, numbers: Mapping[str, float], reference: Reference) -> list[str]:
-    """In which way an image is unlike those of the reference; empty if in none."""
+    """The ways in which an image is unlike those of the reference, in words; empty if there is none."""
     sides = reference["px"]
     found = [] if side_px in sides else [f"{side_px} px instead of {' or '.join(map(str, sides))}"]
     for name, words in _NAMES.items():

@@ -1,6 +1,6 @@
 """MLflow's models: a version per candidate, and the names it may carry.
 
-A version is found again by the digest of its weights, so everything here can be said twice.
+A version is found again by what makes it this model (`model_files.identity`), so everything here can be said twice.
 """
 
 from __future__ import annotations
@@ -8,47 +8,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import mlflow
 import pandas as pd
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from pipeline.common import files, paths
+from pipeline.common import console, paths
 from pipeline.common.errors import ModelError
-from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card
+from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card, model_files
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
 
-_PACKAGE = Path(__file__).parents[1]
-_SERVED = _PACKAGE / "registry" / "served_model.py"
-# What travels with a model, under the names by which it is loaded there.
-_CODE = {
-    "network.py": _PACKAGE / "networks" / "model.py",
-    "images.py": _PACKAGE / "images" / "decoding.py",
-    "pooling.py": _PACKAGE / "evaluation" / "pooling.py",
-}
-CODE = (_SERVED, *_CODE.values())
-_ENTRANCE = (Path("MLmodel"), Path(_SERVED.name), Path("artifacts/networks/settings.json"))
 _SCORES = "out_of_fold.csv"
 _MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
+_FORMER = "candidate.former"  # tag: the digest before
 _VERDICT = "\n### Verdict\n\n"
 _ABOUT = (
     "{} against healthy control, from images of single white blood cells. For research only, not for diagnosis. `champion` is "
@@ -63,20 +48,53 @@ class Candidate:
 
     subtype: str
     name: str  # as params.yaml calls it
-    digest: str  # of weights, specs, settings and code, see `register`
+    digest: str  # `model_files.identity`
     folders: list[Path]
     weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
     settings: Mapping[str, Any]  # what `served` and `predict` read: temperatures, operating point, field of view ...
+    results_md5: str  # as dvc.lock names them
     metrics: Mapping[str, float]
     scores: pd.DataFrame  # out of fold, as `gate` reads them; `patient` is a key that tells nobody who it is
     pictures: list[Path]
     card: str  # Markdown
 
+    @property
+    def cohort(self) -> str:
+        """The name of the data it was trained on."""
+        return str(self.settings["cohort"]["cohort"])
 
-def _find_version(client: MlflowClient, candidate: Candidate) -> ModelVersion | None:
-    """The version that holds exactly these weights, if it was registered before."""
-    found = client.search_model_versions(f"name = '{candidate.subtype}' AND tags.candidate = '{candidate.digest}'")
-    return found[0] if found else None
+
+def find(client: MlflowClient, subtype: str, digest: str) -> ModelVersion | None:
+    """The version that is this candidate, if it was registered before; under the digest of now, or one it had before."""
+    for tag in ("candidate", _FORMER):
+        if found := client.search_model_versions(f"name = '{subtype}' AND tags.{tag} = '{digest}'"):
+            return found[0]
+    return None
+
+
+def _recognise(client: MlflowClient, candidate: Candidate) -> None:
+    """Where a former version of this pipeline registered the candidate, under a digest of its own, let it be found by ours."""
+    weights = _as_tags(candidate.weights_sha256)
+    reigning = champion(client, candidate.subtype)
+    for model in [*([reigning] if reigning else []), *versions(client, candidate.subtype)]:
+        if {key: value for key, value in model.tags.items() if key.startswith("sha256.fold-")} != weights:
+            continue
+        try:
+            place = client.get_model_version_download_uri(model.name, model.version)
+            same = model_files.registered_identity(place, candidate.weights_sha256) == candidate.digest
+        except (MlflowException, OSError) as error:
+            if mlflow_server.went_away(error):
+                raise
+            continue  # its files are gone: it cannot be used
+        if same:
+            client.set_tag(_run_id(model), "candidate", candidate.digest)
+            renamed = {_FORMER: model.tags.get("candidate", ""), "candidate": candidate.digest}
+            note(client, model, **renamed, **{"candidate.name": candidate.name})
+            console.say(
+                f"{model.name} v{model.version}: registered by a former version of this pipeline, with the same weights, "
+                "networks and settings; goes on as this version"
+            )
+            return
 
 
 def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
@@ -90,6 +108,8 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     fold_runs = [mlflow_server.record_training(client, folder) for folder in candidate.folders]
     experiment = mlflow_runs.ensure_experiment(client, candidate.subtype)
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
+    if find(client, candidate.subtype, candidate.digest) is None:
+        _recognise(client, candidate)
     run = mlflow_runs.find(client, experiment, "candidate", candidate.digest)
     if run is None:
         run = client.create_run(
@@ -112,11 +132,11 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     with tempfile.TemporaryDirectory() as folder:
         candidate.scores.to_csv(Path(folder) / _SCORES, index=False)
         client.log_artifact(run_id, str(Path(folder) / _SCORES))
-    model = _find_version(client, candidate) or _log_model(client, run_id, candidate)
+    model = find(client, candidate.subtype, candidate.digest) or _log_model(client, run_id, candidate)
     client.update_model_version(model.name, model.version, description=candidate.card)
     patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
     searched = {key: value for key, value in mlflow_runs.origin(spec).items() if key.startswith("tuned_on.")}
-    note(client, model, patients=patients, **searched)
+    note(client, model, patients=patients, cohort=candidate.cohort, results_md5=candidate.results_md5, **searched)
     client.set_terminated(run_id)
     return client.get_model_version(model.name, model.version)
 
@@ -163,11 +183,15 @@ def note(client: MlflowClient, model: ModelVersion, **tags: str) -> None:
 
 def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     """The version's out-of-fold scores as `log_candidate` stored them; empty where it has none."""
-    run_id = _run_id(model)
-    if _SCORES not in {file.path for file in client.list_artifacts(run_id)}:
+    if not has_scores(client, model):
         return pd.DataFrame(columns=gate.SCORES)
     with tempfile.TemporaryDirectory() as folder:
-        return pd.read_csv(client.download_artifacts(run_id, _SCORES, folder), dtype={"patient": "str"})
+        return pd.read_csv(client.download_artifacts(_run_id(model), _SCORES, folder), dtype={"patient": "str"})
+
+
+def has_scores(client: MlflowClient, model: ModelVersion) -> bool:
+    """Whether they are there; of a network whose search saw its test patients they are an empty table."""
+    return _SCORES in {file.path for file in client.list_artifacts(_run_id(model))}
 
 
 def _run_id(model: ModelVersion) -> str:
@@ -176,14 +200,14 @@ def _run_id(model: ModelVersion) -> str:
     return model.run_id
 
 
-def tried_before(client: MlflowClient, model: ModelVersion) -> int:
-    """How many other candidates were judged on the same patients."""
-    others = client.search_model_versions(f"name = '{model.name}' AND tags.patients = '{model.tags['patients']}'")
-    return sum(other.version != model.version and "verdict" in other.tags for other in others)
+def judged(client: MlflowClient, model: ModelVersion) -> set[str]:
+    """The digests of all candidates that were judged on the same patients."""
+    same = client.search_model_versions(f"name = '{model.name}' AND tags.patients = '{model.tags['patients']}'")
+    return {str(other.tags["candidate"]) for other in same if "verdict" in other.tags}
 
 
-def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping[str, Any]) -> None:
-    """Write down what became of a version and why, then name it so and nothing else. To be called while `tracking.deciding`.
+def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping[str, Any], time: datetime) -> None:
+    """Write down what became of a version and why, then name it so alone. To be called while `mlflow_server.deciding`.
 
     `about` is what led to it: `verdict`, a sentence, stands in the version's tags too, and with its time for good. The name
     comes last: whoever is killed before it has decided nothing.
@@ -193,12 +217,12 @@ def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping
         note(client, model, **{BY_HAND: str(why)})
     elif BY_HAND in model.tags:
         client.delete_model_version_tag(model.name, model.version, BY_HAND)
-    note(client, model, **{f"decided.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}": str(about["verdict"])})
+    note(client, model, **{f"decided.{time:%Y%m%dT%H%M%S.%fZ}": str(about["verdict"])})
     client.set_tag(_run_id(model), "verdict", str(about["verdict"]))
     client.log_dict(_run_id(model), dict(about), "verdict.json")
     describe(client, model, str(about["verdict"]))
     if alias == CHAMPION:
-        crown(client, model)
+        crown(client, model, time)
     else:
         client.set_registered_model_alias(model.name, alias, model.version)
     for other in {CHAMPION, CHALLENGER} & set(aliases(client, model)) - {alias}:
@@ -212,15 +236,54 @@ def describe(client: MlflowClient, model: ModelVersion, verdict: str) -> None:
     client.update_model_version(model.name, model.version, text if len(text) <= model_card.LONGEST else card_alone)
 
 
-def crown(client: MlflowClient, model: ModelVersion) -> None:
-    """Name a version champion; it remembers since when, and whom it replaced. To be called while `tracking.deciding`."""
+def crown(client: MlflowClient, model: ModelVersion, time: datetime) -> None:
+    """Name a version champion; it remembers since when, and whom it replaced. To be called while `mlflow_server.deciding`."""
     before = champion(client, model.name)
     if before is None or before.version != model.version:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        note(client, model, champion_since=now)
+        note(client, model, champion_since=time.isoformat())
         if before is not None and ROLLED_BACK not in before.tags:  # one that was rolled back is nothing to go back to
             note(client, model, replaced=str(before.version))
         client.set_registered_model_alias(model.name, CHAMPION, model.version)
+
+
+def discrown(client: MlflowClient, model: ModelVersion) -> None:
+    """There is no champion any more. To be called while `tracking.deciding`."""
+    client.delete_registered_model_alias(model.name, CHAMPION)
+
+
+def cohort(client: MlflowClient, model: ModelVersion) -> str | None:
+    """The name of the data a version was trained on: from its settings, where an earlier release registered it.
+
+    None where these are gone.
+    """
+    if known := model.tags.get("cohort"):
+        return str(known)
+    try:
+        found = model_files.registered_cohort(client.get_model_version_download_uri(model.name, model.version))
+    except (MlflowException, OSError) as error:
+        if mlflow_server.went_away(error):
+            raise
+        return None
+    note(client, model, cohort=found)
+    return found
+
+
+def digests(model: ModelVersion) -> set[str]:
+    """Under which a version is or was known as a candidate.
+
+    Raises:
+        ModelError: under none.
+    """
+    found = {str(model.tags[tag]) for tag in ("candidate", _FORMER) if tag in model.tags}
+    if not found:
+        raise ModelError(f"{model.name} v{model.version}: was not made by `register`; leave it to who made it")
+    return found
+
+
+def registered_by(client: MlflowClient, model: ModelVersion) -> tuple[str, bool]:
+    """The commit of the checkout that brought the version here (empty outside git), and whether it held changes."""
+    tags = client.get_run(_run_id(model)).data.tags
+    return tags.get("git_commit", ""), tags.get("git_dirty") == "true"
 
 
 def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
@@ -229,33 +292,8 @@ def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
 
 
 def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
-    """The networks as code, specs and weights: nothing in the model is ever unpickled."""
-    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"  # relative: MLflow notes the path
-    networks = staging / "networks"
-    try:
-        networks.mkdir(parents=True)
-        for name, file in _CODE.items():
-            shutil.copyfile(file, networks / name)
-        for folder in candidate.folders:
-            (networks / folder.name).mkdir()
-            for name in ("spec.json", "model.weights.h5"):
-                shutil.copyfile(folder / name, networks / folder.name / name)
-        # In a file: MLflow would show a model_config as parameters of the run, beside the knobs.
-        settings = json.dumps({**candidate.settings, "sha256": files.sha256_below(networks)}, indent=2)
-        (networks / "settings.json").write_text(settings + "\n", encoding="utf-8")
-        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*input example was not provided")  # the signature is given by hand
-            logged = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(_SERVED),
-                artifacts={"networks": str(networks)},
-                signature=_signature(float(candidate.settings["um"])),
-                pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("keras", "numpy", "pillow", "tensorflow")],
-            )
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    registered = {f"sha256.{name}": digest for name, digest in candidate.weights_sha256.items()}
-    registered |= {f"sha256.{name}": digest for name, digest in _entrance_of(client, logged.model_id).items()}
+    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"
+    logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging)
     try:
         client.create_registered_model(candidate.subtype, description=_ABOUT.format(candidate.subtype))
     except MlflowException as error:
@@ -263,41 +301,18 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
             raise
     return client.create_model_version(
         candidate.subtype,
-        logged.model_uri,
+        logged.uri,
         run_id=run_id,
         model_id=logged.model_id,
-        tags={"candidate": candidate.digest, "candidate.name": candidate.name, **registered},
+        tags={
+            "candidate": candidate.digest,
+            "candidate.name": candidate.name,
+            **_as_tags({**candidate.weights_sha256, **logged.entrance}),
+        },
         description=candidate.card,
     )
 
 
-def entrance(model: Path) -> dict[str, str]:
-    """SHA-256 of what MLflow reads first of a model that was fetched: its description, its code, the list of other digests."""
-    return {path.name: files.sha256(model / path) for path in _ENTRANCE}
-
-
-def _entrance_of(client: MlflowClient, model_id: str) -> dict[str, str]:
-    """The same of a model that was just logged, without fetching its weights."""
-    place = client.get_logged_model(model_id).artifact_location
-    with tempfile.TemporaryDirectory() as folder:
-        for path in _ENTRANCE:
-            target = Path(folder) / path.parent
-            target.mkdir(parents=True, exist_ok=True)
-            mlflow.artifacts.download_artifacts(artifact_uri=f"{place}/{path.as_posix()}", dst_path=str(target))
-        return entrance(Path(folder))
-
-
-def _signature(um: float) -> ModelSignature:
-    """What `served` takes and gives."""
-    return ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "patient", required=False)]),
-        outputs=Schema(
-            [
-                ColSpec(DataType.double, "score"),
-                ColSpec(DataType.double, "logit"),
-                ColSpec(DataType.double, "patient_score", required=False),
-                ColSpec(DataType.boolean, "patient_call", required=False),
-            ]
-        ),
-        params=ParamSchema([ParamSpec("um", DataType.double, um)]),
-    )
+def _as_tags(digests: Mapping[str, str]) -> dict[str, str]:
+    """Digests of files, as a version's tags name them."""
+    return {f"sha256.{name}": digest for name, digest in digests.items()}

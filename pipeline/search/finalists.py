@@ -108,7 +108,7 @@ def _on_test_patients(search: Search, finalists: list[Finalist], winner: Finalis
 
 
 def _remembered_as(what: str, network: Network, number: int) -> str:
-    """By the network, not by its name: after --apply, params.yaml names another one."""
+    """The file's name: it tells the network, not its name, since after --apply params.yaml names another one."""
     return f"{what}-{recipe.digest(space.entry(network))[:12]}-{number}"
 
 
@@ -176,6 +176,6 @@ def _remembered(path: Path, make: Callable[[], Any]) -> Any:
 
 
 def _counts(patients: pd.DataFrame) -> tuple[int, int]:
-    """Of control and of the subtype."""
+    """The numbers of patients of control and of the subtype."""
     diseased = int((patients["label"] == 1).sum())
     return len(patients) - diseased, diseased

@@ -1,7 +1,7 @@
 """Which process works on something, written down so that another one can tell whether it is still alive.
 
 A process number means something only where it was given: in one boot of one machine, and there in one container. Host names
-don't tell these apart, since several machines of one group may well be called the same.
+don't tell these apart, since several machines of one group may well have the same name.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _NUMBERS = Path("/proc/self/ns/pid")  # among which processes this one is number
 
 
 def me() -> str:
-    """This process."""
-    return f"{_place()} {os.getpid()}"
+    """This process in words that no other shares, on any machine: machine, process number."""
+    return f"{_numbering()} {os.getpid()}"
 
 
 def is_dead(worker: str) -> bool:
-    """Whether `worker` was a process here and is none any more; of another place's nothing is known."""
-    place, _, process = worker.rpartition(" ")
-    return place == _place() and not _is_alive(int(process))
+    """Whether `worker` was a process here and is none any more; of another machine's nothing is known, so False."""
+    numbered_by, _, process = worker.rpartition(" ")
+    return numbered_by == _numbering() and not _is_alive(int(process))
 
 
-def _place() -> str:
-    """Where process numbers are ours; the host's name stands there for people."""
+def _numbering() -> str:
+    """This machine, start and namespace, among whose process numbers ours is; the host's name stands there for people."""
     try:
         here = f"{_BOOT.read_text().strip()} {_NUMBERS.readlink()}"
     except OSError:  # not Linux

@@ -66,26 +66,26 @@ class Trial:
 
     @property
     def epochs(self) -> int:
-        """Up to the last one that was reported."""
+        """The number of epochs up to the last one that was reported."""
         return max(self.curve, default=-1) + 1
 
 
 class Ask:
-    """What an objective is given: chooses values (a `search_space.Asker`), takes notes, and knows when a trial is hopeless."""
+    """What an objective is given: chooses values (a `space.Asker`), takes notes, and knows when a trial is hopeless."""
 
     def __init__(self, trial: optuna.Trial, place: int) -> None:
         self._trial, self.place = trial, place
 
     def whole(self, name: str, low: int, high: int, step: int) -> int:
-        """One of low, low + step ... high."""
+        """Choose one of `low`, `low` + `step` ... `high`."""
         return self._trial.suggest_int(name, low, high, step=step)
 
     def rate(self, name: str, low: float, high: float) -> float:
-        """From low to high, by the logarithm."""
+        """Choose a number from `low` to `high`, by the logarithm."""
         return self._trial.suggest_float(name, low, high, log=True)
 
     def one_of(self, name: str, choices: list[Any]) -> Any:
-        """One of `choices`."""
+        """Choose one of `choices`."""
         return self._trial.suggest_categorical(name, choices)
 
     def note(self, **notes: Any) -> None:
@@ -94,7 +94,7 @@ class Ask:
             self._trial.set_user_attr(key, value)
 
     def report(self, step: int, loss: float) -> None:
-        """The best loss by this step.
+        """Say the best loss by this step.
 
         Raises:
             Hopeless: it is worse than the median of the others by then.
@@ -105,7 +105,7 @@ class Ask:
 
 
 def address() -> str:
-    """Where the studies are kept: TUNE_STORAGE, else a database file in this folder."""
+    """The address at which the studies are kept: TUNE_STORAGE, else a database file in this folder."""
     return os.environ.get("TUNE_STORAGE") or f"sqlite:///{paths.STUDIES}"
 
 
@@ -115,7 +115,10 @@ def shown_address() -> str:
 
 
 class Study:
-    """One search."""
+    """A search: a queue of trials that workers share, and what came of each, in a database.
+
+    Where it is a new one, `not_gone_on_with` names the others of its subtype.
+    """
 
     def __init__(self, name: str, seed: int, after_trials: int, after_steps: int) -> None:
         """Open the study of this name, or begin it.
@@ -127,8 +130,11 @@ class Study:
         self.name, self._seed = name, seed
         paths.STUDIES.parent.mkdir(parents=True, exist_ok=True)
         with self.alone(), _answering():
+            storage = _storage()
+            of_subtype = [other for other in optuna.get_all_study_names(storage) if other.split()[0] == name.split()[0]]
+            self.not_gone_on_with = [] if name in of_subtype else of_subtype
             self._study = optuna.create_study(
-                storage=_storage(),
+                storage=storage,
                 study_name=name,
                 load_if_exists=True,
                 direction="minimize",

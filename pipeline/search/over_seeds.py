@@ -13,14 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.evaluation import intervals, metrics, resampling
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation import figures, intervals, metrics, resampling
+from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.resampling import Floats
-
-_FIGURES = {
-    "image": ("accuracy", "auroc"),
-    "patient": ("auroc", "brier", "sensitivity", "specificity"),
-}
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Drawn:
 
 
 def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: int) -> dict[str, Drawn]:
-    """Every figure of `measure`.
+    """Draw every figure that `measure` gives.
 
     `scored` has a table a seed: fold, patient, label, logit, a row an image, of the same patients. The patients drawn are the
     same for all networks that are asked with one `seed`. Of S seeds S - 1 are drawn, so that the spread of their mean is right.
@@ -41,7 +36,7 @@ def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: in
     found = {}
     rng = np.random.default_rng([seed, 1])
     chosen = rng.integers(len(scored), size=(max(len(scored) - 1, 1), draws))
-    for level, names in _FIGURES.items():
+    for level, names in figures.COMPARED.items():
         rows = scored if level == "image" else [metrics.patient_scores(images) for images in scored]
         samples = [resampling.summarise(table, threshold) for table in rows]
         counts = pd.crosstab(samples[0].folds, samples[0].labels).to_numpy(np.int64)
@@ -55,9 +50,9 @@ def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: in
     return found
 
 
-def measure(figures: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
-    """image_accuracy, image_auroc, patient_auroc, patient_brier, patient_sensitivity and patient_specificity, with bounds."""
-    return {name: _bounds(name, figure, confidence) for name, figure in figures.items()}
+def measure(drawn: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
+    """The figures of `figures.COMPARED`, by key, with bounds."""
+    return {name: _bounds(name, figure, confidence) for name, figure in drawn.items()}
 
 
 def _bounds(name: str, figure: Drawn, confidence: float) -> Interval:
@@ -76,7 +71,7 @@ def _bounds(name: str, figure: Drawn, confidence: float) -> Interval:
 
 
 def gains(ours: Mapping[str, Drawn], theirs: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
-    """By how much `ours` are higher on the same patients, with percentile bounds."""
+    """The differences by which `ours` are higher on the same patients, with percentile bounds."""
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     found = {}
     for name, figure in ours.items():

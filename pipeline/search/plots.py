@@ -13,7 +13,10 @@ from pipeline.evaluation.plots import BLUE, GREY, ORANGE
 
 
 def history(losses: Sequence[float], ended: Sequence[bool], marked: Mapping[str, int]) -> Figure:
-    """The loss of every trial by its place, those given up hollow, and the best so far; `marked` names some places."""
+    """Draw the loss of every trial by its place in the queue, those given up hollow, and the best so far.
+
+    `marked` names trials to be told apart by their places.
+    """
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(losses))
@@ -31,7 +34,7 @@ def history(losses: Sequence[float], ended: Sequence[bool], marked: Mapping[str,
 
 
 def importances(shares: Mapping[str, float]) -> Figure:
-    """A bar a knob: the share of the losses' variance that it explains."""
+    """Draw a bar a knob: the share of the losses' variance that it explains."""
     figure = Figure(figsize=(5.2, 0.6 + 0.3 * max(len(shares), 1)), layout="constrained")
     axes = figure.subplots()
     names = [name.replace("_", " ") for name in shares][::-1]
@@ -52,7 +55,7 @@ def cost_front(costs: Sequence[float], losses: Sequence[float], marked: Mapping[
     best = np.minimum.accumulate(y[order]) if len(y) else y
     front = order[np.flatnonzero(np.diff(best, prepend=np.inf) < 0)]
     axes.step(x[front], y[front], where="post", color=ORANGE, lw=1.4, label="none is cheaper and better")
-    _name(axes, {name: (x[place], y[place]) for name, place in marked.items()})
+    _name(axes, {name: (x[number], y[number]) for name, number in marked.items()})
     axes.set(xlabel="million multiplications for one image", ylabel="validation loss", xscale="log")
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis("{x:g}")
@@ -62,10 +65,10 @@ def cost_front(costs: Sequence[float], losses: Sequence[float], marked: Mapping[
     return figure
 
 
-def _name(axes: Axes, places: Mapping[str, tuple[float, float]]) -> None:
-    """A ring and a name at each place; names of neighbours one above the other, and room for them at the edges."""
+def _name(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Draw a ring and a name at each point; names of neighbours one above the other, with room for them at the edges."""
     axes.margins(x=0.08, y=0.12)
-    for number, (name, (x, y)) in enumerate(places.items()):
+    for number, (name, (x, y)) in enumerate(points.items()):
         axes.plot([x], [y], "o", mfc="none", color=ORANGE, ms=10)
         above = (7, -14, 20)[number % 3]
         axes.annotate(name, (x, y), textcoords="offset points", xytext=(8, above), fontsize=8)

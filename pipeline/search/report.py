@@ -13,20 +13,14 @@ import pandas as pd
 
 from pipeline.common import console, paths
 from pipeline.common.config import Network
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation import figures, seen_by_search
+from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.plots import save
 from pipeline.search import plots, space
 from pipeline.search.optuna_study import Trial
 
 _SHOWN_BEST = 5
-_WORDS = {
-    "image_accuracy": "image accuracy",
-    "image_auroc": "image AUROC",
-    "patient_auroc": "patient AUROC",
-    "patient_brier": "patient Brier score (lower is better)",
-    "patient_sensitivity": "patient sensitivity",
-    "patient_specificity": "patient specificity",
-}
+_WORDS = {key: figures.words(key, direction=True) for key in figures.keys(figures.COMPARED)}
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Finalist:
 
     @property
     def mean(self) -> float:
-        """What decides."""
+        """The mean loss over the seeds, which decides."""
         return sum(self.losses) / len(self.losses)
 
 
@@ -65,14 +59,14 @@ class Result:
 
 
 def show_best(trials: Sequence[Trial], networks: Sequence[Network]) -> None:
-    """The best trials so far, on the terminal."""
+    """Print the best trials so far."""
     ranked = sorted(zip(trials, networks, strict=True), key=lambda pair: pair[0].loss)[:_SHOWN_BEST]
     rows = [[trial.place, trial.loss, trial.state, space.shown(network)] for trial, network in ranked]
     console.table("best trials", ["trial", "loss", "state", "first conv | blocks | dense"], rows)
 
 
 def show(result: Result) -> None:
-    """The finalists and the comparison, on the terminal."""
+    """Print the finalists and the comparison."""
     console.table(
         f"{result.subtype}: finalists, validation loss of {result.seeds} seeds on the patients whom the search saw",
         ["network", "mean", "seeds", "first conv | blocks | dense"],
@@ -94,12 +88,8 @@ def _compared(result: Result) -> str:
 
 
 def _rows(result: Result) -> list[list[str]]:
-    rows = [[words, *(_bounds(of[key]) for of in result.figures.values())] for key, words in _WORDS.items()]
+    rows = [[words, *(f"{of[key]:.3f}" for of in result.figures.values())] for key, words in _WORDS.items()]
     return [*rows, ["multiplications an image", *(f"{result.costs[name] / 1e6:,.1f} million" for name in result.figures)]]
-
-
-def _bounds(interval: Interval) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _claim(result: Result) -> str:
@@ -115,11 +105,11 @@ def _claim(result: Result) -> str:
 
 
 def markdown(result: Result) -> str:
-    """The page; MLflow shows it with the search."""
+    """The page in Markdown, which MLflow shows with the search."""
     finalists = [f"| {f.name} | {_escaped(f.network)} | {f.mean:.4f} | {_spread(f)} |" for f in result.finalists]
     compared = ["| " + " | ".join(row) + " |" for row in _rows(result)]
     gained = [
-        f"| {words} | " + " | ".join(_gain(of[key]) for of in result.gains.values()) + " |" for key, words in _WORDS.items()
+        f"| {words} | " + " | ".join(f"{of[key]:+.3f}" for of in result.gains.values()) + " |" for key, words in _WORDS.items()
     ]
     parts = [
         f"# Search for {result.subtype}",
@@ -153,26 +143,20 @@ def markdown(result: Result) -> str:
 
 
 def _escaped(network: Network) -> str:
-    """With bars that end no cell."""
+    """The network in short, for a cell of a Markdown table: its bars end no cell."""
     return space.shown(network).replace("|", "\\|")
 
 
-def _gain(interval: Interval) -> str:
-    return f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
-
-
 def metrics(result: Result) -> dict[str, float]:
-    """For MLflow: the winner's figures; those of a leak say so in their names."""
-    prefix = "leaked_" if result.leak else ""
-    found = {}
+    """The winner's figures and their bounds as MLflow's metrics; those of a leak say so in their names."""
+    flat: dict[str, float] = {}
     for name, interval in result.figures[result.winner].items():
-        for key, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high)):
-            found[f"{prefix}{name}{key}"] = value
-    return found
+        flat |= figures.flat(name, interval)
+    return seen_by_search.named(flat, result.leak)
 
 
 def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], importances: Mapping[str, float]) -> Path:
-    """All files of a search, of trials that have ended; returns their folder."""
+    """Write all files of a search, of trials that have ended, and return their folder."""
     folder = paths.tuned(result.subtype)
     ended = list(zip(trials, networks, strict=True))
     rows = [
@@ -210,7 +194,7 @@ def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], 
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    """As it is written down."""
+    """The result as result.json has it: networks as in params.yaml, null for a loss that is no number."""
     return {
         **{key: value for key, value in asdict(result).items() if key != "finalists"},
         "finalists": [

@@ -30,7 +30,7 @@ class Search:
     """One search: what it is about, and where it is kept."""
 
     config: Config
-    data: Any  # trying.Data: TensorFlow is imported after everything that can fail
+    data: Any  # trial_training.Data: TensorFlow is imported after everything that can fail
     study: Study
     known: dict[str, Network]  # the published network, and the one in params.yaml where it is another
     client: mlflow_server.Client
@@ -38,17 +38,17 @@ class Search:
 
     @property
     def subtype(self) -> str:
-        """Whose network is searched."""
+        """The subtype whose network is searched."""
         return str(self.data.subtype)
 
     @property
     def candidate(self) -> str:
-        """As which candidate the networks are tried."""
+        """The name of the candidate as which the networks are tried."""
         return str(self.data.candidate)
 
     @property
     def folds(self) -> list[int]:
-        """Whose patients it sees."""
+        """The folds whose patients the search sees."""
         return _folds(self.config)
 
     @property
@@ -59,7 +59,7 @@ class Search:
 
     @property
     def folder(self) -> Path:
-        """Of what has been trained so far."""
+        """The folder of what has been trained so far."""
         return paths.search(self.study.name.replace(" ", "-"))
 
     def network(self, trial: Trial) -> Network:
@@ -67,17 +67,17 @@ class Search:
         return space.propose(space.Told(trial.point), self.config)
 
     def checkpoint(self, what: str, training: str) -> Path:
-        """Of a training, by the digest of all that it follows from."""
+        """The checkpoint's path of a training, named by the digest of all that it follows from."""
         return self.folder / f"{what}-{training[:16]}.npz"
 
     def forget_checkpoints(self, names: str = "*.npz") -> None:
-        """Of trainings that are over, by a pattern of file names."""
+        """Delete the checkpoints of trainings that are over, by a pattern of file names."""
         for checkpoint in self.folder.glob(names):
             checkpoint.unlink(missing_ok=True)
 
 
 def begin(config: Config, subtype: str, candidate: str) -> Search:
-    """A search, or the one that was begun before with the same settings, data and code.
+    """Begin a search, or go on with the one that was begun before with the same settings, data and code.
 
     Raises:
         ConfigError: the `tune` section cannot be done with this split or this network.
@@ -102,7 +102,7 @@ def begin(config: Config, subtype: str, candidate: str) -> Search:
 
 
 def _require_possible(config: Config) -> None:
-    """What `config` cannot check, because only a search needs it."""
+    """Refuse settings that `config` cannot check, because only a search needs them to agree."""
     tune = config.tune
     if tune.fold >= config.split.n_folds:
         raise ConfigError(f"tune.fold: there is no fold {tune.fold}; allowed: 0 to {config.split.n_folds - 1} (split.n_folds)")

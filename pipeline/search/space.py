@@ -21,13 +21,13 @@ class Asker(Protocol):
     """Chooses a value for a name."""
 
     def whole(self, name: str, low: int, high: int, step: int) -> int:
-        """One of low, low + step ... high."""
+        """Choose one of `low`, `low` + `step` ... `high`."""
 
     def rate(self, name: str, low: float, high: float) -> float:
-        """From low to high, by the logarithm."""
+        """Choose a number from `low` to `high`, by the logarithm."""
 
     def one_of(self, name: str, choices: list[Any]) -> Any:
-        """One of `choices`."""
+        """Choose one of `choices`."""
 
 
 class Told:
@@ -37,15 +37,15 @@ class Told:
         self._point = point
 
     def whole(self, name: str, low: int, high: int, step: int) -> int:
-        """That of the point."""
+        """Return the point's value of that name."""
         return int(self._point[name])
 
     def rate(self, name: str, low: float, high: float) -> float:
-        """That of the point."""
+        """Return the point's value of that name."""
         return float(self._point[name])
 
     def one_of(self, name: str, choices: list[Any]) -> Any:
-        """That of the point."""
+        """Return the point's value of that name."""
         return self._point[name]
 
 
@@ -56,15 +56,15 @@ class Dice:
         self._rng = rng
 
     def whole(self, name: str, low: int, high: int, step: int) -> int:
-        """Any, each as probable."""
+        """Choose any, each as probable."""
         return self._rng.randrange(low, high + 1, step)
 
     def rate(self, name: str, low: float, high: float) -> float:
-        """Any, each logarithm as probable."""
+        """Choose any, each logarithm as probable."""
         return math.exp(self._rng.uniform(math.log(low), math.log(high)))
 
     def one_of(self, name: str, choices: list[Any]) -> Any:
-        """Any, each as probable."""
+        """Choose any, each as probable."""
         return self._rng.choice(choices)
 
 
@@ -91,7 +91,7 @@ def propose(ask: Asker, config: Config) -> Network:
 
 
 def most_blocks(px: int, pool_first: bool) -> int:
-    """So many halvings leave a pixel of `px`."""
+    """The most blocks a network may have: so many halvings leave a pixel of `px`."""
     return px.bit_length() - 1 - int(pool_first)
 
 
@@ -147,12 +147,12 @@ def in_short(network: Network, config: Config) -> Network:
 
 
 def entry(network: Network) -> dict[str, Any]:
-    """As it stands in params.yaml: what is said for all networks alike is left out."""
+    """The network as it stands in params.yaml: what is said for all networks alike is left out."""
     return network.model_dump(exclude_none=True)
 
 
 def shown(network: Network) -> str:
-    """In short, for a table or a run's name: `64 | 128 192 | 128, rate 0.0001, px 24`."""
+    """The network in short, for a table or a run's name: `64 | 128 192 | 128, rate 0.0001, px 24`."""
     layers = " | ".join([str(network.first_conv), " ".join(map(str, network.conv)) or "-", " ".join(map(str, network.dense))])
     said = entry(network)
     more = [f"{key.replace('_', ' ')} {said[key]}" for key in ("px", *_SETTINGS, "stain_jitter") if key in said]

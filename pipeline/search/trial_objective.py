@@ -81,7 +81,7 @@ def on_end(search: Search, began: float, trial: Trial) -> None:
 
 
 def log(search: Search, trials: Sequence[Trial]) -> None:
-    """In MLflow; where it does not answer now, the end of the search makes up for it."""
+    """Record the trials in MLflow; where it does not answer now, the end of the search makes up for it."""
     try:
         with mlflow_server.answering():
             for trial in trials:

@@ -52,7 +52,7 @@ def train(
 
 
 def _prepared(config: Config, data: Data, network: Network, roles: pd.Series) -> Prepared:
-    """A training of `network` on these patients."""
+    """Prepare a training of `network` on these patients."""
     config = space.with_network(config, data.subtype, data.candidate, network)
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(data.tables)]
     return training.prepare(config, data.subtype, data.candidate, config.tune.fold, data.cells, images)

@@ -13,14 +13,14 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.auditing import check_result, checks, groups
-from pipeline.auditing.baselines import COLOURS, Baseline, people
+from pipeline.auditing.baselines import COLOURS, Baseline, describe_people
 from pipeline.auditing.check_result import Check
 from pipeline.auditing.checks import BASELINES
 from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
 from pipeline.evaluation import metrics, scored, seen_by_search
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.figures import Interval
 from pipeline.folds import dealing
 
 _MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
@@ -41,14 +41,14 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         images = _images(config, subtype)
         images_scored = _scored(config, subtype, candidate)
         claimed = scored.claimed(images_scored)
-        people_ = _people(config, subtype, images, split)
+        patients = _patients(config, subtype, images, split)
         figures = paths.report(subtype, candidate) / "metrics.json"
-        network = _network(figures)
+        network = _patient_auroc(figures)
         found = [
             *_leaks(config, split, images, images_scored),
             _search(figures, images_scored),
-            *_baselines(config, network, images, people_, set(claimed["patient"])),
-            *_groups(config, people_, claimed),
+            *_baselines(config, network, images, patients, set(claimed["patient"])),
+            *_groups(config, patients, claimed),
             _truth(config, claimed),
         ]
         about = {
@@ -76,7 +76,7 @@ def _scored(config: Config, subtype: str, candidate: str) -> pd.DataFrame:
     return table
 
 
-def _people(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+def _patients(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     """The split's patients, with the number of usable images and what patients.csv says: text, empty where unknown."""
     listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
     if strangers := set(split["patient"]) - set(listed["patient"]):
@@ -87,7 +87,7 @@ def _people(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFr
     return table.fillna({"images": 0, "sex": "", "age": "", **dict.fromkeys(_BLOOD, "")})
 
 
-def _network(path: Path) -> Interval:
+def _patient_auroc(path: Path) -> Interval:
     """The patient AUROC of metrics.json."""
     try:
         figures, _ = seen_by_search.read(json.loads(paths.existing(path).read_text(encoding="utf-8")))
@@ -114,11 +114,11 @@ def _search(figures: Path, images_scored: pd.DataFrame) -> Check:
 
 
 def _baselines(
-    config: Config, network: Interval, images: pd.DataFrame, people_: pd.DataFrame, measured: set[str]
+    config: Config, network: Interval, images: pd.DataFrame, patients: pd.DataFrame, measured: set[str]
 ) -> list[Check]:
-    described, known = people(people_, config.audit.min_known_share)
-    cells = images.merge(people_[["patient", "class", "label", "fold"]], on=["patient", "class"])
-    asked = {"colour": (cells, list(COLOURS)), "count": (people_, ["images"]), "people": (described, known)}
+    described, known = describe_people(patients, config.audit.min_known_share)
+    cells = images.merge(patients[["patient", "class", "label", "fold"]], on=["patient", "class"])
+    asked = {"colour": (cells, list(COLOURS)), "count": (patients, ["images"]), "people": (described, known)}
     found = []
     for name, (rows, features) in asked.items():
         if not features:
@@ -134,9 +134,9 @@ def _baselines(
     return found
 
 
-def _groups(config: Config, people_: pd.DataFrame, claimed: pd.DataFrame) -> list[Check]:
+def _groups(config: Config, patients: pd.DataFrame, claimed: pd.DataFrame) -> list[Check]:
     tested = metrics.patient_scores(claimed).drop(columns=["images"])
-    tested = tested.merge(people_.drop(columns=["fold"]), on=["patient", "label"])
+    tested = tested.merge(patients.drop(columns=["fold"]), on=["patient", "label"])
     tested["called"] = tested["score"] > config.evaluate.threshold
     diseased = tested[tested["label"] == 1]
     numbers = [("age", "age", tested), *((column, what, diseased) for column, what in _BLOOD.items())]
@@ -155,7 +155,7 @@ def _group(config: Config, column: str, what: str, rows: pd.DataFrame, of: pd.Se
 
 
 def _truth(config: Config, claimed: pd.DataFrame) -> Check:
-    """Of a cohort that was not drawn, the table of truths is empty."""
+    """Ask whether the score follows the cell; the table of truths is empty where the cohort was not drawn."""
     known = pd.read_parquet(paths.existing(paths.TRUTH), columns=["path", "diseased"]).astype(
         {"path": "str", "diseased": "bool"}
     )

@@ -36,7 +36,9 @@ def _of_others(config: Config) -> Iterator[Path]:
     """What lies where a candidate's models, scores and reports belong, and is of none that params.yaml names."""
     names = set(config.candidates)
     for subtype in config.subtypes:
-        for place in (paths.MODELS, paths.SCORED, paths.EVALUATED, paths.REPORTS, paths.REPORTS / "audit"):
-            for path in sorted((place / subtype).glob("*")):
+        for folder in (paths.MODELS, paths.SCORED, paths.EVALUATED, paths.REPORTS, paths.REPORTS / "audit"):
+            for path in sorted((folder / subtype).glob("*")):
                 if path.name.removesuffix(path.suffix).removesuffix("_networks") not in names:
                     yield path
+    for place in (paths.EVALUATED, paths.REPORTS / "audit"):  # where a former version's lay, which knew one candidate
+        yield from sorted(place.glob("*.json"))

@@ -20,6 +20,7 @@ from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, LeakError, ModelError
 from pipeline.evaluation import (
     calibration,
+    figures,
     intervals,
     metrics,
     plots,
@@ -29,19 +30,12 @@ from pipeline.evaluation import (
     scored,
     seen_by_search,
 )
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.pooling import probabilities
 from pipeline.folds import dealing
 from pipeline.names import patient_names
 
 _BAND_DRAWS = 500  # a band is looked at, not quoted
-
-
-# The figures of metrics.json, by level; figures.csv has all.
-HEADLINE = {
-    "image": ("accuracy", "auroc", "sensitivity", "specificity"),
-    "patient": ("auroc", "auprc", "sensitivity", "specificity", "brier"),
-}
 
 
 def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
@@ -76,14 +70,10 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             f"{config.evaluate.confidence:.0%} intervals",
             ["figure", "image", "patient"],
             [
-                [name, *(_shown(found[f"{level}_{name}"]) for level in ("image", "patient"))]
+                [name, *(f"{found[f'{level}_{name}']:.3f}" for level in figures.LEVELS)]
                 for name in ("auroc", "sensitivity", "specificity")
             ],
         )
-
-
-def _shown(interval: Interval) -> str:
-    return f"{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def _drop_other_folds(config: Config, subtype: str, candidate: str) -> None:
@@ -180,9 +170,7 @@ def _write_tables(
     leaked: bool,
     left_out: int,
 ) -> None:
-    headline = {
-        name: asdict(found[name]) for level, names in HEADLINE.items() for name in (f"{level}_{figure}" for figure in names)
-    }
+    headline = {key: asdict(found[key]) for key in figures.keys(figures.HEADLINE)}
     counts = {"images": len(images), "patients": len(patients), **({"patients_seen_by_search": left_out} if left_out else {})}
     contents = {**seen_by_search.named(headline, leaked), **counts}
     paths.fresh(folder / "metrics.json").write_text(json.dumps(contents, indent=2) + "\n")

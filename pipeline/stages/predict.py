@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -72,7 +71,7 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
 
 
 def _patients(folder: Path) -> dict[str, dict[str, Path]]:
-    """Patient -> file name -> file, in natural order.
+    """The image files of each patient by file name, in natural order.
 
     Raises:
         DataError: there is no such folder, it is neither a patient's nor one of patients, or two folders are one patient's.
@@ -87,7 +86,7 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
     found = {name: _entries(place)[0] for name, place in below.items()}
     patients = {name: files for name, files in found.items() if any(map(image_paths.is_image_name, files))}
     if not patients:
-        raise DataError(f"{folder}: no .tif or .tiff file in it or in the folders directly in it")
+        raise DataError(f"{folder}: no {image_paths.EXTENSIONS} file in it or in the folders directly in it")
     for spellings in patient_names.spelled_apart(below[name].name for name in patients).values():
         raise DataError(
             f"{folder}: {patient_names.shown(*spellings)} are one patient's name; make them one folder, or rename one of them"
@@ -100,7 +99,7 @@ def _patients(folder: Path) -> dict[str, dict[str, Path]]:
 
 
 def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Files and folders in it, by name; no folders that are litter."""
+    """The files and the folders that lie in a folder, by name; no folders that are litter."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: image_paths.natural(entry.name))
     except OSError as error:
@@ -162,7 +161,6 @@ def _score(
         for patient, files in patients.items()
         for start in range(0, len(files), _IMAGES_AT_ONCE)
     ]
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # about tags that do not matter to the pixels
     sides = {int(model.settings["px"]) for model in models}
     scored: list[tuple[object, ...]] = []
     left_out: list[tuple[str, str, str]] = []
@@ -194,6 +192,10 @@ def _look(named: tuple[str, Path], sides: set[int]) -> Seen:
     data, _, unreadable = (b"", "", "") if fault else reading.read(file)
     if fault or unreadable:
         return Seen(name, fault or unreadable)
+    return decoding.in_turn(data, partial(_seen, name, data, sides))
+
+
+def _seen(name: str, data: bytes, sides: set[int]) -> Seen:
     seen = decoding.inspect(data, None)
     if seen.pixels is None:
         return Seen(name, seen.reason)
@@ -212,7 +214,7 @@ def _rows(patient: str, usable: Sequence[Seen], model: Champion, um: float) -> I
 
 
 def _by_patient(config: Config, scored: pd.DataFrame, models: Sequence[Champion]) -> pd.DataFrame:
-    """A row a patient and subtype."""
+    """Pool the scores of images to a table with a row a patient and subtype."""
     scored = scored.assign(above=scored["score"] > config.evaluate.threshold, differs=scored["unlike"] != "")
     grouped = scored.groupby(["patient", "subtype"], sort=False)
     table = grouped.agg(

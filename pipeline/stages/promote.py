@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
-from pipeline.common import console
+from pipeline.common import console, paths
 from pipeline.common.errors import ModelError
-from pipeline.registry import mlflow_server, versions
+from pipeline.registry import agreement, bringing_back, decisions, mlflow_server, versions
 
 
 def run(subtype: str, version: str, because: str) -> None:
@@ -22,9 +22,17 @@ def run(subtype: str, version: str, because: str) -> None:
         if model is None:
             known = ", ".join(f"{other.version}" for other in versions.versions(client, subtype)) or "none"
             raise ModelError(f"{subtype}: MLflow has no version {version}; there are: {known}")
+        cohort = _cohort(client, model)
+        standing = agreement.reach(client, subtype, cohort, alone=True)
+        champion = standing.champion
+        if champion is not None and champion.version == model.version:
+            raise ModelError(f"{subtype}: version {version} is the champion already")
+        time, before = decisions.now(), champion or standing.absent
+        decisions.append([agreement.line(client, model, cohort, "promoted by hand", because, time, before)])
         if versions.ROLLED_BACK in model.tags:
             client.delete_model_version_tag(model.name, model.version, versions.ROLLED_BACK)
-        _crown(client, model, "promoted by hand", because)
+        _crown(client, model, champion, "promoted by hand", because, time)
+    decisions.tell()
 
 
 def rollback(subtype: str, because: str) -> None:
@@ -37,34 +45,76 @@ def rollback(subtype: str, because: str) -> None:
     client = mlflow_server.connect()
     with mlflow_server.answering(), mlflow_server.alone():
         champion = versions.champion(client, subtype)
+        if champion is not None:
+            cohort = _cohort(client, champion)
+            standing = agreement.reach(client, subtype, cohort, alone=True)
+            champion = standing.champion
         if champion is None:
-            raise ModelError(f"{subtype}: there is no champion to go back from; see `python -m pipeline promote --help`")
-        before = _before(client, champion)
+            raise ModelError(
+                f"{subtype}: MLflow has no champion to go back from; `python -m pipeline register {subtype}` says whether "
+                f"{paths.DECISIONS} has one, `python -m pipeline promote` names one"
+            )
+        before = _before(client, champion, standing.history)
         if before is None:
             raise ModelError(f"{subtype}: version {champion.version} replaced no other; name one: `python -m pipeline promote`")
+        time = decisions.now()
+        leaves = agreement.line(client, champion, cohort, "rolled back", because, time, None)
+        returns = agreement.line(client, before, _cohort(client, before), "champion again", because, time, champion)
+        decisions.append([leaves, returns])
         versions.note(client, champion, **{versions.ROLLED_BACK: because})
-        _crown(client, before, f"rolled back by hand from version {champion.version}", because)
+        _crown(client, before, champion, f"rolled back by hand from version {champion.version}", because, time)
+    decisions.tell()
 
 
-def _before(client: mlflow_server.Client, champion: versions.Version) -> versions.Version | None:
+def _cohort(client: mlflow_server.Client, model: versions.Version) -> str:
+    """On which data a version was trained."""
+    cohort = versions.cohort(client, model)
+    if cohort is None:
+        raise ModelError(f"{model.name} v{model.version}: its files are gone from MLflow; bring them back, or name another")
+    return cohort
+
+
+def _before(client: mlflow_server.Client, champion: versions.Version, history: decisions.History) -> versions.Version | None:
     """The nearest version in the line of champions that was not rolled back itself."""
     seen, version = {champion.version}, champion
-    while before := versions.version(client, version.name, version.tags.get("replaced", "none")):
+    while before := _replaced(client, version, history):
         if before.version in seen:
             return None
-        if versions.ROLLED_BACK not in before.tags:
+        if versions.ROLLED_BACK not in before.tags and not versions.digests(before) & set(history.rolled_back):
             return before
         seen.add(before.version)
         version = before
     return None
 
 
-def _crown(client: mlflow_server.Client, model: versions.Version, how: str, because: str) -> None:
-    champion = versions.champion(client, model.name)
-    if champion is not None and champion.version == model.version:
-        raise ModelError(f"{model.name}: version {model.version} is the champion already")
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    about = {"verdict": f"{how}: {because} ({when})", versions.BY_HAND: because}
-    versions.decide(client, model, versions.CHAMPION, about)
+def _replaced(client: mlflow_server.Client, version: versions.Version, history: decisions.History) -> versions.Version | None:
+    """The version that one replaced when it became champion, as the file says it, or else MLflow.
+
+    Raises:
+        ModelError: MLflow does not have it.
+    """
+    digest = next((history.replaced[digest] for digest in versions.digests(version) if digest in history.replaced), None)
+    if digest is None:
+        return versions.version(client, version.name, version.tags.get("replaced", "none"))
+    found = versions.find(client, version.name, digest)
+    if found is None:
+        last = history.latest.get(digest)
+        raise ModelError(
+            f"{version.name}: version {version.version} replaced one that MLflow does not have: "
+            f"{bringing_back.named(last) if last else digest}"
+        )
+    return found
+
+
+def _crown(
+    client: mlflow_server.Client,
+    model: versions.Version,
+    champion: versions.Version | None,
+    how: str,
+    because: str,
+    time: datetime,
+) -> None:
+    about = {"verdict": f"{how}: {because} ({time.isoformat(timespec='seconds')})", versions.BY_HAND: because}
+    versions.decide(client, model, versions.CHAMPION, about, time)
     instead = f" instead of version {champion.version}" if champion else ""
     console.say(f"{model.name}: version {model.version} is champion{instead}; {about['verdict']}")

@@ -7,7 +7,6 @@ is that of the rules, and against the champion, of now. So it also fills an empt
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +18,23 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config, Floors, Register
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import seen_by_search
+from pipeline.evaluation import figures, seen_by_search
+from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
-from pipeline.registry import fold_mean, gate, mlflow_server, model_card, training_range, versions
+from pipeline.registry import (
+    agreement,
+    bringing_back,
+    decisions,
+    fold_mean,
+    gate,
+    mlflow_server,
+    model_card,
+    model_files,
+    training_range,
+    versions,
+)
 
+_SHOWN = ("image_accuracy", "patient_auroc")
 _NOT_ALONE = "other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
 
 
@@ -31,19 +43,24 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
     client = mlflow_server.connect()
     with mlflow_server.answering():
         rows, reasons, several = [], [], len(candidates) > 1
-        for subtype, name in itertools.product(subtypes, candidates):
-            candidate = _candidate(config, subtype, name)
-            model = versions.log_candidate(client, candidate)
-            verdict = settle(client, model, candidate, config.register_, config.seed)
-            figures = [candidate.metrics.get(key, math.nan) for key in ("image_accuracy", "patient_auroc")]
-            aliases = ", ".join(versions.aliases(client, model)) or "-"
-            rows.append([subtype, *([name] if several else []), *figures, f"{model.name} v{model.version}", aliases])
-            reasons.append(f"{model.name} v{model.version}: {verdict}")
-    names = ["subtype", *(["candidate"] if several else []), "image accuracy", "patient AUROC", "model version", "alias"]
-    console.table("models", names, rows)
+        for subtype in subtypes:
+            every = [_candidate(config, subtype, name) for name in candidates]
+            models = [versions.log_candidate(client, candidate) for candidate in every]  # one of them may be the champion
+            for candidate, model in zip(every, models, strict=True):
+                verdict = settle(client, model, candidate, config.register_, config.seed)
+                reached = [candidate.metrics.get(key, math.nan) for key in _SHOWN]
+                aliases = ", ".join(versions.aliases(client, model)) or "-"
+                named = [candidate.name] if several else []
+                rows.append([subtype, *named, *reached, f"{model.name} v{model.version}", aliases])
+                reasons.append(f"{model.name} v{model.version}: {verdict}")
+            if lost := agreement.absent(client, subtype, every[0].cohort):
+                reasons.append(bringing_back.champion(lost))
+    shown = map(figures.words, _SHOWN)
+    console.table("models", ["subtype", *(["candidate"] if several else []), *shown, "model version", "alias"], rows)
     for reason in reasons:
         console.say(reason)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
+    decisions.tell()
 
 
 def settle(
@@ -52,20 +69,27 @@ def settle(
     """Judge a candidate against the champion of this moment and name it accordingly; returns the verdict, one line."""
     missed = missed_floors(candidate.metrics, rules.floors)
     with mlflow_server.deciding() as alone:
+        standing = agreement.reach(client, candidate.subtype, candidate.cohort, alone)
+        champion, history = standing.champion, standing.history
         model = client.get_model_version(model.name, model.version)  # as it is now: the lock may have been waited for
-        champion = versions.champion(client, candidate.subtype)
         is_champion = champion is not None and champion.version == model.version
-        if is_champion and (stays := _stays(missed, model.tags.get(versions.BY_HAND), alone)):
+        by_hand = history.by_hand(candidate.digest) or model.tags.get(versions.BY_HAND)
+        if is_champion and (stays := _stays(missed, by_hand, alone)):
             versions.describe(client, model, model.tags.get("verdict", stays))
             return f"champion: {stays}"
-        if not missed and (why := model.tags.get(versions.ROLLED_BACK)):
+        known = True  # to the file
+        if not missed and (why := _rolled_back(model, history)):
             verdict = gate.Verdict("challenger", f"was rolled back by hand ({why}); promote it by hand", {})
+        elif not missed and standing.absent:
+            verdict = gate.Verdict("challenger", f"not promoted: the champion of {paths.DECISIONS} is not in this MLflow", {})
         else:
             theirs = versions.scores(client, champion) if champion and not is_champion else None
             verdict = gate.judge(candidate.scores, theirs, missed, rules.gate, seed)
+            known = history.holds(candidate.digest, verdict.decision, verdict.reason)
         if verdict.alias == versions.CHAMPION and not alone:
             verdict = gate.Verdict("challenger", f"{verdict.reason}; not promoted: {_NOT_ALONE}", verdict.figures)
-        tried = versions.tried_before(client, model)
+        judged = versions.judged(client, model) | history.judged.get(model.tags["patients"], set())
+        tried = len(judged - versions.digests(model))
         line = f"{verdict.decision}: {verdict.reason}"
         if verdict.figures:
             line += f"; tried before on the same patients: {tried}"
@@ -76,8 +100,21 @@ def settle(
             "rules": rules.model_dump(),
             "tried_before": tried,
         }
-        versions.decide(client, model, verdict.alias, about)
+        time = decisions.now()
+        if alone and not known:
+            before = None if is_champion else champion or standing.absent
+            said = agreement.line(client, model, candidate.cohort, verdict.decision, verdict.reason, time, before, tried)
+            decisions.append([said])
+        versions.decide(client, model, verdict.alias, about, time)
     return line
+
+
+def _rolled_back(model: versions.Version, history: decisions.History) -> str | None:
+    """Why somebody took the name of champion from it, if so and if nobody gave it back."""
+    known = versions.digests(model)
+    if why := next((why for digest, why in history.rolled_back.items() if digest in known), None):
+        return why
+    return None if known & history.promoted else model.tags.get(versions.ROLLED_BACK)
 
 
 def _stays(missed: Sequence[str], by_hand: str | None, alone: bool) -> str:
@@ -103,13 +140,12 @@ def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
 def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
     folders = [paths.fold(subtype, name, k) for k in sorted(config.folds)]
     report = paths.report(subtype, name)
-    figures = json.loads(paths.existing(report / "metrics.json").read_text())
-    _, leaked = seen_by_search.read(figures)
+    found = json.loads(paths.existing(report / "metrics.json").read_text())
+    _, leaked = seen_by_search.read(found)
     weights = {folder.name: files.sha256(paths.existing(folder / "model.weights.h5")) for folder in folders}
-    specs = [files.sha256(paths.existing(folder / "spec.json")) for folder in folders]
+    specs = {folder.name: json.loads(paths.existing(folder / "spec.json").read_text()) for folder in folders}
     settings = _settings(config, subtype, name)
-    code = [files.sha256(file) for file in versions.CODE]
-    digest = hashlib.sha256(json.dumps([weights, specs, settings, code]).encode()).hexdigest()
+    digest = model_files.identity(weights, specs, settings)
     facts = model_card.Facts(
         subtype=subtype,
         control=config.control,
@@ -119,14 +155,14 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         source=settings["cohort"],
         folds=sorted(config.folds),
         n_folds=config.split.n_folds,
-        figures=figures,
+        figures=found,
         by_class=pd.read_csv(paths.existing(report / "by_class.csv")),
         confidence=config.evaluate.confidence,
         operating_point=settings["operating_point"],
         operating_point_chosen=settings["operating_point_chosen"],
         digest=digest,
         weights_sha256=weights,
-        tuned_on=json.loads((folders[0] / "spec.json").read_text()).get("tuned_on"),
+        tuned_on=specs[folders[0].name].get("tuned_on"),
         leaked=leaked,
     )
     return versions.Candidate(
@@ -136,7 +172,8 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         folders=folders,
         weights_sha256=weights,
         settings=settings,
-        metrics=dict(_flat(figures)),
+        results_md5=files.md5(results) if (results := paths.evaluated(subtype, name)).is_file() else "",
+        metrics=dict(as_metrics(found)),
         scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
@@ -154,6 +191,7 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
     source = json.loads(paths.existing(paths.SOURCE).read_text())
     spec = json.loads(paths.existing(paths.fold(subtype, name, min(config.folds)) / "spec.json").read_text())
     return {
+        "serving": model_files.SERVING,
         "subtype": subtype,
         "control": config.control,
         "cohort": source,
@@ -181,11 +219,10 @@ def _scores(report: Path) -> pd.DataFrame:
     return table.assign(patient=keys, logit=table["logit"].astype(float))[gate.SCORES]
 
 
-def _flat(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """A figure with bounds as three of MLflow's metrics: itself, <figure>_low and <figure>_high."""
-    for key, figure in figures.items():
+def as_metrics(found: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The figures of metrics.json as MLflow's metrics: three for a figure with bounds, one for a count."""
+    for key, figure in found.items():
         if isinstance(figure, dict):
-            yield key, float(figure["value"])
-            yield from ((f"{key}_{bound}", float(figure[bound])) for bound in ("low", "high"))
+            yield from figures.flat(key, Interval(**figure))
         else:
             yield key, float(figure)

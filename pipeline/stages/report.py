@@ -19,7 +19,8 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError, PipelineError
-from pipeline.evaluation import genetics, scored, seen_by_search
+from pipeline.evaluation import figures, genetics, scored, seen_by_search
+from pipeline.evaluation.figures import Interval
 from pipeline.pages import contact_sheet, participants, rendering
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ _MOST_LANES = 5  # above and below the middle of a row; points beyond overlap
 
 
 def run(config: Config) -> None:
-    """Write the page.
+    """Write the page from the files of the stages before.
 
     Raises:
         DataError, ModelError: a file is missing, cannot be read, or does not belong to the others.
@@ -53,6 +54,8 @@ def run(config: Config) -> None:
     page = rendering.template(TEMPLATE).render(
         config=config,
         folds=sorted(config.folds),
+        levels=figures.LEVELS,
+        all_figures=figures.ALL,
         cohort=cohort,
         subtypes=results,
         fewest=min(count for result in results for count in result["patients"].values()),
@@ -68,7 +71,7 @@ def _read(path: Path, reader: Callable[[Path], T], error: type[PipelineError]) -
         return reader(path)
     except FileNotFoundError:
         raise error(f"{path}: not there; run `dvc repro`, or `dvc pull` where it was run before") from None
-    except (OSError, ValueError, KeyError) as fault:
+    except (OSError, ValueError, KeyError, TypeError) as fault:
         reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise error(f"{path}: cannot be read ({reason}); delete it and run `dvc repro`") from None
 
@@ -78,8 +81,14 @@ def _json(path: Path) -> dict[str, Any]:
     return values
 
 
+def _headline(path: Path) -> tuple[dict[str, Any], bool]:
+    """What metrics.json holds, figures as intervals and counts as they are; and whether the figures are leaked."""
+    found, leaked = seen_by_search.read(_json(path))
+    return {name: Interval(**value) if isinstance(value, dict) else value for name, value in found.items()}, leaked
+
+
 def _table(path: Path) -> pd.DataFrame:
-    """A CSV table; a patient called 007 or NA stays that."""
+    """Read a CSV table; a patient whose name is 007 or NA keeps it."""
     return pd.read_csv(path, dtype={"patient": "str"}, keep_default_na=False)
 
 
@@ -122,9 +131,9 @@ def _cohort(config: Config) -> dict[str, Any]:
 
 
 def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
-    """All that the page says of one candidate of a subtype."""
+    """Collect all that the page says of one candidate of a subtype."""
     folder = paths.report(subtype, candidate)
-    figures, leaked = seen_by_search.read(_read(folder / "metrics.json", _json, ModelError))
+    headline, leaked = _read(folder / "metrics.json", _headline, ModelError)
     names = ("patients", "by_class", "figures", "folds", "poolings")
     tables = {name: _read(folder / f"{name}.csv", _table, ModelError) for name in names}
     areas = ["image_auroc", "patient_auroc"]  # empty where a fold's test patients are of one class
@@ -134,7 +143,7 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         raise ModelError(f"{folder}/folds.csv: made by an earlier version; run `dvc repro`")
     specs = {k: _read(paths.fold(subtype, candidate, k) / "spec.json", _json, ModelError) for k in sorted(config.folds)}
     tested = scored.claimed(_read(paths.scored(subtype, candidate), pd.read_parquet, ModelError))
-    if set(tested["patient"]) != set(patients["patient"]) or len(tested) != figures["images"]:
+    if set(tested["patient"]) != set(patients["patient"]) or len(tested) != headline["images"]:
         raise ModelError(f"{folder}: not of {paths.scored(subtype, candidate)}; run `dvc repro`")
     called, label = patients["called"], patients["label"] == 1
     return {
@@ -142,9 +151,9 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "title": subtype if len(config.candidates) == 1 else f"{subtype} ({candidate})",
         "anchor": subtype if len(config.candidates) == 1 else f"{subtype}-{candidate}",
         "genetics": genetics.NAMES.get(subtype, {}),
-        "figures": figures,
+        "figures": headline,
         "leaked": leaked,
-        "seen_by_search": figures.get("patients_seen_by_search", 0),
+        "seen_by_search": headline.get("patients_seen_by_search", 0),
         "px": specs[min(specs)]["knobs"]["px"],
         "by_class": _published_form(by_class),
         "patients": {False: int((~label).sum()), True: int(label.sum())},
@@ -157,7 +166,7 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "all": _by_level(tables["figures"]),
         "folds": tables["folds"].to_dict("records"),
         "operating_point": _operating_point(tables["folds"]),
-        "poolings": tables["poolings"].to_dict("records"),
+        "poolings": {row["pooling"]: _interval(row, "patient_auroc", "low", "high") for row in _rows(tables["poolings"])},
         "audit": _audit(config, subtype, candidate),
         "sheets": _sheets(config, subtype, tested),
         "knobs": _settings(specs[min(specs)]["knobs"]),
@@ -178,7 +187,7 @@ def _audit(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
 
 
 def _operating_point(folds: pd.DataFrame) -> dict[str, Any]:
-    """In which folds it was chosen, in which it is the usual threshold, and of how many validation controls these had."""
+    """The folds in which the point was chosen, those in which it is the usual threshold, and how many controls these had."""
     usual = folds[~folds["chosen"]]
     counts = sorted(set(usual["validation_controls"]))
     return {
@@ -210,42 +219,41 @@ def _version(name: str) -> str:
 
 
 def _settings(values: Mapping[str, Any]) -> dict[str, str]:
-    """As they stand in params.yaml."""
+    """The values as text, as they stand in params.yaml."""
     return {name: json.dumps(value).strip('"') for name, value in values.items()}
 
 
 def _published_form(by_class: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Source -> class -> support, and value, low and high of each figure."""
+    """The table by source and class: the support, and each figure with its bounds."""
     form: dict[str, dict[str, Any]] = {}
-    for row in by_class.to_dict("records"):
-        figures = {
-            name: {"value": float(row[name]), **{side: _or_nan(row[f"{name}_{side}"]) for side in ("low", "high")}}
-            for name in ("precision", "recall", "f1", "accuracy")
-        }
-        form.setdefault(str(row["source"]), {})[str(row["class"])] = {**figures, "support": int(row["support"])}
+    for row in _rows(by_class):
+        of_class = {name: _interval(row, name, f"{name}_low", f"{name}_high") for name in figures.PUBLISHED}
+        form.setdefault(row["source"], {})[row["class"]] = {**of_class, "support": int(row["support"])}
     return form
 
 
-def _or_nan(text: object) -> float:
-    return math.nan if text == "" else float(str(text))
-
-
-def _by_level(figures: pd.DataFrame) -> dict[tuple[str, str, str], dict[str, float]]:
-    """Level, figure, and "usual", "operating point" or "": value, low, high."""
+def _by_level(table: pd.DataFrame) -> dict[tuple[str, str, str], Interval]:
+    """The figures of figures.csv by level, name, and "usual", "operating point" or "", which says at what threshold."""
     found = {}
-    for row in figures.to_dict("records"):
+    for row in _rows(table):
         where = row["threshold"] if row["threshold"] in ("", "operating point") else "usual"
-        found[row["level"], row["figure"], where] = {side: _or_nan(row[side]) for side in ("value", "low", "high")}
+        found[row["level"], row["figure"], where] = _interval(row, *figures.SIDES)
     return found
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(column): value for column, value in row.items()} for row in table.to_dict("records")]
+
+
+def _interval(row: Mapping[str, Any], *columns: str) -> Interval:
+    """The interval whose value and bounds stand in three columns of a row, empty where they are not known."""
+    return Interval(*(math.nan if row[column] == "" else float(row[column]) for column in columns))
 
 
 def _points(patients: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows by rising score, each with the lane of its point in the strip plot."""
     rows = patients.sort_values(["score", "patient"])
-    return [
-        {str(key): value for key, value in row.items()}
-        for row in rows.assign(lane=lanes(rows["score"].tolist())).to_dict("records")
-    ]
+    return _rows(rows.assign(lane=lanes(rows["score"].tolist())))
 
 
 def lanes(scores: Sequence[float]) -> list[int]:
@@ -288,7 +296,7 @@ def _sheets(config: Config, subtype: str, tested: pd.DataFrame) -> list[dict[str
 def _sheet(class_name: str, chosen: list[str], captions: list[str]) -> str:
     cells, rows = paths.cells(class_name), paths.cell_rows(class_name)
     pixels = _read(cells, lambda path: np.load(path, mmap_mode="r"), DataError)
-    places = pd.Index(_read(rows, pd.read_parquet, DataError)["path"]).get_indexer(pd.Index(chosen))
-    if (places < 0).any() or places.max() >= len(pixels):
+    positions = pd.Index(_read(rows, pd.read_parquet, DataError)["path"]).get_indexer(pd.Index(chosen))
+    if (positions < 0).any() or positions.max() >= len(pixels):
         raise DataError(f"{cells}: does not hold all test images of {class_name}; run `dvc repro`")
-    return rendering.data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[places]), captions)))
+    return rendering.data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[positions]), captions)))

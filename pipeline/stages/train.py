@@ -37,6 +37,11 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
     what = f"{subtype}-{candidate}-fold-{fold}"
     console.say(f"train {subtype} {candidate} fold {fold} on {prepared.way()}: {counts}")
     checkpoint = paths.CHECKPOINTS / prepared.checkpoint(what)
+    others = _others(checkpoint, what, f"{subtype}-fold-{fold}")
+    if not checkpoint.exists() and (left := [other for other in others if other.suffix == checkpoint.suffix]):
+        console.say(
+            f"begins anew: {left[0]} is of other settings, data or code (a former version's is other code); it goes at the end"
+        )
     target = paths.fold(subtype, candidate, fold)
     with mlflow_server.follow_training(prepared.spec) as follower:
         trained = training.train(prepared, recipe.seed(config.seed, subtype, fold), checkpoint, follower.log_epoch)
@@ -50,13 +55,14 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
             columns = ["patient", "path", "split", "label", "logit"]
             predictions[columns].to_parquet(folder / "predictions.parquet", index=False)
         follower.finish(target)
-    _forget_others(what, checkpoint)
-
-
-def _forget_others(what: str, checkpoint: Path) -> None:
-    """Drop checkpoints of other parameters or data; this one answers a repetition without training."""
-    for other in paths.CHECKPOINTS.glob(f"{what}-*"):
+    for other in others:  # `checkpoint` itself answers a repetition without training
         if other.is_dir():  # left behind by a kill
             shutil.rmtree(other)
-        elif other != checkpoint:
+        else:
             other.unlink(missing_ok=True)
+
+
+def _others(checkpoint: Path, *names: str) -> list[Path]:
+    """What lies among the checkpoints of this training, by today's or a former version's name, besides `checkpoint`."""
+    found = {other for name in names for other in paths.CHECKPOINTS.glob(f"{name}-*")}
+    return sorted(found - {checkpoint})

@@ -59,7 +59,7 @@ def run(config: Config, subtype: str, candidate: str, apply: bool, only_trials: 
 
 
 def _say_plan(search: Search) -> None:
-    """Whom it sees, and how long it may take."""
+    """Say whom the search sees, and how long it may take."""
     from pipeline.search import trial_training
 
     config, data = search.config, search.data
@@ -68,6 +68,11 @@ def _say_plan(search: Search) -> None:
         f"tune {search.subtype}: sees {controls} control + {seen - controls} {search.subtype} patients, of folds "
         f"{' '.join(map(str, search.folds))}; study {search.study.name} in {optuna_study.shown_address()}"
     )
+    if others := search.study.not_gone_on_with:
+        console.say(
+            f"begins anew: {', '.join(others)} had other settings, data or code (a former version's is other code), so losses "
+            "are not comparable; what was found stays there and in MLflow"
+        )
     if config.tune.patients == "all":
         console.warn(
             "tune.patients is all: the search sees the test patients too, and no figure of what it finds can be claimed"

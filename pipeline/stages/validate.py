@@ -25,12 +25,13 @@ from pipeline.common.files import write
 from pipeline.images import decoding, look_alikes, manifest, manifest_row, reading
 from pipeline.validation import expectations, rule_tables, rules
 
+_OF_QUARANTINE = {"class_present", "enough_patients", "enough_images", "few_quarantined"}  # rules that too much of it breaks
 _NAMED = 3  # offenders of a rule on the terminal; the page has more
 DATA_DOCS = paths.VALIDATION / "data_docs" / "index.html"
 
 
 def run(config: Config) -> None:
-    """Validate the cohort.
+    """Look at every file, judge the cohort by the rules, and write the manifest, the quarantine and the rules' results.
 
     Raises:
         DataError: there is nothing to validate, exclude.csv names what is not there, or a rule is broken.
@@ -52,7 +53,7 @@ def run(config: Config) -> None:
     write(paths.VALIDATION / "validation.json", _report(findings, counts))
     write(DATA_DOCS, page)
     _show(findings, counts, frame)
-    _require_all_hold(findings)
+    _require_all_hold(findings, frame)
 
 
 def _files(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
@@ -166,12 +167,25 @@ def _show(findings: Sequence[expectations.Finding], counts: pd.DataFrame, frame:
     console.say(f"validate: {len(frame):,} files, {len(manifest.usable(frame)):,} usable images; report: {DATA_DOCS}")
 
 
-def _require_all_hold(findings: Sequence[expectations.Finding]) -> None:
+def _require_all_hold(findings: Sequence[expectations.Finding], frame: pd.DataFrame) -> None:
     broken = [finding for finding in findings if finding.state == "FAIL"]
     if broken:
         first = broken[0]
         named = f" ({first.offenders[0]})" if first.offenders else ""
+        why = _commonest(frame) if _OF_QUARANTINE & {finding.rule.name for finding in broken} else ""
         raise DataError(
             f"{len(broken)} of {len(findings)} rules are broken, first {first.rule.name}{named}: {first.rule.advice}; "
-            f"all of them: {DATA_DOCS}"
+            f"{why}all of them: {DATA_DOCS}"
         )
+
+
+def _commonest(frame: pd.DataFrame) -> str:
+    """Of what kind most unusable files are: the cause of what else is missing then."""
+    counted = manifest.without_litter(manifest.not_excluded(frame))
+    unusable = counted[counted["error"] != ""]
+    if unusable.empty:
+        return ""
+    kinds = unusable["error"].map(manifest.kind)
+    alike = unusable[kinds == kinds.value_counts().index[0]]
+    first = alike.iloc[0]
+    return f"of {len(unusable):,} unusable files {len(alike):,} are of one kind, first {first['path']}: {first['error']}; "

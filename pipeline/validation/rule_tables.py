@@ -1,6 +1,7 @@
 """What the rules look at: a whole manifest and data/patients.csv as tables of which text columns are empty where all is well.
 
-Files that a person excluded are in no table.
+Files that a person excluded are judged in none of them. They are counted where numbers are held against what was delivered: by
+class, against what params.yaml expects, and against what is listed of a patient.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from pipeline.common.config import Config, Counts
-from pipeline.images import manifest
+from pipeline.images import decoding, manifest
 from pipeline.names import image_paths, patient_names
 
 
@@ -55,7 +56,7 @@ def class_counts(frame: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
 
 
 def size(width: int, height: int) -> str:
-    """As it stands in the tables."""
+    """A width and a height in pixels as one text, the same wherever sizes are compared or shown: `144 x 144`."""
     return f"{width} x {height}"
 
 
@@ -88,6 +89,7 @@ def _images(usable: pd.DataFrame) -> pd.DataFrame:
             "same_pixels_before": _before(usable, owner, "pixels_sha256"),
             "look_alike_elsewhere": _elsewhere(usable, owner, "look_alike").where(twin.isna()),
             "look_alike_before": _before(usable, owner, "look_alike"),
+            "lossy": usable["format"].where(usable["format"].isin(decoding.LOSSY)),
         }
     )
 
@@ -118,14 +120,15 @@ def _patients(files: pd.DataFrame) -> pd.DataFrame:
     spellings = by_patient["patient"].agg(lambda names: patient_names.shown(*sorted(set(names)))).astype("str")
     medians = manifest.usable(known).groupby("who")[[*manifest.COLOURS, "sharpness"]].median()
     deviations = medians.apply(_deviations).reindex(classes.index)
-    images = by_patient["path"].agg(lambda paths: any(map(image_paths.is_image_name, paths))).astype("bool")
+    images = by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64")
+    commonest = by_patient["error"].agg(lambda errors: errors.value_counts().index[0]).astype("str")
     return pd.DataFrame(
         {
             "patient": spellings,
             "spelled_apart": ("one patient, in " + classes).where(by_patient["patient"].nunique() > 1),
             "several_classes": classes.where(by_patient["class"].nunique() > 1),
-            "without_images": ("no image in " + classes).where(~images),
-            "images": by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64"),
+            "without_images": commonest.where(images == 0),
+            "images": images,
             "colour_deviation": deviations[list(manifest.COLOURS)].max(axis="columns"),
             "sharpness_deviation": deviations["sharpness"],
         }

@@ -98,8 +98,8 @@ def of(config: Config) -> list[Rule]:
         ),
         Rule(
             "patient_has_images",
-            "no patient was delivered as a folder without an image",
-            f"a copy or a download may have been interrupted: {mend}",
+            "of every patient who was delivered some image can be used",
+            f"mend what is said of the patient and run `dvc repro` again, or exclude the patient in {paths.EXCLUDE}",
             "patients",
             "without_images",
         ),
@@ -166,6 +166,14 @@ def of(config: Config) -> list[Rule]:
             f"exclude all but one of them in {paths.EXCLUDE} if they are copies",
             "images",
             "look_alike_before",
+            stops=False,
+        ),
+        Rule(
+            "saved_without_loss",
+            "no image was saved as JPEG: that changes its pixels, most where a network may look, and differs between sources",
+            "take the originals as TIFF or PNG where there are any; if one class alone is JPEG, a network may learn that",
+            "images",
+            "lossy",
             stops=False,
         ),
         Rule(

@@ -134,13 +134,13 @@ def people(sexes: str, ages: list[str]) -> pd.DataFrame:
 
 
 def test_sex_and_age_count_where_known_of_enough_of_either_class() -> None:
-    numbers, known = baselines.people(people("fmmf", ["30", "", "", ""]), 0.8)
+    numbers, known = baselines.describe_people(people("fmmf", ["30", "", "", ""]), 0.8)
     assert known == ["sex_f", "sex_m"]
     assert numbers[known].to_numpy().tolist() == [[1, 0], [0, 1], [0, 1], [1, 0]]
-    numbers, known = baselines.people(people("f?mf", ["30", "", "50.5", "61"]), 0.5)
+    numbers, known = baselines.describe_people(people("f?mf", ["30", "", "50.5", "61"]), 0.5)
     assert known == ["sex_f", "sex_m", "age"]
     assert numbers["sex_f"].tolist() == [1, 0, 0, 1]
-    assert baselines.people(people("ff??", [""] * 4), 0.5)[1] == []
+    assert baselines.describe_people(people("ff??", [""] * 4), 0.5)[1] == []
 
 
 def test_an_unknown_age_is_no_reason_to_leave_a_patient_out() -> None:

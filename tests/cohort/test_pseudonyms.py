@@ -6,6 +6,7 @@ import io
 import os
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
+from bench import image_writing
 from infra import keys
 from pipeline.cohort import pseudonyms
 from pipeline.cohort.trees import NotCopied
@@ -159,6 +161,18 @@ def second_page(own: str) -> bytes:
     return described[:at] + b"x" * len(own) + described[at + len(own) :]
 
 
+def behind_the_pixels(file: bytes) -> bytes:
+    """A PNG whose second chunk comes behind the third."""
+    second = slice(33, 45 + int.from_bytes(file[33:37]))
+    third = slice(second.stop, second.stop + 12 + int.from_bytes(file[second.stop : second.stop + 4]))
+    return file[:33] + file[third] + file[second] + file[third.stop :]
+
+
+def with_segment(file: bytes, content: bytes) -> bytes:
+    return file[:2] + b"\xff\xed" + (len(content) + 2).to_bytes(2) + content + file[2:]
+
+
+PICTURE = image_writing.picture()
 TAGGED: dict[str, Callable[[str], bytes]] = {
     "Latin-1": lambda own: saved(tiffinfo={270: f"seen: {own}.".encode("latin-1")}),
     "UTF-8": lambda own: saved(tiffinfo={270: f"seen: {own}.".encode()}),
@@ -167,6 +181,14 @@ TAGGED: dict[str, Callable[[str], bytes]] = {
     "comment": lambda own: saved(exif=comment(own)),
     "second page": second_page,
     "broken": lambda own: saved(tiffinfo={270: own.encode()})[:-40],
+    "PNG": lambda own: image_writing.png(PICTURE, (b"tEXt", b"Comment\0" + own.encode("latin-1"))),
+    "PNG, compressed": lambda own: image_writing.png(PICTURE, (b"zTXt", b"Comment\0\0" + zlib.compress(own.encode("latin-1")))),
+    "PNG, private": lambda own: image_writing.png(PICTURE, (b"paTn", own.encode())),
+    "PNG, behind the pixels": lambda own: behind_the_pixels(image_writing.png(PICTURE, (b"tEXt", b"Name\0" + own.encode()))),
+    "PNG, behind the end": lambda own: image_writing.png(PICTURE) + own.encode(),
+    "JPEG": lambda own: image_writing.jpeg(PICTURE, comment=own.encode()),
+    "JPEG, Photoshop": lambda own: with_segment(image_writing.jpeg(PICTURE), b"Photoshop 3.0\0" + own.encode()),
+    "JPEG, behind the end": lambda own: image_writing.jpeg(PICTURE) + own.encode(),
 }
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.demo.cohort import IMAGE_PX, SUBTYPES, Patient, draw_cells, draw_patients
+from pipeline.demo.cells import IMAGE_PX
+from pipeline.demo.cohort import SUBTYPES, Patient, draw_cells, draw_patients
 
 EVERY_CLASS = {"control": 3, **dict.fromkeys(SUBTYPES, 2)}
 # Bytes that every machine must reproduce. If only one machine fails here, its arithmetic or its NumPy's random stream

@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
-from pipeline.evaluation import calibration, intervals, published_form, resampling
+from pipeline.evaluation import calibration, figures, intervals, published_form, resampling
 from pipeline.evaluation.pooling import probabilities
 
 
@@ -112,7 +112,7 @@ def test_balanced_draws_are_the_table_of_as_many_images_of_each_class() -> None:
     for figure, theirs in zip(("precision", "recall", "f1", "support"), whole, strict=True):
         assert found[figure].tolist() == pytest.approx(theirs.tolist())
     assert found["accuracy"].tolist() == pytest.approx([0.85, 0.85])
-    for figure in published_form.FIGURES:
+    for figure in figures.PUBLISHED:
         assert (found[f"{figure}_low"] < found[figure]).all()
         assert (found[f"{figure}_high"] > found[figure]).all()
 
@@ -135,7 +135,7 @@ def test_images_that_are_all_called_right_do_not_make_it_certain() -> None:
     """Four patients show little, however many images they have."""
     sample = resampling.summarise(scored(4, 4, images=200, apart=60), 0.5)
     for found in (published_form.balanced_draws(sample, 800, 500, 1, 0.95), published_form.as_tested(sample, 500, 1, 0.95)):
-        for figure in published_form.FIGURES:
+        for figure in figures.PUBLISHED:
             assert found[figure].tolist() == [1, 1]
             assert found[f"{figure}_low"].tolist() == pytest.approx([0.025 ** (1 / 4)] * 2)
             assert found[f"{figure}_high"].tolist() == [1, 1]

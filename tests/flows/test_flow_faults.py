@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import toy_project
-from processes import PrefectServer, alive_of, end, heed_ctrl_c, wait
+from processes import PrefectServer, alive_of, wait
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +38,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Iterator[
             capture_output=True,
         )
         yield running
-
-
-@contextlib.contextmanager
-def worker(project: Path, server: PrefectServer) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        ["prefect", "worker", "start", "--pool", "pipeline"],
-        cwd=project,
-        env=toy_project.environment(project, PREFECT_API_URL=server.api, PREFECT_WORKER_QUERY_SECONDS="2"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=heed_ctrl_c,
-    )
-    try:
-        yield process
-    finally:
-        end(process)
 
 
 def order(server: PrefectServer) -> str:
@@ -84,7 +67,7 @@ def let_go_on(project: Path) -> None:
 
 def test_a_run_goes_on_while_the_server_is_away_and_gives_its_place_back(project: Path, server: PrefectServer) -> None:
     toy_project.behave(project, train__C__0="hang")
-    with worker(project, server):
+    with toy_project.worker("pipeline", project, server):
         run = order(server)
         wait((project / "hanging").exists, "the training to hang")
         server.kill()
@@ -103,7 +86,7 @@ def test_a_worker_killed_in_a_training_leaves_neither_process_nor_lock_nor_occup
 ) -> None:
     (project / "source.txt").write_text("2")
     toy_project.behave(project, train__C__0="hang")
-    with worker(project, server) as killed:
+    with toy_project.worker("pipeline", project, server) as killed:
         run = order(server)
         wait((project / "hanging").exists, "the training to hang")
         wait(lambda: heartbeats(server, run) >= 1, "a heartbeat", 60)
@@ -115,7 +98,7 @@ def test_a_worker_killed_in_a_training_leaves_neither_process_nor_lock_nor_occup
     (project / "hanging").unlink()
     toy_project.behave(project)
     toy_project.runs(project)
-    with worker(project, server):
+    with toy_project.worker("pipeline", project, server):
         wait(lambda: state(server, run)["type"] == "CRASHED", "the server to call the run crashed", 240)
         following = order(server)
         wait(lambda: state(server, following)["type"] == "COMPLETED", f"the next run, now {state(server, following)}")

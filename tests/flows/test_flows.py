@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import toy_project
-from processes import PrefectServer, alive_of, end, heed_ctrl_c, wait
+from processes import PrefectServer, alive_of, heed_ctrl_c, wait
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,7 @@ def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: 
 
 
 def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project: Path, server: PrefectServer) -> None:
-    variables = toy_project.environment(
-        project, PREFECT_API_URL=server.api, PREFECT_WORKER_QUERY_SECONDS="2", PIPELINE_DIR=str(project)
-    )
+    variables = toy_project.environment(project, PREFECT_API_URL=server.api, PIPELINE_DIR=str(project))
     text = (project / "infra" / "prefect.yaml").read_text()
     (project / "infra" / "often.yaml").write_text(re.sub(r'cron: "0 2.*\n +timezone: .*', "interval: 20", text))
 
@@ -152,14 +150,6 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         "weekly": 1,
         "daily": 1,
     }
-    worker = subprocess.Popen(
-        ["prefect", "worker", "start", "--pool", "pipeline"],
-        cwd=project,
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=heed_ctrl_c,
-    )
 
     def scheduled(*states: str) -> list[dict[str, object]]:
         found = server.post(
@@ -169,22 +159,22 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         return [run for run in found if run["auto_scheduled"]]
 
     try:
-        wait(lambda: scheduled("COMPLETED"), "a scheduled run to complete", 180)
-        toy_project.behave(project, train__C__0="hang")
-        (project / "source.txt").write_text("3")
-        wait((project / "hanging").exists, "a scheduled training to hang", 180)
-        (run,) = scheduled("RUNNING")
-        started = time.monotonic()
-        server.post(f"flow_runs/{run['id']}/set_state", state={"type": "CANCELLING"})
-        wait(
-            lambda: not any("stage.py" in command or "sleep" in command for command in alive_of(project)),
-            "the training to end",
-            60,
-        )
-        assert time.monotonic() - started < 30
-        wait(lambda: any(found["id"] == run["id"] for found in scheduled("CANCELLED")), "the run to be cancelled", 60)
+        with toy_project.worker("pipeline", project, server, PIPELINE_DIR=str(project)):
+            wait(lambda: scheduled("COMPLETED"), "a scheduled run to complete", 180)
+            toy_project.behave(project, train__C__0="hang")
+            (project / "source.txt").write_text("3")
+            wait((project / "hanging").exists, "a scheduled training to hang", 180)
+            (run,) = scheduled("RUNNING")
+            started = time.monotonic()
+            server.post(f"flow_runs/{run['id']}/set_state", state={"type": "CANCELLING"})
+            wait(
+                lambda: not any("stage.py" in command or "sleep" in command for command in alive_of(project)),
+                "the training to end",
+                60,
+            )
+            assert time.monotonic() - started < 30
+            wait(lambda: any(found["id"] == run["id"] for found in scheduled("CANCELLED")), "the run to be cancelled", 60)
     finally:
-        end(worker)
         (project / "hanging").unlink(missing_ok=True)
         toy_project.behave(project)
         (project / "source.txt").write_text("1")
@@ -240,15 +230,7 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
     do(tmp_path, "git", "clone", "--quiet", str(here), str(there))
     do(there, sys.executable, "-m", "flows", "deploy", "--trainers")
     given_up(here, server)
-    worker = subprocess.Popen(
-        ["prefect", "worker", "start", "--pool", "trainers"],
-        cwd=there,
-        env=toy_project.environment(there, PREFECT_API_URL=server.api, PREFECT_WORKER_QUERY_SECONDS="2"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=heed_ctrl_c,
-    )
-    try:
+    with toy_project.worker("trainers", there, server):
         (here / "source.txt").write_text("of the parent, not committed")
         assert run_flow(here, server, "--deployment", "train-one/trainers")[1].startswith(
             "training: Failed. source.txt: commit it"
@@ -261,8 +243,6 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
         assert (status, said) == (0, "training: Completed. 9 stages: 7 ran, 2 restored")
         again = run_flow(here, server, "--deployment", "train-one/trainers", "--force", "--subtypes", "C")
         assert again[0] == 0
-    finally:
-        end(worker)
     orders = ordered(server)
     assert "secret" not in json.dumps(orders)
     logs = server.post("logs/filter", logs={"flow_run_id": {"any_": [run["id"] for run in orders]}})

@@ -34,6 +34,8 @@ def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(p
     (project / "note.txt").write_text("never committed, read by nobody")
     (project / "data").mkdir()
     (project / "data" / "exclude.csv").write_text("patient,path,reason\n")
+    (project / "data" / "decisions.jsonl").write_text("{}\n")
+    git(project, "add", "data/decisions.jsonl")  # known to git, and changed by `register`
     remote_training.require_committed_code(stages)
     for name in ("flows/new.py", "pipeline/new/inner.py"):
         path = project / name

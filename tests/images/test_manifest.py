@@ -43,7 +43,7 @@ def test_the_order_does_not_depend_on_who_read_first(paths, chance: random.Rando
 def test_columns_and_types_are_the_contract_even_without_rows():
     for table in (frame(), frame("a/AAA/image_1.tif")):
         assert list(table.columns) == [
-            *("path", "class", "patient", "width", "height", "mode", "sha256", "pixels_sha256", "phash"),
+            *("path", "class", "patient", "width", "height", "mode", "format", "sha256", "pixels_sha256", "phash"),
             *("mean_r", "mean_g", "mean_b", "std_r", "std_g", "std_b", "sharpness", "look_alike", "error"),
         ]
         assert {name: str(kind) for name, kind in table.dtypes.items()} == manifest.DTYPES
@@ -70,7 +70,7 @@ def test_only_the_third_level_has_a_patient(path, place):
         ("c/AAA/Thumbs.db", "not an image: left behind by a file browser"),
         ("c/AAA/.DS_Store", "not an image: left behind by a file browser"),
         ("c/AAA/._image_1.tif", "not an image: left behind by a file browser"),
-        ("c/AAA/notes.txt", "not an image: its name does not end in .tif or .tiff"),
+        ("c/AAA/notes.txt", "not an image: its name does not end in .tif, .tiff, .png, .jpg or .jpeg"),
         ("c/image_1.tif", "lies outside <class>/<patient>/"),
         ("c/AAA/image\n1.tif", "its path holds unprintable characters (U+000A); rename it"),
         ("c/P\u00a0/image_1.tif", "its path holds unprintable characters (U+00A0); rename it"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.evaluation import seen_by_search
 from pipeline.names import patient_names
 from pipeline.names.patient_names import identity
 
@@ -69,3 +71,9 @@ def test_one_patient_in_two_spellings(one: str, other: str) -> None:
 )
 def test_other_differences_are_other_patients(one: str, other: str) -> None:
     assert identity(one) != identity(other)
+
+
+def test_patients_whom_a_search_saw_are_known_in_any_spelling() -> None:
+    tested = pd.DataFrame({"patient": ["ALW", "M\u00fcller", "BIO", "CCC"], "label": [0, 1, 1, 0]})
+    assert seen_by_search.claimed(tested, ["alw", "Mu\u0308ller "])["patient"].tolist() == ["BIO", "CCC"]
+    assert seen_by_search.are_leaked(tested, ["bio", "MU\u0308LLER"])

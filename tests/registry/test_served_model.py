@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import os
@@ -113,7 +114,6 @@ def test_an_array_scores_as_its_file_does(model: Any, patient: list[bytes]) -> N
 
 
 @pytest.mark.parametrize("kind", [*test_decoding.USABLE, *test_decoding.UNUSABLE])
-@pytest.mark.filterwarnings("ignore")
 def test_what_training_quarantines_is_refused_for_the_same_reason(model: Any, kind: str) -> None:
     data = test_decoding.USABLE.get(kind) or test_decoding.UNUSABLE[kind][0]
     reason = decoding.inspect(data, None).reason
@@ -125,10 +125,25 @@ def test_what_training_quarantines_is_refused_for_the_same_reason(model: Any, ki
     assert str(refused.value) == f"image 1: {reason}"
 
 
+def test_what_a_model_needs_is_what_its_code_imports(project: Path) -> None:
+    """All but MLflow, which loads it, and what comes with it."""
+    needed = {line.split("==")[0] for line in (files_of_npm1(project) / "requirements.txt").read_text().splitlines()}
+    code = [path for path in files_of_npm1(project).rglob("*.py") if path.is_file()]
+    assert {path.name for path in code} >= {"served.py", "network.py", "decoding.py", "tiff.py", "png.py", "jpeg.py"}
+    found = set()
+    for node in (node for path in code for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+    packages = {{"PIL": "pillow"}.get(name, name) for name in found - sys.stdlib_module_names - {"mlflow", "pandas"}}
+    assert packages | {"tensorflow"} == needed - {"mlflow"}
+
+
 @pytest.mark.parametrize(
     ("rows", "params", "said"),
     [
-        ({"image": ["abc"]}, {}, "image 1: the bytes of a TIFF file are needed, not str"),
+        ({"image": ["abc"]}, {}, "image 1: the bytes of a TIFF, PNG or JPEG file are needed, not str"),
         ({"image": [np.zeros((9, 8, 3), np.uint8)]}, {}, r"image 1: uint8 \(side, side, 3\) is needed, not uint8 \(9, 8, 3\)"),
         ({"image": [np.zeros((9, 9, 3))]}, {}, r"not float64 \(9, 9, 3\)"),
         ({"image": [np.zeros((9, 9, 3), np.uint8)] * 2, "patient": ["A", None]}, {}, "image 2 has no patient"),
@@ -348,7 +363,7 @@ def test_over_http_an_image_scores_as_in_python(server: str, model: Any, patient
 @pytest.mark.parametrize(
     ("image", "params", "said"),
     [
-        (b"no picture", {}, "image 1: not a TIFF file"),
+        (b"no picture", {}, "image 1: not a TIFF, PNG or JPEG file"),
         (test_decoding.UNUSABLE["16-bit RGB"][0], {}, "image 1: 16 bits a channel instead of 8"),
         (test_decoding.USABLE["RGB, raw"], {"um": 12.0}, "um: images of 12 um; the model knows a field of view of 24.9"),
     ],

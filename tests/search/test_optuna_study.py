@@ -203,7 +203,7 @@ def test_only_where_its_number_was_given_a_process_that_is_not_there_is_taken_fo
     """The other worker lives, and has a number that nobody has here."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    monkeypatch.setattr(live_processes, "me", lambda: f"{live_processes._place()} {ended.pid}")
+    monkeypatch.setattr(live_processes, "me", lambda: f"{live_processes._numbering()} {ended.pid}")
     monkeypatch.setattr(optuna_study, "_NEW_S", 0)
     begun: list[tuple[str, int]] = []
 

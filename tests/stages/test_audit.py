@@ -19,7 +19,7 @@ from pipeline.cohort.patients import COLUMNS
 from pipeline.common import config, paths
 from pipeline.common.errors import DataError, ModelError
 from pipeline.evaluation import pooling, scored, seen_by_search
-from pipeline.evaluation.intervals import Interval
+from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
 from pipeline.stages import audit, evaluate
 

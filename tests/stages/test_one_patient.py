@@ -18,7 +18,7 @@ from small_cohort import quarantine, rule
 
 from infra import keys
 from pipeline.common import config
-from pipeline.common.errors import DataError, LeakError
+from pipeline.common.errors import DataError, LeakError, PipelineError
 from pipeline.stages import deal, ingest, predict, split, validate
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -192,6 +192,19 @@ def test_two_folders_of_one_patient_are_not_scored(here: Path, params: Settings)
         add(here / "ward", ".", name, first=3 * number)
     with pytest.raises(DataError, match=r"ward: 'Mu\\u0308ller' and 'M\\xfcller' are one patient's name"):
         predict.run(params(USUAL), Path("ward"), None, None)
+
+
+def test_folders_without_an_image_are_said_and_litter_is_not(
+    here: Path, params: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(here / "ward", ".", "EEE")
+    (here / "ward/QQQ").mkdir()
+    for name in ("@eaDir", ".ipynb_checkpoints"):
+        add(here / "ward", ".", name)
+        add(here / "ward", "EEE", name)
+    with pytest.raises(PipelineError, match="champion"):  # nothing is registered here
+        predict.run(params(USUAL), Path("ward"), None, None)
+    assert "warning: 1 of the folders hold no image and are left out, first QQQ\n" in capsys.readouterr().err
 
 
 def test_a_file_system_that_takes_two_names_for_one_is_noticed(here: Path) -> None:

@@ -120,7 +120,7 @@ def test_unusable_files_are_left_out_with_their_reason(project: Path, printed: s
     }
     assert reasons["bad", "image_10.tif"] == "same pixels as image_2.tif"
     assert reasons["bad", "deep.tif"] == "16 bits a channel instead of 8"
-    assert reasons["bad", "short.TIF"].startswith("unreadable pixels, cut off or damaged")
+    assert reasons["bad", "short.TIF"].startswith("cut off: strip 1 of 1 ends at byte")
     assert reasons["bad", "oblong.tif"] == "100 x 144 px: not square"
     page = (project / "predictions/incoming/bad.html").read_text()
     assert all(html.escape(reason) in page for (patient, _), reason in reasons.items() if patient == "bad")
@@ -180,7 +180,7 @@ def test_bad_input_is_one_line_and_leaves_what_was_there(there: Path, printed: s
     refused(DataError, "images of 30 um: PML_RARA v1 knows a field of view of 24.9 um and no other", "incoming", 30.0)
     assert (there / "predictions/incoming/predictions.csv").read_bytes() == before
     assert [path.name for path in (there / "predictions").iterdir()] == ["incoming"]
-    refused(DataError, "no .tif or .tiff file in it or in the folders directly in it", str(tmp_path))
+    refused(DataError, "no .tif, .tiff, .png, .jpg or .jpeg file in it or in the folders directly in it", str(tmp_path))
     refused(DataError, "incoming/none: no usable image; first none/image_0.tif: unreadable header", "incoming/none")
     (tmp_path / "image_1.tif").write_bytes(b"")
     (tmp_path / "patient").mkdir()

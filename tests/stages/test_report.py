@@ -228,6 +228,23 @@ def test_missing_or_damaged_file_is_one_line_that_says_what_to_run(settings, fil
     assert paths.REPORT_PAGE.read_bytes() == before
 
 
+def test_a_figure_without_its_bounds_is_refused(settings):
+    metrics = paths.report("NPM1", "published") / "metrics.json"
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"image_accuracy": {"value": 0.9}}))
+    with pytest.raises(ModelError, match=re.escape(str(metrics))):
+        report.run(settings)
+
+
+def test_a_pooling_without_known_bounds_shows_its_value_alone(settings):
+    path = paths.report("NPM1", "published") / "poolings.csv"
+    poolings = pd.read_csv(path)
+    poolings.loc[1, ["low", "high"]] = float("nan")
+    poolings.to_csv(path, index=False)
+    report.run(settings)
+    rows = [row for table in Page(paths.REPORT_PAGE.read_text()).tables for row in table if row[0] == "Median of the logits"]
+    assert rows[0][1] == f"{poolings.loc[1, 'patient_auroc']:.2f}"  # NPM1's, the first
+
+
 def test_results_of_other_folds_are_refused(settings):
     patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
     patients.iloc[1:].to_csv(paths.report("NPM1", "published") / "patients.csv", index=False)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import test_decoding
 from PIL import Image, TiffImagePlugin
-from small_cohort import CLASSES, put, quarantine, report, settings, sound_cohort
+from small_cohort import CLASSES, put, quarantine, report, rule, settings, sound_cohort
 from test_decoding import PX, UNUSABLE, USABLE, cell, tiff
 
 from pipeline.common.errors import DataError
@@ -67,7 +68,7 @@ def test_each_unusable_image_is_quarantined_for_its_reason(hostile, kind):
     [
         ("control/AAA/image_10.tif", "same pixels as control/AAA/image_2.tif"),
         ("control/AAA/Thumbs.db", "not an image: left behind by a file browser"),
-        ("control/AAA/notes.txt", "not an image: its name does not end in .tif or .tiff"),
+        ("control/AAA/notes.txt", "not an image: its name does not end in .tif, .tiff, .png, .jpg or .jpeg"),
         ("control/AAA/too/deep.tif", "lies outside <class>/<patient>/"),
         ("control/loose.tif", "lies outside <class>/<patient>/"),
         ("control/AAA/gone.tif", "a link that leads nowhere"),
@@ -106,7 +107,7 @@ def test_each_broken_rule_names_its_offenders(hostile, name, offenders):
 
 def test_the_run_ends_in_one_line_that_counts_names_and_points(hostile):
     assert "\n" not in hostile["error"]
-    assert hostile["error"].startswith("9 of 20 rules are broken, first no_image_in_two_patients (")
+    assert hostile["error"].startswith("9 of 21 rules are broken, first no_image_in_two_patients (")
     assert hostile["error"].endswith("reports/validation/data_docs/index.html")
 
 
@@ -115,7 +116,7 @@ def test_the_page_stands_alone_and_takes_no_orders_from_file_names(hostile):
     states = {found["name"]: found["success"] or (found["stops"] and "FAIL") or "warn" for found in hostile["report"]["rules"]}
     assert page.count('class="state">FAIL') == 9 == list(states.values()).count("FAIL")
     assert [name for name, state in states.items() if state == "warn"] == [
-        "no_look_alike_in_two_patients", "colour_as_others", "sharpness_as_others"
+        "no_look_alike_in_two_patients", "saved_without_loss", "colour_as_others", "sharpness_as_others"
     ]  # fmt: skip
     assert "NaN" not in page
     for sign in ("http:", "https:", "<script", "<link", "<img", 'src="', "url("):
@@ -168,6 +169,34 @@ def test_what_a_person_excludes_is_out_and_does_not_count_as_damage(here):
     table = pd.read_parquet("data/manifest.parquet").set_index("path")
     assert table.loc["control/CAB/image_2.tif", "error"] == "excluded: smudged, twice"
     assert table.loc["control/CAB/image_2.tif", "phash"]
+
+
+def test_a_cohort_of_png_is_as_good_and_one_of_jpeg_is_a_warning(here):
+    sound_cohort()
+    for number, file in enumerate(sorted(Path("data/raw").rglob("*.tif"))):
+        pixels = Image.open(file).copy()
+        file.unlink()
+        form = "JPEG" if number < 3 else "PNG"
+        pixels.save(file.with_suffix({"JPEG": ".jpeg", "PNG": ".PNG"}[form]), form)
+    put("NPM1/NAA/image_30.tif", test_decoding.png(Image.fromarray(cell(300))))  # a PNG by its content, whatever it is called
+    validate.run(settings("NPM1"))
+    table = pd.read_parquet("data/manifest.parquet")
+    assert (table["error"] == "").all()
+    assert table["format"].value_counts().to_dict() == {"PNG": 22, "JPEG": 3}
+    assert rule("saved_without_loss")["offenders_total"] == 3
+    assert report()["success"]
+
+
+def test_the_commonest_cause_of_too_much_quarantine_stands_in_the_error(here):
+    sound_cohort()
+    for number in range(5):
+        put(f"NPM1/NAA/image_{20 + number}.tif", UNUSABLE["L"][0])
+    put("NPM1/NAA/image_40.tif", b"")
+    with pytest.raises(DataError) as caught:
+        validate.run(settings("NPM1"))
+    assert "of 6 unusable files 5 are of one kind, first NPM1/NAA/image_20.tif: no 8-bit colour: mode L (grey)" in str(
+        caught.value
+    )
 
 
 def test_what_a_tiff_says_of_a_patient_goes_no_further(here):

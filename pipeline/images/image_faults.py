@@ -1,0 +1,40 @@
+"""Why an image cannot be used, and what every format's reader asks of an image before it decodes one pixel of it."""
+
+from __future__ import annotations
+
+import re
+
+LARGEST_PX = 8192  # side of an image or tile that is decoded at all: a 143-byte file can claim 20,000 x 20,000
+_XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*(\d+)""")
+
+
+class UnusableError(ValueError):
+    """Why an image cannot be used; the caller knows the file's name."""
+
+
+def require_upright(tag: int | None, xmp: bytes) -> None:
+    """Refuse an image that some readers turn and others don't; the XMP packet counts where there is no `tag` (as in Pillow)."""
+    found = _XMP_ORIENTATION.search(xmp)
+    if tag is not None and tag != 1:
+        raise UnusableError(f"orientation tag {tag}: unclear which way up the pixels are")
+    if tag is None and found and int(found[1]) != 1:
+        raise UnusableError(f"orientation {int(found[1])} in its XMP: unclear which way up the pixels are")
+
+
+def require_decodable(*sides_px: int) -> None:
+    """Refuse what would take too much memory or time."""
+    if max(sides_px) > LARGEST_PX:
+        raise UnusableError(f"claims {max(sides_px):,} px a side; at most {LARGEST_PX:,} are decoded")
+    if min(sides_px) < 1:
+        raise UnusableError("damaged: claims a side of 0 px")
+
+
+def require_depth(bits: int) -> None:
+    """Refuse all but 8 bits a channel."""
+    if bits != 8:
+        raise UnusableError(f"{bits} bits a channel instead of 8")
+
+
+def no_colour(mode: str, meaning: str) -> UnusableError:
+    """An image that is not in colour."""
+    return UnusableError(f"no 8-bit colour: mode {mode} ({meaning})")

@@ -1,0 +1,56 @@
+"""How a candidate that MLflow lost comes back: which commit holds its files, and the commands that register it from there."""
+
+from __future__ import annotations
+
+import shlex
+
+from pipeline.common import paths
+from pipeline.registry import mlflow_runs, mlflow_server
+from pipeline.registry.decisions import Decision
+
+_LOCK = "dvc.lock"
+
+
+def champion(lost: Decision) -> str:
+    """What to say of a champion of the file that MLflow does not have."""
+    return (
+        f"{lost.subtype}: MLflow does not have the champion of {paths.DECISIONS}, or not its scores, so nobody else is named "
+        f"champion: {named(lost)}\nor name another by hand: python -m pipeline promote {lost.subtype} <version> --because ..."
+    )
+
+
+def named(lost: Decision) -> str:
+    """Who is meant, which commit holds it, and what to type."""
+    who = f"{lost.candidate} {lost.digest[:8]} ({lost.decision}, {lost.time:%Y-%m-%d %H:%M} UTC)"
+    commit, has_results = commit_of(lost)
+    if not commit:
+        return f"{who}. No commit of this repository holds it; `git fetch --all` where another may, or train it again"
+    holds = f"Commit {commit[:12]} holds it" if has_results else f"It was registered at commit {commit[:12]}"
+    typed = "".join(f"\n    {command}" for command in commands(lost, commit))
+    return f"{who}. {holds}; this brings it back (after `dvc fetch --all-commits`, if DVC's cache lacks files):{typed}"
+
+
+def commit_of(lost: Decision) -> tuple[str, bool]:
+    """The newest commit whose dvc.lock names its results, and True; else the one it was registered at, if that was clean."""
+    if lost.results_md5:
+        touched = mlflow_runs.git("log", "--all", "--format=%H", f"-S{lost.results_md5}", "--", _LOCK).split()
+        for commit in touched:
+            if mlflow_runs.git("grep", "--name-only", lost.results_md5, commit, "--", _LOCK):
+                return commit, True
+    known = lost.commit and mlflow_runs.git("rev-parse", "--verify", "--quiet", f"{lost.commit}^{{commit}}")
+    return (lost.commit if known and not lost.dirty else ""), False
+
+
+def commands(lost: Decision, commit: str) -> list[str]:
+    """To be typed one after the other in the checkout's root, with its environment; what lies there stays as it is."""
+    folder = f".worktrees/{lost.subtype}-{lost.digest[:8]}"
+    database = mlflow_server.database()
+    address = "" if database is None else f"MLFLOW_TRACKING_URI={shlex.quote(f'sqlite:///{database}')} "
+    return [
+        f"git worktree add --detach {folder} {commit[:12]}",
+        f'dvc --cd {folder} cache dir --local "$(dvc cache dir)"',
+        f"dvc --cd {folder} checkout",
+        f"(cd {folder} && {address}python -m pipeline register {lost.subtype})",
+        f"git worktree remove --force {folder}",
+        f"python -m pipeline register {lost.subtype}",
+    ]
