@@ -99,7 +99,7 @@ def of(config: Config) -> list[Rule]:
         Rule(
             "patient_has_images",
             "of every patient who was delivered some image can be used",
-            f"mend what is said of the patient and run ingest again, or exclude the patient in {paths.EXCLUDE}",
+            f"mend what is said of the patient and run `dvc repro` again, or exclude the patient in {paths.EXCLUDE}",
             "patients",
             "without_images",
         ),
