@@ -27,7 +27,7 @@ TINY = {
     },
     "register.floors": {"image_accuracy": 0.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0},
 }
-OF_ANOTHER_PROJECT = ("dvc.lock", "data/decisions.jsonl", "data/folds.csv")
+OF_ANOTHER_PROJECT = ("dvc.lock", "data/decisions.jsonl", "data/delivery.json", "data/folds.csv")
 
 
 def copy_of_the_repository(target: Path) -> Path:

@@ -34,10 +34,10 @@ def test_everything_is_there_and_nothing_is_stale(repository: Path) -> None:
     assert json.loads(call(repository, "dvc", "status", "--json")) == {}
     shown = json.loads(call(repository, "dvc", "metrics", "show", "--json"))
     for subtype in SUBTYPES:
-        metrics = shown[""]["data"][f"reports/{subtype}/metrics.json"]["data"]
+        metrics = shown[""]["data"][f"reports/{subtype}/published/metrics.json"]["data"]
         assert 0 <= metrics["patient_auroc"]["low"] <= metrics["patient_auroc"]["value"] <= 1
         assert metrics["patients"] >= 3
-        audit = json.loads((repository / "reports" / "audit" / f"{subtype}.json").read_text())
+        audit = json.loads((repository / "reports" / "audit" / subtype / "published.json").read_text())
         assert [check["name"] for check in audit["checks"][:3]] == ["patients_apart", "same_pictures", "similar_pictures"]
         assert not [check for check in audit["checks"][:3] if check["red"]]
     call(repository, "dvc", "plots", "show", "--out", "plots")
@@ -101,7 +101,7 @@ def test_mlflow_shows_the_curves_the_knobs_and_the_folds_below_their_model(repos
         )
         assert fold.data.params["learning_rate"] == "0.001"
         assert len(fold.data.tags["sha256.cells"]) == len(fold.data.tags["sha256.split"]) == 64
-        figure = json.loads((repository / "reports" / subtype / "metrics.json").read_text())["patient_auroc"]
+        figure = json.loads((repository / "reports" / subtype / "published" / "metrics.json").read_text())["patient_auroc"]
         assert model.data.metrics["patient_auroc"] == figure["value"]
         assert model.data.metrics["patient_auroc_low"] == figure["low"]
 
@@ -132,10 +132,15 @@ def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -
             "NPM1": {**TINY["candidates.published.networks"]["NPM1"], "dense": [16]},
         }
         write_params(repository / "params.yaml", {**TINY, "candidates.published.networks": models})
-        stale = set(json.loads(call(repository, "dvc", "status", "--json")))
+        at_once = set(json.loads(call(repository, "dvc", "status", "--json")))
+        call(repository, "dvc", "repro", "candidates")
+        then = set(json.loads(call(repository, "dvc", "status", "--json")))
     finally:
         (repository / "params.yaml").write_bytes(original)
-    assert stale == {"train@NPM1-published-0", "evaluate@NPM1-published", "audit@NPM1-published", "register@NPM1", "report"}
+        call(repository, "dvc", "repro", "candidates")
+    assert at_once == {"candidates", "report"}
+    assert then == {"train@NPM1-published-0", "evaluate@NPM1-published", "report"}
+    assert json.loads(call(repository, "dvc", "status", "--json")) == {}
 
 
 def test_what_was_pushed_comes_back(repository: Path) -> None:
@@ -161,7 +166,8 @@ def test_a_fresh_clone_pulls_what_was_pushed_to_an_s3_store(repository: Path, tm
         client.create_bucket(Bucket="cells")
         clone = tmp_path / "clone"
         subprocess.run(["git", "clone", "--quiet", str(repository), str(clone)], check=True)
-        shutil.copy(repository / "dvc.lock", clone)
+        for committed in ("dvc.lock", "data/delivery.json", "data/folds.csv"):
+            shutil.copy(repository / committed, clone / committed)
         call(repository, "dvc", "remote", "add", "--local", "--default", "store", "s3://cells/dvc")
         call(repository, "dvc", "remote", "modify", "--local", "store", "endpointurl", f"http://{host}:{port}")
         shutil.copy(repository / ".dvc/config.local", clone / ".dvc")
@@ -238,10 +244,10 @@ def test_a_server_lost_while_a_network_trains_costs_a_warning_and_register_fills
             assert steps == list(range(TINY["train.max_epochs"]))
             assert client.get_model_version_by_alias(subtype, "champion").version == "1"
             experiment = fold.info.experiment_id
-            assert mlflow_links.find_trainings(subtype) == {
+            assert mlflow_links.find_trainings(subtype, "published") == {
                 fold.info.run_name: f"{server.address}/#/experiments/{experiment}/runs/{fold.info.run_id}"
             }
-    assert mlflow_links.find_trainings("NPM1") == {}  # the server is gone
+    assert mlflow_links.find_trainings("NPM1", "published") == {}  # the server is gone
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +284,8 @@ def killed(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[
 
 
 def before_training(repository: Path) -> list[str]:
-    return [stage for stage in lock(repository) if stage in ("ingest", "validate", "split", "pack")]
+    stages = ("delivery", "ingest", "validate", "deal", "split", "pack", "candidates")
+    return [stage for stage in lock(repository) if stage in stages]
 
 
 def test_a_training_that_was_killed_ends_with_the_same_lock(repository: Path, killed: tuple[Path, str]) -> None:
