@@ -168,13 +168,13 @@ def test_everything_lost_comes_back_and_predict_gives_the_same_scores(
     team.run("worker", "dvc", "push")
     rehearsal.save(team)
     rehearsal.lose(team)
-    made = (checkout / "models/C/fold-0").read_bytes()
+    made = (checkout / "models/C/one/fold-0").read_bytes()
     subprocess.run(["rm", "-r", ".dvc/cache", "models", "data"], cwd=checkout, check=True)
     rehearsal.restore(team)
     pd.testing.assert_frame_equal(score(team, project, monkeypatch, "after"), before)
     assert rehearsal.history(team) == history
     team.run("worker", "dvc", "pull")
-    assert (checkout / "models/C/fold-0").read_bytes() == made
+    assert (checkout / "models/C/one/fold-0").read_bytes() == made
     saved = [*(team.folder / "backup").rglob("*")]
     assert len(saved) > 10
     assert not [path for path in saved if path.stat().st_mode & 0o077]
