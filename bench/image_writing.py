@@ -114,7 +114,7 @@ def units(ycc: Pixels, across: int, down: int) -> bytes:
 def saved(image: Image.Image, form: str, **options: object) -> bytes:
     """By Pillow."""
     buffer = io.BytesIO()
-    image.save(buffer, form, **options)  # type: ignore[arg-type]
+    image.save(buffer, form, **options)  # type: ignore[arg-type]  # Pillow's options differ by format
     return buffer.getvalue()
 
 

@@ -80,7 +80,7 @@ def all_of(data: bytes) -> dict[str, Pixels | None]:
         with warnings.catch_warnings(action="ignore"):
             try:
                 found[name] = decode(data)
-            except Exception:
+            except Exception:  # a decoder raises whatever its parser stumbles over; None says that it did not read the file
                 found[name] = None
     return found
 

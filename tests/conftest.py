@@ -55,3 +55,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, and the test works in it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def originals(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A sound delivery; the test adds to it."""
+    import delivery  # only where it is asked for: it draws cells
+
+    root = here / "originals"
+    delivery.sound(root)
+    monkeypatch.setenv("COHORT_DIR", str(root))
+    return root

@@ -36,7 +36,7 @@ def zipped(place: Path, method: int = zipfile.ZIP_STORED) -> Path:
 
 
 def tarred(place: Path, mode: str = "w") -> Path:
-    with tarfile.open(place, mode) as file:  # type: ignore[call-overload]
+    with tarfile.open(place, mode) as file:  # type: ignore[call-overload]  # its modes are literals
         for name, content in FILES.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)

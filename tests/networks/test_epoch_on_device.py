@@ -177,7 +177,7 @@ def test_a_training_says_where_and_how_it_runs(monkeypatch: pytest.MonkeyPatch) 
     on = replace(machine(xla=True), name="GPU", precision="bfloat16", threads=4)
 
     def said(on: device.Device) -> str:
-        return training.Prepared(None, "", "", [], {"train": POOLS}, on, {}).way()  # type: ignore[arg-type]
+        return training.Prepared(None, "", "", [], {"train": POOLS}, on, {}).way()  # type: ignore[arg-type]  # no more is read
 
     assert said(on) == "GPU (bfloat16, XLA, batches made on it of cells in its memory, 4 threads)"
     monkeypatch.setattr(device, "room_bytes", lambda: 100)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import delivery
 import pandas as pd
 import pytest
 from delivery import USUAL, add, packed
@@ -35,15 +34,6 @@ PAIRS = [
     ("P12", "\ufeffP12"),
     ("P12", "P1\u00ad2"),
 ]
-
-
-@pytest.fixture
-def originals(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A sound delivery; the test adds to it."""
-    root = here / "originals"
-    delivery.sound(root)
-    monkeypatch.setenv("COHORT_DIR", str(root))
-    return root
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)

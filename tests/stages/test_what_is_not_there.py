@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import delivery
 import pandas as pd
 import pytest
 from delivery import FILES, FOLDERS, STAND_INS, USUAL, add, packed
@@ -18,15 +17,6 @@ from pipeline.common.errors import DataError
 from pipeline.stages import deal, ingest, split, validate
 
 Settings = Callable[[dict[str, Any]], config.Config]
-
-
-@pytest.fixture
-def originals(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A sound delivery; the test adds to it."""
-    root = here / "originals"
-    delivery.sound(root)
-    monkeypatch.setenv("COHORT_DIR", str(root))
-    return root
 
 
 def strew(folder: Path) -> None:
