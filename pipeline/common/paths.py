@@ -20,6 +20,7 @@ MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits")
 CELLS = Path("data/cells")
 CANDIDATES = Path("data/candidates")
+VECTORS = Path("data/vectors")
 SCORED = Path("data/scored")
 MODELS = Path("models")
 REPORTS = Path("reports")
@@ -31,6 +32,7 @@ DOWNLOADS = Path(".downloads")
 KNOWN_CONTENTS = Path(".known_contents.json")
 PREDICTIONS = Path("predictions")
 SEARCHES = Path(".tune")
+KEPT_VECTORS = Path(".vectors")
 STUDIES = SEARCHES / "studies.db"
 REQUIREMENTS = Path("requirements.lock")
 
@@ -69,6 +71,21 @@ def cells(class_name: str) -> Path:
 def cell_rows(class_name: str) -> Path:
     """The table that says patient and path of each row of `cells(class_name)`."""
     return CELLS / f"{class_name}.parquet"
+
+
+def vectors(encoder: str, class_name: str) -> Path:
+    """The vectors of one class: float32 `(images, dimension)`."""
+    return VECTORS / encoder / f"{class_name}.npy"
+
+
+def vector_rows(encoder: str, class_name: str) -> Path:
+    """The table that says patient and path of each row of `vectors(encoder, class_name)`."""
+    return VECTORS / encoder / f"{class_name}.parquet"
+
+
+def encoder(encoder: str) -> Path:
+    """What the vectors of an encoder follow from."""
+    return VECTORS / encoder / "encoder.json"
 
 
 def candidate(subtype: str, candidate: str) -> Path:
