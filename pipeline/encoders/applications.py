@@ -6,6 +6,7 @@ Nothing is downloaded.
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,17 @@ def build(name: str, application: str, px: int, weights: Path) -> tuple[Any, Cal
         network = make(include_top=False, weights=None, pooling="avg", input_shape=(px, px, 3))
     except ValueError as error:
         raise ConfigError(f"encoders.{name}.px: {application} doesn't take {px}: {str(error).splitlines()[0]}") from None
+    network.set_weights([np.full(weight.shape, np.nan, np.float32) for weight in network.weights])
+    why = "some are missing"
     try:
-        network.load_weights(weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of what it leaves as it is; that is found below
+            network.load_weights(weights)
     except Exception as error:  # Keras and HDF5 raise whatever they stumble over
-        what = str(error).strip().splitlines()[0]
+        why = str(error).strip().splitlines()[0]
+    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
         raise ConfigError(
-            f"encoders.{name}.file: {weights} doesn't hold the weights of {application} without its top: {what}; bring those"
-        ) from None
+            f"encoders.{name}.file: {weights} doesn't hold the weights of {application} without its top: {why}; bring those"
+        )
     preprocess = importlib.import_module(make.__module__).preprocess_input
     return network, lambda images: preprocess(images.astype(np.float32))

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,8 +67,10 @@ class Encoder:
             yield made
 
     def save_weights(self, file: Path) -> None:
-        """Keep the weights as Keras does, in HDF5: the same weights are the same bytes."""
-        self._network.save_weights(file)
+        """Keep the weights as HDF5, one table each by its place in the network: the same weights are the same bytes."""
+        with h5py.File(file, "w") as opened:
+            for place, weight in enumerate(self._network.get_weights()):
+                opened[f"{place:04d}"] = weight
 
 
 def _weights_file(name: str, settings: PackageEncoder | ApplicationEncoder) -> Path:

@@ -24,7 +24,7 @@ from pipeline.common.config import ApplicationEncoder, Config, PackageEncoder, V
 from pipeline.common.errors import ConfigError
 from pipeline.images import decoding, reading
 
-WEIGHTS = "encoder.weights.h5"
+WEIGHTS = "weights.h5"
 _KEEP_EVERY_S = 5.0
 
 

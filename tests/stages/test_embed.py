@@ -109,7 +109,7 @@ def test_what_a_lost_disk_left_is_made_again(params: Settings, damage: str) -> N
 
 
 def test_killed_and_begun_again_the_bytes_are_the_same(here_with_a_cohort: Path) -> None:
-    cohort(here_with_a_cohort, images=120)
+    cohort(here_with_a_cohort, images=40)
     write_params(Path("params.yaml"), {**CHANGES, f"encoders.{NAME}.px": 160})
     code = (
         "from pipeline.common import config; from pipeline.stages import embed\n"
@@ -139,7 +139,7 @@ def test_the_description_says_what_the_vectors_follow_from(params: Settings) -> 
     for changes in ({}, {f"encoders.{NAME}.px": 48}):
         embed.run(params({**CHANGES, **changes}), NAME)
         said = json.loads(Path(f"data/vectors/{NAME}/encoder.json").read_text())
-        assert said["weights_file_sha256"] == files.sha256(Path(f"data/vectors/{NAME}/encoder.weights.h5"))
+        assert said["weights_file_sha256"] == files.sha256(Path(f"data/vectors/{NAME}/weights.h5"))
         digests.append(said["digest"])
     assert len(set(digests)) == 2
 
