@@ -45,6 +45,7 @@ def settings(seed: int, diseased_share: list[float]) -> config.Config:
         "patients": {"control": 24, SUBTYPE: 18},
         "images_per_patient": [8, 16],
         "diseased_share": diseased_share,
+        "unusable_share": [0.0, 0.0],
     }
     values["split"]["n_folds"] = FOLDS
     values["pack"]["px"] = 32

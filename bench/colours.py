@@ -31,7 +31,9 @@ def rows(patient: cohort.Patient, control: str, seed: int) -> pd.DataFrame:
 def aurocs(settings: config.Config, seed: int, pool: ProcessPoolExecutor) -> dict[str, float]:
     """Patient AUROC of colours alone, by subtype."""
     demo, folds = settings.ingest.demo, settings.split.n_folds
-    people = cohort.draw_patients(settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, seed)
+    people = cohort.draw_patients(
+        settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, seed, demo.unusable_share
+    )
     drawn = pd.concat(pool.map(partial(rows, control=settings.control, seed=seed), people), ignore_index=True)
     patients = drawn.groupby(["patient", "class"]).size().rename("images").reset_index()
     dealt = dealer.deal(patients.assign(who=patients["patient"], set=range(len(patients))), {}, folds, seed)

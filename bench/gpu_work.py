@@ -68,7 +68,9 @@ def made(settings: config.Config) -> Pools:
 def drawn(settings: config.Config) -> Pools:
     """The demo cohort's cells, as `ingest`, `split` and `pack` make them, of control and `NETWORK`."""
     demo, classes = settings.ingest.demo, (settings.control, NETWORK)
-    patients = cohort.draw_patients(settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, demo.seed)
+    patients = cohort.draw_patients(
+        settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, demo.seed, demo.unusable_share
+    )
     own = [patient for patient in patients if patient.class_name in classes]
     jobs = [(patient, settings.control, demo.seed, settings.pack.px) for patient in own]
     cells = list(parallel.each(_cells, jobs, images=100))  # to draw one takes as long as to read many

@@ -47,12 +47,14 @@ class Demo(Section):
     patients: dict[Name, Count]
     images_per_patient: Annotated[list[Count], Field(min_length=2, max_length=2)]
     diseased_share: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    unusable_share: Annotated[list[Share], Field(min_length=2, max_length=2)]
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Self:
         for key, (low, high) in (
             ("images_per_patient", self.images_per_patient),
             ("diseased_share", self.diseased_share),
+            ("unusable_share", self.unusable_share),
         ):
             if low > high:
                 raise ValueError(f"{key} must ascend, not [{low}, {high}]")

@@ -13,8 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.demo.shapes import Range
-
-Colour = tuple[float, float, float]
+from pipeline.demo.smear import Colour
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,22 @@ CELL_TYPES: dict[str, CellType] = {
         Nucleus((2, 3), (0.42, 0.52), (0.0, 0.1), (0.9, 1.3), (0.6, 0.9)),
         (0.80, 0.70, 0.86),
         granules=(Granules((0.9, 1.6), (0.4, 0.6), (0.24, 0.12, 0.42), (0.7, 0.95), 0.7),),
+    ),
+    # What a healthy smear holds now and then and a leukaemic cell is mistaken for (Bain, ch. 3): a lymphocyte busy with a
+    # virus, large with a blue border and open chromatin; a granulocyte too young for the blood, with coarse granules.
+    "reactive_lymphocyte": CellType(
+        (11.5, 16.0),
+        Nucleus((1, 1), (0.62, 0.78), (0.05, 0.2), wobble=0.14, grain_um=0.55, contrast=0.55),
+        (0.70, 0.73, 0.88),
+        rim=(0.56, 0.62, 0.84),
+        outline=0.15,
+    ),
+    "normal_promyelocyte": CellType(
+        (12.5, 16.0),
+        Nucleus((1, 1), (0.64, 0.74), (0.1, 0.25), wobble=0.09, grain_um=0.6, contrast=0.55),
+        (0.78, 0.76, 0.87),
+        hof=(0.2, 0.5),
+        granules=(Granules((0.6, 1.2), (0.26, 0.38), (0.52, 0.34, 0.56), (0.4, 0.8), 0.3),),
     ),
     # PML::RARA, FAB M3: hypergranular promyelocytes, kidney-shaped or bilobed nuclei, bundles of Auer rods ("faggot
     # cells"). WHO Classification of Tumours of Haematopoietic and Lymphoid Tissues, rev. 4th ed. 2017, AML with

@@ -1,7 +1,8 @@
 """A seeded synthetic cohort of single white blood cells: patients, and the cells each of them has.
 
 It stands in for a cohort that may not be downloaded, with what makes real ones hard: labels belong to patients,
-leukaemia smears hold normal cells too, staining and light differ by patient, patients have unequal numbers of images.
+leukaemia smears hold normal cells for the most part, some images show an artefact or cannot be told, healthy donors have
+cells that resemble leukaemic ones, staining and light differ by patient, patients have unequal numbers of images.
 Every patient and every cell has a seed of its own, so none depends on how many others are drawn, and the pixels are the
 same on every machine (see `shapes`). Nothing here reads a file, a clock or a global state.
 """
@@ -11,12 +12,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.demo import smear
+from pipeline.demo.artefacts import ARTEFACTS
 from pipeline.demo.cell_types import CELL_TYPES
-from pipeline.demo.cells import draw_cell, draw_stain
+from pipeline.demo.cells import draw_cell
+from pipeline.demo.shapes import between
+
+Kind = Literal["normal", "leukaemic", "ambiguous", "artefact"]
 
 SUBTYPES: tuple[str, ...] = ("PML_RARA", "NPM1", "CBFB_MYH11", "RUNX1_RUNX1T1")
 
@@ -29,6 +36,8 @@ _NORMAL_CELLS = {
     "monocyte": 19,
     "eosinophil": 5,
     "basophil": 2,
+    "reactive_lymphocyte": 4,
+    "normal_promyelocyte": 1,
 }
 _DISEASED_CELLS = {
     "PML_RARA": {"promyelocyte": 65, "faggot_cell": 35},
@@ -36,6 +45,9 @@ _DISEASED_CELLS = {
     "CBFB_MYH11": {"monocytic_blast": 60, "abnormal_eosinophil": 30, "blast": 10},
     "RUNX1_RUNX1T1": {"hof_blast": 70, "maturing_granulocyte": 30},
 }
+
+# Parts per way in which an image tells nothing.
+_UNUSABLE = {"smudge": 40, "debris": 20, "out_of_focus": 40}
 
 # The published cohort's controls are 87 % male with a median of 35 years, its patients' median is about 55
 # (Hehr et al. 2023, doi 10.1371/journal.pdig.0000187): (share of men, median age, spread in years).
@@ -50,22 +62,28 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Patient:
-    """One person's smear; `diseased_share` is the chance that an image shows a diseased cell (0 for controls)."""
+    """One person's smear.
+
+    `diseased_share` is the chance that an image shows a leukaemic cell in focus (0 for controls), `unusable_share` that it
+    tells nothing.
+    """
 
     patient: str
     class_name: str
     images: int
     diseased_share: float
+    unusable_share: float
     sex: str
     age: int
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One image, `pixels` `(144, 144, 3)` RGB."""
+    """One image, `pixels` `(144, 144, 3)` RGB; `diseased` is the cell, whether or not it can be told."""
 
     image: str
     cell_type: str
+    kind: Kind
     diseased: bool
     pixels: NDArray[np.uint8]
 
@@ -76,6 +94,7 @@ def draw_patients(
     images_per_patient: tuple[int, int],
     diseased_share: tuple[float, float],
     seed: int,
+    unusable_share: tuple[float, float] = (0.0, 0.0),
 ) -> list[Patient]:
     """The cohort's patients in the order of `patients_per_class`; a larger number only appends patients to that class.
 
@@ -84,8 +103,11 @@ def draw_patients(
     fewest, most = images_per_patient
     if not 1 <= fewest <= most:
         raise ValueError(f"images_per_patient is {images_per_patient}: give two whole numbers, 1 <= low <= high.")
-    if not 0.0 <= diseased_share[0] <= diseased_share[1] <= 1.0:
-        raise ValueError(f"diseased_share is {diseased_share}: give two shares, 0 <= low <= high <= 1.")
+    for name, (low, high) in {"diseased_share": diseased_share, "unusable_share": unusable_share}.items():
+        if not 0.0 <= low <= high <= 1.0:
+            raise ValueError(f"{name} is {(low, high)}: give two shares, 0 <= low <= high <= 1.")
+    if diseased_share[1] + unusable_share[1] > 1.0:
+        raise ValueError(f"diseased_share up to {diseased_share[1]} and unusable_share up to {unusable_share[1]} are over 1.")
     ids = _shuffled_ids(seed)
     patients = []
     for class_name, count in patients_per_class.items():
@@ -107,6 +129,7 @@ def draw_patients(
                     class_name=class_name,
                     images=fewest + round((most - fewest) * fullness),
                     diseased_share=share if slot else 0.0,
+                    unusable_share=between(rng, unusable_share),
                     sex=sex,
                     age=min(_AGES[1], max(_AGES[0], age)),
                 )
@@ -118,15 +141,23 @@ def draw_cells(patient: Patient, control: str, seed: int) -> Iterator[Cell]:
     """The patient's images in order; each depends on `seed`, class, patient and its own number alone."""
     slot = _slot(patient.class_name, control)
     rng = _rng(seed, patient.class_name, control, patient.patient, "smear")
-    stain = draw_stain(rng)
+    stain = smear.draw_stain(rng)
     normal = _own_mix(_NORMAL_CELLS, rng)
     diseased = _own_mix(_DISEASED_CELLS[patient.class_name], rng) if slot else {}
     for number in range(patient.images):
         rng = _rng(seed, patient.class_name, control, patient.patient, f"cell {number}")
-        is_diseased = float(rng.random()) < patient.diseased_share
+        chance = float(rng.random())
+        unusable = _pick(_UNUSABLE, rng) if chance >= 1.0 - patient.unusable_share else None
+        if unusable in ARTEFACTS:
+            yield Cell(f"image_{number}.tif", unusable, "artefact", False, ARTEFACTS[unusable](stain, rng))
+            continue
+        if unusable:  # one of the patient's cells, leukaemic as often as the others are
+            chance = float(rng.random()) * (1.0 - patient.unusable_share)
+        is_diseased = chance < patient.diseased_share
         cell_type = _pick(diseased if is_diseased else normal, rng)
-        pixels = draw_cell(CELL_TYPES[cell_type], stain, rng)
-        yield Cell(f"image_{number}.tif", cell_type, is_diseased, pixels)
+        pixels = draw_cell(CELL_TYPES[cell_type], stain, rng, smear.OUT_OF_FOCUS if unusable else smear.IN_FOCUS)
+        kind: Kind = "ambiguous" if unusable else "leukaemic" if is_diseased else "normal"
+        yield Cell(f"image_{number}.tif", cell_type, kind, is_diseased, pixels)
 
 
 def _slot(class_name: str, control: str) -> int:

@@ -29,7 +29,7 @@ from pipeline.common.files import folder_in_one_step
 from pipeline.demo import cohort
 from pipeline.names import image_paths, patient_names
 
-TRUTH_COLUMNS = ["path", "cell_type", "diseased"]
+TRUTH_COLUMNS = ["path", "cell_type", "kind", "diseased"]
 NOT_COPIED_COLUMNS = ["path", "reason"]
 _SPARE_BYTES = 64 * 2**20  # for what the copies need beside their content
 _TAKEN_FOR_ONE = (
@@ -86,6 +86,7 @@ def _draw_demo(config: Config, target: Path, digest: delivery.Digest, names: Nam
             (demo.images_per_patient[0], demo.images_per_patient[1]),
             (demo.diseased_share[0], demo.diseased_share[1]),
             demo.seed,
+            (demo.unusable_share[0], demo.unusable_share[1]),
         )
     except ValueError as error:
         raise ConfigError(f"subtypes: {error}; for another cohort set ingest.source: folder") from None
@@ -100,7 +101,7 @@ def _draw_demo(config: Config, target: Path, digest: delivery.Digest, names: Nam
                 Image.fromarray(cell.pixels).save(buffer, format="TIFF")
                 place = f"{person.class_name}/{names.path(f'{person.patient}/{cell.image}')}"
                 _copy_file(digest.of(place, iter([buffer.getvalue()])), target / place)
-                truth.append((place, cell.cell_type, cell.diseased))
+                truth.append((place, cell.cell_type, cell.kind, cell.diseased))
     called = [names.patient(p.patient) for p in people]
     known = pd.DataFrame({"patient": called, "sex": [p.sex for p in people], "age": [str(p.age) for p in people]})
     found = zip((p.class_name for p in people), called, strict=True)
