@@ -85,7 +85,7 @@ def _find_damaged(cache: Any) -> Iterator[Path]:
     for name in cache.all():
         path = cache.oid_to_path(name)
         _, found = hash_file(path, cache.fs, cache.hash_name, cache.state)
-        if found.value.split(".")[0] != name.split(".")[0]:
+        if str(found.value).split(".")[0] != name.split(".")[0]:
             yield Path(path)
 
 
