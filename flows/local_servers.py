@@ -68,13 +68,24 @@ def running(*servers: Server) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone_with_prefects_database() -> Iterator[None]:
-    """No other server of ours on the same database starts during the block: two would make, or upgrade, the same tables."""
+    """No other server of ours on the same database starts during the block: two would make, or upgrade, the same tables.
+
+    Raises:
+        FlowError: Prefect's folder cannot be written.
+    """
     from prefect.settings import PREFECT_HOME  # of this moment: `serve` sets it
 
     home = PREFECT_HOME.value()
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / "starting.lock"):
+    lock = FileLock(home / "starting.lock")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise FlowError(f"PREFECT_HOME: {home} cannot be written ({error.strerror}); set it to a folder that can") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
