@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from pipeline.common import addresses
+
 ROOT = Path(__file__).resolve().parents[1]
 HEARTBEAT_S = 30
 
@@ -10,3 +12,4 @@ HEARTBEAT_S = 30
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", str(HEARTBEAT_S))
+addresses.reach_loopback_directly()  # our own servers; those of other machines are asked by way of the proxy there may be

@@ -24,16 +24,19 @@ def main(arguments: list[str] | None = None) -> int:
     tuning.add_argument("--workers", type=int, default=2, help="trials at once on this machine (2)")
     tuning.add_argument("--apply", action="store_true", help="put the winner into params.yaml")
     flows.add_parser("serve", help="Prefect, MLflow, the reports and the schedules on this machine, until Ctrl-C")
+    flows.add_parser("check", help="look whether DVC's cache is what it says; delete what was edited in place")
     deploying = flows.add_parser("deploy", help="put the schedules on the Prefect server that PREFECT_API_URL names")
     deploying.add_argument("--trainers", action="store_true", help="instead: offer this clone for trainings of others")
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
-    from flows import deploy, local_servers, serve  # none of them imports Prefect before its address is set
+    from flows import cache_check, deploy, local_servers, serve  # none of them imports Prefect before its address is set
 
     try:
         if name == "serve":
             return serve.run()
+        if name == "check":
+            return cache_check.run()
         if name == "deploy":
             return deploy.run(**chosen)
         local_servers.ensure_prefect()

@@ -6,6 +6,7 @@ any moment.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from flows import ROOT, child_process
+from flows import ROOT, child_process, dvc_locks
 from flows.dag import Stage
 from flows.errors import FlowError, UnreachableError
 
 State = Literal["ran", "restored", "unchanged"]
 UNREACHABLE = 75  # exit status of `python -m pipeline` when a service does not answer: worth another try
 _DVC = ("dvc", "--wait-for-lock")  # without it DVC gives up after 3 s when another one is at work
+_NEXT = ("ERROR: ", "WARNING: ", "Having any troubles")  # how DVC begins what is no longer of an error
 _RESTORED = re.compile(r"cached - skipping run|checking out outputs|Fetching")
 
 
@@ -69,6 +71,7 @@ def run_stage(
             state = "restored"
         say(line)
 
+    dvc_locks.release_the_gone(folder)
     status, lines = child_process.run(command, folder, hear, environment)
     if child_process.flow_ends_within(0):
         raise FlowError(f"{stage}: ended with the flow")
@@ -92,6 +95,7 @@ def run_dvc(*arguments: str, say: Callable[[str], None], folder: Path = ROOT) ->
     Raises:
         FlowError: it failed; the message is DVC's.
     """
+    dvc_locks.release_the_gone(folder)
     status, lines = child_process.run([*_DVC, *arguments], folder, say)
     if status != 0:
         raise FlowError(f"dvc {arguments[0]}: {_find_reason(lines) or f'ended with status {status}'}")
@@ -132,9 +136,12 @@ def find_changed_stages(folder: Path = ROOT) -> Mapping[str, object]:
 
 
 def _find_reason(lines: list[str]) -> str:
-    """The line that says why a command failed: the pipeline's own where there is one, else DVC's, else the last."""
-    for start in ("error: ", "ERROR: "):
-        found = [line.removeprefix(start) for line in lines if line.startswith(start)]
-        if found:
-            return found[0]
+    """Why a command failed, on one line: the pipeline's own where there is one, else all that DVC says of it, else the last."""
+    for line in lines:
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    for number, line in enumerate(lines):
+        if line.startswith("ERROR: "):
+            rest = itertools.takewhile(lambda other: not other.startswith(_NEXT), lines[number + 1 :])
+            return " ".join(part.strip() for part in (line.removeprefix("ERROR: "), *rest))
     return lines[-1] if lines else ""

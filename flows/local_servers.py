@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import socket
 import subprocess
 import time
@@ -12,11 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
+from filelock import FileLock
+
 from flows import ROOT, child_process
 from flows.addresses import without_account
 from flows.errors import FlowError
 
 _PATIENCE_S = 120.0
+_ANSWER_S = 10.0  # of a server that is there already
+_PREFECT = "prefect"
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -41,7 +46,7 @@ class Server:
 
 def prefect_server(port: int) -> Server:
     """Prefect's own server, of its API and its pages, on this port."""
-    return Server("prefect", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], port, "/api/health")
+    return Server(_PREFECT, ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], port, "/api/health")
 
 
 @contextlib.contextmanager
@@ -52,10 +57,35 @@ def running(*servers: Server) -> Iterator[None]:
         FlowError: a server does not answer; the message names its log.
     """
     with contextlib.ExitStack() as stack:
-        started = [(server, stack.enter_context(_started(server))) for server in servers]
-        for server, process in started:
-            _wait_until_healthy(server, process)
+        with contextlib.ExitStack() as starting:
+            if any(server.name == _PREFECT for server in servers):
+                starting.enter_context(_alone_with_prefects_database())
+            started = [(server, stack.enter_context(_started(server))) for server in servers]
+            for server, process in started:
+                _wait_until_healthy(server, process)
         yield
+
+
+@contextlib.contextmanager
+def _alone_with_prefects_database() -> Iterator[None]:
+    """No other server of ours on the same database starts during the block: two would make, or upgrade, the same tables.
+
+    Raises:
+        FlowError: Prefect's folder cannot be written.
+    """
+    from prefect.settings import PREFECT_HOME  # of this moment: `serve` sets it
+
+    home = PREFECT_HOME.value()
+    lock = FileLock(home / "starting.lock")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise FlowError(f"PREFECT_HOME: {home} cannot be written ({error.strerror}); set it to a folder that can") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -105,21 +135,42 @@ def ensure_prefect() -> None:
 def _require_answer(address: str) -> None:
     import httpx
     from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     reason: Exception
-    with get_client(sync_client=True) as client:
+    with (
+        temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(httpx_settings={"timeout": _ANSWER_S}, sync_client=True) as client,
+    ):
         try:
             client.hello()  # unlike /health it asks for the account
         except httpx.HTTPStatusError as error:
             what, advice = "refuses", "see PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
             reason = error
+        except httpx.TimeoutException:
+            what, advice = "does not answer", _how_to_do_without()
+            reason = TimeoutError(f"silent for {_ANSWER_S:.0f} s")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            what, advice = "does not answer", "start it, or unset the variable"
+            what, advice = "does not answer", _how_to_do_without()
             reason = error
         else:
             return
     shown = f"{without_account(address)} {what} ({str(reason).splitlines()[0]})"
     raise FlowError(f"PREFECT_API_URL: {shown}; {advice}")
+
+
+def _how_to_do_without() -> str:
+    """How to have a server of our own instead: depends on what named the other one."""
+    if os.environ.get("PREFECT_API_URL"):
+        return "start it, or unset the variable"
+    from prefect.context import get_settings_context
+    from prefect.settings import PREFECT_API_URL, PREFECT_PROFILES_PATH
+
+    profile = get_settings_context().profile
+    if PREFECT_API_URL in profile.settings:
+        where = f"the profile {profile.name} in {PREFECT_PROFILES_PATH.value()}"
+        return f"start it, or take it out of {where}: prefect --profile {profile.name} config unset --yes PREFECT_API_URL"
+    return "start it, or take it out of .env, prefect.toml or pyproject.toml in this folder"
 
 
 def _free_port() -> int:

@@ -215,5 +215,5 @@ def _has(commit: str) -> bool:
 def _git(*command: str) -> str:
     done = subprocess.run(["git", *command], cwd=ROOT, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise FlowError(f"git {command[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
+        raise FlowError(f"git {command[0]}: {' '.join(done.stderr.split()) or 'failed'}")
     return done.stdout.strip("\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -16,7 +17,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows import ROOT, dag, dvc_stages, remote_training, training_slots
+from flows import ROOT, cache_check, dag, dvc_stages, remote_training, training_slots
 from flows.child_process import ending_with_flow
 from flows.errors import BusyError, FlowError
 from flows.flow_lock import only_flow
@@ -90,22 +91,23 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     logger = get_run_logger()
     try:
         every = dag.read_stages()
+        damaged = _remove_damaged(every)
         stages = dag.choose(every, subtypes, folds, outputs_are_there)
         slots = training_slots.find_slots()
         if deployment:
             remote_training.require_committed_code(every)
             if not remote_training.shared_mlflow():
                 logger.info("MLFLOW_TRACKING_URI names no server: the workers write to their own, `register` to this machine's")
-        stale = {stage.name for stage in stages} if force else _find_stale(every)
+        anew = {stage.name for stage in stages} if force else damaged
+        stale = anew if force else _find_stale(every) | damaged
     except (FlowError, ValueError) as error:
         return Failed(message=str(error))
     if left_out := [stage.title for stage in every if stage not in stages]:
         logger.info("left out: %s", ", ".join(left_out))
     logger.info("%d stages; trainings at once: %d", len(stages), slots.at_once)
-    if force:
-        for stage in stages:
-            if stage.kind == "train":
-                dvc_stages.forget_training(stage)
+    for stage in stages:
+        if stage.kind == "train" and stage.name in anew:
+            dvc_stages.forget_training(stage)
     futures: dict[str, PrefectFuture[State[dvc_stages.StageOutcome]]] = {}
     pushed: dict[tuple[str, ...], PrefectFuture[None]] = {}
     for stage in stages:
@@ -115,7 +117,14 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
                 pushed[stage.after] = push.submit(stage.after, wait_for=upstream, return_state=False)
             upstream = [pushed[stage.after]]
         futures[stage.name] = run_stage.submit(
-            stage.title, stage, force, slots, stage.name in stale, deployment, wait_for=upstream, return_state=False
+            stage.title,
+            stage,
+            stage.name in anew,
+            slots,
+            stage.name in stale,
+            deployment,
+            wait_for=upstream,
+            return_state=False,
         )
     failed, waited, completed = [], [], []
     for stage in stages:
@@ -150,6 +159,17 @@ def _find_stale(every: Sequence[dag.Stage]) -> set[str]:
         dvc_stages.run_stage(ASKS_THE_SOURCE, say=get_run_logger().info)
         changed = {name: why for name, why in dvc_stages.find_changed_stages().items() if name != ASKS_THE_SOURCE}
     return dag.find_stale(changed, every)
+
+
+def _remove_damaged(every: Sequence[dag.Stage]) -> set[str]:
+    """The stages to run anew, since what they made, or what that was made of, was edited in place; looked at as root alone.
+
+    Nobody else can, unless they make DVC's read-only files writable; `python -m flows check` is for those.
+    """
+    if os.geteuid() != 0 or (damage := cache_check.remove_damaged()) is None:
+        return set()
+    get_run_logger().warning("%s; they and what was made of them are made again", damage)
+    return dag.find_stale(dict.fromkeys(damage.stages), every)
 
 
 def reason(state: State[Any]) -> str:

@@ -98,7 +98,7 @@ def make(folder: Path) -> Path:
     """The project in `folder`, nothing of it run yet."""
     shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "infra", folder / "infra")
-    (folder / "pipeline").mkdir()
+    shutil.copytree(ROOT / "pipeline" / "common", folder / "pipeline" / "common")  # what `flows` itself needs of it
     for name, content in {
         "stage.py": STAGE,
         "pipeline/__main__.py": COMMANDS,

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
+
+from pipeline.common import console
 
 _ARTIFACTS = Path("mlartifacts")
 _LONGEST_DIGEST = 36  # MLflow's limit
@@ -153,8 +156,16 @@ def provenance() -> dict[str, str]:
 
 
 def git(*arguments: str) -> str:
-    """What git says; nothing where it is not installed, or refuses."""
+    """What git says; nothing where it is not installed, or refuses. Where a folder is another user's, that is said."""
     program = shutil.which("git")
     if program is None:
         return ""
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    if "dubious ownership" in done.stderr:
+        _warn_once(f"git: {' '.join(done.stderr.split())}; until then no run says at which commit it was made")
+    return done.stdout.strip()
+
+
+@cache
+def _warn_once(text: str) -> None:
+    console.warn(text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,36 @@ def test_a_server_gets_its_variables(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with local_servers.running(local_servers.Server("page", page, port, "/there", {"SHOWN": str(tmp_path), "AT": str(port)})):
         assert answers(f"http://127.0.0.1:{port}/there")
     assert not answers(f"http://127.0.0.1:{port}/there")
+
+
+def test_a_prefect_server_that_says_nothing_is_named_within_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prefect by itself waits a minute for each of six answers."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    monkeypatch.setattr(local_servers, "_ANSWER_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        monkeypatch.setenv("PREFECT_API_URL", address)
+        started = time.monotonic()
+        with temporary_settings(updates={PREFECT_API_URL: address}):
+            assert main(["training"]) == 2
+    assert time.monotonic() - started < 20
+    said = f"error: PREFECT_API_URL: {address} does not answer (silent for 1 s); start it, or unset the variable\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_profile_that_names_a_server_that_is_away_is_named_with_a_command_that_works(tmp_path: Path) -> None:
+    profiles = tmp_path / ".prefect" / "profiles.toml"
+    profiles.parent.mkdir()
+    profiles.write_text(f'active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://127.0.0.1:{free_port()}/api"\n')
+    variables = toy_project.environment(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "training"], env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    said, _, command = done.stderr.strip().partition(f"start it, or take it out of the profile team in {profiles}: ")
+    assert said.endswith("does not answer ([Errno 111] Connection refused); ")
+    subprocess.run(command.split(), env=variables, check=True, capture_output=True)
+    assert "PREFECT_API_URL" not in profiles.read_text()
