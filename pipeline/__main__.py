@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.common import config, console
+from pipeline.common import addresses, config, console
 from pipeline.common.errors import FULL, ModelError, PipelineError
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
@@ -46,6 +46,7 @@ PREDICT = "score new patients with the champions; a table, and a page for each p
 def main(arguments: list[str] | None = None) -> int:
     """Run one stage; 0 when it succeeded, 2 when the user has to mend something, 75 when a service was away."""
     chosen = _parser().parse_args(arguments)
+    addresses.reach_loopback_directly()
     try:
         settings = config.load()
         subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
