@@ -1,4 +1,4 @@
-"""Addresses of servers and databases, and errors about them, shown without a password; and which of them no proxy is asked for."""
+"""Addresses of servers and databases, shown without a password, and which of them no proxy is asked for."""
 
 from __future__ import annotations
 
