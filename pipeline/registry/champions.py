@@ -60,7 +60,8 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
         except (MlflowException, OSError, ValueError, ImportError) as error:
             if mlflow_server.went_away(error):  # `mlflow_server.answering` says so
                 raise
-            raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+            again = f"`python -m pipeline register {subtype}` where it was trained makes its files again, if they were deleted"
+            raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}; {again}") from None
         settings = getattr(model.unwrap_python_model(), "settings", {})
     if missing := [key for key in _NEEDED if key not in settings]:
         raise ModelError(

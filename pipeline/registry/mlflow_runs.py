@@ -17,12 +17,12 @@ from typing import Any
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from pipeline.common import console
+from pipeline.registry import mlflow_database
 
-_ARTIFACTS = Path("mlartifacts")
 _LONGEST_DIGEST = 36  # MLflow's limit
 
 
@@ -70,14 +70,23 @@ def ensure_experiment(client: MlflowClient, subtype: str) -> str:
 def _artifact_location(address: str, subtype: str) -> str | None:
     """Where the experiment's artifacts go: beside a database file, or, None, where the server decides."""
     if address.startswith("sqlite:///"):
-        return (Path(address.removeprefix("sqlite:///")).resolve().parent / _ARTIFACTS / subtype).as_uri()
+        return (Path(address.removeprefix("sqlite:///")).resolve().parent / mlflow_database.ARTIFACTS / subtype).as_uri()
     return None
 
 
 def find(client: MlflowClient, experiment: str, tag: str, value: str) -> Run | None:
-    """A run of the experiment that carries the tag."""
-    found = client.search_runs([experiment], filter_string=f"tags.{tag} = '{value}'", max_results=1)
-    return found[0] if found else None
+    """A run of the experiment that carries the tag; one that was deleted by hand, and not yet for good, is restored."""
+    found = client.search_runs([experiment], f"tags.{tag} = '{value}'", ViewType.ALL)
+    found.sort(key=lambda run: bool(run.info.lifecycle_stage == "deleted"))
+    return restored(client, found[0]) if found else None
+
+
+def restored(client: MlflowClient, run: Run) -> Run:
+    """The run, and that it can be written to: MLflow lets a deleted one be read only."""
+    if run.info.lifecycle_stage != "deleted":
+        return run
+    client.restore_run(run.info.run_id)
+    return client.get_run(run.info.run_id)
 
 
 def as_param(value: object) -> str:

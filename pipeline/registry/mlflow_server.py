@@ -26,14 +26,21 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from pipeline.common import addresses, console
-from pipeline.common.errors import TrackingError
-from pipeline.registry import locks, mlflow_runs
+from pipeline.common.errors import ConfigError, ModelError, TrackingError
+from pipeline.registry import locks, mlflow_database, mlflow_runs
 
 Client: TypeAlias = MlflowClient  # what the other modules call it
 
 _DATABASE = Path("mlflow.db")
+_SQLITE = "sqlite:///"
 _LOAD_EVERY_S = 5
-_AWAY = re.compile(r"failed with exception|failed with error code (401|403|413|5\d\d)|database is locked|OperationalError")
+_AWAY = re.compile(r"failed with (timeout )?exception|failed with error code (401|403|413|429|5\d\d)|database is locked")
+_REFUSED = re.compile(r"failed with error code (401|403)")
+_NO_ADDRESS = re.compile(r"No connection adapters|Invalid URL|Failed to parse")  # of requests, within MLflow's own words
+_GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+_DELETED = re.compile(
+    r"not found|does not exist|No such artifact|'?active'? (lifecycle_stage|state)|is deleted|deleted state", re.I
+)
 
 # When the server is lost one warning is enough, and it is ours.
 logging.getLogger("mlflow.system_metrics.system_metrics_monitor").setLevel(logging.CRITICAL)
@@ -50,14 +57,14 @@ class Follower(Protocol):
 
 
 def address() -> str:
-    """Where MLflow keeps its records: MLFLOW_TRACKING_URI, else a database file in this folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home() / _DATABASE}"
+    """Where MLflow keeps its records: MLFLOW_TRACKING_URI, else a database file; a relative one lies in `home`."""
+    named = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{_DATABASE}"
+    return f"{_SQLITE}{home() / named.removeprefix(_SQLITE)}" if named.startswith(_SQLITE) else named
 
 
 def database() -> Path | None:
     """The file that keeps the records, whole path, where it is one."""
-    kind = "sqlite:///"
-    return Path(address().removeprefix(kind)).resolve() if address().startswith(kind) else None
+    return Path(address().removeprefix(_SQLITE)).resolve() if address().startswith(_SQLITE) else None
 
 
 def home() -> Path:
@@ -74,48 +81,107 @@ def shown_address() -> str:
 def connect() -> Client:
     """A client of a server that answers, or of a database that exists.
 
+    The models stand where the runs do: MLFLOW_REGISTRY_URI, which another tool may have set, does not count.
+
     Raises:
-        TrackingError: the address does not answer.
+        ConfigError: the address cannot work, whenever it is tried.
+        TrackingError: it does not answer now.
     """
     uri = address()
+    _require_possible(uri)
     mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
     try:
         # Several processes that find no database would all create its tables and crash; later ones pass quickly. The first
         # call of each of MLflow's two stores creates its tables.
         with locks.creating(uri):
-            client = Client(uri)
+            if file := database():
+                mlflow_database.prepare(file)
+            client = Client(uri, uri)
             client.search_experiments(max_results=1, view_type=ViewType.ALL)
             client.search_registered_models(max_results=1)
+    except ConfigError:
+        raise
     except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors here
+        said = f"MLFLOW_TRACKING_URI: {shown_address()}"
+        if _REFUSED.search(str(error)):
+            who = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            raise ConfigError(
+                f"{said} refuses ({addresses.first_line(error)}); are {who} right, and is it MLflow's port?"
+            ) from None
+        if not went_away(error):
+            raise ConfigError(
+                f"{said} cannot be used ({addresses.first_line(error)}); name an MLflow server, or unset the variable to use "
+                f"{_DATABASE}"
+            ) from None
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI: {shown_address()} does not answer ({addresses.first_line(error)}); start it, or unset the "
-            f"variable to use {_DATABASE}"
+            f"{said} does not answer ({addresses.first_line(error)}); start it, or unset the variable to use {_DATABASE}"
         ) from None
     return client
 
 
+def _require_possible(uri: str) -> None:
+    """Refuse what is no address of a server or a database.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    said = f"MLFLOW_TRACKING_URI: {addresses.shown(uri)}"
+    if uri.startswith("sqlite:"):
+        if not uri.startswith(_SQLITE) or uri.removeprefix(_SQLITE).rpartition("/")[2] in ("", ":memory:"):
+            raise ConfigError(f"{said} names no file; write {_SQLITE}{_DATABASE}, or with four slashes for a whole path")
+        file = Path(uri.removeprefix(_SQLITE))
+        if file.is_dir() or not file.parent.is_dir():
+            raise ConfigError(
+                f"{said}: {'is a folder' if file.is_dir() else 'its folder is not there'}; name a file in a folder"
+            )
+    elif re.match(r"[\w.-]+:\d+(/|$)", uri):
+        raise ConfigError(f"{said} does not say how to reach it; write http://{uri}")
+    elif uri.startswith("file:") or ":" not in uri.partition("/")[0]:
+        raise ConfigError(
+            f"{said} is a folder, in which MLflow keeps no records any more; name a database file ({_SQLITE}{_DATABASE}) or a "
+            "server (http://127.0.0.1:5000), or unset the variable"
+        )
+
+
 @contextmanager
 def answering() -> Iterator[None]:
-    """A server that goes away within this block is the user's to mend, not a bug.
+    """What goes away, or is deleted, within this block is the user's to mend, not a bug.
 
     Raises:
         TrackingError: the address stopped answering.
+        ModelError: what is needed was deleted in MLflow.
     """
     try:
         yield
     except (MlflowException, OSError, SQLAlchemyError) as error:
-        if not went_away(error):
-            raise
-        raise TrackingError(
-            f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering or refuses ({addresses.first_line(error)}); nothing "
-            "is lost: run the same command again when it is back"
-        ) from None
+        if went_away(error):
+            raise TrackingError(
+                f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering or refuses ({addresses.first_line(error)}); nothing "
+                "is lost: run the same command again when it is back"
+            ) from None
+        if is_gone(error):
+            raise ModelError(
+                f"MLFLOW_TRACKING_URI: {shown_address()}: something was deleted there ({addresses.first_line(error)}); "
+                "`python -m pipeline register` brings back what the files of this folder hold"
+            ) from None
+        raise
+
+
+def is_gone(error: Exception) -> bool:
+    """Whether MLflow says that what was asked for is deleted or was never there."""
+    return isinstance(error, MlflowException) and error.error_code in _GONE and _DELETED.search(str(error)) is not None
 
 
 def went_away(error: Exception) -> bool:
     """Whether an error is the server's absence or refusal, in the words of MLflow's client, rather than a bug."""
-    if isinstance(error, requests.RequestException | OperationalError):
+    if _NO_ADDRESS.search(str(error)):
+        return False
+    if isinstance(error, requests.RequestException):
         return True
+    in_a_file = "(sqlite3." in str(error)  # which is there, or the user's to mend
+    if isinstance(error, OperationalError) or "OperationalError" in str(error):
+        return not in_a_file or "database is locked" in str(error)
     return isinstance(error, MlflowException) and _AWAY.search(str(error)) is not None
 
 

@@ -86,6 +86,27 @@ def registered_cohort(place: str) -> str:
         return str(json.loads(settings.read_text(encoding="utf-8"))["cohort"]["cohort"])
 
 
+def are_there(place: str, folders: Sequence[Path]) -> bool:
+    """Whether a model of these trained folds lies at `place` with all its parts: MLflow's records outlive its files."""
+    for name in ("MLmodel", _NETWORKS / _SETTINGS):
+        if str(name) not in _sizes(place, Path(name).parent):
+            return False
+    for folder in folders:
+        sizes = _sizes(place, _NETWORKS / folder.name)
+        weights = folder / "model.weights.h5"
+        if sizes.get(f"{_NETWORKS / folder.name / weights.name}") != weights.stat().st_size:
+            return False
+    return True
+
+
+def _sizes(place: str, below: Path) -> dict[str, int | None]:
+    """How large the files of a folder are, by their path within the model."""
+    uri = f"{place}/{below.as_posix()}" if below != Path() else place
+    return {
+        (below / Path(file.path).name).as_posix(): file.file_size for file in mlflow.artifacts.list_artifacts(artifact_uri=uri)
+    }
+
+
 def log(client: MlflowClient, run_id: str, folders: Sequence[Path], settings: Mapping[str, Any], staging: Path) -> Logged:
     """Bring a model to MLflow as part of a run.
 

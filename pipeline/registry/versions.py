@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -34,6 +34,7 @@ _MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
 _FORMER = "candidate.former"  # tag: the digest before
+_GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone: the number of the one that took its place
 _VERDICT = "\n### Verdict\n\n"
 _ABOUT = (
     "{} against healthy control, from images of single white blood cells. For research only, not for diagnosis. `champion` is "
@@ -67,8 +68,9 @@ class Candidate:
 def find(client: MlflowClient, subtype: str, digest: str) -> ModelVersion | None:
     """The version that is this candidate, if it was registered before; under the digest of now, or one it had before."""
     for tag in ("candidate", _FORMER):
-        if found := client.search_model_versions(f"name = '{subtype}' AND tags.{tag} = '{digest}'"):
-            return found[0]
+        found = client.search_model_versions(f"name = '{subtype}' AND tags.{tag} = '{digest}'")
+        if alive := [model for model in found if _GOES_ON_AS not in model.tags]:
+            return alive[0]
     return None
 
 
@@ -78,6 +80,8 @@ def _recognise(client: MlflowClient, candidate: Candidate) -> None:
     reigning = champion(client, candidate.subtype)
     for model in [*([reigning] if reigning else []), *versions(client, candidate.subtype)]:
         if {key: value for key, value in model.tags.items() if key.startswith("sha256.fold-")} != weights:
+            continue
+        if _GOES_ON_AS in model.tags or run_of(client, model) is None:
             continue
         try:
             place = client.get_model_version_download_uri(model.name, model.version)
@@ -110,7 +114,11 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
     if find(client, candidate.subtype, candidate.digest) is None:
         _recognise(client, candidate)
-    run = mlflow_runs.find(client, experiment, "candidate", candidate.digest)
+    model = find(client, candidate.subtype, candidate.digest)
+    its_run = run_of(client, model) if model else None
+    lost = model if model and not (its_run and _has_files(client, model, candidate)) else None
+    same_experiment = its_run is not None and its_run.info.experiment_id == experiment
+    run = its_run if same_experiment else mlflow_runs.find(client, experiment, "candidate", candidate.digest)
     if run is None:
         run = client.create_run(
             experiment,
@@ -132,7 +140,10 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     with tempfile.TemporaryDirectory() as folder:
         candidate.scores.to_csv(Path(folder) / _SCORES, index=False)
         client.log_artifact(run_id, str(Path(folder) / _SCORES))
-    model = find(client, candidate.subtype, candidate.digest) or _log_model(client, run_id, candidate)
+    if model is None or lost:
+        model = _log_model(client, run_id, candidate)
+    if lost:
+        _take_the_place(client, model, lost)
     client.update_model_version(model.name, model.version, description=candidate.card)
     patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
     searched = {key: value for key, value in mlflow_runs.origin(spec).items() if key.startswith("tuned_on.")}
@@ -141,13 +152,54 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     return client.get_model_version(model.name, model.version)
 
 
+def run_of(client: MlflowClient, model: ModelVersion) -> Run | None:
+    """The run that a version came from, restored if it was deleted by hand; None if it was deleted for good (`mlflow gc`)."""
+    try:
+        return mlflow_runs.restored(client, client.get_run(_run_id(model)))
+    except MlflowException as error:
+        if mlflow_server.is_gone(error):
+            return None
+        raise
+
+
+def _has_files(client: MlflowClient, model: ModelVersion, candidate: Candidate) -> bool:
+    """Whether the version's files are where MLflow says that they are."""
+    try:
+        place = client.get_model_version_download_uri(model.name, model.version)
+        return model_files.are_there(place, candidate.folders)
+    except (MlflowException, OSError) as error:
+        if mlflow_server.went_away(error):
+            raise
+        return False
+
+
+def _take_the_place(client: MlflowClient, model: ModelVersion, lost: ModelVersion) -> None:
+    """Let a version go on as another of the same candidate, made of the same files, because its own run or files are gone.
+
+    The other takes what was decided over it, and its names; the lost one says who took its place.
+    """
+    with mlflow_server.deciding():
+        carried = client.get_model_version(lost.name, lost.version)
+        note(client, model, **{key: value for key, value in carried.tags.items() if key not in model.tags})
+        note(client, carried, **{_GOES_ON_AS: str(model.version)})
+        for alias in carried.aliases:
+            client.set_registered_model_alias(model.name, alias, model.version)
+    console.say(
+        f"{lost.name} v{lost.version}: its run or its files are gone from MLflow; made again from the files of this folder, "
+        f"goes on as v{model.version}"
+    )
+
+
 def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any]) -> str:
     """What differs from the champion of now, the folds, and the beginning of the digest."""
     folds = "folds " + " ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
     reigning = champion(client, candidate.subtype)
     if reigning is None:
         return f"{candidate.name}: first, {folds}, {candidate.digest[:8]}"
-    theirs = client.get_run(_run_id(reigning)).data
+    champions_run = run_of(client, reigning)
+    if champions_run is None:
+        return f"{candidate.name}: {folds}, {candidate.digest[:8]}"
+    theirs = champions_run.data
     knobs = {key: mlflow_runs.as_param(value) for key, value in spec["knobs"].items()}
     turned = [f"{key}={value}" for key, value in knobs.items() if theirs.params.get(key) != value]
     others = [key for key, value in spec["inputs"].items() if theirs.tags.get(f"sha256.{key}") != value]
@@ -171,8 +223,9 @@ def versions(client: MlflowClient, subtype: str) -> list[ModelVersion]:
 
 
 def version(client: MlflowClient, subtype: str, number: str) -> ModelVersion | None:
-    """One version of the subtype's model, if there is one of that number."""
-    return next((model for model in versions(client, subtype) if str(model.version) == number), None)
+    """One version of the subtype's model, if there is one of that number; of one that is lost, the one in its place."""
+    found = next((model for model in versions(client, subtype) if str(model.version) == number), None)
+    return version(client, subtype, found.tags[_GOES_ON_AS]) if found and _GOES_ON_AS in found.tags else found
 
 
 def note(client: MlflowClient, model: ModelVersion, **tags: str) -> None:
@@ -191,7 +244,8 @@ def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
 
 def has_scores(client: MlflowClient, model: ModelVersion) -> bool:
     """Whether they are there; of a network whose search saw its test patients they are an empty table."""
-    return _SCORES in {file.path for file in client.list_artifacts(_run_id(model))}
+    run = run_of(client, model)
+    return run is not None and _SCORES in {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
 def _run_id(model: ModelVersion) -> str:
@@ -218,8 +272,9 @@ def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping
     elif BY_HAND in model.tags:
         client.delete_model_version_tag(model.name, model.version, BY_HAND)
     note(client, model, **{f"decided.{time:%Y%m%dT%H%M%S.%fZ}": str(about["verdict"])})
-    client.set_tag(_run_id(model), "verdict", str(about["verdict"]))
-    client.log_dict(_run_id(model), dict(about), "verdict.json")
+    if run := run_of(client, model):
+        client.set_tag(run.info.run_id, "verdict", str(about["verdict"]))
+        client.log_dict(run.info.run_id, dict(about), "verdict.json")
     describe(client, model, str(about["verdict"]))
     if alias == CHAMPION:
         crown(client, model, time)
@@ -282,7 +337,8 @@ def digests(model: ModelVersion) -> set[str]:
 
 def registered_by(client: MlflowClient, model: ModelVersion) -> tuple[str, bool]:
     """The commit of the checkout that brought the version here (empty outside git), and whether it held changes."""
-    tags = client.get_run(_run_id(model)).data.tags
+    run = run_of(client, model)
+    tags = run.data.tags if run else {}
     return tags.get("git_commit", ""), tags.get("git_dirty") == "true"
 
 

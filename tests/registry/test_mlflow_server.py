@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from pipeline.common.errors import ConfigError, TrackingError
 from pipeline.registry import mlflow_server
 
 CONNECT = """
@@ -50,3 +52,53 @@ def test_processes_that_all_find_no_database_make_one(tmp_path: Path) -> None:
 def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatch, address: str, shown: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert mlflow_server.shown_address() == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("file:./mlruns", "keeps no records any more"),
+        ("./mlruns", "keeps no records any more"),
+        ("localhost:5555", "write http://localhost:5555"),
+        ("gopher://mlflow.example", "cannot be used"),
+        ("sqlite://mlflow.db", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///nowhere/mlflow.db", "its folder is not there"),
+    ],
+)
+def test_an_address_that_cannot_work_is_not_called_away(
+    here: Path, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(ConfigError, match=said):
+        mlflow_server.connect()
+    assert list(here.iterdir()) == []
+
+
+def test_a_server_that_accepts_and_never_answers_is_away(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with pytest.raises(TrackingError, match="does not answer"):
+            mlflow_server.connect()
+        with pytest.raises(TrackingError, match="stopped answering"), mlflow_server.answering():
+            mlflow_server.Client(mlflow_server.address()).search_experiments()
+
+
+def test_models_stand_where_the_runs_do_whatever_another_tool_says(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{here}/theirs.db")
+    mlflow_server.connect().create_registered_model("NPM1")
+    assert not (here / "theirs.db").exists()
+
+
+def test_a_relative_database_is_the_checkouts_also_in_an_experiment_that_dvc_runs_in_a_copy(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = here / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(here))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///records.db")
+    assert mlflow_server.database() == here / "records.db"

@@ -1,0 +1,105 @@
+"""What somebody deletes or renames in MLflow's pages, or `mlflow gc` afterwards, is made again by a plain `register`."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from candidates import candidate, champion
+from processes import CLEAN
+from scores import scores
+
+from pipeline.common import config
+from pipeline.registry import mlflow_server, versions
+from pipeline.stages import promote, register
+
+Params = Callable[[dict[str, Any]], config.Config]
+Client = mlflow_server.Client
+
+
+@pytest.fixture
+def settings(params: Params, here: Path, monkeypatch: pytest.MonkeyPatch) -> config.Config:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    return params({"register.gate.draws": 200})
+
+
+def settle(settings: config.Config, given: versions.Candidate) -> str:
+    client = mlflow_server.connect()
+    return register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+
+
+def _experiment(client: Client) -> str:
+    return str(client.get_experiment_by_name("NPM1").experiment_id)
+
+
+def _runs(client: Client) -> None:
+    for run in client.search_runs([_experiment(client)]):
+        client.delete_run(run.info.run_id)
+
+
+def _logged_models(client: Client) -> None:
+    for model in client.search_logged_models([_experiment(client)]):
+        client.delete_logged_model(model.model_id)
+
+
+def _version(client: Client) -> None:
+    client.delete_registered_model_alias("NPM1", "champion")
+    client.delete_model_version("NPM1", "1")
+
+
+def _files(client: Client) -> None:
+    shutil.rmtree("mlartifacts")
+
+
+DELETED: dict[str, Callable[[Client], object]] = {
+    "runs": _runs,
+    "experiment": lambda client: client.delete_experiment(_experiment(client)),
+    "experiment renamed": lambda client: client.rename_experiment(_experiment(client), "other"),
+    "version": _version,
+    "registered model": lambda client: client.delete_registered_model("NPM1"),
+    "registered model renamed": lambda client: client.rename_registered_model("NPM1", "other"),
+    "logged models": _logged_models,
+    "files": _files,
+}
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+@pytest.mark.parametrize("what", DELETED)
+def test_the_champion_and_its_scores_come_back(settings: config.Config, here: Path, what: str, for_good: bool) -> None:
+    if for_good and what not in ("runs", "experiment", "logged models"):
+        pytest.skip("MLflow keeps nothing of it that could be purged")
+    first, better = candidate("first", scores(0.5)), candidate("better", scores(3.0, seed=1))
+    settle(settings, first)
+    DELETED[what](mlflow_server.connect())
+    if for_good:
+        subprocess.run(
+            ["mlflow", "gc", "--backend-store-uri", mlflow_server.address()], env=CLEAN, check=True, capture_output=True
+        )
+    assert settle(settings, first).startswith("champion")
+    client = mlflow_server.connect()
+    model = versions.champion(client, "NPM1")
+    assert model is not None
+    assert model.tags["candidate"] == "first"
+    assert versions.has_scores(client, model)
+    place = client.get_model_version_download_uri("NPM1", model.version)
+    assert (Path(place.removeprefix("file://")) / "MLmodel").is_file()
+    before = len(versions.versions(client, "NPM1"))
+    assert "on 40 shared patients" in settle(settings, better)
+    assert champion() == "better"
+    assert len(versions.versions(client, "NPM1")) == before + 1
+    promote.rollback("NPM1", "as it was")
+    assert champion() == "first"
+    promote.run("NPM1", str(before + 1), "on second thoughts")
+    assert champion() == "better"
+
+
+def test_where_the_champions_own_run_is_gone_another_candidate_is_registered_all_the_same(settings: config.Config) -> None:
+    settle(settings, candidate("first", scores(1.0)))
+    _runs(mlflow_server.connect())
+    subprocess.run(["mlflow", "gc", "--backend-store-uri", mlflow_server.address()], env=CLEAN, check=True, capture_output=True)
+    assert settle(settings, candidate("other", scores(2.0))).startswith("not comparable")
+    assert champion() == "first"
