@@ -7,6 +7,7 @@ warning, and `register` completes the run from the files.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -76,8 +77,10 @@ def connect() -> Client:
 
     Raises:
         TrackingError: the address does not answer.
+        PermissionError: the database is another user's.
     """
     uri = address()
+    _require_writable()
     mlflow.set_tracking_uri(uri)
     try:
         # Several processes that find no database would all create its tables and crash; later ones pass quickly. The first
@@ -92,6 +95,15 @@ def connect() -> Client:
             f"variable to use {_DATABASE}"
         ) from None
     return client
+
+
+def _require_writable() -> None:
+    """SQLite calls a file that it may not write to unavailable, which would be worth another try."""
+    if (records := database()) is None:
+        return
+    for path in (records.parent, records, records.with_name(records.name + ".lock")):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "cannot be written", str(path))
 
 
 @contextmanager
