@@ -1,4 +1,4 @@
-"""What was on a machine before, row by row as docs/operations.md lists it; conditions share a process where none hides another."""
+"""What was on a machine before, row by row as in docs/operations.md; conditions share a process where none hides another."""
 
 from __future__ import annotations
 
