@@ -70,7 +70,7 @@ def require_writable(path: Path) -> None:
     for folder in (path.parent, path, *path.rglob("*/")):
         while not folder.is_dir():
             folder = folder.parent
-        if not os.access(folder, os.W_OK | os.X_OK):
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, "cannot be written", str(folder))
 
 

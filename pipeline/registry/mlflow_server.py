@@ -102,7 +102,7 @@ def _require_writable() -> None:
     if (records := database()) is None:
         return
     for path in (records.parent, records, records.with_name(records.name + ".lock")):
-        if path.exists() and not os.access(path, os.W_OK):
+        if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, "cannot be written", str(path))
 
 
