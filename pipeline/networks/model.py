@@ -45,7 +45,7 @@ def build(
     dtype = "mixed_bfloat16" if spec["precision"] == "bfloat16" else "float32"
     images = keras.Input((spec["px"], spec["px"], 3), dtype="uint8")
     x = keras.layers.Rescaling(  # (x - mean) / std
-        scale=[1 / value for value in spec["normalisation"]["std"]],
+        scale=[[[1 / value for value in spec["normalisation"]["std"]]]],  # as (1, 1, 3) Keras' default order turns nothing
         offset=[-m / s for m, s in zip(spec["normalisation"]["mean"], spec["normalisation"]["std"], strict=True)],
         dtype=dtype,
     )(images)
