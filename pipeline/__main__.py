@@ -14,8 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.common import addresses, config, console
-from pipeline.common.errors import FULL, ModelError, PipelineError
+from pipeline.common import addresses, config, console, environment
+from pipeline.common.errors import REFUSALS, ModelError, PipelineError
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
@@ -88,9 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
         console.fail(str(error))
         return error.status
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in REFUSALS:
             raise
-        console.fail(f"{error.filename2 or error.filename or Path.cwd()}: {error.strerror}; make room and run it again")
+        place = error.filename2 or error.filename or Path.cwd()
+        console.fail(f"{place}: {error.strerror or error}; {REFUSALS[error.errno]}, and run it again")
         return 2
     return 0
 
@@ -131,4 +132,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    environment.run_program(main)

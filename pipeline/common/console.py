@@ -5,6 +5,7 @@ Progress bars are drawn on a terminal only; into a pipe or log file go plain lin
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +20,20 @@ from rich.text import Text
 T = TypeVar("T")
 
 _LINE_EVERY_S = 10.0
-_console = Console(soft_wrap=True, highlight=False)
-_errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class _Terminal(Console):
+    """One whose reader may go away (`| head`): the work goes on, unseen, instead of ending half-way."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())  # what Python still holds back is written at the end
+        os.close(nowhere)
+
+
+_console = _Terminal(soft_wrap=True, highlight=False)
+_errors = _Terminal(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(text: str) -> None:

@@ -9,14 +9,28 @@
     └── UnreachableError a service does not answer
         └── TrackingError    the MLflow address
 
-`python -m pipeline` prints the line and exits with status 2, or 75 where the same command may work later. So does a full disk
-(`FULL`).
+`python -m pipeline` prints the line and exits with status 2, or 75 where the same command may work later. So it does with what
+the operating system refuses (`REFUSALS`).
 Anything else that is raised is a bug and keeps its traceback.
 """
 
 import errno
 
-FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it: the user's to mend, whatever was being written
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
+# The user's to mend, whatever was being read or written; and how.
+REFUSALS = {
+    **dict.fromkeys(FULL, "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "let your account at it (files of another user?)"),
+    errno.EROFS: "mount it for writing",
+    errno.EMFILE: "allow more open files (ulimit -n 4096)",
+    errno.ENFILE: "allow the machine more open files, or end other programs",
+    errno.EFBIG: "allow larger files (ulimit -f unlimited)",
+    errno.ENAMETOOLONG: "shorten the name, or take a place with a shorter path",
+    errno.ENOTDIR: "a file lies where a folder is needed: move it away",
+    errno.EISDIR: "a folder lies where a file is needed: move it away",
+    errno.EIO: "look at the disk",
+    errno.ESTALE: "look at the network drive",
+}
 
 
 class PipelineError(Exception):

@@ -6,6 +6,7 @@ attempt begins anew.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -58,6 +59,19 @@ def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def require_writable(path: Path) -> None:
+    """See, before hours of work, that `path` can be made, or replaced with all that lies below it.
+
+    Raises:
+        PermissionError: a folder of it cannot be written to.
+    """
+    for folder in (path.parent, path, *path.rglob("*/")):
+        while not folder.is_dir():
+            folder = folder.parent
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, "cannot be written", str(folder))
 
 
 def sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
 
+from pipeline.common import console
 from pipeline.common.errors import DataError
 
 T = TypeVar("T")
@@ -47,8 +48,13 @@ def each(work: Callable[[T], R], items: Sequence[T], images: int = 1) -> Generat
         return
     together = max(1, _TOGETHER // images)
     most = max(2 * processes, _IN_FLIGHT // (together * images))
-    # spawn: a fork of a process that has threads can hang
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin) as pool:
+    try:  # spawn: a fork of a process that has threads can hang
+        started = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin)
+    except OSError as error:
+        console.warn(f"one core of {processes}: processes cannot talk to each other ({error.strerror}; is /dev/shm writable?)")
+        yield from map(work, items)
+        return
+    with started as pool:
         done: deque[Future[list[R]]] = deque()
         try:
             for start in range(0, len(items), together):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from pipeline.common import files
 from pipeline.evaluation.figures import Interval
+
+matplotlib.rcdefaults()  # not as a matplotlibrc here or in somebody's home would have it
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6E6E6E"
 COLOURS = (BLUE, ORANGE)  # of images and of patients

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from pipeline.common import parallel
+from pipeline.common import environment, parallel
 from pipeline.common.errors import ConfigError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+environment.require_backend()
 
 
 @contextlib.contextmanager
@@ -54,6 +55,7 @@ class Device:
     batches: Literal["host", "device"]  # where they are made: one at a time by the host, or many steps a call on the device
     threads: int
     onednn: bool
+    xla_flags: str
     backend: str
 
 
@@ -63,14 +65,10 @@ def prepare(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
     bfloat16 is chosen where the processor has it: without, it is emulated and slower than float32.
 
     Raises:
-        ConfigError: TRAIN_THREADS cannot be had, or KERAS_BACKEND names a backend that this package does not know.
+        ConfigError: TRAIN_THREADS cannot be had.
     """
     _keep_memory()
-    if backend() == "tensorflow":
-        return _tensorflow(precision)
-    if backend() == "jax":
-        return _jax(precision)
-    raise ConfigError(f"KERAS_BACKEND: must be tensorflow or jax, not {backend()!r}")
+    return _jax(precision) if backend() == "jax" else _tensorflow(precision)
 
 
 def backend() -> str:
@@ -118,6 +116,7 @@ def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
         batches="device" if gpus else "host",
         threads=threads,
         onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
+        xla_flags=os.environ["XLA_FLAGS"],
         backend="tensorflow",
     )
 
@@ -140,6 +139,7 @@ def _jax(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
         batches="host",
         threads=threads,
         onednn=False,
+        xla_flags=os.environ["XLA_FLAGS"],
         backend="jax",
     )
 

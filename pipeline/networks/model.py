@@ -15,15 +15,23 @@ The last single unit is not listed: every network has it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
+# isort: split
+# Where a served model is the first to ask for Keras, no keras.json is read. Where somebody else was, types and the order of
+# dimensions still are those below: no layer leaves them to Keras' defaults.
+os.environ["KERAS_HOME"] = os.devnull
+os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+import keras
+
 _IMAGES_AT_ONCE = 256
+_DIMENSIONS = "channels_last"
 
 
 def build(
@@ -37,7 +45,7 @@ def build(
     dtype = "mixed_bfloat16" if spec["precision"] == "bfloat16" else "float32"
     images = keras.Input((spec["px"], spec["px"], 3), dtype="uint8")
     x = keras.layers.Rescaling(  # (x - mean) / std
-        scale=[1 / value for value in spec["normalisation"]["std"]],
+        scale=[[[1 / value for value in spec["normalisation"]["std"]]]],  # as (1, 1, 3) Keras' default order turns nothing
         offset=[-m / s for m, s in zip(spec["normalisation"]["mean"], spec["normalisation"]["std"], strict=True)],
         dtype=dtype,
     )(images)
@@ -51,25 +59,27 @@ def build(
                 "batch_norm_momentum": momentum,
                 "pool": pool,
             }:
-                x = keras.layers.Conv2D(filters, kernel, padding="same", activation="relu", dtype=dtype)(x)
+                x = keras.layers.Conv2D(
+                    filters, kernel, padding="same", activation="relu", data_format=_DIMENSIONS, dtype=dtype
+                )(x)
                 if momentum is not None:
                     x = batch_norm(momentum=momentum, dtype=dtype)(x)
                 if pool:
-                    x = max_pool(dtype=dtype)(x)
+                    x = max_pool(data_format=_DIMENSIONS, dtype=dtype)(x)
             case {"kind": "shrink", "factor": factor}:
-                x = keras.layers.AveragePooling2D(factor, dtype=dtype)(x)
+                x = keras.layers.AveragePooling2D(factor, data_format=_DIMENSIONS, dtype=dtype)(x)
             case {"kind": "mean"}:
-                x = keras.layers.GlobalAveragePooling2D(dtype=dtype)(x)
+                x = keras.layers.GlobalAveragePooling2D(data_format=_DIMENSIONS, dtype=dtype)(x)
                 flat = True
             case {"kind": "dropout", "rate": rate}:
                 x = keras.layers.Dropout(rate, dtype=dtype)(x)
             case {"kind": "dense", "units": units}:
-                x = x if flat else keras.layers.Flatten(dtype=dtype)(x)
+                x = x if flat else keras.layers.Flatten(data_format=_DIMENSIONS, dtype=dtype)(x)
                 flat = True
                 x = keras.layers.Dense(units, activation="relu", dtype=dtype)(x)
             case _:
                 raise ValueError(f"the spec has a layer this code does not know: {layer}")
-    x = x if flat else keras.layers.Flatten(dtype=dtype)(x)
+    x = x if flat else keras.layers.Flatten(data_format=_DIMENSIONS, dtype=dtype)(x)
     return keras.Model(images, keras.layers.Dense(1, dtype="float32")(x))
 
 

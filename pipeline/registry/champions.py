@@ -15,6 +15,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from pipeline.common import environment
 from pipeline.common.errors import ModelError
 from pipeline.images.decoding import Pixels
 from pipeline.registry import mlflow_server, model_files, versions
@@ -44,6 +45,7 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
     Raises:
         ModelError: it cannot be loaded, or its weights are not those that were registered.
     """
+    environment.require_backend()
     version = versions.champion(client, subtype)
     if version is None:
         return None

@@ -78,7 +78,7 @@ def creating(uri: str) -> Iterator[None]:
         with _advisory_lock(uri, _CREATING):
             yield
     elif uri.startswith("sqlite:///"):
-        with FileLock(f"{uri.removeprefix('sqlite:///')}.lock"):
+        with FileLock(f"{uri.removeprefix('sqlite:///')}.lock", mode=0o666):
             yield
     else:
         yield

@@ -7,6 +7,7 @@ warning, and `register` completes the run from the files.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -85,10 +86,12 @@ def connect() -> Client:
 
     Raises:
         ConfigError: the address cannot work, whenever it is tried.
+        PermissionError: the database is another user's.
         TrackingError: it does not answer now.
     """
     uri = address()
     _require_possible(uri)
+    _require_writable()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     try:
@@ -142,6 +145,15 @@ def _require_possible(uri: str) -> None:
             f"{said} is a folder, in which MLflow keeps no records any more; name a database file ({_SQLITE}{_DATABASE}) or a "
             "server (http://127.0.0.1:5000), or unset the variable"
         )
+
+
+def _require_writable() -> None:
+    """SQLite calls a file that it may not write to unavailable, which would be worth another try."""
+    if (records := database()) is None:
+        return
+    for path in (records.parent, records, records.with_name(records.name + ".lock")):
+        if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, "cannot be written", str(path))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 _SETTINGS = "settings.json"
+_BACKENDS = ("tensorflow", "jax")
 _refused = MlflowException.invalid_parameter_value  # over HTTP: status 400 and the line, instead of a stack trace
 
 
@@ -41,6 +43,8 @@ class SubtypeModel(PythonModel):
             raise _refused(f"{folder / _SETTINGS}: is missing; register the model again")
         self.settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         _require_registered(folder, self.settings["sha256"])
+        if (backend := os.environ.get("KERAS_BACKEND") or _BACKENDS[0]) not in _BACKENDS:
+            raise _refused(f"KERAS_BACKEND: must be {' or '.join(_BACKENDS)}, not {backend!r}; unset it")
         self._images = _load_code(folder / "images" / "decoding.py")
         self._network, self._pooling = (_load_code(folder / f"{name}.py") for name in ("network", "pooling"))
         self._folds = []

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.auditing import check_result, twins
-from pipeline.common import console, paths
+from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.networks import recipe
 
@@ -27,6 +27,8 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         DataError, ModelError: names the file that is missing or does not hold what the others need.
     """
     for subtype, candidate in itertools.product(subtypes, candidates):
+        for place in (paths.audit_networks(subtype, candidate), paths.CHECKPOINTS):
+            files.require_writable(place)
         split, tables, parts = recipe.inputs(config, subtype)
         images = pd.concat([table.assign(label=label) for label, table in enumerate(tables)], ignore_index=True)
         cells = np.concatenate(parts)

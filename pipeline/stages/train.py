@@ -23,6 +23,8 @@ from pipeline.registry import mlflow_server
 def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
     """Train fold `fold` of a subtype's candidate, or go on with it after a kill."""
     split, tables, cells = recipe.inputs(config, subtype)
+    for place in (paths.fold(subtype, candidate, fold), paths.CHECKPOINTS):
+        files.require_writable(place)
     roles = split_table.roles(split, fold, config.split.n_folds)
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
 

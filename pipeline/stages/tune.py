@@ -13,7 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from pipeline.common import console, params_file
+from pipeline.common import console, files, params_file, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import TrackingError
 from pipeline.folds import split_table
@@ -36,6 +36,8 @@ def run(config: Config, subtype: str, candidate: str, apply: bool, only_trials: 
         DataError, ModelError: names the file that is missing or does not hold what the others need.
         UnreachableError: MLflow or the study's database does not answer.
     """
+    for place in (paths.SEARCHES, paths.tuned(subtype)):
+        files.require_writable(place)
     search = begin(config, subtype, candidate)
     _say_plan(search)
     began = time.monotonic()
