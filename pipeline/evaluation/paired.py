@@ -34,7 +34,10 @@ def compare(candidate: pd.DataFrame, other: pd.DataFrame, confidence: float) -> 
     right, right_other = (both[f"called{end}"] == (both["label"] == 1) for end in ("", "_other"))
     losses = (both["score"] - both["label"]) ** 2 - (both["score_other"] - both["label"]) ** 2
     return Difference(
-        len(both), int((right & ~right_other).sum()), int((~right & right_other).sum()), _mean_of_classes(losses, both, confidence)
+        len(both),
+        int((right & ~right_other).sum()),
+        int((~right & right_other).sum()),
+        _mean_of_classes(losses, both, confidence),
     )
 
 

@@ -45,7 +45,7 @@ def auroc_variance(auroc: float, n: ArrayLike, m: ArrayLike) -> NDArray[np.float
 
 
 def patients_for_rate(rate: float, half_width: float, confidence: float) -> int:
-    """The patients of a class, or more, of whom `rate` are called right and the exact interval is at most 2 `half_width` wide."""
+    """From how many patients of a class on the exact interval of a `rate` is at most 2 `half_width` wide."""
     z = float(norm.ppf((1 + confidence) / 2))
     enough = math.ceil(z**2 * rate * (1 - rate) / half_width**2 + 2 * z**2 / half_width)  # the normal interval's, and an excess
     for patients in range(enough, 0, -1):

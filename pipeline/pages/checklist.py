@@ -127,7 +127,7 @@ def _predictions(page: Page) -> str:
 
 
 def _imbalance(page: Page) -> str:
-    return "Every batch is half control, half subtype; scores are therefore for as many of either, and moved where a share matters"
+    return "Every batch is half and half; scores are therefore for as many of either class, and moved where a share matters"
 
 
 def _fairness(page: Page) -> str:
@@ -135,8 +135,8 @@ def _fairness(page: Page) -> str:
 
 
 def _output(page: Page) -> str:
-    fixed = page["config"].evaluate
-    return f"A probability, and a call above {fixed.threshold:g}, fixed beforehand, or at a specificity of {fixed.target_specificity:g}"
+    aim = page["config"].evaluate.target_specificity
+    return f"A probability; a call above {page['threshold']:g}, fixed beforehand, or to aim at a specificity of {aim:g}"
 
 
 def _same_cohort(page: Page) -> str:
@@ -177,7 +177,7 @@ def _limitations(page: Page) -> str:
 
 
 def _poor_input(page: Page) -> str:
-    return "Files that cannot be used are quarantined with a reason; a served model refuses them and tells images unlike training"
+    return "Files that cannot be used are quarantined with a reason; served models refuse them and tell images unlike training"
 
 
 ANSWERS: dict[str, Callable[[Page], str]] = {

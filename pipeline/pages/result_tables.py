@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ STATES = ("red", "amber", "clear", "nothing to judge")  # of an answer of the au
 
 @dataclass(frozen=True)
 class Audit:
-    """All answers, each with its `state`; how many of each state; the rules, said once; what colours alone reach (NaN: unasked)."""
+    """All answers, each with its `state`; how many of each state; what colours alone reach (NaN: not asked)."""
 
     checks: list[dict[str, Any]]
     counts: dict[str, int]
@@ -33,8 +33,9 @@ def audit(checks: Iterable[Mapping[str, Any]], confidence: float) -> Audit:
         groups = [_with_bounds(row, confidence) for row in (check["value"] or {}).get("groups", [])]
         found.append({**check, "state": state(check), "groups": groups})
     counted = Counter(check["state"] for check in found)
-    alone = next((check["value"] for check in found if check["name"] == "colour_only" and check["value"]), {})
-    colours = alone.get("patient_auroc")
+    colours = next(
+        (check["value"].get("patient_auroc") for check in found if check["name"] == "colour_only" and check["value"]), None
+    )
     return Audit(found, {name: counted[name] for name in STATES}, math.nan if colours is None else float(colours))
 
 
@@ -44,12 +45,12 @@ def state(check: Mapping[str, Any]) -> str:
 
 
 def rules(audits: Iterable[Audit]) -> dict[str, list[str]]:
-    """The rules by question, each once, of all candidates: with those of questions that were asked of one of them."""
+    """The rules of all candidates' audits, each once, with the questions that were answered by it."""
     found: dict[str, list[str]] = {}
-    for check in (check for audit in audits for check in audit.checks):
-        of_question = found.setdefault(check["question"], [])
-        if check["answered"] and check["rule"] not in of_question:
-            of_question.append(check["rule"])
+    for check in (check for audit in audits for check in audit.checks if check["answered"]):
+        questions = found.setdefault(check["rule"], [])
+        if check["question"] not in questions:
+            questions.append(check["question"])
     return found
 
 
@@ -61,14 +62,20 @@ def _with_bounds(row: Mapping[str, Any], confidence: float) -> dict[str, Any]:
 
 
 def missed_floors(headline: Mapping[str, Any], leaked: bool, floors: Floors) -> list[str]:
-    """Which floors of `register` the figures do not reach, in words; a figure the candidate does not have misses none."""
+    """Which floors of `register` the figures do not reach, in words; a leaked result claims nothing and so misses none."""
     if leaked:
         return []
     return [
-        f"{figures.words(key)} below {floor:g}"
+        f"{figures.words(key)} below {floor:g}" if key in headline else f"{figures.words(key)} not measured"
         for key, floor in floors.model_dump().items()
-        if key in headline and not headline[key].value >= floor
+        if key not in headline or not headline[key].value >= floor
     ]
+
+
+def sentence(patients: Mapping[bool, int], right: Mapping[bool, int]) -> str:
+    """How many of the subtype's patients (True) and of the healthy (False) were called right, as a person would say it."""
+    wrong = patients[False] - right[False]
+    return f"{right[True]} of {patients[True]} found, {wrong} of {patients[False]} healthy called wrongly"
 
 
 def by_class(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -113,17 +120,3 @@ def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def interval(row: Mapping[str, Any], *columns: str) -> Interval:
     """The interval whose value and bounds stand in three columns of a row, empty where they are not known."""
     return Interval(*(math.nan if row[column] == "" else float(row[column]) for column in columns))
-
-
-def curve(benefits: Sequence[Any], prevalence: float) -> dict[str, str]:
-    """A decision curve as lines in a square of 100: right is the highest risk, up the net benefit, 0 at 80, the prevalence at 10."""
-
-    def line(of: Iterable[float]) -> str:
-        most = benefits[-1].threshold
-        points = zip(benefits, of, strict=True)
-        return " ".join(f"{100 * at.threshold / most:.2f},{80 - 70 * value / prevalence:.2f}" for at, value in points)
-
-    return {
-        "scores": line(at.scores.value for at in benefits),
-        "everybody": line(at.everybody for at in benefits),
-    }

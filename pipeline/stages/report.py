@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,9 +20,18 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError, PipelineError
-from pipeline.evaluation import figures, genetics, paired, sample_size, score_table, seen_by_search, usefulness
+from pipeline.evaluation import figures, genetics, paired, score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
-from pipeline.pages import characteristics, checklist, contact_sheet, participants, rendering, result_tables, strip_plot
+from pipeline.pages import (
+    characteristics,
+    checklist,
+    contact_sheet,
+    participants,
+    projections,
+    rendering,
+    result_tables,
+    strip_plot,
+)
 
 T = TypeVar("T")
 
@@ -40,7 +49,6 @@ _LIBRARIES = (
     "dvc",
 )
 _ON_A_SHEET = 12
-_CURVE_POINTS = 60
 _PICTURES = ("confusion", "roc", "pr", "reliability", "loss")
 
 
@@ -159,23 +167,7 @@ def _subtype(config: Config, subtype: str) -> dict[str, Any]:
             else None
             for candidate in candidates
         ],
-        "size": _size(config, first["patients"]),
-    }
-
-
-def _size(config: Config, patients: Mapping[bool, int]) -> dict[str, Any]:
-    """What so many test patients can show, and how many it would take."""
-    n, m, confidence, wanted = patients[True], patients[False], config.evaluate.confidence, config.report.sample_size
-    of_class = sample_size.patients_for_rate(wanted.expected, wanted.half_width, confidence)
-    ratio = m / n if n and m else 1
-    of_subtype = sample_size.patients_for_auroc(wanted.expected, wanted.half_width, ratio, confidence)
-    return {
-        "n": n,
-        "m": m,
-        "all_right": {is_subtype: sample_size.bound_if_all_right(patients[is_subtype], confidence) for is_subtype in patients},
-        "least_auroc": sample_size.least_shown_auroc(n, m, confidence, wanted.power),
-        "for_rate": of_class,
-        "for_auroc": (round(of_subtype * ratio), of_subtype),
+        "size": projections.size(first["patients"], config.report.sample_size, confidence),
     }
 
 
@@ -211,7 +203,7 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "by_class": result_tables.by_class(tables["by_class"]) if has_images else {},
         "patients": counts,
         "right": right,
-        "sentence": f"{right[True]} of {counts[True]} found, {counts[False] - right[False]} of {counts[False]} healthy called wrongly",
+        "sentence": result_tables.sentence(counts, right),
         "missed": result_tables.missed_floors(headline, leaked, config.register_.floors),
         "table": patients[["patient", "label", "score", "called"]],
         "points": {value: strip_plot.points(patients[patients["label"] == value]) for value in (False, True)},
@@ -224,27 +216,12 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "folds": tables["folds"].to_dict("records"),
         "operating_point": result_tables.operating_point(tables["folds"]),
         "poolings": result_tables.poolings(tables["poolings"]),
-        "usefulness": _usefulness(config, patients),
+        "usefulness": projections.worth(patients, config.report, config.evaluate.confidence),
         "audit": _audit(config, subtype, candidate),
         "sheets": _sheets(config, subtype, tested) if has_images else [],
         "knobs": _settings(specs[min(specs)]["knobs"]),
         "specs": specs,
     }
-
-
-def _usefulness(config: Config, patients: pd.DataFrame) -> list[dict[str, Any]]:
-    """At each prevalence: predictive values of the calls, net benefit at the risks of params.yaml, and the curve."""
-    confidence, risks = config.evaluate.confidence, config.report.risks
-    label, called, logit = patients["label"], patients["called"], patients["logit"]
-    grid = (risks[-1] * np.arange(1, _CURVE_POINTS + 1) / _CURVE_POINTS).tolist()
-    return [
-        {
-            "values": usefulness.predictive_values(label, called, prevalence, confidence),
-            "benefits": usefulness.decision_curve(label, logit, prevalence, risks, confidence),
-            "curve": result_tables.curve(usefulness.decision_curve(label, logit, prevalence, grid, confidence), prevalence),
-        }
-        for prevalence in config.report.prevalences
-    ]
 
 
 def _audit(config: Config, subtype: str, candidate: str) -> result_tables.Audit:
