@@ -331,7 +331,6 @@ def test_what_a_reviewer_reads_is_on_paper_too(settings):
     printed = {name for name, class_ in folds.items() if class_ == "printed"}
     assert {"NPM1-figures", "NPM1-use", "NPM1-audit", "NPM1-groups", "page.folds", "page.size", "page.items"} <= printed
     assert "NPM1-cells" in folds.keys() - printed
-    }
     assert "details.printed::details-content { content-visibility: visible; }" in paths.REPORT_PAGE.read_text()
 
 
