@@ -31,6 +31,13 @@ def cohort_files(settings: config.Config) -> None:
         rows = [(patient, f"{name}/{patient}/image_{n}.tif") for patient in members for n in range(7)]
         np.save(paths.cells(name), rng.integers(0, 256, (len(rows), PX, PX, 3), dtype=np.uint8))
         pd.DataFrame(rows, columns=["patient", "path"]).to_parquet(paths.cell_rows(name), index=False)
+    people = [
+        {"patient": patient, "class": name, "sex": ("f", "m", "")[number % 3], "age": "" if number == 9 else str(20 + number)}
+        for name, members in patients.items()
+        for number, patient in enumerate(members)
+    ]
+    blood = dict.fromkeys(["blast_share", "promyelocyte_share", "leucocytes_per_ul"], "")
+    pd.DataFrame(people).assign(**blood).to_csv(paths.PATIENTS, index=False)
     count = {"patients": 10, "images": 70, "patients_delivered": 10, "files": 72, "quarantined": 2}
     counts = dict.fromkeys(settings.classes, count)
     rules = [

@@ -231,6 +231,33 @@ class Audit(Section):
     fewest_patients: Count
 
 
+Inside = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SampleSize(Section):
+    """What is expected and wanted, for the number of patients it takes."""
+
+    expected: Annotated[float, Field(ge=0.5, lt=1)]
+    half_width: Annotated[float, Field(ge=0.01, lt=0.5)]
+    power: Annotated[float, Field(ge=0.5, lt=1)]
+
+
+class Report(Section):
+    """What the page works out beside the measured figures."""
+
+    prevalences: Annotated[list[Inside], Field(min_length=1)]
+    risks: Annotated[list[Inside], Field(min_length=1)]
+    sample_size: SampleSize
+
+    @model_validator(mode="after")
+    def _values_ascend(self) -> Self:
+        for key in ("prevalences", "risks"):
+            values = getattr(self, key)
+            if values != sorted(set(values)):
+                raise ValueError(f"{key} must ascend, not {values}")
+        return self
+
+
 class Floors(Section):
     """What a model must reach to become champion."""
 
@@ -335,6 +362,7 @@ class Config(Section):
     train: Train
     evaluate: Evaluate
     audit: Audit
+    report: Report
     register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
     tune: Tune
 

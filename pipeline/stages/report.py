@@ -1,14 +1,15 @@
 """Make reports/index.html, the page a person looks at, from the files of the other stages alone.
 
-One file: pictures and style are inside, nothing is asked of any host, and the same files give the same bytes.
+One file: pictures and style are inside, nothing is asked of any host, and the same files give the same bytes. So it names no
+commit, and no version of MLflow's, which `register` gives later: both are in MLflow, under the digest of the training that the
+page has, and who is champion is in data/decisions.jsonl.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,9 +20,18 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError, PipelineError
-from pipeline.evaluation import figures, genetics, score_table, seen_by_search
+from pipeline.evaluation import figures, genetics, paired, score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
-from pipeline.pages import contact_sheet, participants, rendering
+from pipeline.pages import (
+    characteristics,
+    checklist,
+    contact_sheet,
+    participants,
+    projections,
+    rendering,
+    result_tables,
+    strip_plot,
+)
 
 T = TypeVar("T")
 
@@ -39,8 +49,7 @@ _LIBRARIES = (
     "dvc",
 )
 _ON_A_SHEET = 12
-_POINT_WIDTH = 0.03  # of a point in a strip plot, as a share of the axis on a phone
-_MOST_LANES = 5  # above and below the middle of a row; points beyond overlap
+_PICTURES = ("confusion", "roc", "pr", "reliability", "loss")
 
 
 def run(config: Config) -> None:
@@ -49,18 +58,22 @@ def run(config: Config) -> None:
     Raises:
         DataError, ModelError: a file is missing, cannot be read, or does not belong to the others.
     """
-    cohort = _cohort(config)
-    results = [_result(config, subtype, name) for subtype in config.subtypes for name in config.candidates]
-    page = rendering.template(TEMPLATE).render(
-        config=config,
-        folds=sorted(config.folds),
-        levels=figures.LEVELS,
-        all_figures=figures.ALL,
-        cohort=cohort,
-        subtypes=results,
-        fewest=min(count for result in results for count in result["patients"].values()),
-        made=_made(config),
-    )
+    subtypes = [_subtype(config, subtype) for subtype in config.subtypes]
+    content: dict[str, Any] = {
+        "config": config,
+        "control": config.control,
+        "threshold": config.evaluate.threshold,
+        "percent": f"{100 * config.evaluate.confidence:g} %",
+        "folds": sorted(config.folds),
+        "levels": figures.LEVELS,
+        "all_figures": figures.ALL,
+        "subtypes": subtypes,
+        "cohort": _cohort(config),
+        "rules": result_tables.rules(c["audit"] for subtype in subtypes for c in subtype["candidates"]),
+        "made": _made(config),
+    }
+    content["demo"] = content["cohort"]["source"]["source"] == "demo"
+    page = rendering.template(TEMPLATE).render(**content, checklist=checklist.items(content))
     files.write(paths.REPORT_PAGE, page)
     console.say(f"report: {paths.REPORT_PAGE}, {len(page.encode()) / 1e6:.1f} MB, opens in any browser")
 
@@ -100,6 +113,7 @@ def _cohort(config: Config) -> dict[str, Any]:
     if None in counts.values():
         raise DataError(f"{paths.VALIDATION}/validation.json: not of params.yaml's classes; run `dvc repro`")
     beside = {"Data Docs of the validation": "data_docs/index.html", "list of the quarantined files": "quarantine.csv"}
+    people = _people(config, splits)
     return {
         "source": source,
         "counts": counts,
@@ -120,81 +134,103 @@ def _cohort(config: Config) -> dict[str, Any]:
             )
             for subtype, split in splits.items()
         },
-        "patients_per_fold": {
-            subtype: [
-                tuple(int(((split["fold"] == fold) & (split["label"] == label)).sum()) for label in (0, 1))
-                for fold in range(config.split.n_folds)
-            ]
-            for subtype, split in splits.items()
-        },
+        "people": {name: characteristics.describe(own) for name, own in people.items()},
+        "people_by_fold": {name: characteristics.by_fold(own, config.split.n_folds) for name, own in people.items()},
+    }
+
+
+def _people(config: Config, splits: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The dealt patients of each class, with their fold and what patients.csv says of them."""
+    listed = _read(paths.PATIENTS, lambda path: pd.read_csv(path, dtype="str", keep_default_na=False), DataError)
+    dealt = {config.control: splits[config.subtypes[0]].query("label == 0")}
+    dealt |= {subtype: split.query("label == 1") for subtype, split in splits.items()}
+    people = {}
+    for name, members in dealt.items():
+        people[name] = members.merge(listed[listed["class"] == name], on="patient", how="left")
+        if people[name]["class"].isna().any():
+            stranger = people[name].loc[people[name]["class"].isna(), "patient"].min()
+            raise DataError(f"{paths.PATIENTS}: does not have patient {stranger} of the split; run `dvc repro`")
+    return people
+
+
+def _subtype(config: Config, subtype: str) -> dict[str, Any]:
+    """All that the page says of a subtype: its candidates, how they differ, and what so many patients can show."""
+    candidates = [_result(config, subtype, name) for name in config.candidates]
+    first, confidence = candidates[0], config.evaluate.confidence
+    return {
+        "name": subtype,
+        "genetics": genetics.NAMES.get(subtype, {}),
+        "candidates": candidates,
+        "differences": [
+            paired.compare(candidate["table"], first["table"], confidence)
+            if not (candidate is first or candidate["leaked"] or first["leaked"])
+            else None
+            for candidate in candidates
+        ],
+        "size": projections.size(first["patients"], config.report.sample_size, confidence),
     }
 
 
 def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
-    """Collect all that the page says of one candidate of a subtype."""
+    """Collect all that the page says of one candidate of a subtype; it may have no figures of images."""
     folder = paths.report(subtype, candidate)
     headline, leaked = _read(folder / "metrics.json", _headline, ModelError)
-    names = ("patients", "by_class", "figures", "folds", "poolings")
+    has_images = "image_accuracy" in headline
+    names = ("patients", "figures", "folds", "poolings", *(["by_class"] if has_images else []))
     tables = {name: _read(folder / f"{name}.csv", _table, ModelError) for name in names}
-    areas = ["image_auroc", "patient_auroc"]  # empty where a fold's test patients are of one class
-    tables["folds"][areas] = tables["folds"][areas].apply(pd.to_numeric)
-    patients, by_class = tables["patients"], tables["by_class"]
+    areas = [name for name in ("image_auroc", "patient_auroc") if name in tables["folds"]]
+    tables["folds"][areas] = tables["folds"][areas].apply(pd.to_numeric)  # empty where a fold's patients are of one class
+    patients = tables["patients"]
     if "chosen" not in tables["folds"]:
         raise ModelError(f"{folder}/folds.csv: made by an earlier version; run `dvc repro`")
     specs = {k: _read(paths.fold(subtype, candidate, k) / "spec.json", _json, ModelError) for k in sorted(config.folds)}
     tested = score_table.claimed(_read(paths.scored(subtype, candidate), pd.read_parquet, ModelError))
-    if set(tested["patient"]) != set(patients["patient"]) or len(tested) != headline["images"]:
+    if set(tested["patient"]) != set(patients["patient"]) or (has_images and len(tested) != headline["images"]):
         raise ModelError(f"{folder}: not of {paths.scored(subtype, candidate)}; run `dvc repro`")
+    alone = len(config.candidates) == 1
     called, label = patients["called"], patients["label"] == 1
+    counts = {False: int((~label).sum()), True: int(label.sum())}
+    right = {False: int((~label & ~called).sum()), True: int((label & called).sum())}
     return {
         "name": subtype,
-        "title": subtype if len(config.candidates) == 1 else f"{subtype} ({candidate})",
-        "anchor": subtype if len(config.candidates) == 1 else f"{subtype}-{candidate}",
-        "genetics": genetics.NAMES.get(subtype, {}),
+        "candidate": candidate,
+        "title": subtype if alone else f"{subtype} ({candidate})",
+        "anchor": subtype if alone else f"{subtype}-{candidate}",
         "figures": headline,
+        "has_images": has_images,
         "leaked": leaked,
         "seen_by_search": headline.get("patients_seen_by_search", 0),
-        "px": specs[min(specs)]["knobs"]["px"],
-        "by_class": _published_form(by_class),
-        "patients": {False: int((~label).sum()), True: int(label.sum())},
-        "right": {False: int((~label & ~called).sum()), True: int((label & called).sum())},
-        "points": {value: _points(patients[label == value]) for value in (False, True)},
+        "by_class": result_tables.by_class(tables["by_class"]) if has_images else {},
+        "patients": counts,
+        "right": right,
+        "sentence": result_tables.sentence(counts, right),
+        "missed": result_tables.missed_floors(headline, leaked, config.register_.floors),
+        "table": patients[["patient", "label", "score", "called"]],
+        "points": {value: strip_plot.points(patients[patients["label"] == value]) for value in (False, True)},
         "pictures": {
             name: rendering.data_uri(_read(folder / "plots" / f"{name}.png", Path.read_bytes, ModelError))
-            for name in ("confusion", "roc", "pr", "reliability", "loss")
+            for name in _PICTURES
+            if has_images or (folder / "plots" / f"{name}.png").is_file()
         },
-        "all": _by_level(tables["figures"]),
+        "all": result_tables.by_level(tables["figures"]),
         "folds": tables["folds"].to_dict("records"),
-        "operating_point": _operating_point(tables["folds"]),
-        "poolings": {row["pooling"]: _interval(row, "patient_auroc", "low", "high") for row in _rows(tables["poolings"])},
+        "operating_point": result_tables.operating_point(tables["folds"]),
+        "poolings": result_tables.poolings(tables["poolings"]),
+        "usefulness": projections.worth(patients, config.report, config.evaluate.confidence),
         "audit": _audit(config, subtype, candidate),
-        "sheets": _sheets(config, subtype, tested),
+        "sheets": _sheets(config, subtype, tested) if has_images else [],
         "knobs": _settings(specs[min(specs)]["knobs"]),
         "specs": specs,
     }
 
 
-def _audit(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
-    """How many answers there are and how many are red; and all answers, those of the twins too where they were trained."""
+def _audit(config: Config, subtype: str, candidate: str) -> result_tables.Audit:
+    """All answers, those of the twins too where they were trained."""
     answers = [paths.audit(subtype, candidate)]
     if subtype in config.audit.networks:
         answers.append(paths.audit_networks(subtype, candidate))
-    found = [_read(path, _json, ModelError) for path in answers]
-    checks = [check for audit in found for check in audit["checks"]]
-    answered = sum(check["answered"] for check in checks)
-    red = sum(audit["red"] for audit in found)
-    return {"red": red, "answered": answered, "unanswered": len(checks) - answered, "checks": checks}
-
-
-def _operating_point(folds: pd.DataFrame) -> dict[str, Any]:
-    """The folds in which the point was chosen, those in which it is the usual threshold, and how many controls these had."""
-    usual = folds[~folds["chosen"]]
-    counts = sorted(set(usual["validation_controls"]))
-    return {
-        "chosen": folds.loc[folds["chosen"], "fold"].tolist(),
-        "usual": usual["fold"].tolist(),
-        "controls": " to ".join(str(count) for count in ([counts[0], counts[-1]] if len(counts) > 1 else counts)),
-    }
+    checks = [check for path in answers for check in _read(path, _json, ModelError)["checks"]]
+    return result_tables.audit(checks, config.evaluate.confidence)
 
 
 def _made(config: Config) -> dict[str, Any]:
@@ -207,6 +243,7 @@ def _made(config: Config) -> dict[str, Any]:
         "settings": {
             "evaluate": _settings(config.evaluate.model_dump()),
             "audit": _settings(config.audit.model_dump()),
+            "report": _settings(config.report.model_dump()),
         },
     }
 
@@ -221,51 +258,6 @@ def _version(name: str) -> str:
 def _settings(values: Mapping[str, Any]) -> dict[str, str]:
     """The values as text, as they stand in params.yaml."""
     return {name: json.dumps(value).strip('"') for name, value in values.items()}
-
-
-def _published_form(by_class: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The table by source and class: the support, and each figure with its bounds."""
-    form: dict[str, dict[str, Any]] = {}
-    for row in _rows(by_class):
-        of_class = {name: _interval(row, name, f"{name}_low", f"{name}_high") for name in figures.PUBLISHED}
-        form.setdefault(row["source"], {})[row["class"]] = {**of_class, "support": int(row["support"])}
-    return form
-
-
-def _by_level(table: pd.DataFrame) -> dict[tuple[str, str, str], Interval]:
-    """The figures of figures.csv by level, name, and "usual", "operating point" or "", which says at what threshold."""
-    found = {}
-    for row in _rows(table):
-        where = row["threshold"] if row["threshold"] in ("", "operating point") else "usual"
-        found[row["level"], row["figure"], where] = _interval(row, *figures.SIDES)
-    return found
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(column): value for column, value in row.items()} for row in table.to_dict("records")]
-
-
-def _interval(row: Mapping[str, Any], *columns: str) -> Interval:
-    """The interval whose value and bounds stand in three columns of a row, empty where they are not known."""
-    return Interval(*(math.nan if row[column] == "" else float(row[column]) for column in columns))
-
-
-def _points(patients: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows by rising score, each with the lane of its point in the strip plot."""
-    rows = patients.sort_values(["score", "patient"])
-    return _rows(rows.assign(lane=lanes(rows["score"].tolist())))
-
-
-def lanes(scores: Sequence[float]) -> list[int]:
-    """How many lanes above or (negative) below the middle each of the ascending scores is drawn, so that none hides."""
-    order = sorted(range(-_MOST_LANES, _MOST_LANES + 1), key=lambda lane: (abs(lane), -lane))
-    free_from = dict.fromkeys(order, -math.inf)
-    chosen = []
-    for score in scores:
-        lane = next((lane for lane in order if free_from[lane] <= score), min(order, key=free_from.__getitem__))
-        free_from[lane] = score + _POINT_WIDTH
-        chosen.append(lane)
-    return chosen
 
 
 def _sheets(config: Config, subtype: str, tested: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
@@ -139,17 +140,36 @@ def test_published_figures_stand_beside_the_measured(settings):
     assert "There are no published figures of this subtype." in page().text
 
 
-def test_summary_says_on_how_many_patients_each_figure_rests(settings):
+def test_the_first_screen_has_a_sentence_an_interval_and_a_verdict_for_every_candidate(settings):
+    patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
+    right = {label: int((rows["called"] == bool(label)).sum()) for label, rows in patients.groupby("label")}
+    html = paths.REPORT_PAGE.read_text()
+    screen = html[html.index('<ul class="glance">') : html.index("</ul>", html.index('<ul class="glance">'))]
+    said = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in screen.split("<li>")[1:]]
+    assert len(said) == len(SUBTYPES)
+    assert said[0].startswith(f"NPM1 {right[1]} of 4 found, {4 - right[0]} of 4 healthy called wrongly Patient AUROC ")
+    assert said[0].endswith("Audit : ✗ 1 red , 1 nothing to judge")
+    auroc = json.loads((paths.report("NPM1", "published") / "metrics.json").read_text())["patient_auroc"]
+    assert f'x1="{100 * auroc["low"]:.2f}%" x2="{100 * auroc["high"]:.2f}%"' in screen
+
+
+def test_a_floor_that_is_missed_is_on_the_first_screen(settings):
+    assert "patient sensitivity below" not in words()
+    floors = settings.register_.floors.model_copy(update={"patient_sensitivity": 1.0, "image_accuracy": 0.999})
+    report.run(settings.model_copy(update={"register_": settings.register_.model_copy(update={"floors": floors})}))
+    assert "image accuracy below 0.999" in words()
+
+
+def test_the_figures_say_on_how_many_patients_each_rests(settings):
     patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
     row = next(row for row in page().table("Subtype") if row[0] == "NPM1")
     right = {label: int((rows["called"] == bool(label)).sum()) for label, rows in patients.groupby("label")}
     assert row[1] == "4 + 456 images"
-    assert row[3] == "0.88"
-    assert row[-1] == "✗ 1 of 2 red1 not asked"
-    for cell, label in ((row[-3], 1), (row[-2], 0)):
+    assert row[-1] == "0.88"
+    for cell, label in ((row[3], 1), (row[4], 0)):
         bounds = binomtest(right[label], 4).proportion_ci(0.95, method="exact")
         assert cell == f"{right[label]} of 4 ({right[label] / 4:.0%}){bounds.low:.2f} to {bounds.high:.2f}"
-    assert "moves the figure by 25 percentage points" in " ".join(page().text.split())
+    assert "moves its rate by 25 percentage points" in words()
 
 
 def test_names_from_the_cohort_are_text_not_markup(settings):
@@ -168,9 +188,26 @@ def test_page_reads_well_to_a_machine(settings):
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert all(len(attributes["alt"]) > 20 for tag, attributes in tags if tag == "img")
     assert all("scope" in attributes for tag, attributes in tags if tag == "th")
-    anchors = [attributes["href"][1:] for tag, attributes in tags if tag == "a" and attributes["href"].startswith("#")]
-    assert set(anchors) <= {attributes.get("id") for _, attributes in tags}
-    assert set(SUBTYPES) <= set(anchors)
+
+
+def test_every_link_leads_where_it_says(settings):
+    tags = page().tags
+    anchors = {attributes["href"][1:] for tag, attributes in tags if tag == "a" and attributes["href"].startswith("#")}
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert anchors <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert set(SUBTYPES) <= anchors
+
+
+def test_no_rule_is_said_twice(settings):
+    said = words()
+    assert said.count("Red when so: Do colours tell? By sex?") == said.lower().count("red when so") == 1
+    for text in (
+        "with bounds at those of sensitivity",
+        "The images of one patient resemble each other",
+        "a split by image makes figures",
+    ):
+        assert said.count(text) == 1
 
 
 def test_only_a_demo_is_called_synthetic(settings):
@@ -183,6 +220,7 @@ def test_only_a_demo_is_called_synthetic(settings):
 
 def test_broken_rules_show_what_to_do(settings):
     assert "1 of 2 rules are broken." in page().text
+    assert ("details", {"id": "page.rules", "class": "printed", "open": None}) in page().tags
     rules = page().table("Rule")
     assert rules[1] == ["A patient is in one class", "✓ pass", "0 of 30"]
     assert rules[2] == ["No <i>", "✗ fail", "1 of 30; what to do: mend it"]
@@ -190,11 +228,25 @@ def test_broken_rules_show_what_to_do(settings):
 
 def test_what_speaks_against_a_result_stands_with_what_to_do(settings):
     questions = next(table for table in page().tables if table[0][0] == "Question")
-    assert questions[1] == ["Do colours tell?", "✗ red", "AUROC 0.9; what to do: restainRed when so."]
-    assert [row[1] for row in questions[2:]] == ["✓ fine", "not known"]
-    assert "1 of 2 are not ruled out; 1 could not be asked, and that rules nothing out." in words()
+    assert questions[1] == ["Do colours tell?", "✗ red", "AUROC 0.9; what to do: restain"]
+    assert [row[1] for row in questions[2:]] == ["✓ clear", "nothing to judge"]
+    assert "audit: 1 red, 1 clear, 1 nothing to judge" in words()
+    assert "Not ruled out (audit): ✗ red Do colours tell?" in words()
+
+
+def test_the_rate_of_a_group_has_its_exact_interval(settings):
     (women,) = [row for table in page().tables for row in table if row[0] == "<women>"][:1]
-    assert women[1:] == ["2 of 2 (100%)", "3 of 4 (75%)", "–", "too few to say: 2 subtype"]
+    two, three = (binomtest(right, total).proportion_ci(0.95, method="exact") for right, total in ((2, 2), (3, 4)))
+    assert women[1:] == [f"2 of 2{two.low:.2f} to {two.high:.2f}", f"3 of 4{three.low:.2f} to {three.high:.2f}", "–"]
+
+
+def test_an_answer_may_say_its_state_itself(settings):
+    audit = json.loads(paths.audit("NPM1", "published").read_text())
+    audit["checks"][1]["state"] = "amber"
+    paths.audit("NPM1", "published").write_text(json.dumps(audit))
+    report.run(settings)
+    assert "✗ 1 red, 1 amber, 1 nothing to judge" in words()
+    assert "! amber By sex?" in words()
 
 
 @pytest.mark.parametrize(
@@ -210,6 +262,7 @@ def test_what_speaks_against_a_result_stands_with_what_to_do(settings):
         ("data/cells/NPM1.npy", DataError),
         ("data/splits/NPM1.csv", DataError),
         ("data/source.json", DataError),
+        ("data/patients.csv", DataError),
         ("reports/validation/validation.json", DataError),
     ],
 )
@@ -268,22 +321,23 @@ def test_what_could_not_be_asked_is_not_counted_as_ruled_out(settings):
     audit["red"], audit["checks"][0]["red"] = 0, False
     paths.audit("NPM1", "published").write_text(json.dumps(audit))
     report.run(settings)
-    assert next(row for row in page().table("Subtype") if row[0] == "NPM1")[-1] == "✓ none of 21 not asked"
-    assert "None of 2 was found; 1 could not be asked, and that rules nothing out." in words()
+    assert "audit: 2 clear, 1 nothing to judge" in words()
+    assert "What there was nothing to judge by is not ruled out." in words()
 
 
-def test_results_by_group_are_on_paper_too(settings):
-    """What is folded away is not printed."""
-    html = paths.REPORT_PAGE.read_text()
-    for folded in re.findall(r"<details>.*?</details>", html, re.DOTALL):
-        assert "&lt;women&gt;" not in folded
-    assert "By sex?" in [row[0] for row in page().table("Group")]
+def test_what_a_reviewer_reads_is_on_paper_too(settings):
+    """Of what is folded away, that is printed which is marked so."""
+    folds = {attributes["id"]: attributes.get("class") for tag, attributes in page().tags if tag == "details"}
+    printed = {name for name, class_ in folds.items() if class_ == "printed"}
+    assert {"NPM1-figures", "NPM1-use", "NPM1-audit", "NPM1-groups", "page.folds", "page.size", "page.items"} <= printed
+    assert "NPM1-cells" in folds.keys() - printed
+    assert "details.printed::details-content { content-visibility: visible; }" in paths.REPORT_PAGE.read_text()
 
 
 def test_where_no_operating_point_was_chosen_nothing_is_said_to_be_fixed_on_validation_patients(settings):
     assert "No operating point could be chosen: 2 validation controls a fold, 20 needed" in words()
     assert "was fixed on validation patients" not in words()
-    assert page().table("Figure")[0] == ["Figure", "Image", "Patient"]
+    assert page().table("Figure")[0] == ["Figure", "Patient", "Image"]
 
 
 def test_an_operating_point_has_a_column_of_its_own_and_folds_without_one_are_named(settings):
@@ -291,16 +345,16 @@ def test_an_operating_point_has_a_column_of_its_own_and_folds_without_one_are_na
     evaluate.run(chosen, ["NPM1"], ["published"])
     report.run(chosen)
     table = page().table("Figure")
-    assert table[0][-1] == "Patient, at the operating point"
+    assert table[0][2] == "Patient, at the operating point"
     patients, folds = (pd.read_csv(paths.report("NPM1", "published") / f"{name}.csv") for name in ("patients", "folds"))
     called = patients["score"] > patients["fold"].map(folds.set_index("fold")["threshold"])
     expected = intervals.of_calls(patients["label"], called, 0.95)
     names = {"Accuracy": "accuracy", "Sensitivity": "sensitivity", "F1": "f1", "Matthews correlation": "mcc"}
     for name, figure in names.items():
-        (cell,) = [row[-1] for row in table if row[0] == name]
+        (cell,) = [row[2] for row in table if row[0] == name]
         bounds = expected[figure]
         assert cell == f"{bounds.value:.2f}{bounds.low:.2f} to {bounds.high:.2f}"
-    assert [row[-1] for row in table if row[0] == "Brier score"] == ["–"]  # no threshold moves it
+    assert [row[2] for row in table if row[0] == "Brier score"] == ["–"]  # no threshold moves it
     assert "aims at a specificity of 0.95 and was fixed on validation patients" in words()
     assert "validation controls, too few" not in words()
     folds.assign(chosen=folds["fold"] != 0).to_csv(paths.report("NPM1", "published") / "folds.csv", index=False)
@@ -315,7 +369,7 @@ def test_calibration_is_judged_at_the_classes_shares(settings):
     table = evaluate._reliability(settings, few)
     moved = pooling.probabilities(few["logit"] + np.log(1 / 4)).mean()
     assert (table["n"] * table["mean_score"]).sum() / table["n"].sum() == pytest.approx(moved)
-    assert "moved from as many patients of either class" in words()
+    assert "after moving the scores to the share of the subtype among the test patients" in words()
 
 
 def test_the_first_lines_say_how_many_networks_were_tested_on_whom(settings):
@@ -325,7 +379,7 @@ def test_the_first_lines_say_how_many_networks_were_tested_on_whom(settings):
     lone = config.Config.model_validate(values)
     evaluate.run(lone, SUBTYPES, ["published"])
     report.run(lone)
-    assert "One network per subtype was trained on some of them and tested on others." in words()
+    assert "one network per subtype was trained on some of them and tested on others." in words()
     assert "AUROC, within folds" not in words()
 
 
@@ -365,6 +419,74 @@ def test_contact_sheet_holds_every_crop(images):
     assert contact_sheet.png(sheet) == contact_sheet.png(sheet.copy())
 
 
-def test_points_of_equal_score_do_not_hide_each_other():
-    assert len(set(report.lanes([0.5] * 7))) == 7
-    assert report.lanes([0.1, 0.5, 0.9]) == [0, 0, 0]
+def test_candidates_stand_beside_each_other_with_their_differences(settings):
+    """The second calls one patient otherwise; nobody else differs."""
+    values = settings.model_dump(by_alias=True)
+    values["candidates"]["second"] = values["candidates"]["published"]
+    values["kinds"]["cnn"].append("second")
+    both = config.Config.model_validate(values)
+    for folder in (paths.MODELS, paths.REPORTS):
+        for subtype in SUBTYPES:
+            shutil.copytree(folder / subtype / "published", folder / subtype / "second")
+    for subtype in SUBTYPES:
+        shutil.copy(paths.scored(subtype, "published"), paths.scored(subtype, "second"))
+        shutil.copy(paths.audit(subtype, "published"), paths.audit(subtype, "second"))
+    file = paths.report("NPM1", "second") / "patients.csv"
+    patients = pd.read_csv(file)
+    (turned,) = patients.index[(patients["label"] == 1) & patients["called"]][:1]
+    patients.loc[turned, ["called", "score"]] = [False, patients.loc[turned, "score"] - 0.25]
+    patients.to_csv(file, index=False)
+    report.run(both)
+    rows = {row[0]: row for row in page().table("Candidate")}
+    assert rows["NPM1 (published)"][-3:] == ["–"] * 3
+    assert rows["NPM1 (second)"][-3:-1] == ["0 of 8", "1 of 8"]
+    assert rows["NEW (second)"][-3:] == ["0 of 8", "0 of 8", "0.0000.000 to 0.000"]
+    test_every_link_leads_where_it_says(both)
+    test_page_reads_well_to_a_machine(both)
+
+
+def test_a_candidate_without_figures_of_images_is_shown(settings):
+    folder = paths.report("NPM1", "published")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(
+        json.dumps({key: value for key, value in metrics.items() if not key.startswith("image")})
+    )
+    for name in ("figures", "folds"):
+        table = pd.read_csv(folder / f"{name}.csv")
+        table = table[table["level"] == "patient"] if name == "figures" else table.drop(columns=["images", "image_auroc"])
+        table.to_csv(folder / f"{name}.csv", index=False)
+    (folder / "by_class.csv").unlink()
+    for picture in ("confusion", "loss"):
+        (folder / "plots" / f"{picture}.png").unlink()
+    report.run(settings)
+    row = next(row for row in page().table("Subtype") if row[0] == "NPM1")
+    assert (row[1], row[5:7]) == ("4 + 4", ["–", "–"])
+    assert "image accuracy not measured" in words()
+    ids = {attributes.get("id") for _, attributes in page().tags}
+    assert not {"NPM1-images", "NPM1-cells"} & ids
+    assert {"NPM1-made", "NEW-images"} <= ids
+    test_every_link_leads_where_it_says(settings)
+
+
+def test_age_sex_and_what_is_missing_stand_by_class_and_fold(settings):
+    by_class = {row[0]: row for row in page().table("Class") if len(row) > 5}
+    rows = next(table for table in page().tables if table[0][:3] == ["Class", "Patients", "Women / men"])
+    assert rows[1] == ["control", "10", "4 / 3", "2420 to 28", "3", "1", "10", "10", "10"], by_class
+    folds = next(table for table in page().tables if table[0][0] == "Class, fold")
+    assert folds[2] == ["Fold 0*", "2", "1 / 0", "2220 to 25", "1", "0", "2", "2", "2"]
+
+
+def test_predictive_values_and_net_benefit_are_at_the_prevalences_of_the_settings(settings):
+    asked = settings.report.model_copy(update={"prevalences": [0.25], "risks": [0.1, 0.4]})
+    report.run(settings.model_copy(update={"report": asked}))
+    assert [row[0] for row in page().table("Prevalence")] == ["Prevalence", "0.25"]
+    curve = page().table("Acting above")
+    assert curve[0] == ["Acting above", "Prevalence 0.25", "everybody"]
+    assert [row[0] for row in curve[1:]] == ["0.1", "0.4"]
+    assert [row[2] for row in curve[1:]] == ["167", "-250"]  # .25 - .75 / 9 and .25 - .75 * .4 / .6, of a thousand
+
+
+def test_every_item_of_tripod_ai_is_on_the_page(settings):
+    items = page().table("Item")[1:]
+    assert {int(re.match(r"\d+", row[0])[0]) for row in items} == set(range(1, 28))
+    assert all(row[2] != "–" or row[3] != "–" for row in items)
