@@ -58,7 +58,7 @@ def test_a_challenger_does_not_become_champion_because_mlflow_was_lost(
     first, worse = candidate("first", scores(2.0)), candidate("worse", scores(0.5, seed=1))
     settle(settings, first)
     before = settle(settings, worse)
-    assert before.endswith("tried before on the same patients: 1")
+    assert before.endswith("tried before in this cohort: 1")
     assert kinds() == [("first", "champion"), ("worse", "challenger")]
     assert {frozenset(line) for line in lines()} == {frozenset(KEYS)}
     assert not [name for name in scores(2.0)["patient"] if f'"{name}"' in paths.DECISIONS.read_text()]

@@ -14,7 +14,7 @@ from scores import scores
 
 from pipeline.common import config
 from pipeline.common.errors import ModelError, TrackingError
-from pipeline.registry import locks, mlflow_server, versions
+from pipeline.registry import gate, locks, mlflow_server, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -45,11 +45,12 @@ def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings
     assert settle(settings, first) == "champion: no champion yet, and all floors are reached"
     assert settle(settings, first) == "champion: is the champion, and all floors are reached"
     worse = settle(settings, candidate("worse", scores(0.5, seed=1)))
-    assert worse.startswith("challenger: Brier score better by -0.")
-    assert worse.endswith("tried before on the same patients: 2")
+    assert worse.startswith("challenger: patient AUROC 0.")
+    assert worse.endswith("tried before in this cohort: 2")
     assert champion() == "first"
     better = settle(settings, candidate("better", scores(4.0, seed=1)))
-    assert better.startswith("champion: Brier score better by 0.")
+    assert better.startswith("champion: patient AUROC 1.000, the champion's 0.9")
+    assert better.endswith("tried before in this cohort: 3 (chosen among 4, its own figures flatter it)")
     assert champion() == "better"
     client = mlflow_server.connect()
     aliases = [versions.aliases(client, model) for model in versions.versions(client, "NPM1")]
@@ -59,7 +60,8 @@ def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings
     written = client.download_artifacts(str(versions.versions(client, "NPM1")[3].run_id), "verdict.json", "models")
     verdict = json.loads(Path(written).read_text())
     assert (verdict["verdict"], verdict["against"], verdict["tried_before"]) == (better, "2", 3)
-    assert verdict["figures"]["probability_worse"] <= verdict["rules"]["gate"]["max_probability_worse"]
+    allowed = gate.level(verdict["rules"]["gate"]["max_false_promotions"], 2)  # the first champion was held against nobody
+    assert verdict["figures"]["chance"] <= verdict["figures"]["allowed"] == allowed
 
 
 def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
