@@ -128,10 +128,11 @@ def compare(both: pd.DataFrame, draws: int, seed: int) -> dict[str, float]:
     """
     y, fold = both["label"].to_numpy(np.int64), both["fold"].to_numpy()
     ranks = np.stack([_places(both["logit"], fold), _places(both["logit_champion"], both["fold_champion"].to_numpy())])
-    shares, (ours, theirs) = _shares(ranks, y, fold)
+    shares, (ours, theirs), wider = _shares(ranks, y, fold)
     exchanged = np.random.default_rng(seed).integers(2, size=(draws, len(y)), dtype=np.int8) @ (2 * shares) - shares.sum()
+    exchanged *= wider
     gain, least = float(shares.sum()), 1e-9  # sums are rounded
-    reach = _reach(shares, int(min((y == 0).sum(), (y == 1).sum())), bool((ranks[0] == ranks[1]).all()))
+    reach = _reach(wider * shares, int(min((y == 0).sum(), (y == 1).sum())), bool((ranks[0] == ranks[1]).all()))
     return {
         "gain": gain,
         "gain_low": max(gain - reach, -1.0),
@@ -153,12 +154,14 @@ def _places(logits: pd.Series, folds: NDArray[Any]) -> NDArray[np.float64]:
     return places
 
 
-def _shares(ranks: NDArray[np.float64], y: NDArray[np.int64], fold: NDArray[Any]) -> tuple[Floats, Floats]:
+def _shares(ranks: NDArray[np.float64], y: NDArray[np.int64], fold: NDArray[Any]) -> tuple[Floats, Floats, float]:
     """What each patient `(n,)` adds to the gain in AUROC of the first over the second of `ranks` `(2, n)`; both AUROCs.
 
-    Exchanging a patient's two places turns the sign of his or her share and leaves the others' shares alone.
+    Exchanging a patient's two places turns the sign of his or her share and leaves the others' shares alone. What is of a pair
+    and not of its two patients is halved between them, and so counts for half in the spread of the sum of shares: the last
+    number is by how much that has to be wider.
     """
-    shares, aurocs, pairs = np.zeros(len(y)), np.zeros(2), 0
+    shares, aurocs, pairs, lacking = np.zeros(len(y)), np.zeros(2), 0, 0.0
     for own in (fold == number for number in np.unique(fold)):
         controls, others = np.flatnonzero(own & (y == 0)), np.flatnonzero(own & (y == 1))
         # order[a, b, i, j]: whether place a of patient j lies above place b of control i
@@ -167,8 +170,13 @@ def _shares(ranks: NDArray[np.float64], y: NDArray[np.int64], fold: NDArray[Any]
         shares[others] += (same + crossed).sum(axis=0) / 4
         shares[controls] += (same - crossed).sum(axis=1) / 4
         aurocs += [(1 + order[model, model]).sum() / 2 for model in (0, 1)]
-        pairs += len(controls) * len(others)
-    return shares / pairs, aurocs / pairs
+        pairs += same.size
+        if min(same.shape) > 1:
+            of_pairs = same - same.mean(axis=0) - same.mean(axis=1, keepdims=True) + same.mean()
+            free = (len(controls) - 1) * (len(others) - 1)
+            lacking += same.size * (of_pairs**2).sum() / free / 8
+    spread = float((shares**2).sum())
+    return shares / pairs, aurocs / pairs, float(np.sqrt(1 + lacking / spread)) if spread else 1.0
 
 
 def _reach(shares: Floats, fewest: int, alike: bool) -> float:

@@ -211,8 +211,10 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
         "um": spec["um"],
         "px": spec["px"],
         "temperatures": {f"fold-{fold}": float(value) for fold, value in calibrated["temperature"].items()},
+        **({"patient_calibration": found} if (found := fold_mean.patient_calibration(calibrated)) else {}),
         "operating_point": fold_mean.operating_point(calibrated["threshold"].tolist()),
         "operating_point_chosen": [f"fold-{fold}" for fold in calibrated.index[calibrated["chosen"]]],
+        "fewest_images": config.validate_.min_images_per_patient,
         "reference": training_range.of(images[images["class"].isin([config.control, subtype])]),
     }
 

@@ -319,9 +319,11 @@ def test_the_card_cites_the_real_cohort_and_fits_into_mlflows_databases() -> Non
 def test_the_card_says_where_the_operating_point_comes_from() -> None:
     assert "each chosen on the fold's own validation patients." in model_card.markdown(facts())
     some = model_card.markdown(facts(operating_point_chosen=["fold-1", "fold-3"]))
-    assert "chosen on validation patients in fold-1, fold-3; in the others there were too few validation controls" in some
+    assert (
+        "chosen on controls of other folds in fold-1, fold-3; in the others there were too few controls of other folds" in some
+    )
     none = model_card.markdown(facts(operating_point=0.5, operating_point_chosen=[]))
-    assert "The operating point is the usual threshold, 0.5: there were too few validation controls" in none
+    assert "The operating point is the usual threshold, 0.5: there were too few controls of other folds" in none
     assert "each chosen" not in none
 
 
