@@ -1,9 +1,9 @@
 """What calibrating patients is worth, by how it is done. `python -m bench.calibration [scored.parquet ...]`
 
 Five folds; every fold is calibrated by the patients of the others. Printed is the log loss of patients, the mean of both
-classes: of simulated cohorts, judged on 800 new patients of the same five networks (slope: by how much the logits are too timid;
-odd: the share of patients who look like the other class), and of tables that `evaluate` wrote, the files named, with calibration
-intercept and slope and their 95 % intervals.
+classes: of simulated cohorts, judged on 800 new patients of the same five networks (slope: by how much the logits are too
+timid; odd: the share of patients who look like the other class), and of tables that `evaluate` wrote, the files named, with
+calibration intercept and slope and their 95 % intervals.
 """
 
 from __future__ import annotations
