@@ -1,14 +1,16 @@
-"""How often the gate promotes a candidate that is better by a known amount. `python -m bench.gate`
+"""How often the gate promotes, where it is known who is better. `python -m bench.gate`
 
-Two models score the same patients; their scores are calibrated (the logit is the log likelihood ratio of a binormal score) and
-their errors correlated, as of two networks trained on the same images. The patient AUROC of the candidate differs from that of
-the champion by what is given. Printed: the share of promotions, by the rules of params.yaml.
+Two models score the same patients, their errors correlated, as of two networks trained on the same images. Spread: by how much
+more the subtype's patients differ among each other than controls do. That networks of other folds shift and stretch their
+scores in other ways changes nothing, since only the order within a fold counts. The gate is `pipeline.registry.gate` with the
+rules of params.yaml, and fewer exchanges.
 """
 
 from __future__ import annotations
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,63 +19,127 @@ import pandas as pd
 from scipy.stats import norm
 
 from pipeline.common import config
+from pipeline.evaluation.metrics import within_fold_auroc
 from pipeline.registry import gate
 
 ROOT = Path(__file__).resolve().parents[1]
-COHORTS = {"24 + 60": (24, 60), "12 + 30": (12, 30)}  # patients of the subtype, controls
-GAINS = (-0.05, 0.0, 0.02, 0.05, 0.10)
-FOLDS = 5
+COUNTS = ((4, 6), (10, 10), (20, 20), (24, 60))  # patients of the subtype, controls
+DRAWS = 2000
+CANDIDATES = 10
 
 
-def scores(labels: np.ndarray, errors: np.ndarray, auroc: float) -> np.ndarray:
-    """Calibrated logits `(n,)` whose AUROC is `auroc`, from standard normal `errors` `(n,)`."""
-    distance = np.sqrt(2) * norm.ppf(auroc)
-    return np.asarray(distance * (errors + distance * (labels - 0.5)))
+@dataclass(frozen=True)
+class Cell:
+    """Cohorts of one kind."""
+
+    patients: int
+    controls: int
+    auroc: float = 0.85  # the champion's, of patients
+    gain: float = 0.0  # by how much the candidate's is higher
+    spread: float = 1.0
+    correlation: float = 0.7
+    stretched: float = 1.0  # the candidate's logits, after everything
+
+    @property
+    def folds(self) -> int:
+        """One hold-out where there are few patients, else five folds."""
+        return 1 if self.patients < 10 else 5
 
 
-def promoted(
-    seed: int, patients: int, controls: int, champion: float, gain: float, correlation: float, rules: config.Gate
+def cohort(cell: Cell, rng: np.random.Generator, gains: list[float]) -> tuple[pd.DataFrame, list[pd.Series]]:
+    """Patients (patient, fold, label), and the logits that models whose AUROC is so much higher give them."""
+    labels = np.repeat([0, 1], [cell.controls, cell.patients])
+    folds = np.concatenate([np.arange(cell.controls), np.arange(cell.patients)]) % cell.folds
+    common, sd = rng.normal(size=len(labels)), np.where(labels == 1, cell.spread, 1.0)
+    scored = []
+    for gain in gains:
+        own = np.sqrt(cell.correlation) * common + np.sqrt(1 - cell.correlation) * rng.normal(size=len(labels))
+        distance = np.sqrt(1 + cell.spread**2) * norm.ppf(cell.auroc + gain)
+        logits = distance * (sd * own + distance * (labels - 0.5))
+        scored.append(pd.Series(logits))
+    people = pd.DataFrame({"patient": [f"p{n}" for n in range(len(labels))], "fold": folds, "label": labels})
+    return people, scored
+
+
+def promoted(seed: int, cell: Cell, rules: config.Gate, compared_before: int = 0, itself: bool = False) -> bool:
+    """Whether the candidate of one cohort is; with `itself` it is the champion again, its logits stretched and shifted."""
+    people, (champion, other) = cohort(cell, np.random.default_rng(seed), [0.0, cell.gain])
+    candidate = (champion + 0.7 if itself else other) * cell.stretched
+    return passes(people, candidate, champion, rules, seed, compared_before)
+
+
+def passes(
+    people: pd.DataFrame, candidate: pd.Series, champion: pd.Series, rules: config.Gate, seed: int, compared_before: int
 ) -> bool:
-    """Whether the gate promotes the candidate of one simulated cohort."""
-    rng = np.random.default_rng(seed)
-    labels = np.repeat([0, 1], [controls, patients])
-    common = rng.normal(size=len(labels))
-    own = [np.sqrt(correlation) * common + np.sqrt(1 - correlation) * rng.normal(size=len(labels)) for _ in range(2)]
-    tables = [
-        pd.DataFrame(
-            {"patient": np.arange(len(labels)), "fold": np.arange(len(labels)) % FOLDS, "label": labels, "logit": logit}
-        )
-        for logit in (scores(labels, own[0], champion + gain), scores(labels, own[1], champion))
-    ]
-    return gate.judge(tables[0], tables[1], [], rules, seed).decision == "champion"
+    """Whether the gate lets the candidate through."""
+    both = people.assign(logit=candidate, logit_champion=champion, fold_champion=people["fold"])
+    allowed = gate.level(rules.max_false_promotions, compared_before)
+    return gate.passes(gate.compare(both, rules.draws, seed), rules, allowed)
+
+
+def one_after_the_other(seed: int, cell: Cell, rules: config.Gate) -> tuple[bool, float, float]:
+    """Whether of ten no better candidates any is promoted; the measured AUROC of the last champion, and the highest of all."""
+    people, scored = cohort(cell, np.random.default_rng(seed), [0.0] * (CANDIDATES + 1))
+    champion, crowned = scored[0], 0
+    for number, candidate in enumerate(scored[1:]):
+        if passes(people, candidate, champion, rules, seed, number):
+            champion, crowned = candidate, crowned + 1
+    measured = [within_fold_auroc(people["label"], logits, people["fold"]) for logits in (champion, *scored)]
+    return crowned > 0, measured[0], max(measured)
 
 
 def main() -> None:
-    """Print the table of shares."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=2000)
-    parser.add_argument("--champion", type=float, default=0.85, help="its patient AUROC")
-    parser.add_argument("--correlation", type=float, default=0.7, help="of the two models' errors")
     options = parser.parse_args()
-    rules = config.load(ROOT / "params.yaml").register_.gate
-    print(f"champion's patient AUROC {options.champion}, correlation {options.correlation}, {rules}\n")
-    print("| patients | " + " | ".join(f"{gain:+.2f}" for gain in GAINS) + " |")
-    print("|---|" + "---|" * len(GAINS))
+    rules = config.load(ROOT / "params.yaml").register_.gate.model_copy(update={"draws": DRAWS, "fewest_patients": 4})
+    total = rules.max_false_promotions
     with ProcessPoolExecutor() as pool:
-        for name, (patients, controls) in COHORTS.items():
-            shares = []
-            for gain in GAINS:
-                one = partial(
-                    promoted,
-                    patients=patients,
-                    controls=controls,
-                    champion=options.champion,
-                    gain=gain,
-                    correlation=options.correlation,
-                    rules=rules,
+
+        def share(cell: Cell, before: int = 0, itself: bool = False) -> float:
+            one = partial(promoted, cell=cell, rules=rules, compared_before=before, itself=itself)
+            return float(np.mean(list(pool.map(one, range(options.simulations), chunksize=50))))
+
+        kinds = {
+            "alike": {},
+            "errors correlated .3": {"correlation": 0.3},
+            "spread 1:3": {"spread": 3.0},
+            "spread 1:3, errors .3": {"spread": 3.0, "correlation": 0.3},
+        }
+        print(f"No better candidate, promoted at the first comparison (stated: {gate.level(total, 0):.3f})\n")
+        print("| patients | AUROC | " + " | ".join(kinds) + " |\n|---|---|" + "---|" * len(kinds))
+        for patients, controls in COUNTS:
+            for auroc in (0.75, 0.9, 0.97):
+                cells = [Cell(patients, controls, auroc, **kind) for kind in kinds.values()]
+                print(
+                    f"| {patients} + {controls} | {auroc} | " + " | ".join(f"{share(c):.3f}" for c in cells) + " |", flush=True
                 )
-                shares.append(np.mean(list(pool.map(one, range(options.simulations), chunksize=50))))
-            print(f"| {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
+        print("\n| 24 + 60 | promoted |\n|---|---|")
+        whole = Cell(24, 60)
+        for factor in (1.2, 4.0, 0.25):
+            again = share(replace(whole, stretched=factor), itself=True)
+            print(f"| the champion's own logits, shifted, times {factor} | {again:.3f} |")
+        for auroc, gain, factor in ((0.9, -0.05, 0.25), (0.9, -0.05, 1.0), (0.9, 0.05, 4.0), (0.9, 0.05, 1.0)):
+            cell = replace(whole, auroc=auroc, gain=gain, stretched=factor)
+            print(f"| {auroc + gain:.2f} against {auroc:.2f}, its logits times {factor} | {share(cell):.3f} |", flush=True)
+        print(
+            "\n| AUROC .85 and more by | " + " | ".join(f"{gain:+.2f}" for gain in (0.02, 0.05, 0.1)) + " |\n|---|---|---|---|"
+        )
+        for patients, controls in (*COUNTS, (12, 30)):
+            for spread, before in ((1.0, 0), (3.0, 0), (1.0, 9)):
+                cells = [Cell(patients, controls, gain=gain, spread=spread) for gain in (0.02, 0.05, 0.1)]
+                what = (
+                    f"{patients} + {controls}, spread 1:{spread:g}, {before} compared before ({gate.level(total, before):.4f})"
+                )
+                print(f"| {what} | " + " | ".join(f"{share(cell, before):.3f}" for cell in cells) + " |", flush=True)
+        print(f"\n| {CANDIDATES} no better candidates, true AUROC | any promoted | champion reports | highest of all |")
+        print("|---|---|---|---|")
+        for cell in (Cell(24, 60, 0.9), Cell(24, 60, 0.9, spread=3.0), Cell(20, 20, 0.9), Cell(10, 10, 0.75), Cell(4, 6, 0.75)):
+            one = partial(one_after_the_other, cell=cell, rules=rules)
+            found = np.mean(list(pool.map(one, range(options.simulations // 2), chunksize=25)), axis=0)
+            what = f"{cell.patients} + {cell.controls}, spread 1:{cell.spread:g}, {cell.auroc}"
+            print(f"| {what} | {found[0]:.3f} | {found[1]:.3f} | {found[2]:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

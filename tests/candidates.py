@@ -78,9 +78,11 @@ def race(settings: config.Config, folder: Path, number: int) -> None:
     written = [json.loads(line) for line in Path("data/decisions.jsonl").read_text().splitlines()]
     assert sorted(line["digest"] for line in written) == sorted(map(_name, range(number)))
     crowned, best = "none", None
-    for model in sorted(registered, key=lambda model: int(model.tags["tried_before"])):  # in the order of the verdicts
+    in_order = sorted(registered, key=lambda model: int(model.tags["tried_before"]))  # of the verdicts
+    for number, model in enumerate(in_order):
         table = _scores(next(n for n in range(number) if _name(n) == model.tags["candidate"]))
-        if gate.judge(table, best, [], settings.register_.gate, settings.seed).decision == "champion":
+        compared = max(number - 1, 0)  # the first was held against nobody
+        if gate.judge(table, best, [], settings.register_.gate, settings.seed, compared).decision == "champion":
             crowned, best = model.tags["candidate"], table
     assert champion() == crowned
     named = decisions.read("NPM1", "drawn").champion

@@ -21,6 +21,7 @@ from pipeline.stages import register
 
 UM, PX = 24.9, 16
 TEMPERATURES = {0: 1.5, 1: 0.7}
+INTERCEPTS, SLOPES = {0: 0.3, 1: 0.1}, {0: 1.5, 1: 2.5}
 THRESHOLDS = {0: 0.4, 1: 0.55}
 TRAINED = ("PML_RARA", "NPM1", "CBFB_MYH11")
 PATIENTS = {"control": "AAA", "PML_RARA": "BBB", "NPM1": "CCC", "CBFB_MYH11": "DDD"}
@@ -115,7 +116,8 @@ def _report(folder: Path, subtype: str) -> None:
     (folder / "metrics.json").write_text(json.dumps({**dict.fromkeys(names, INTERVAL), "images": 24, "patients": 2}))
     scored = {"patient": [PATIENTS["control"], PATIENTS[subtype]], "fold": [0, 1], "label": [0, 1], "logit": [-1.0, 1.0]}
     pd.DataFrame(scored).to_csv(folder / "patients.csv", index=False)
-    folds = pd.DataFrame({"temperature": TEMPERATURES, "threshold": THRESHOLDS, "chosen": {0: True, 1: False}})
+    of_patients = {"intercept": INTERCEPTS, "slope": SLOPES, "threshold": THRESHOLDS}
+    folds = pd.DataFrame({"temperature": TEMPERATURES, **of_patients, "chosen": {0: True, 1: False}})
     folds.rename_axis("fold").to_csv(folder / "folds.csv")
     figures = ("precision", "recall", "f1", "accuracy")
     bounds = {f"{name}_{side}": value for name in figures for side, value in (("low", 0.7), ("high", 0.9))}

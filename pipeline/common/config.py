@@ -270,7 +270,7 @@ class Gate(Section):
     """What a candidate must be, compared with the champion, to take its place."""
 
     min_gain: Annotated[float, Field(ge=0)]
-    max_probability_worse: Annotated[float, Field(ge=0, le=0.5)]
+    max_false_promotions: Annotated[float, Field(ge=0, le=0.5)]
     fewest_patients: Annotated[int, Field(ge=2)]
     draws: Annotated[int, Field(ge=100)]
 
@@ -493,6 +493,12 @@ def _require_present_keys(path: Path, values: dict[str, Any]) -> None:
     for key, now in _MOVED.items():
         if isinstance(train, dict) and key in train:
             raise ConfigError(f"{path}: train.{key}: is {now} now; see CHANGELOG.md")
+    register = values.get("register")
+    gate = register.get("gate") if isinstance(register, dict) else None
+    if isinstance(gate, dict) and "max_probability_worse" in gate:
+        raise ConfigError(
+            f"{path}: register.gate.max_probability_worse: is max_false_promotions now, the chance for all candidates together"
+        )
 
 
 def _explain(item: dict[str, Any]) -> str:

@@ -1,22 +1,27 @@
-"""What a score is worth: a temperature and a threshold from validation patients, and how well the scores of others agree.
+"""What a score is worth: a temperature of images, a calibration and a threshold of patients, and how well all that agrees.
 
-Nothing in here sees a test patient before temperature and threshold are fixed.
+Temperature, calibration and threshold are fixed by patients other than those whom they are used on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq, minimize_scalar
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import brentq, minimize, minimize_scalar
+from scipy.stats import beta, chi2
 
 from pipeline.evaluation import intervals
+from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.pooling import probabilities
 
 _TEMPERATURES = (0.05, 20.0)
+_LOG_SLOPE_SD = 0.5  # of the prior: a slope is thought to lie between 1/2.7 and 2.7
+_TOLERANCE = 0.95
+_STEEPEST = 50.0  # a calibration slope beyond is none that can be told
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,8 @@ class OperatingPoint:
     """A threshold, chosen before the test patients were looked at."""
 
     threshold: float  # a patient's score above it is called the subtype
-    chosen: bool  # on the validation controls; else it is the usual threshold
-    validation_controls: int
+    chosen: bool  # on these controls; else it is the usual threshold
+    validation_controls: int  # of other folds, or of the validation fold where no other was tested
     reason: str  # in one sentence
 
 
@@ -46,20 +51,69 @@ def temperature(images: pd.DataFrame) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").x))
 
 
+@dataclass(frozen=True)
+class PatientCalibration:
+    """What makes a patient's score of the mean logit of the images: `intercept` + `slope` times it is a calibrated logit."""
+
+    intercept: float = 0.0
+    slope: float = 1.0
+
+
+def other_patients(scored: pd.DataFrame, fold: int) -> pd.DataFrame:
+    """The rows of `scored` (fold, split, patient, label, logit) of all but the test patients of a fold.
+
+    Each was scored by a network that had not trained on him or her: in test, and by the network before in validation.
+    """
+    tested = scored.loc[(scored["fold"] == fold) & (scored["split"] == "test"), "patient"]
+    others: pd.DataFrame = scored[~scored["patient"].isin(tested)]
+    return others
+
+
+def patient_calibration(patients: pd.DataFrame) -> PatientCalibration:
+    """Intercept and slope by which the log loss is least (Platt 2000), the slope held near 1 by a prior on its logarithm.
+
+    Without the prior few patients whom a logit happens to separate would make everybody certain. `patients` has columns
+    patient, label, logit; a patient with several rows weighs as one, and so do the classes.
+    """
+    y, x = patients["label"].to_numpy(), patients["logit"].to_numpy(np.float64)
+    if not 0 < y.sum() < len(y):
+        return PatientCalibration()
+    rows = patients.groupby("patient")["logit"].transform("size").to_numpy()
+    per_class = patients.groupby("label")["patient"].nunique()
+    weights = per_class.sum() / 2 / rows / patients["label"].map(per_class).to_numpy()
+    sign = np.where(y == 1, 1.0, -1.0)
+
+    def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slope = np.exp(at[1])
+        margins = sign * (at[0] + slope * x)
+        pull = -weights * sign * probabilities(-margins)
+        value = float((weights * np.logaddexp(0, -margins)).sum() + (at[1] / _LOG_SLOPE_SD) ** 2 / 2)
+        return value, np.array([pull.sum(), (pull * slope * x).sum() + at[1] / _LOG_SLOPE_SD**2])
+
+    edge = float(np.abs(x).max()) * 20 + 20
+    found = minimize(loss, [0.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(-edge, edge), (-3, 3)], options={"ftol": 1e-13})
+    return PatientCalibration(float(found.x[0]), float(np.exp(found.x[1])))
+
+
 def operating_point(patients: pd.DataFrame, target_specificity: float, fewest_controls: int, usual: float) -> OperatingPoint:
     """The lowest threshold at which another control is not called the subtype with a chance of `target_specificity` or more.
 
-    Of n validation controls, target (n + 1) must lie at or below it (split conformal prediction: Vovk, Gammerman & Shafer
-    2005, Algorithmic Learning in a Random World; Lei et al. 2018, JASA 113:1094), or all where there are not so many.
+    Of n controls whom it is not used on, target (n + 1) must lie at or below it (split conformal prediction: Vovk, Gammerman &
+    Shafer 2005, Algorithmic Learning in a Random World; Lei et al. 2018, JASA 113:1094), or all where there are not so many.
+    What specificity it really has varies with the controls: were all scored by one network, as Beta(kept, n + 1 - kept).
     `patients` has columns label and score. With fewer than `fewest_controls` controls the threshold is `usual`.
     """
     controls = np.sort(patients.loc[patients["label"] == 0, "score"].to_numpy(np.float64))
     if len(controls) < fewest_controls:
-        reason = f"{len(controls)} validation controls are too few ({fewest_controls} needed) to aim at a specificity"
+        reason = f"{len(controls)} controls of other folds are too few ({fewest_controls} needed) to aim at a specificity"
         return OperatingPoint(usual, False, len(controls), f"{reason}: the usual threshold")
     kept = min(len(controls), int(np.ceil(target_specificity * (len(controls) + 1) - 1e-9)))
     threshold = float(controls[kept - 1]) if kept else 0.0
-    reason = f"{kept} of {len(controls)} validation controls lie at or below it, to aim at {target_specificity:g} of others"
+    least = beta.ppf(1 - _TOLERANCE, kept, len(controls) + 1 - kept) if kept else 0.0
+    reason = (
+        f"{kept} of {len(controls)} controls of other folds lie at or below it, to aim at {target_specificity:g} of others; "
+        f"with {_TOLERANCE:.0%} confidence at least {least:.3f} of them do"
+    )
     return OperatingPoint(threshold, True, len(controls), reason)
 
 
@@ -82,11 +136,15 @@ def reliability(labels: ArrayLike, scores: ArrayLike, bins: int, confidence: flo
     """
     table = pd.DataFrame({"label": np.asarray(labels), "score": np.asarray(scores, dtype=np.float64)}).sort_values("score")
     rows = []
-    for part in np.array_split(np.arange(len(table)), max(1, min(bins, len(table) // 5))):
+    for part in _binned(len(table), bins):
         inside = table.iloc[part]
         share = intervals.proportion(int(inside["label"].sum()), len(inside), confidence)
         rows.append((len(inside), inside["score"].mean(), share.value, share.low, share.high))
     return pd.DataFrame(rows, columns=["n", "mean_score", "share", "low", "high"])
+
+
+def _binned(rows: int, bins: int) -> list[NDArray[np.int64]]:
+    return np.array_split(np.arange(rows), max(1, min(bins, rows // 5)))
 
 
 def expected_calibration_error(table: pd.DataFrame) -> float:
@@ -94,20 +152,60 @@ def expected_calibration_error(table: pd.DataFrame) -> float:
     return float((table["n"] * (table["share"] - table["mean_score"]).abs()).sum() / table["n"].sum())
 
 
-def intercept_and_slope(labels: ArrayLike, logits: ArrayLike) -> tuple[float, float]:
+def calibrated_error(scores: ArrayLike, bins: int, draws: int, seed: int, confidence: float) -> Interval:
+    """What the expected calibration error of perfectly calibrated scores is like: its mean and the range of labels drawn anew.
+
+    It is far from 0 with few patients, and an error within that range is no finding.
+    """
+    p = np.sort(np.asarray(scores, dtype=np.float64))
+    off = (np.random.default_rng(seed).random((draws, len(p))) < p) - p
+    found = np.sum([np.abs(off[:, part].sum(axis=1)) for part in _binned(len(p), bins)], axis=0) / len(p)
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(np.mean(found)), float(low), float(high))
+
+
+def intercept_and_slope(labels: ArrayLike, logits: ArrayLike, confidence: float = 0.95) -> tuple[Interval, Interval]:
     """Intercept and slope of a logistic regression on the logits: 0 and 1 where the scores are calibrated.
 
     As in Van Calster et al. 2019 (BMC Medicine 17:230) the intercept is that with a slope of 1 ("calibration in the large"),
-    the slope that with an intercept of its own. NaN where there is no finite value: a class is missing, or a logit separates
-    the classes.
+    the slope that with an intercept of its own. The bounds are those of the profile likelihood. NaN where there is no finite
+    value: a class is missing, or a logit separates the classes, of whose slope only the lower bound can be told.
     """
     y, x = np.asarray(labels), np.asarray(logits, dtype=np.float64)
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
     if not 0 < y.sum() < len(y):
-        return float("nan"), float("nan")
-    fit = LogisticRegression(C=np.inf, max_iter=10_000).fit(x[:, None], y)
-    separated = x[y == 1].min() >= x[y == 0].max() or x[y == 1].max() <= x[y == 0].min()
-    slope = float("nan") if separated else float(fit.coef_[0, 0])
-    return _offset(y, x), slope
+        return nothing, nothing
+    allowed = float(chi2.ppf(confidence, 1)) / 2
+    at = _offset(y, x)
+    offset = _bounded(lambda value: _loss(y, x + value), at, float(np.abs(x).max()) + 50, allowed)
+
+    def of_slope(value: float) -> float:
+        return _loss(y, value * x + _offset(y, value * x))
+
+    if x[y == 1].min() >= x[y == 0].max():
+        low = _crossing(of_slope, _STEEPEST, -_STEEPEST, of_slope(_STEEPEST) + allowed)
+        return offset, Interval(float("nan"), low, float("nan"))
+    if x[y == 1].max() <= x[y == 0].min():
+        return offset, nothing
+    best = float(minimize_scalar(of_slope, bounds=(-_STEEPEST, _STEEPEST), method="bounded", options={"xatol": 1e-7}).x)
+    return offset, _bounded(of_slope, best, 2 * _STEEPEST, allowed)
+
+
+def _loss(y: NDArray[np.int64], x: NDArray[np.float64]) -> float:
+    return float(np.logaddexp(0, np.where(y == 1, -x, x)).sum())
+
+
+def _bounded(loss: Callable[[float], float], at: float, reach: float, allowed: float) -> Interval:
+    """The least of a convex `loss`, at `at`, and where it is `allowed` higher on either side."""
+    highest = loss(at) + allowed
+    return Interval(at, *(_crossing(loss, at, at + way, highest) for way in (-reach, reach)))
+
+
+def _crossing(loss: Callable[[float], float], inside: float, outside: float, highest: float) -> float:
+    """Between `inside` and `outside`, where the loss reaches `highest`; NaN where it does not."""
+    if loss(outside) <= highest:
+        return float("nan")
+    return float(brentq(lambda value: loss(value) - highest, inside, outside))
 
 
 def _offset(y: NDArray[np.int64], x: NDArray[np.float64]) -> float:

@@ -20,11 +20,13 @@ def probabilities(logits: ArrayLike) -> NDArray[np.float64]:
     return np.where(x >= 0, 1 / (1 + tail), tail / (1 + tail))
 
 
-def patient_scores(images: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """One row for each patient, whom the columns `keys` tell apart: the score is the probability at the images' mean logit.
+def patient_scores(images: pd.DataFrame, keys: Sequence[str], intercept: float = 0.0, slope: float = 1.0) -> pd.DataFrame:
+    """One row for each patient, whom the columns `keys` tell apart: the score is the probability at the patient's logit.
 
+    That is the mean of the images' logits, times `slope`, plus `intercept`: what calibrates images does not calibrate patients.
     `images` has a row an image: `keys`, logit. Returns `keys`, images (their number), logit, score, sorted by `keys`.
     """
     patients = images.groupby(list(keys), sort=True)["logit"].agg(["size", "mean"]).reset_index()
     patients = patients.rename(columns={"size": "images", "mean": "logit"})
-    return patients.assign(score=probabilities(patients["logit"]))
+    calibrated = intercept + slope * patients["logit"]
+    return patients.assign(logit=calibrated, score=probabilities(calibrated))

@@ -1,8 +1,9 @@
 """Scored images, the table data/scored/<subtype>/<candidate>.parquet that every result is measured on and looked up in.
 
 A row an image and network that scored it: fold, split ("val" or "test"), patient, path, label, logit (the network's own),
-calibrated_logit, score (the probability at that), called (whether the score lies above the threshold), and claimed (whether
-figures rest on it: a test image of a patient whom no search for the network saw; all test images where none would be left).
+calibrated_logit, score (the probability at that), called (whether the score lies above the threshold), claimed (whether figures
+rest on it: a test image of a patient whom no search for the network saw; all test images where none would be left), intercept
+and slope (of the patient's calibration: `pooling.patient_scores`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from pipeline.evaluation import seen_by_search
+from pipeline.evaluation import metrics, pooling, seen_by_search
 from pipeline.evaluation.pooling import probabilities
 
-COLUMNS = ["fold", "split", "patient", "path", "label", "logit", "calibrated_logit", "score", "called", "claimed"]
+_OF_IMAGES = ["fold", "split", "patient", "path", "label", "logit", "calibrated_logit", "score", "called", "claimed"]
+COLUMNS = [*_OF_IMAGES, "intercept", "slope"]
 
 
 def calibrated(images: pd.DataFrame, temperature: float) -> pd.DataFrame:
@@ -31,6 +33,15 @@ def table(images: pd.DataFrame, seen: Collection[str], threshold: float) -> pd.D
     rows = pd.MultiIndex.from_frame(images[["fold", "path"]])
     rests = (images["split"] == "test") & rows.isin(kept)
     return images.assign(called=images["score"] > threshold, claimed=rests)[COLUMNS]
+
+
+def patients(images: pd.DataFrame) -> pd.DataFrame:
+    """The patients of images as `claimed` gives them, calibrated as such: fold, patient, label, images, logit, score."""
+    of_folds = [
+        pooling.patient_scores(rows, metrics.PATIENT, float(rows["intercept"].iloc[0]), float(rows["slope"].iloc[0]))
+        for _, rows in images.groupby("fold")
+    ]
+    return pd.concat(of_folds, ignore_index=True)
 
 
 def as_calibrated(images: pd.DataFrame) -> pd.DataFrame:

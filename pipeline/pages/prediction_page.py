@@ -50,11 +50,13 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
     own = found.scored[found.scored["patient"] == patient]
     rows = {str(row["subtype"]): row for row in found.table[found.table["patient"] == patient].to_dict("records")}
     unlike = own[own["unlike"] != ""].groupby("image", sort=False)["unlike"].first()
+    here = config.validate_.min_images_per_patient  # where a model of an earlier version does not say
+    fewest = max(int(model.settings.get("fewest_images", here)) for model in found.models)
     return _template().render(
         patient=patient,
         images=own["image"].nunique(),
-        few=own["image"].nunique() < config.validate_.min_images_per_patient,
-        fewest=config.validate_.min_images_per_patient,
+        few=own["image"].nunique() < fewest,
+        fewest=fewest,
         many_unlike=len(unlike) > _MANY_UNLIKE * own["image"].nunique(),
         unlike=list(unlike.items()),
         left_out=found.left_out[found.left_out["patient"] == patient].to_dict("records"),

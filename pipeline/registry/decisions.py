@@ -38,7 +38,7 @@ class Decision(BaseModel):
     candidate: str  # as params.yaml calls it
     decision: Kind
     reason: str
-    tried_before: int | None  # other candidates judged on the same patients; None where nothing was judged
+    tried_before: int | None  # other candidates judged in this cohort; None where nothing was judged
     digest: str  # of the candidate, `model_files.identity`
     weights_sha256: dict[str, str]  # folder name -> SHA-256 of its weights
     patients_sha256: str  # of the keys of the patients it was scored on
@@ -58,7 +58,8 @@ class History:
     promoted: set[str] = field(default_factory=set)  # digests, by hand and not rolled back since
     replaced: dict[str, str] = field(default_factory=dict)  # digest -> whom it replaced
     latest: dict[str, Decision] = field(default_factory=dict)  # digest -> the last word on it
-    judged: dict[str, set[str]] = field(default_factory=dict)  # patients -> digests
+    judged: set[str] = field(default_factory=set)  # digests, whichever of the cohort's patients and images were there then
+    unopposed: set[str] = field(default_factory=set)  # digests, made champion by the gate when there was none
 
     def by_hand(self, digest: str) -> str | None:
         """Why somebody made it the champion, if it is that and somebody did."""
@@ -73,6 +74,8 @@ class History:
     def add(self, line: Decision) -> None:
         """The next line in order of time."""
         reigning = self.champion.digest if self.champion else None
+        if line.decision == "champion" and reigning is None:
+            self.unopposed.add(line.digest)
         if line.decision in _CROWNED:
             self.champion, self.settled = line, line.time
         elif line.digest == reigning:
@@ -86,7 +89,7 @@ class History:
         if line.replaced and line.decision in _CROWNED and line.decision != "champion again":
             self.replaced[line.digest] = line.replaced
         if line.decision in _JUDGED:
-            self.judged.setdefault(line.patients_sha256, set()).add(line.digest)
+            self.judged.add(line.digest)
         self.latest[line.digest] = line
 
 

@@ -1,25 +1,28 @@
 """Whether a candidate takes the champion's place. No file is read and MLflow is not asked here.
 
 Both models are judged by their own out-of-fold scores of the patients whom both have scored, so that neither is measured on a
-patient it has learned from. A table of scores has one row per patient: patient (a key that means the same person in both
-tables), fold, label, logit (calibrated).
+patient it has learned from; and by the order into which they put the patients of a fold, so that no scale decides. A table of
+scores has one row per patient, whatever made the score: patient (keys that mean the same person in both tables, of which one in
+common is enough), fold, label, logit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import rankdata, t
 
 from pipeline.common.config import Gate
-from pipeline.evaluation import metrics
-from pipeline.evaluation.pooling import probabilities
+from pipeline.evaluation import intervals
 
 Decision = Literal["champion", "challenger", "not comparable"]
+Floats = NDArray[np.float64]
+_CONFIDENCE = 0.95  # of the bounds that are shown
 SCORES = ["patient", "fold", "label", "logit"]
 
 
@@ -37,7 +40,24 @@ class Verdict:
         return "champion" if self.decision == "champion" else "challenger"
 
 
-def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, missed: Sequence[str], rules: Gate, seed: int) -> Verdict:
+def level(rate: float, compared_before: int, side_by_side: int = 1) -> float:
+    """The chance that a candidate no better than the champion is given, so that all that ever come have `rate` together.
+
+    The chances rate / ((n + 1)(n + 2)) of a first, a second ... comparison (n = 0, 1 ...) add up to `rate` however many there
+    are; candidates that come side by side share theirs alike.
+    """
+    return rate / ((compared_before + 1) * (compared_before + side_by_side + 1))
+
+
+def judge(
+    candidate: pd.DataFrame,
+    champion: pd.DataFrame | None,
+    missed: Sequence[str],
+    rules: Gate,
+    seed: int,
+    compared_before: int = 0,
+    side_by_side: int = 1,
+) -> Verdict:
     """The verdict over `candidate`.
 
     Args:
@@ -45,7 +65,9 @@ def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, missed: Sequen
         champion: the champion's scores; None where there is no champion, or only the candidate itself.
         missed: a sentence for every floor the candidate does not reach.
         rules: `register.gate` of params.yaml.
-        seed: of the bootstrap.
+        seed: of the exchanges.
+        compared_before: how many others were held against a champion on these patients before.
+        side_by_side: how many are held against it now.
     """
     if missed:
         return Verdict("challenger", "; ".join(missed), {})
@@ -56,58 +78,116 @@ def judge(candidate: pd.DataFrame, champion: pd.DataFrame | None, missed: Sequen
     folds, its_folds = candidate["fold"].nunique(), champion["fold"].nunique()
     if folds != its_folds:
         return Verdict("not comparable", f"its scores are of {_of(folds)}, the champion's of {its_folds}", {})
-    both = candidate.merge(champion, on=["patient", "label"], suffixes=("", "_champion"))
+    both = shared(candidate, champion)
     counts = {"controls": int((both["label"] == 0).sum()), "subtype's patients": int((both["label"] == 1).sum())}
     if min(counts.values()) < rules.fewest_patients:
-        shared = " and ".join(f"{count} {who}" for who, count in counts.items())
-        return Verdict(
-            "not comparable", f"both have scored {shared} out of fold, {rules.fewest_patients} of each are needed", {}
-        )
-    figures = compare(both, rules.draws, seed)
+        few = " and ".join(f"{count} {who}" for who, count in counts.items())
+        return Verdict("not comparable", f"both have scored {few} out of fold, {rules.fewest_patients} of each are needed", {})
+    allowed = level(rules.max_false_promotions, compared_before, side_by_side)
+    figures = {**compare(both, rules.draws, seed), "allowed": allowed}
     said = (
-        f"Brier score better by {figures['gain']:.4f} ({figures['gain_low']:.4f} to {figures['gain_high']:.4f}) than the "
-        f"champion's on {len(both)} shared patients, worse with probability {figures['probability_worse']:.3f}; patient AUROC "
-        f"{figures['patient_auroc']:.3f}, the champion's {figures['champion_patient_auroc']:.3f}"
+        f"patient AUROC {figures['patient_auroc']:.3f}, the champion's {figures['champion_patient_auroc']:.3f} on "
+        f"{len(both)} shared patients; better by {figures['gain']:.4f} ({figures['gain_low']:.4f} to "
+        f"{figures['gain_high']:.4f}), which one that is no better reaches with probability {figures['chance']:.4f}"
     )
-    better = figures["gain"] > 0 and figures["gain"] >= rules.min_gain
-    if better and figures["probability_worse"] <= rules.max_probability_worse:
+    if passes(figures, rules, allowed):
         return Verdict("champion", said, figures)
-    return Verdict(
-        "challenger", f"{said}; needed: {rules.min_gain:g} or more, and at most {rules.max_probability_worse:g}", figures
+    needed = f"needed: {rules.min_gain:g} or more, with at most {allowed:.4f}"
+    if figures["champion_patient_auroc"] == 1:
+        needed = "nobody can be better than the champion on these patients"
+    return Verdict("challenger", f"{said}; {needed}", figures)
+
+
+def passes(figures: Mapping[str, float], rules: Gate, allowed: float) -> bool:
+    """Whether a candidate with these `figures` of `compare` is better than chance `allowed` explains."""
+    return figures["gain"] > 0 and figures["gain"] >= rules.min_gain and figures["chance"] <= allowed
+
+
+def shared(candidate: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
+    """The patients whom both have scored: patient, label, and fold and logit of either.
+
+    A patient's keys are words of one text; who has a key in common is the same person.
+    """
+    ours, theirs = (table.reset_index(drop=True) for table in (candidate, champion))
+    words, its_words = (
+        table.assign(row=table.index, key=table["patient"].astype("str").str.split()).explode("key") for table in (ours, theirs)
     )
+    pairs = words.merge(its_words[["key", "label", "row"]], on=["key", "label"], suffixes=("", "_champion"))
+    pairs = pairs.drop_duplicates("row").drop_duplicates("row_champion")
+    its = theirs.loc[pairs["row_champion"], ["fold", "logit"]].reset_index(drop=True).add_suffix("_champion")
+    return ours.loc[pairs["row"]].reset_index(drop=True).join(its).sort_values("patient", ignore_index=True)
 
 
 def compare(both: pd.DataFrame, draws: int, seed: int) -> dict[str, float]:
-    """The candidate against the champion on the same patients; `both` has patient, label, and fold and logit of either.
+    """The candidate against the champion on the same patients, `both` as `shared` makes it.
 
-    `gain` is by how much the candidate's Brier score is lower, the mean of the two classes; its bounds hold 95 % of the draws
-    of a bootstrap over patients within each class, and `probability_worse` is the share of draws without a gain.
+    `gain` is by how much the candidate's patient AUROC within folds is higher. Were the candidate no better, each patient's two
+    places in the order of the fold might as well be exchanged: `chance` is the share of `draws` such exchanges, by a coin for
+    each patient, that have as high a gain (Bandos, Rockette & Gur 2005, Statistics in Medicine 24:2873; Venkatraman & Begg
+    1996, Biometrika 83:835). The bounds are for people to look at and decide nothing.
     """
-    y = both["label"].to_numpy()
-    lower = _squared_error(both["logit_champion"], y) - _squared_error(both["logit"], y)
-    rng = np.random.default_rng(seed)
-    drawn = np.mean([_means(lower[y == label], draws, rng) for label in (0, 1)], axis=0)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    y, fold = both["label"].to_numpy(np.int64), both["fold"].to_numpy()
+    ranks = np.stack([_places(both["logit"], fold), _places(both["logit_champion"], both["fold_champion"].to_numpy())])
+    shares, (ours, theirs), wider = _shares(ranks, y, fold)
+    exchanged = np.random.default_rng(seed).integers(2, size=(draws, len(y)), dtype=np.int8) @ (2 * shares) - shares.sum()
+    exchanged *= wider
+    gain, least = float(shares.sum()), 1e-9  # sums are rounded
+    reach = _reach(wider * shares, int(min((y == 0).sum(), (y == 1).sum())), bool((ranks[0] == ranks[1]).all()))
     return {
-        "gain": float(np.mean([lower[y == label].mean() for label in (0, 1)])),
-        "gain_low": float(low),
-        "gain_high": float(high),
-        "probability_worse": float((drawn <= 0).mean()),
-        "patient_auroc": metrics.within_fold_auroc(y, both["logit"], both["fold"]),
-        "champion_patient_auroc": metrics.within_fold_auroc(y, both["logit_champion"], both["fold_champion"]),
+        "gain": gain,
+        "gain_low": max(gain - reach, -1.0),
+        "gain_high": min(gain + reach, 1.0),
+        "chance": float((1 + (exchanged >= gain - least).sum()) / (1 + draws)) if gain > least else 1.0,
+        "patient_auroc": float(ours),
+        "champion_patient_auroc": float(theirs),
         "shared_controls": float((y == 0).sum()),
         "shared_patients": float((y == 1).sum()),
     }
 
 
-def _squared_error(logits: pd.Series, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray((probabilities(logits) - labels) ** 2, dtype=np.float64)
+def _places(logits: pd.Series, folds: NDArray[Any]) -> NDArray[np.float64]:
+    """Each patient's place `(n,)` in the order of the fold, between 0 and 1, ties in the middle."""
+    places = np.empty(len(folds))
+    for fold in np.unique(folds):
+        own = folds == fold
+        places[own] = rankdata(logits[own]) / (own.sum() + 1)
+    return places
 
 
-def _means(values: NDArray[np.float64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means `(draws,)` of `values` `(n,)` resampled, n - 1 at a time, which makes their spread right (`resampling`)."""
-    n = len(values)
-    return np.asarray(rng.multinomial(n - 1, np.full(n, 1 / n), size=draws) @ values / (n - 1))
+def _shares(ranks: NDArray[np.float64], y: NDArray[np.int64], fold: NDArray[Any]) -> tuple[Floats, Floats, float]:
+    """What each patient `(n,)` adds to the gain in AUROC of the first over the second of `ranks` `(2, n)`; both AUROCs.
+
+    Exchanging a patient's two places turns the sign of his or her share and leaves the others' shares alone. What is of a pair
+    and not of its two patients is halved between them, and so counts for half in the spread of the sum of shares: the last
+    number is by how much that has to be wider.
+    """
+    shares, aurocs, pairs, lacking = np.zeros(len(y)), np.zeros(2), 0, 0.0
+    for own in (fold == number for number in np.unique(fold)):
+        controls, others = np.flatnonzero(own & (y == 0)), np.flatnonzero(own & (y == 1))
+        # order[a, b, i, j]: whether place a of patient j lies above place b of control i
+        order = np.sign(ranks[:, None, None, others] - ranks[None, :, controls, None])
+        same, crossed = order[0, 0] - order[1, 1], order[0, 1] - order[1, 0]
+        shares[others] += (same + crossed).sum(axis=0) / 4
+        shares[controls] += (same - crossed).sum(axis=1) / 4
+        aurocs += [(1 + order[model, model]).sum() / 2 for model in (0, 1)]
+        pairs += same.size
+        if min(same.shape) > 1:
+            of_pairs = same - same.mean(axis=0) - same.mean(axis=1, keepdims=True) + same.mean()
+            free = (len(controls) - 1) * (len(others) - 1)
+            lacking += same.size * (of_pairs**2).sum() / free / 8
+    spread = float((shares**2).sum())
+    return shares / pairs, aurocs / pairs, float(np.sqrt(1 + lacking / spread)) if spread else 1.0
+
+
+def _reach(shares: Floats, fewest: int, alike: bool) -> float:
+    """By how much the gain may be off either way, in 95 of 100 cohorts: by its spread under exchanges, Student's t.
+
+    Where no exchange moves it, by the share of patients who may yet differ when none of the `fewest` of a class does; by
+    nothing where both orders are `alike`.
+    """
+    if not shares.any():
+        return 0.0 if alike else intervals.proportion(0, fewest, _CONFIDENCE).high
+    return float(t.ppf((1 + _CONFIDENCE) / 2, max(fewest - 1, 1)) * np.sqrt((shares**2).sum()))
 
 
 def _of(folds: int) -> str:

@@ -66,8 +66,8 @@ def _use(facts: Facts) -> str:
         "### Intended use\n\n"
         "To rank and compare patients, or cells of a patient, in research. In: colour images (TIFF, PNG, JPEG) of 8 bits a "
         f"channel, one cell each, {facts.um:g} x {facts.um:g} um ({sides} px; the networks see {facts.px} px). Another field "
-        "of view is refused. Out: a score per image; with patients, a score per patient (the probability at the mean of the "
-        f"images' calibrated logits), called {facts.subtype} above {facts.operating_point:.3f}, the operating point."
+        "of view is refused. Out: a score per image; with patients, a score per patient (the probability at the calibrated "
+        f"mean of the images' logits), called {facts.subtype} above {facts.operating_point:.3f}, the operating point."
     )
 
 
@@ -155,12 +155,12 @@ def _limits(facts: Facts) -> str:
 
 
 def _operating_point(facts: Facts) -> str:
-    few = "too few validation controls to choose one for a specificity"
+    few = "too few controls of other folds to choose one for a specificity"
     if not facts.operating_point_chosen:
         return f"The operating point is the usual threshold, {facts.operating_point:g}: there were {few}."
-    own = "each chosen on the fold's own validation patients"
+    own = "each chosen on the controls of the other folds"
     if len(facts.operating_point_chosen) < len(facts.folds):
-        own = f"chosen on validation patients in {', '.join(facts.operating_point_chosen)}; in the others there were {few}"
+        own = f"chosen on controls of other folds in {', '.join(facts.operating_point_chosen)}; in the others there were {few}"
     return f"The operating point is the mean, on the logit scale, of the folds' thresholds, {own}."
 
 

@@ -44,7 +44,7 @@ _ENTRANCE = (Path("MLmodel"), Path(_ENTRANCE_CODE), _NETWORKS / _SETTINGS)
 # Of a spec: how the weights came about; what of that matters is in them.
 _HOW_IT_CAME_ABOUT = {"candidate", "knobs", "machine", "inputs", "training"}
 # Of the settings: what `predict` tells beside scores and calls.
-_TOLD_BESIDE = {"cohort", "reference", "operating_point_chosen", "sha256"}
+_TOLD_BESIDE = {"cohort", "reference", "operating_point_chosen", "fewest_images", "sha256"}
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ def _signature(um: float) -> ModelSignature:
                 ColSpec(DataType.double, "logit"),
                 ColSpec(DataType.double, "patient_score", required=False),
                 ColSpec(DataType.boolean, "patient_call", required=False),
+                ColSpec(DataType.string, "patient_warning", required=False),
             ]
         ),
         params=ParamSchema([ParamSpec("um", DataType.double, um)]),

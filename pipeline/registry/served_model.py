@@ -7,8 +7,9 @@ In: column `image`, each the bytes of a TIFF, PNG or JPEG file (base64 over HTTP
 one is refused, because resizing would not undo it. What training quarantines is refused here, by the same code.
 
 Out, a row an image: `score`, the probability of the subtype at `logit`, the mean of the folds' calibrated logits. With
-patients also `patient_score`, the probability at the mean of the logits of the patient's images in this call, and
-`patient_call`, whether it lies above the operating point.
+patients also `patient_score`, the probability at the patient's calibrated logit, which follows from the mean of the logits of
+the patient's images in this call; `patient_call`, whether it lies above the operating point; and `patient_warning`, why not
+to rely on that ("" where nothing speaks against it).
 """
 
 from __future__ import annotations
@@ -68,10 +69,19 @@ class SubtypeModel(PythonModel):
             nameless = np.flatnonzero(patients.isna() | (patients == ""))
             if nameless.size:
                 raise _refused(f"image {nameless[0] + 1} has no patient; name one for every image, or for none")
-            pooled = self._pooling.patient_scores(scored.assign(patient=patients), ["patient"]).set_index("patient")["score"]
-            scored["patient_score"] = patients.map(pooled).astype("float64")
+            calibrated = self.settings.get("patient_calibration", {})  # an earlier version calibrated images alone
+            pooled = self._pooling.patient_scores(scored.assign(patient=patients), ["patient"], **calibrated)
+            pooled = pooled.set_index("patient")
+            scored["patient_score"] = patients.map(pooled["score"]).astype("float64")
             scored["patient_call"] = scored["patient_score"] > self.settings["operating_point"]
+            scored["patient_warning"] = patients.map(pooled["images"].map(self._few)).astype("str")
         return scored
+
+    def _few(self, images: int) -> str:
+        """A warning where a patient has fewer images than any of training had."""
+        fewest = int(self.settings.get("fewest_images", 0))  # an earlier version did not say
+        count = f"{images} {'image' if images == 1 else 'images'}"
+        return f"{count}; a patient of training had at least {fewest}: the score of so few is unsure" if images < fewest else ""
 
     def _rebuilt(self, folder: Path, spec: dict[str, Any]) -> Any:
         try:

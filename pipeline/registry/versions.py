@@ -255,8 +255,8 @@ def _run_id(model: ModelVersion) -> str:
 
 
 def judged(client: MlflowClient, model: ModelVersion) -> set[str]:
-    """The digests of all candidates that were judged on the same patients."""
-    same = client.search_model_versions(f"name = '{model.name}' AND tags.patients = '{model.tags['patients']}'")
+    """The digests of all candidates of the model's cohort that were judged, whichever of its patients were there then."""
+    same = client.search_model_versions(f"name = '{model.name}' AND tags.cohort = '{model.tags['cohort']}'")
     return {str(other.tags["candidate"]) for other in same if "verdict" in other.tags}
 
 

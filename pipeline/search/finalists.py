@@ -107,6 +107,15 @@ def _on_test_patients(search: Search, finalists: list[Finalist], winner: Finalis
     )
 
 
+def judged_on(searched: Sequence[int], folds_per_trial: int, number: int) -> int:
+    """The fold on which a finalist is judged with a seed: one on which no trial was, as long as there is one.
+
+    By those that judged the trials the best ones were chosen, and look better than they are.
+    """
+    others = searched[folds_per_trial:] or searched
+    return others[number % len(others)]
+
+
 def _remembered_as(what: str, network: Network, number: int) -> str:
     """The file's name: it tells the network, not its name, since after --apply params.yaml names another one."""
     return f"{what}-{recipe.digest(space.entry(network))[:12]}-{number}"
@@ -114,8 +123,8 @@ def _remembered_as(what: str, network: Network, number: int) -> str:
 
 def _final_loss(search: Search, name: str, network: Network, number: int) -> float:
     """Validation loss of a finalist with one seed, infinite where it became no number; remembered in a file."""
-    judged = search.folds[number % len(search.folds)]
-    what = _remembered_as("final", network, number)
+    judged = judged_on(search.folds, search.config.tune.folds_per_trial, number)
+    what = _remembered_as(f"final-on-{judged}", network, number)
 
     def trained() -> float:
         try:

@@ -193,6 +193,12 @@ def write(result: Result, trials: Sequence[Trial], networks: Sequence[Network], 
     return folder
 
 
+def was_shown(subtype: str, study: str) -> bool:
+    """Whether the figures of a study on the outer fold's test patients were written before."""
+    path = paths.tuned(subtype) / "result.json"
+    return path.is_file() and json.loads(path.read_text()).get("study") == study
+
+
 def _as_json(result: Result) -> dict[str, Any]:
     """The result as result.json has it: networks as in params.yaml, null for a loss that is no number."""
     return {

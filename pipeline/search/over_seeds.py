@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from pipeline.evaluation import figures, intervals, metrics, resampling
 from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.resampling import Floats
+
+_LEAST = 1e-9  # a smaller spread is none
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,19 @@ def _bounds(name: str, figure: Drawn, confidence: float) -> Interval:
 
 
 def gains(ours: Mapping[str, Drawn], theirs: Mapping[str, Drawn], confidence: float) -> dict[str, Interval]:
-    """The differences by which `ours` are higher on the same patients, with percentile bounds."""
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    """The differences by which `ours` are higher on the same patients: Student's t with their spread over patients and seeds.
+
+    Percentiles collapse where few patients differ. A difference without any spread is not certain either: as many patients as
+    there are may yet differ, and its bounds are those of none out of so many.
+    """
     found = {}
     for name, figure in ours.items():
-        low, high = np.nanquantile(figure.spread - theirs[name].spread, tails)
-        found[name] = Interval(figure.mean - theirs[name].mean, float(low), float(high))
+        controls, others = (int(count) for count in figure.patients.sum(axis=0))
+        fewest = {"patient_specificity": controls, "patient_sensitivity": others}.get(name, min(controls, others))
+        spread = float(np.nanstd(figure.spread - theirs[name].spread, ddof=1))
+        reach = float(t.ppf((1 + confidence) / 2, max(fewest - 1, 1))) * spread
+        if spread < _LEAST:
+            reach = intervals.proportion(0, fewest, confidence).high
+        gain = figure.mean - theirs[name].mean
+        found[name] = Interval(gain, max(gain - reach, -1.0), min(gain + reach, 1.0))
     return found

@@ -19,7 +19,7 @@ from pipeline.auditing.checks import BASELINES
 from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import metrics, score_table, seen_by_search
+from pipeline.evaluation import score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.folds import split_table
 
@@ -71,8 +71,8 @@ def _scored(config: Config, subtype: str, candidate: str) -> pd.DataFrame:
     """The images that the trained folds' networks scored, validation and test."""
     path = paths.existing(paths.scored(subtype, candidate))
     table = pd.read_parquet(path)
-    if set(table["fold"]) != set(config.folds):
-        raise ModelError(f"{path}: not of params.yaml's folds; run `dvc repro`")
+    if set(table["fold"]) != set(config.folds) or not set(score_table.COLUMNS) <= set(table):
+        raise ModelError(f"{path}: not of params.yaml's folds, or of an earlier version; run `dvc repro`")
     return table
 
 
@@ -135,7 +135,7 @@ def _baselines(
 
 
 def _groups(config: Config, patients: pd.DataFrame, claimed: pd.DataFrame) -> list[Check]:
-    tested = metrics.patient_scores(claimed).drop(columns=["images"])
+    tested = score_table.patients(claimed).drop(columns=["images"])
     tested = tested.merge(patients.drop(columns=["fold"]), on=["patient", "label"])
     tested["called"] = tested["score"] > config.evaluate.threshold
     diseased = tested[tested["label"] == 1]

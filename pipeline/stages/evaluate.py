@@ -1,7 +1,7 @@
 """Measure a candidate's out-of-fold predictions: data/scored/<subtype>/<candidate>.parquet, reports/<subtype>/<candidate>/.
 
 Only the scores of test patients count: every patient is scored by the one network that had not seen him or her, and nobody
-counts whom the search for that network saw. Temperature and threshold of a network come from its validation patients.
+counts whom the search for that network saw. What a fold's scores are worth is fixed without its test patients.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         images = score_table.claimed(table)
         tested = table[table["split"] == "test"].drop_duplicates(["fold", "patient"])
         leaked, left_out = seen_by_search.are_leaked(tested, seen), sum(patient_names.are_among(tested["patient"], seen))
-        patients = metrics.patient_scores(images)
+        patients = score_table.patients(images)
         patients["called"] = patients["score"] > config.evaluate.threshold
         found = _measure(config, images, patients)
         folder = paths.report(subtype, candidate)
@@ -135,21 +135,31 @@ def _require_known(subtype: str, candidate: str, seen: Collection[str]) -> None:
 
 
 def _calibrate(config: Config, predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All images with calibrated logits; and a row a fold: temperature and operating point, both of validation patients."""
+    """All images with calibrated logits; and a row a fold: temperature, calibration of patients, operating point.
+
+    The temperature is of the fold's validation patients; the others rest on all patients but those it was tested on, each
+    scored by the network of another fold, or in validation.
+    """
     settings = config.evaluate
-    images, rows = [], []
-    for fold, of_fold in predictions.groupby("fold"):
-        heat = calibration.temperature(of_fold[of_fold["split"] == "val"])
-        calibrated = score_table.calibrated(of_fold, heat)
+    heats = {fold: calibration.temperature(of_fold[of_fold["split"] == "val"]) for fold, of_fold in predictions.groupby("fold")}
+    images = [score_table.calibrated(predictions[predictions["fold"] == fold], heat) for fold, heat in heats.items()]
+    scored = score_table.as_calibrated(pd.concat(images, ignore_index=True))
+    means = scored.groupby(["split", *metrics.PATIENT])["logit"].mean().reset_index()
+    rows, calibrated = [], []
+    for (fold, heat), own in zip(heats.items(), images, strict=True):
+        others = calibration.other_patients(means, int(str(fold)))
+        of_patients = calibration.patient_calibration(others)
+        once = others.sort_values("split", kind="stable").drop_duplicates("patient")  # in test, where there is one
+        logits = of_patients.intercept + of_patients.slope * once["logit"]
         point = calibration.operating_point(
-            metrics.patient_scores(score_table.as_calibrated(calibrated[calibrated["split"] == "val"])),
+            once.assign(score=probabilities(logits)),
             settings.target_specificity,
             settings.fewest_controls,
             settings.threshold,
         )
-        rows.append({"fold": fold, "temperature": heat, **asdict(point)})
-        images.append(calibrated)
-    return pd.concat(images, ignore_index=True), pd.DataFrame(rows)
+        rows.append({"fold": fold, "temperature": heat, **asdict(of_patients), **asdict(point)})
+        calibrated.append(own.assign(**asdict(of_patients)))
+    return pd.concat(calibrated, ignore_index=True), pd.DataFrame(rows)
 
 
 def _measure(config: Config, images: pd.DataFrame, patients: pd.DataFrame) -> dict[str, Interval]:
@@ -193,10 +203,13 @@ def _figures(config: Config, patients: pd.DataFrame, calibrations: pd.DataFrame,
     called = patients["score"] > patients["fold"].map(calibrations.set_index("fold")["threshold"])
     at_point = intervals.of_calls(patients["label"], called, config.evaluate.confidence)
     rows += [("patient", figure, "operating point", *astuple(bounds)) for figure, bounds in at_point.items()]
-    intercept, slope = calibration.intercept_and_slope(patients["label"], _at_class_mix(patients)["logit"])
+    settings, mixed = config.evaluate, _at_class_mix(patients)
+    intercept, slope = calibration.intercept_and_slope(patients["label"], mixed["logit"], settings.confidence)
     error = calibration.expected_calibration_error(_reliability(config, patients))
-    for figure, value in (("calibration_intercept", intercept), ("calibration_slope", slope), ("ece", error)):
-        rows.append(("patient", figure, "", value, float("nan"), float("nan")))
+    calibrated = calibration.calibrated_error(mixed["score"], settings.bins, settings.draws, config.seed, settings.confidence)
+    judged = {"calibration_intercept": intercept, "calibration_slope": slope, "ece_if_calibrated": calibrated}
+    rows += [("patient", figure, "", *astuple(interval)) for figure, interval in judged.items()]
+    rows.append(("patient", "ece", "", error, float("nan"), float("nan")))
     return pd.DataFrame(rows, columns=["level", "figure", "threshold", "value", "low", "high"])
 
 

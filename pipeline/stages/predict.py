@@ -21,7 +21,7 @@ from pipeline.common import console, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import FULL, DataError, ModelError
 from pipeline.common.files import folder_in_one_step
-from pipeline.evaluation.pooling import probabilities
+from pipeline.evaluation.pooling import patient_scores, probabilities
 from pipeline.images import decoding, manifest, reading
 from pipeline.names import image_paths, leftovers, patient_names
 from pipeline.pages import prediction_page, rendering
@@ -217,12 +217,14 @@ def _by_patient(config: Config, scored: pd.DataFrame, models: Sequence[Champion]
     """Pool the scores of images to a table with a row a patient and subtype."""
     scored = scored.assign(above=scored["score"] > config.evaluate.threshold, differs=scored["unlike"] != "")
     grouped = scored.groupby(["patient", "subtype"], sort=False)
-    table = grouped.agg(
-        images=("image", "size"), images_above=("above", "sum"), images_unlike=("differs", "sum"), logit=("logit", "mean")
-    ).reset_index()
+    table = grouped.agg(images=("image", "size"), images_above=("above", "sum"), images_unlike=("differs", "sum")).reset_index()
     by_subtype = {model.subtype: model for model in models}
     points = table["subtype"].map({name: model.settings["operating_point"] for name, model in by_subtype.items()})
-    table = table.assign(score=probabilities(table.pop("logit")), operating_point=points)
+    pooled = pd.concat(
+        patient_scores(rows, ["patient", "subtype"], **by_subtype[str(name)].settings.get("patient_calibration", {}))
+        for name, rows in scored.groupby("subtype")
+    )
+    table = table.merge(pooled[["patient", "subtype", "score"]], on=["patient", "subtype"]).assign(operating_point=points)
     versions = table["subtype"].map({name: model.version for name, model in by_subtype.items()})
     return table.assign(called=table["score"] > table["operating_point"], model_version=versions)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from pipeline.registry import (
 )
 
 _SHOWN = ("image_accuracy", "patient_auroc")
+_KEYS = 4  # of a patient
 _NOT_ALONE = "other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
 
 
@@ -47,7 +48,8 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             every = [_candidate(config, subtype, name) for name in candidates]
             models = [versions.log_candidate(client, candidate) for candidate in every]  # one of them may be the champion
             for candidate, model in zip(every, models, strict=True):
-                verdict = settle(client, model, candidate, config.register_, config.seed)
+                beside = {other.digest for other in every}
+                verdict = settle(client, model, candidate, config.register_, config.seed, beside)
                 reached = [candidate.metrics.get(key, math.nan) for key in _SHOWN]
                 aliases = ", ".join(versions.aliases(client, model)) or "-"
                 named = [candidate.name] if several else []
@@ -64,9 +66,17 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
 
 
 def settle(
-    client: mlflow_server.Client, model: versions.Version, candidate: versions.Candidate, rules: Register, seed: int
+    client: mlflow_server.Client,
+    model: versions.Version,
+    candidate: versions.Candidate,
+    rules: Register,
+    seed: int,
+    beside: Collection[str] = (),
 ) -> str:
-    """Judge a candidate against the champion of this moment and name it accordingly; returns the verdict, one line."""
+    """Judge a candidate against the champion of this moment and name it accordingly; returns the verdict, one line.
+
+    `beside` are the digests of all that are registered with it: their order does not matter to what is asked of each.
+    """
     missed = missed_floors(candidate.metrics, rules.floors)
     with mlflow_server.deciding() as alone:
         standing = agreement.reach(client, candidate.subtype, candidate.cohort, alone)
@@ -77,22 +87,25 @@ def settle(
         if is_champion and (stays := _stays(missed, by_hand, alone)):
             versions.describe(client, model, model.tags.get("verdict", stays))
             return f"champion: {stays}"
-        known = True  # to the file
+        others = (versions.judged(client, model) | history.judged) - versions.digests(model)
+        tried, known = len(others), True  # known to the file
         if not missed and (why := _rolled_back(model, history)):
             verdict = gate.Verdict("challenger", f"was rolled back by hand ({why}); promote it by hand", {})
         elif not missed and standing.absent:
             verdict = gate.Verdict("challenger", f"not promoted: the champion of {paths.DECISIONS} is not in this MLflow", {})
         else:
             theirs = versions.scores(client, champion) if champion and not is_champion else None
-            verdict = gate.judge(candidate.scores, theirs, missed, rules.gate, seed)
+            compared = len(others - history.unopposed - set(beside))
+            now = len({*beside, candidate.digest} - (versions.digests(champion) if champion else set()))
+            verdict = gate.judge(candidate.scores, theirs, missed, rules.gate, seed, compared, max(now, 1))
             known = history.holds(candidate.digest, verdict.decision, verdict.reason)
         if verdict.alias == versions.CHAMPION and not alone:
             verdict = gate.Verdict("challenger", f"{verdict.reason}; not promoted: {_NOT_ALONE}", verdict.figures)
-        judged = versions.judged(client, model) | history.judged.get(model.tags["patients"], set())
-        tried = len(judged - versions.digests(model))
         line = f"{verdict.decision}: {verdict.reason}"
         if verdict.figures:
-            line += f"; tried before on the same patients: {tried}"
+            line += f"; tried before in this cohort: {tried}"
+        if verdict.figures and verdict.alias == versions.CHAMPION:
+            line += f" (chosen among {tried + 1}, its own figures flatter it)"
         about = {
             "verdict": line,
             "figures": verdict.figures,
@@ -198,25 +211,32 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
         "um": spec["um"],
         "px": spec["px"],
         "temperatures": {f"fold-{fold}": float(value) for fold, value in calibrated["temperature"].items()},
+        **({"patient_calibration": found} if (found := fold_mean.patient_calibration(calibrated)) else {}),
         "operating_point": fold_mean.operating_point(calibrated["threshold"].tolist()),
         "operating_point_chosen": [f"fold-{fold}" for fold in calibrated.index[calibrated["chosen"]]],
+        "fewest_images": config.validate_.min_images_per_patient,
         "reference": training_range.of(images[images["class"].isin([config.control, subtype])]),
     }
 
 
 def _scores(report: Path) -> pd.DataFrame:
-    """The patients' calibrated out-of-fold logits. Names stay here: a key follows from a patient's name and pictures.
+    """The patients' calibrated out-of-fold logits. Names stay here: keys follow from a patient's name and pictures.
 
-    So whoever has the pictures can tell the same patient again, and nobody else can.
+    So whoever has the pictures can tell the same patient again, and nobody else can. There are several, of the pictures whose
+    digests come first, so that the patient is the same when a picture comes or goes.
     """
     images = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["patient", "pixels_sha256", "error"])
-    first = images[images["error"] == ""].groupby("patient")["pixels_sha256"].min()
+    usable = images[images["error"] == ""].sort_values("pixels_sha256").drop_duplicates(["patient", "pixels_sha256"])
+    first = usable.groupby("patient")["pixels_sha256"].agg(lambda digests: list(digests.head(_KEYS)))
     table = pd.read_csv(paths.existing(report / "patients.csv"), dtype={"patient": "str"}, keep_default_na=False)
     if strangers := set(table["patient"]) - set(first.index):
         raise DataError(f"{paths.MANIFEST}: has no usable image of patient {min(strangers)}; run `dvc repro`")
-    names = table["patient"] + " " + table["patient"].map(first)
-    keys = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in names]
+    keys = [" ".join(_key(name, digest) for digest in first[name]) for name in table["patient"]]
     return table.assign(patient=keys, logit=table["logit"].astype(float))[gate.SCORES]
+
+
+def _key(patient: str, pixels_sha256: str) -> str:
+    return hashlib.sha256(f"{patient} {pixels_sha256}".encode()).hexdigest()[:16]
 
 
 def as_metrics(found: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -46,6 +46,7 @@ def run(config: Config, subtype: str, candidate: str, apply: bool, only_trials: 
         if only_trials:
             return
         ended = [trial for trial in search.study.trials() if trial.state in trial_objective.ENDED]
+        known = outcome.was_shown(subtype, search.study.name)
         result = finalists.result(search, ended)
     except KeyboardInterrupt:
         console.warn("stopped; nothing is lost: the same command goes on")
@@ -57,7 +58,7 @@ def run(config: Config, subtype: str, candidate: str, apply: bool, only_trials: 
     outcome.show(result)
     console.say(f"tune: {folder}/result.md, with pictures; MLflow: {mlflow_server.shown_address()}, experiment {subtype}")
     if apply:
-        _apply(search, result)
+        _apply(search, result, known)
 
 
 def _say_plan(search: Search) -> None:
@@ -108,8 +109,11 @@ def _log(search: Search, ended: list[Trial], result: Result, folder: Path) -> No
         console.warn(str(error))
 
 
-def _apply(search: Search, result: Result) -> None:
-    """Put the winner into params.yaml, with the patients whom the search saw."""
+def _apply(search: Search, result: Result, known: bool) -> None:
+    """Put the winner into params.yaml, with the patients whom the search saw.
+
+    Whose figures were `known` when it was decided to take the winner has been seen too: the outer fold's test patients.
+    """
     config, subtype = search.config, search.subtype
     winner = next(finalist for finalist in result.finalists if finalist.name == result.winner)
     own = space.in_short(config.network_of(subtype, search.candidate).model_copy(update={"tuned_on": None}), config)
@@ -117,12 +121,19 @@ def _apply(search: Search, result: Result) -> None:
         console.say(f"apply: params.yaml holds the winner already ({result.winner}); nothing to change")
         return
     before, seen = config.network_of(subtype, search.candidate).tuned_on or [], set(search.seen["patient"])
+    if known:
+        split = search.data.split
+        seen |= set(split.loc[split["fold"] == config.tune.fold, "patient"])
+        console.warn(
+            f"apply: the figures of fold {config.tune.fold} were known before the winner was taken; its patients join "
+            "tuned_on, and no figure of theirs is claimed (with --apply from the start it is)"
+        )
     patients = sorted(seen.union(patient_names.not_among(before, seen)))
     params_file.set_value(
         ["candidates", search.candidate, "networks", subtype], {**space.entry(winner.network), "tuned_on": patients}
     )
     console.say(
         f"apply: candidates.{search.candidate}.networks.{subtype} in params.yaml is now the network of {result.winner}, with "
-        f"the {len(patients)} patients whom the search saw (tuned_on): no figure will be claimed of them. `dvc repro` trains "
+        f"the {len(patients)} patients who were seen (tuned_on): no figure will be claimed of them. `dvc repro` trains "
         f"{subtype} alone"
     )

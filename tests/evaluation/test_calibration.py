@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from cohorts import scored
 from scipy import stats
 from scipy.stats import binomtest
 from sklearn import metrics as sk
+from sklearn.linear_model import LogisticRegression
 
 from pipeline.evaluation import calibration, figures, intervals, published_form, resampling
 from pipeline.evaluation.pooling import probabilities
@@ -49,12 +51,13 @@ def test_the_operating_point_is_the_lowest_that_reaches_the_specificity() -> Non
     table = pd.DataFrame({"label": 0, "score": scores})
     point = calibration.operating_point(table, 0.95, 20, 0.5)
     assert point.threshold == scores[38]  # .95 of 41
-    assert "39 of 40 validation controls" in point.reason
+    assert point.reason.startswith("39 of 40 controls of other folds")
+    assert point.reason.endswith(f"with 95% confidence at least {stats.beta.ppf(0.05, 39, 2):.3f} of them do")
     assert (point.chosen, point.validation_controls) == (True, 40)
     assert calibration.operating_point(table.head(18), 0.95, 1, 0.5).threshold == scores[17]  # there are not so many
     few = calibration.operating_point(table.head(19), 0.95, 20, 0.5)
     assert (few.threshold, few.chosen, few.validation_controls) == (0.5, False, 19)
-    assert few.reason.startswith("19 validation controls are too few (20 needed)")
+    assert few.reason.startswith("19 controls of other folds are too few (20 needed)")
 
 
 @pytest.mark.parametrize(("controls", "target"), [(20, 0.95), (33, 0.9)])
@@ -74,9 +77,9 @@ def test_honest_scores_are_called_so_whatever_the_mix_of_the_classes() -> None:
     labels = np.repeat([0, 1], [6000, 2400])
     logits = 2 * rng.normal(2 * (labels - 0.5), 1)
     mixed = calibration.at_class_mix(labels, logits)
-    assert calibration.intercept_and_slope(labels, mixed) == pytest.approx((0, 1), abs=0.1)
+    assert [found.value for found in calibration.intercept_and_slope(labels, mixed)] == pytest.approx([0, 1], abs=0.1)
     assert calibration.expected_calibration_error(calibration.reliability(labels, probabilities(mixed), 5, 0.95)) < 0.015
-    assert calibration.intercept_and_slope(labels, logits)[0] < -0.8  # what the mix alone does
+    assert calibration.intercept_and_slope(labels, logits)[0].high < -0.8  # what the mix alone does
     even = np.repeat([0, 1], 50)
     assert calibration.at_class_mix(even, logits[:100]) == pytest.approx(logits[:100])
     assert calibration.at_class_mix(np.zeros(3), logits[:3]) == pytest.approx(logits[:3])
@@ -84,12 +87,83 @@ def test_honest_scores_are_called_so_whatever_the_mix_of_the_classes() -> None:
 
 def test_intercept_and_slope_of_calibrated_scores_are_0_and_1() -> None:
     table = patients_of(1.0)
-    assert calibration.intercept_and_slope(table["label"], table["logit"]) == pytest.approx((0, 1), abs=0.1)
+    found = calibration.intercept_and_slope(table["label"], table["logit"])
+    assert [interval.value for interval in found] == pytest.approx([0, 1], abs=0.1)
+    assert all(interval.low < truth < interval.high for interval, truth in zip(found, (0, 1), strict=True))
     shifted = calibration.intercept_and_slope(table["label"], table["logit"] * 2 + 1)
-    assert shifted[1] == pytest.approx(0.5, abs=0.05)
-    assert shifted[0] < -0.5
-    assert math.isnan(calibration.intercept_and_slope([0, 0], [1.0, 2.0])[0])
-    assert math.isnan(calibration.intercept_and_slope([0, 0, 1], [1.0, 2.0, 3.0])[1])  # separated
+    assert shifted[1].value == pytest.approx(0.5, abs=0.05)
+    assert shifted[0].high < -0.5
+    assert math.isnan(calibration.intercept_and_slope([0, 0], [1.0, 2.0])[0].value)
+
+
+def test_slope_and_intercept_are_those_of_scikit_learn() -> None:
+    table = patients_of(1.5, 60)
+    _, slope = calibration.intercept_and_slope(table["label"], table["logit"])
+    fit = LogisticRegression(C=np.inf, max_iter=10_000, tol=1e-9).fit(table[["logit"]], table["label"])
+    assert slope.value == pytest.approx(float(fit.coef_[0, 0]), rel=1e-3)
+
+
+def test_the_bounds_of_intercept_and_slope_hold_with_few_patients() -> None:
+    held = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        honest = rng.normal(0, 1.5, 48)
+        found = calibration.intercept_and_slope((rng.random(48) < probabilities(honest)).astype(int), honest)
+        held.append([bounds.low <= truth <= bounds.high for bounds, truth in zip(found, (0, 1), strict=True)])
+    assert (np.mean(held, axis=0) > 0.9).all()
+
+
+def test_of_scores_that_separate_only_the_least_slope_can_be_told() -> None:
+    _, slope = calibration.intercept_and_slope([0] * 6 + [1] * 4, np.linspace(-1, 1, 10))
+    assert math.isnan(slope.value)
+    assert math.isnan(slope.high)
+    assert 0 < slope.low < 20
+
+
+def test_perfectly_calibrated_scores_of_few_patients_have_an_error_too() -> None:
+    rng = np.random.default_rng(1)
+    logits = 1.8 * rng.normal(0.9 * np.repeat([-1, 1], [60, 24]), 1) + np.log(24 / 60)
+    found = calibration.calibrated_error(probabilities(logits), 5, 4000, 0, 0.95)
+    assert 0.03 < found.value < 0.08
+    assert 0 < found.low < found.value < found.high < 0.2
+    drawn = (np.random.default_rng(9).random((300, 84)) < probabilities(logits)).astype(int)
+    by_hand = [
+        calibration.expected_calibration_error(calibration.reliability(labels, probabilities(logits), 5, 0.95))
+        for labels in drawn[:40]
+    ]
+    assert np.mean(by_hand) == pytest.approx(found.value, rel=0.2)
+
+
+@pytest.mark.parametrize(("intercept", "slope"), [(0.0, 1.0), (-1.0, 2.0), (0.5, 0.6)])
+def test_the_calibration_of_patients_is_found_again(intercept: float, slope: float) -> None:
+    honest = patients_of(1.0)
+    shown = honest.assign(logit=(honest["logit"] - intercept) / slope)
+    found = calibration.patient_calibration(shown)
+    assert (found.intercept, found.slope) == pytest.approx((intercept, slope), abs=0.12)
+    twice = pd.concat([shown, shown[shown["label"] == 1]])  # a patient with two rows weighs as one
+    assert astuple(calibration.patient_calibration(twice)) == pytest.approx((found.intercept, found.slope), abs=1e-4)
+
+
+def test_few_patients_whom_the_logit_separates_make_nobody_certain() -> None:
+    table = pd.DataFrame({"patient": list("ABCDEF"), "label": [0] * 3 + [1] * 3, "logit": [-0.6, -0.5, -0.4, 0.1, 0.2, 0.3]})
+    found = calibration.patient_calibration(table)
+    assert 1 < found.slope < 5
+    assert 0 < found.intercept < 1  # the classes part at -.15
+    assert calibration.patient_calibration(table[table["label"] == 0]) == calibration.PatientCalibration(0, 1)
+
+
+def test_nobody_is_calibrated_by_himself() -> None:
+    scored = pd.DataFrame(
+        {
+            "fold": [0, 0, 1, 1],
+            "split": ["test", "val", "test", "val"],
+            "patient": ["A", "B", "B", "A"],
+            "label": 0,
+            "logit": 0.0,
+        }
+    )
+    assert calibration.other_patients(scored, 0)["patient"].tolist() == ["B", "B"]
+    assert calibration.other_patients(scored, 1)["patient"].tolist() == ["A", "A"]
 
 
 def test_reliability_by_hand() -> None:

@@ -17,6 +17,8 @@ IMAGES = pd.DataFrame(
         "path": ["a", "b", "c", "a", "d"],
         "label": [0, 0, 1, 0, 1],
         "logit": [3.0, -1.0, 0.5, 2.0, -2.0],
+        "intercept": [-0.1, -0.1, -0.1, 0.2, 0.2],
+        "slope": [2.0, 2.0, 2.0, 0.5, 0.5],
     }
 )
 
@@ -40,3 +42,10 @@ def test_figures_rest_on_test_images_of_patients_whom_no_search_saw() -> None:
 def test_where_a_search_saw_a_whole_class_all_test_images_stay_to_look_at() -> None:
     table = score_table.table(score_table.calibrated(IMAGES, 1.0), ["C", "D"], 0.5)
     assert table["claimed"].tolist() == [False, True, True, True, True]
+
+
+def test_a_patient_is_calibrated_as_the_fold_says() -> None:
+    table = score_table.table(score_table.calibrated(IMAGES, 1.0), [], 0.5)
+    found = score_table.patients(score_table.claimed(table))
+    assert found[["fold", "patient"]].to_numpy().tolist() == [[0, "B"], [0, "C"], [1, "A"], [1, "D"]]
+    assert found["logit"].tolist() == pytest.approx([-2.1, 0.9, 1.2, -0.8])

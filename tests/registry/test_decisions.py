@@ -55,13 +55,13 @@ def kinds() -> list[tuple[str, str]]:
 def test_a_challenger_does_not_become_champion_because_mlflow_was_lost(
     settings: config.Config, lose_mlflow: Callable[[str], None]
 ) -> None:
-    first, worse = candidate("first", scores(2.0)), candidate("worse", scores(0.5, seed=1))
+    first, worse = candidate("first", scores(1.0)), candidate("worse", scores(0.5, seed=1))
     settle(settings, first)
     before = settle(settings, worse)
-    assert before.endswith("tried before on the same patients: 1")
+    assert before.endswith("tried before in this cohort: 1")
     assert kinds() == [("first", "champion"), ("worse", "challenger")]
     assert {frozenset(line) for line in lines()} == {frozenset(KEYS)}
-    assert not [name for name in scores(2.0)["patient"] if f'"{name}"' in paths.DECISIONS.read_text()]
+    assert not [name for name in scores(1.0)["patient"] if f'"{name}"' in paths.DECISIONS.read_text()]
     written = paths.DECISIONS.read_bytes()
     lose_mlflow("second")
     assert settle(settings, worse) == "challenger: not promoted: the champion of data/decisions.jsonl is not in this MLflow"
@@ -74,7 +74,7 @@ def test_a_challenger_does_not_become_champion_because_mlflow_was_lost(
 
 def test_what_a_person_decided_outlives_mlflow(settings: config.Config, lose_mlflow: Callable[[str], None]) -> None:
     poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
-    first, better = candidate("first", scores(2.0)), candidate("better", scores(4.0, seed=1))
+    first, better = candidate("first", scores(1.0)), candidate("better", scores(4.0, seed=1))
     for given in (first, better):
         settle(settings, given)
     promote.rollback("NPM1", "reads the clinic's slides worse")
@@ -103,7 +103,7 @@ def test_what_a_person_decided_outlives_mlflow(settings: config.Config, lose_mlf
 
 def test_a_rollback_to_one_that_mlflow_lost_says_so(settings: config.Config, lose_mlflow: Callable[[str], None]) -> None:
     better = candidate("better", scores(4.0, seed=1))
-    settle(settings, candidate("first", scores(2.0)))
+    settle(settings, candidate("first", scores(1.0)))
     settle(settings, better)
     lose_mlflow("second")
     settle(settings, better)
@@ -134,7 +134,7 @@ def test_what_mlflow_held_before_there_was_a_file_is_written_down_once(
 def test_an_older_mlflow_gives_way_to_the_file(settings: config.Config, lose_mlflow: Callable[[str], None]) -> None:
     """It was filled from a checkout that did not know the champion."""
     worse = candidate("worse", scores(0.5, seed=1))
-    settle(settings, candidate("first", scores(2.0)))
+    settle(settings, candidate("first", scores(1.0)))
     known = paths.DECISIONS.read_bytes()
     paths.DECISIONS.unlink()
     lose_mlflow("second")
@@ -146,9 +146,9 @@ def test_an_older_mlflow_gives_way_to_the_file(settings: config.Config, lose_mlf
 
 
 def test_the_champion_of_another_cohort_is_in_nobodys_way(settings: config.Config, lose_mlflow: Callable[[str], None]) -> None:
-    settle(settings, candidate("theirs", scores(2.0), cohort="another"))
+    settle(settings, candidate("theirs", scores(1.0), cohort="another"))
     lose_mlflow("second")
-    assert settle(settings, candidate("ours", scores(2.0))) == "champion: no champion yet, and all floors are reached"
+    assert settle(settings, candidate("ours", scores(1.0))) == "champion: no champion yet, and all floors are reached"
 
 
 def decision(digest: str, time: str, kind: str = "champion") -> str:
@@ -196,7 +196,7 @@ def test_a_line_that_is_no_decision_is_named_and_never_left_out(settings: config
     paths.DECISIONS.parent.mkdir()
     paths.DECISIONS.write_text(text)
     with pytest.raises(ModelError) as refused:
-        settle(settings, candidate("first", scores(2.0)))
+        settle(settings, candidate("first", scores(1.0)))
     assert f"data/decisions.jsonl, {said}" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert champion() == "none"
@@ -206,7 +206,7 @@ def test_a_line_that_is_no_decision_is_named_and_never_left_out(settings: config
 def test_a_decision_after_a_last_line_without_an_end_stands_on_its_own(settings: config.Config) -> None:
     paths.DECISIONS.parent.mkdir()
     paths.DECISIONS.write_text(decision("a", "2026-01-01T00:00:00Z", kind="challenger").rstrip())
-    settle(settings, candidate("first", scores(2.0)))
+    settle(settings, candidate("first", scores(1.0)))
     assert kinds() == [("a", "challenger"), ("first", "champion")]
 
 

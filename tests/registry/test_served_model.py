@@ -87,10 +87,21 @@ def test_a_score_is_the_probability_at_the_mean_of_the_folds_calibrated_logits(
 def test_a_patient_is_pooled_from_his_or_her_images_in_whatever_order(project: Path, model: Any, patient: list[bytes]) -> None:
     found = model.predict(frame(patient, patient=["A", "B", "A", "B", "A"]))
     logits = expected_logits(project, patient)
-    own = {"A": probabilities([logits[[0, 2, 4]].mean()])[0], "B": probabilities([logits[[1, 3]].mean()])[0]}
+    intercept, slope = (np.mean(list(of_folds.values())) for of_folds in (registered.INTERCEPTS, registered.SLOPES))
+    means = {"A": logits[[0, 2, 4]].mean(), "B": logits[[1, 3]].mean()}
+    own = {name: probabilities([intercept + slope * mean])[0] for name, mean in means.items()}
     np.testing.assert_allclose(found["patient_score"], [own[name] for name in "ABABA"], atol=1e-6)
     point = fold_mean.operating_point(list(THRESHOLDS.values()))
     assert list(found["patient_call"]) == [own[name] > point for name in "ABABA"]
+
+
+def test_a_call_from_fewer_images_than_any_patient_of_training_had_is_warned_of(model: Any, patient: list[bytes]) -> None:
+    fewest = model.unwrap_python_model().settings["fewest_images"]
+    assert fewest == 8  # params.yaml's validate.min_images_per_patient
+    enough = (patient * fewest)[:fewest]
+    found = model.predict(frame([patient[0], *enough], patient=["A", *["B"] * fewest]))
+    assert found["patient_warning"][0] == f"1 image; a patient of training had at least {fewest}: the score of so few is unsure"
+    assert set(found["patient_warning"][1:]) == {""}
 
 
 def test_the_operating_point_of_the_mean_is_where_one_stands_who_stands_at_every_folds_threshold() -> None:
@@ -317,11 +328,13 @@ def test_the_card_cites_the_real_cohort_and_fits_into_mlflows_databases() -> Non
 
 
 def test_the_card_says_where_the_operating_point_comes_from() -> None:
-    assert "each chosen on the fold's own validation patients." in model_card.markdown(facts())
+    assert "each chosen on the controls of the other folds." in model_card.markdown(facts())
     some = model_card.markdown(facts(operating_point_chosen=["fold-1", "fold-3"]))
-    assert "chosen on validation patients in fold-1, fold-3; in the others there were too few validation controls" in some
+    assert (
+        "chosen on controls of other folds in fold-1, fold-3; in the others there were too few controls of other folds" in some
+    )
     none = model_card.markdown(facts(operating_point=0.5, operating_point_chosen=[]))
-    assert "The operating point is the usual threshold, 0.5: there were too few validation controls" in none
+    assert "The operating point is the usual threshold, 0.5: there were too few controls of other folds" in none
     assert "each chosen" not in none
 
 
@@ -356,6 +369,7 @@ def test_over_http_an_image_scores_as_in_python(server: str, model: Any, patient
     found = pd.DataFrame(post(server, {"dataframe_records": rows, "params": {"um": 24.9}}))
     expected = model.predict(frame(patient, patient=["A"] * len(patient)))
     pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-6)
+    assert found["patient_warning"][0].startswith(f"{len(patient)} images; a patient of training had at least ")
     (alone,) = post(server, {"dataframe_records": [{"image": rows[0]["image"]}]})
     assert alone["score"] == pytest.approx(expected["score"][0], abs=1e-6)
 

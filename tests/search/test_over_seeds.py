@@ -43,8 +43,18 @@ def test_a_gain_is_paired_by_patient() -> None:
     gained = over_seeds.gains(strong, weak, 0.95)["image_auroc"]
     assert gained.value == pytest.approx(strong["image_auroc"].mean - weak["image_auroc"].mean)
     assert 0 < gained.low < gained.value < gained.high
-    nothing = over_seeds.gains(strong, strong, 0.95)
-    assert all((gain.low, gain.value, gain.high) == (0, 0, 0) for gain in nothing.values())
+    turned = over_seeds.gains(weak, strong, 0.95)["image_auroc"]
+    assert (turned.low, turned.high) == pytest.approx((-gained.high, -gained.low))
+
+
+def test_a_gain_that_no_patient_moves_is_not_certain() -> None:
+    """Percentiles of the differences would be 0 to 0."""
+    perfect = scored(0).assign(logit=lambda rows: rows["label"] * 2.0 - 1.0 + np.arange(len(rows)) / 1e4)
+    ours, theirs = (
+        over_seeds.drawn([table, table], 0.5, 200, 1) for table in (perfect, perfect.assign(logit=perfect["logit"] * 2))
+    )
+    gain = over_seeds.gains(ours, theirs, 0.95)["patient_auroc"]
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0, -(1 - 0.025 ** (1 / 8)), 1 - 0.025 ** (1 / 8)))
 
 
 def test_few_patients_who_are_all_ranked_right_are_no_proof() -> None:

@@ -49,7 +49,8 @@ def put_scored(table: pd.DataFrame, seen: Sequence[str] = ()) -> None:
     """As `evaluate` leaves it."""
     path = paths.scored("NPM1", "published")
     path.parent.mkdir(parents=True, exist_ok=True)
-    score_table.table(score_table.calibrated(table, 1.0), seen, 0.5).to_parquet(path, index=False)
+    calibrated = score_table.calibrated(table, 1.0).assign(intercept=0.0, slope=1.0)
+    score_table.table(calibrated, seen, 0.5).to_parquet(path, index=False)
 
 
 def cohort(
@@ -297,7 +298,9 @@ def test_a_patient_without_a_line_is_named(settings: config.Config) -> None:
 def test_scores_of_other_folds_are_refused(settings: config.Config) -> None:
     cohort()
     put_scored(predictions().query("fold == 0"))
-    with pytest.raises(ModelError, match=r"published\.parquet: not of params\.yaml's folds; run `dvc repro`"):
+    with pytest.raises(
+        ModelError, match=r"published\.parquet: not of params\.yaml's folds, or of an earlier version; run `dvc repro`"
+    ):
         audit.run(settings, ["NPM1"], ["published"])
 
 

@@ -335,8 +335,8 @@ def test_what_a_reviewer_reads_is_on_paper_too(settings):
 
 
 def test_where_no_operating_point_was_chosen_nothing_is_said_to_be_fixed_on_validation_patients(settings):
-    assert "No operating point could be chosen: 2 validation controls a fold, 20 needed" in words()
-    assert "was fixed on validation patients" not in words()
+    assert "No operating point could be chosen: 2 controls of other folds, 20 needed" in words()
+    assert "was fixed on the controls of other folds" not in words()
     assert page().table("Figure")[0] == ["Figure", "Patient", "Image"]
 
 
@@ -355,11 +355,11 @@ def test_an_operating_point_has_a_column_of_its_own_and_folds_without_one_are_na
         bounds = expected[figure]
         assert cell == f"{bounds.value:.2f}{bounds.low:.2f} to {bounds.high:.2f}"
     assert [row[2] for row in table if row[0] == "Brier score"] == ["–"]  # no threshold moves it
-    assert "aims at a specificity of 0.95 and was fixed on validation patients" in words()
-    assert "validation controls, too few" not in words()
+    assert "aims at a specificity of 0.95 and was fixed on the controls of other folds" in words()
+    assert "controls of other folds, too few" not in words()
     folds.assign(chosen=folds["fold"] != 0).to_csv(paths.report("NPM1", "published") / "folds.csv", index=False)
     report.run(chosen)
-    assert "In fold 0 there were 2 validation controls, too few" in words()
+    assert "In fold 0 there were 2 controls of other folds, too few" in words()
 
 
 def test_calibration_is_judged_at_the_classes_shares(settings):

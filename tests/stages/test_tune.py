@@ -96,6 +96,23 @@ def test_the_winner_is_put_into_params_yaml_with_the_patients_that_the_search_sa
     assert found["tuned_on"] == split_table.told_apart(network.tuned_on)
 
 
+def test_a_winner_that_is_taken_when_its_figures_are_known_costs_the_fold_they_are_of(copy: Path) -> None:
+    settings = config.load(copy / "params.yaml")
+    tune.run(settings, "NEW", "published", apply=True, only_trials=False)
+    network, found = config.load(copy / "params.yaml").candidates["published"].networks["NEW"], result(copy)
+    if found["winner"] == "params.yaml":
+        assert network.tuned_on is None
+        return
+    split = pd.read_csv(copy / paths.split_table("NEW"))
+    assert network.tuned_on == sorted(split.loc[split["fold"].isin([0, 2, 3]), "patient"])
+
+
+def test_finalists_are_judged_on_other_folds_than_the_trials_were() -> None:
+    assert [finalists.judged_on([2, 3, 4], 1, number) for number in range(4)] == [3, 4, 3, 4]
+    assert [finalists.judged_on([2, 3, 4], 2, number) for number in range(3)] == [4, 4, 4]
+    assert [finalists.judged_on([2, 3], 2, number) for number in range(3)] == [2, 3, 2]  # there is no other
+
+
 def test_patients_of_other_folds_change_nothing_of_the_search(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
