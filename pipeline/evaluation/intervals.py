@@ -149,6 +149,14 @@ def auroc(sample: Sample, confidence: float) -> Interval:
     return auroc_bounds.interval(sample.in_order, sample.same_fold, confidence)
 
 
+def gain(ours: pd.DataFrame, theirs: pd.DataFrame, confidence: float) -> Interval:
+    """By how much our patients' AUROC within folds is above theirs, over the patients of both: fold, patient, label, logit."""
+    key = ["fold", "patient", "label"]
+    both = ours[[*key, "logit"]].merge(theirs[[*key, "logit"]], on=key, suffixes=("", "_theirs"))
+    one, other = (resampling.summarise(both[key].assign(logit=both[column]), 0.5) for column in ("logit", "logit_theirs"))
+    return auroc_bounds.gain(one.in_order, other.in_order, one.same_fold, confidence)
+
+
 def _of_patients(sample: Sample, values: dict[str, float], confidence: float) -> dict[str, Interval]:
     """The figures of patients that have bounds of their own, which never collapse."""
     if len(set(sample.labels)) < 2:  # a class is missing
