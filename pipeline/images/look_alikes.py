@@ -84,7 +84,8 @@ def _close(numbers: NDArray[np.uint64], turned: NDArray[np.uint64], max_bits: in
         values, starts = np.unique(part[order], return_index=True)
         firsts = np.searchsorted(other_part[other_order], values, "left")
         lasts = np.searchsorted(other_part[other_order], values, "right")
-        for alike, first, last in zip(np.split(structured[order], starts[1:]), firsts, lasts, strict=False):
+        bounds = zip(firsts.tolist(), lasts.tolist(), strict=True)
+        for alike, (first, last) in zip(np.split(structured[order], starts[1:]), bounds, strict=False):
             others = structured[other_order[first:last]]
             for start in range(0, len(alike), _BLOCK):
                 rows = alike[start : start + _BLOCK]

@@ -183,7 +183,8 @@ def _audit(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
     checks = [check for audit in found for check in audit["checks"]]
     answered = sum(check["answered"] for check in checks)
     red = sum(audit["red"] for audit in found)
-    return {"red": red, "answered": answered, "unanswered": len(checks) - answered, "checks": checks}
+    amber = sum(check["state"] == "amber" for check in checks)
+    return {"red": red, "amber": amber, "answered": answered, "unanswered": len(checks) - answered, "checks": checks}
 
 
 def _operating_point(folds: pd.DataFrame) -> dict[str, Any]:
