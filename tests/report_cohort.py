@@ -95,10 +95,26 @@ def audit_file(subtype: str) -> None:
     group = {"group": "<women>", **sides, "patient_auroc": None, "note": "too few to say: 2 subtype"}
     common = {"rule": "red when so", "advice": "restain", "answered": True}
     checks = [
-        {"name": "colour_only", "question": "Do colours tell?", "found": "AUROC 0.9", "value": {}, "red": True, **common},
-        {"name": "by_sex", "question": "By sex?", "found": "alike", "value": {"groups": [group]}, "red": False, **common},
+        {
+            "name": "colour_only",
+            "question": "Do colours tell?",
+            "found": "AUROC 0.9",
+            "value": {},
+            "red": True,
+            **common,
+            "state": "red",
+        },
+        {
+            "name": "by_sex",
+            "question": "By sex?",
+            "found": "alike",
+            "value": {"groups": [group]},
+            "red": False,
+            **common,
+            "state": "clear",
+        },
         {"name": "by_age", "question": "By age?", "found": "not known", "value": None, "red": False, **common}
-        | {"answered": False},
+        | {"answered": False, "state": "nothing to judge"},
     ]
     paths.audit(subtype, "published").parent.mkdir(parents=True, exist_ok=True)
     paths.audit(subtype, "published").write_text(json.dumps({"red": 1, "checks": checks}))

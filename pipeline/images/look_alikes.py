@@ -82,10 +82,8 @@ def _close(numbers: NDArray[np.uint64], turned: NDArray[np.uint64], max_bits: in
         part, other_part = numbers[structured] & mask, turned[structured] & mask
         order, other_order = (np.argsort(values, kind="stable") for values in (part, other_part))
         values, starts = np.unique(part[order], return_index=True)
-        firsts = np.searchsorted(other_part[other_order], values, "left")
-        lasts = np.searchsorted(other_part[other_order], values, "right")
-        bounds = zip(firsts.tolist(), lasts.tolist(), strict=True)
-        for alike, (first, last) in zip(np.split(structured[order], starts[1:]), bounds, strict=False):
+        ends = np.stack([np.searchsorted(other_part[other_order], values, side) for side in ("left", "right")], axis=1)
+        for alike, (first, last) in zip(np.split(structured[order], starts[1:]), ends, strict=False):
             others = structured[other_order[first:last]]
             for start in range(0, len(alike), _BLOCK):
                 rows = alike[start : start + _BLOCK]
