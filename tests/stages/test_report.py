@@ -191,7 +191,7 @@ def test_broken_rules_show_what_to_do(settings):
 def test_what_speaks_against_a_result_stands_with_what_to_do(settings):
     questions = next(table for table in page().tables if table[0][0] == "Question")
     assert questions[1] == ["Do colours tell?", "✗ red", "AUROC 0.9; what to do: restainRed when so."]
-    assert [row[1] for row in questions[2:]] == ["✓ fine", "not known"]
+    assert [row[1] for row in questions[2:]] == ["✓ clear", "nothing to judge"]
     assert "1 of 2 are not ruled out; 1 could not be asked, and that rules nothing out." in words()
     (women,) = [row for table in page().tables for row in table if row[0] == "<women>"][:1]
     assert women[1:] == ["2 of 2 (100%)", "3 of 4 (75%)", "–", "too few to say: 2 subtype"]
