@@ -23,7 +23,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from pipeline.common import config, paths
-from pipeline.stages import audit, evaluate, ingest, pack, split, train, validate
+from pipeline.stages import audit, deal, evaluate, ingest, pack, split, train, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBTYPE, FOLDS = "NPM1", 3
@@ -75,7 +75,7 @@ def draw(kind: str, seed: int) -> dict[str, object]:
         ingest.run(chosen)
         if red != 1:
             redden(red)
-        for stage in (validate, split, pack):
+        for stage in (validate, deal, split, pack):
             stage.run(chosen)
         for fold in range(FOLDS):
             train.run(chosen, SUBTYPE, "published", fold)
@@ -89,8 +89,8 @@ def draw(kind: str, seed: int) -> dict[str, object]:
         "auroc": auroc["value"],
         "colour": colour["value"]["patient_auroc"],
         "claims": auroc["low"] > 0.5,
-        "red": colour["red"],
-        "both": auroc["low"] > 0.5 and not colour["red"],
+        **{state: colour["state"] == state for state in ("red", "amber", "clear")},
+        "both": auroc["low"] > 0.5 and colour["state"] == "clear",
     }
 
 
@@ -111,11 +111,11 @@ def main() -> None:
                 print({key: round(v, 3) if isinstance(v, float) else v for key, v in rows[-1].items()}, flush=True)
     found = pd.DataFrame(rows).groupby("kind", sort=False)
     print(f"\n{options.draws} cohorts of each kind\n")
-    print("| cohort | patient AUROC, median | colours alone, median | claims something | colour check red | claims, not red |")
-    print("|---|---|---|---|---|---|")
+    print("| cohort | AUROC, median | colours, median | claims something | colours red | amber | clear | claims, clear |")
+    print("|---|---|---|---|---|---|---|---|")
     for kind, of_kind in found:
         medians = of_kind[["auroc", "colour"]].median()
-        counts = of_kind[["claims", "red", "both"]].sum()
+        counts = of_kind[["claims", "red", "amber", "clear", "both"]].sum()
         print(f"| {kind} | {medians['auroc']:.2f} | {medians['colour']:.2f} | " + " | ".join(f"{n}" for n in counts) + " |")
 
 

@@ -2,7 +2,9 @@
 
 A patient has a tendency of his or her own, around which the images' logits lie; with five folds every fold has a shift and a
 scale of its own, as different networks do. The intervals are those that `evaluate` writes. With `--rejected` others stand
-beside them: those that were tried, and a bootstrap over images, which takes the images of a patient for independent.
+beside them: those that were tried, and a bootstrap over images, which takes the images of a patient for independent. With
+`--unkind` the cohorts are unkind instead: the tendencies of one class spread three times as much, or a patient has 10 to 500
+images (as many from 10 to 70 as from 70 to 500), or both.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pipeline.evaluation.figures import Interval
 
 AUROCS, COUNTS, FOLDS = (0.7, 0.9, 0.99), (5, 24, 60), (1, 5)
 IMAGES = np.arange(5, 16)  # of a patient
+MANY = (10, 500)  # the least and the most, evenly on the logarithmic scale
 CONFIDENCE, DRAWS = 0.95, 400
 PER_CLASS = 800  # images of the balanced draws
 BAND_AT = 0.1  # 1 - specificity
@@ -32,16 +35,28 @@ ONE_FOLD = {
     "image": ("auprc", "accuracy", "sensitivity", "f1", "mcc", "brier", "log_loss"),
 }
 
+# Of those of `--unkind`: controls and patients of the subtype, the subtype's spread, whether MANY images.
+UNKIND = {
+    "spread 3": ((24, 24), 3.0, False),
+    "spread 3, 60 controls": ((60, 24), 3.0, False),
+    "spread 3, 24 controls": ((24, 60), 3.0, False),
+    "10 to 500 images": ((24, 24), 1.0, True),
+    "10 to 500 images, 60 controls": ((60, 24), 1.0, True),
+    "10 to 500 images, spread 3": ((60, 24), 3.0, True),
+    "10 to 500 images, 10 patients": ((10, 10), 1.0, True),
+}
+
 Found = tuple[str, float, Interval]  # method, truth, interval
 Floats = NDArray[np.float64]
 
 
-def distance(level: str, auroc: float) -> float:
+def distance(level: str, auroc: float, spread: float = 1.0) -> float:
     """Between the means of the two classes, so that the AUROC of `level` is `auroc`.
 
-    A patient's tendency has variance 1 and so has an image around it; the mean of n images has 1 + 1 / n.
+    The tendency of a control has variance 1, of a patient of the subtype `spread` squared, an image around it 1; the mean of n
+    images has 1 / n.
     """
-    return float(norm.ppf(auroc) * np.sqrt(2 * (1 + (1 if level == "image" else np.mean(1 / IMAGES)))))
+    return float(norm.ppf(auroc) * np.sqrt(1 + spread**2 + 2 * (1 if level == "image" else np.mean(1 / IMAGES))))
 
 
 def networks(rng: np.random.Generator, folds: int) -> Floats:
@@ -51,23 +66,27 @@ def networks(rng: np.random.Generator, folds: int) -> Floats:
     return np.stack([np.exp(rng.normal(0, 0.2, folds)), rng.normal(0, 0.5, folds)])
 
 
-def cohort(rng: np.random.Generator, apart: float, count: int, of_folds: Floats) -> pd.DataFrame:
-    """Rows fold, patient, label, logit of `count` + `count` patients, whose classes are `apart`."""
-    per_patient = rng.choice(IMAGES, 2 * count)
-    label = np.repeat([0, 1], count)
-    tendency = rng.normal(apart * (label - 0.5), 1)
-    fold = np.tile(np.arange(count) % of_folds.shape[1], 2)
-    patient = np.repeat(np.arange(2 * count), per_patient)
+def cohort(
+    rng: np.random.Generator, apart: float, counts: tuple[int, int], of_folds: Floats, spread: float = 1.0, many: bool = False
+) -> pd.DataFrame:
+    """Rows fold, patient, label, logit of so many controls and patients of the subtype, whose means are `apart`."""
+    label = np.repeat([0, 1], counts)
+    per_patient = rng.choice(IMAGES, len(label))
+    if many:
+        per_patient = np.exp(rng.uniform(np.log(MANY[0]), np.log(MANY[1] + 1), len(label))).astype(int)
+    tendency = rng.normal(apart * (label - 0.5), np.where(label, spread, 1))
+    fold = np.concatenate([np.arange(count) % of_folds.shape[1] for count in counts])
+    patient = np.repeat(np.arange(len(label)), per_patient)
     scale, shift = of_folds[:, fold[patient]]
     logit = scale * (tendency[patient] + rng.normal(size=len(patient))) + shift
     return pd.DataFrame({"fold": fold[patient], "patient": patient, "label": label[patient], "logit": logit})
 
 
 @cache
-def truths(level: str, auroc: float) -> dict[str, float]:
-    """Of a hundred thousand patients, who are one fold."""
+def truths(level: str, auroc: float, spread: float = 1.0) -> dict[str, float]:
+    """Of a hundred thousand patients, who are one fold. Of images it is the same however many a patient has."""
     rng = np.random.default_rng(0)
-    rows = cohort(rng, distance(level, auroc), 50_000, networks(rng, 1))
+    rows = cohort(rng, distance(level, auroc, spread), (50_000, 50_000), networks(rng, 1), spread)
     if level == "patient":
         rows = metrics.patient_scores(rows)
     sample = resampling.summarise(rows.assign(patient=rows["label"]), 0.5)  # a class as one patient: the same figures, at once
@@ -94,13 +113,39 @@ def simulate(cell: tuple[float, int, int, int, int], rejected: bool) -> dict[str
     held: dict[str, list[bool]] = {}
     for number, level in product(range(simulations), figures.LEVELS):
         apart, of_folds = distance(level, auroc), networks(rng, folds)
-        rows = cohort(rng, apart, count, of_folds)
+        rows = cohort(rng, apart, (count, count), of_folds)
         table = metrics.patient_scores(rows) if level == "patient" else rows
         true = truths(level, auroc) | {"auroc_pooled": pooled_auroc(apart, count, of_folds)}
         found = _in_use(level, table, folds, true, number)
         for method, truth, interval in (*found, *(_rejected(level, table, folds, true, number) if rejected else ())):
             held.setdefault(method, []).append(interval.low <= truth <= interval.high)
     return {method: (sum(found), len(found)) for method, found in held.items()}
+
+
+def unkind(cell: tuple[str, float, int, int, int]) -> dict[str, tuple[int, int]]:
+    """method -> how many intervals held the truth, of how many, in a cohort of `UNKIND`."""
+    kind, auroc, folds, simulations, seed = cell
+    counts, spread, many = UNKIND[kind]
+    rng = np.random.default_rng([seed, list(UNKIND).index(kind), folds, int(1000 * auroc)])
+    held: dict[str, list[bool]] = {}
+    for number in range(simulations):
+        for level in ("image",) if many else ("patient", "image"):
+            rows = cohort(rng, distance(level, auroc, spread), counts, networks(rng, folds), spread, many)
+            sample = resampling.summarise(metrics.patient_scores(rows) if level == "patient" else rows, 0.5)
+            true = truths(level, auroc, spread)
+            if level == "patient":
+                held.setdefault("patient auroc", []).append(_holds(intervals.auroc(sample, CONFIDENCE), true["auroc"]))
+                continue
+            found = resampling.figures(sample, resampling.unweighted(sample), auprc=False)
+            drawn = resampling.figures(sample, resampling.draw(sample, DRAWS, number), auprc=False)
+            for name in ("auroc", *(("sensitivity", "specificity", "brier", "log_loss") if folds == 1 else ())):
+                interval = intervals.resampled(name, float(found[name][0]), drawn[name], sample, CONFIDENCE)
+                held.setdefault(f"image {name}", []).append(_holds(interval, true[name]))
+    return {method: (sum(found), len(found)) for method, found in held.items()}
+
+
+def _holds(interval: Interval, truth: float) -> bool:
+    return interval.low <= truth <= interval.high
 
 
 def _in_use(level: str, table: pd.DataFrame, folds: int, true: dict[str, float], seed: int) -> Iterator[Found]:
@@ -133,7 +178,7 @@ def _rejected(level: str, table: pd.DataFrame, folds: int, true: dict[str, float
             yield "image auroc, bootstrap over images", true["auroc"], over_images
         return
     value = float(resampling.figures(sample, resampling.unweighted(sample))["auroc"][0])
-    of_t = intervals.bootstrap(value, drawn["auroc"], int(sample.labels.sum()), CONFIDENCE, share=True)
+    of_t = intervals.bootstrap(value, drawn["auroc"], int(sample.labels.sum()), CONFIDENCE, rows=len(table), certain=1.0)
     yield "patient auroc, bootstrap, logit and t", true["auroc"], of_t
     if folds == 1:
         yield "patient brier, percentiles", true["brier"], percentiles(drawn["brier"])
@@ -151,7 +196,11 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=5000, help="of each cell")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rejected", action="store_true", help="those that are not in use, too")
+    parser.add_argument("--unkind", action="store_true", help="other cohorts: unequal spreads, 10 to 500 images a patient")
     options = parser.parse_args()
+    if options.unkind:
+        _print_unkind(options.simulations, options.processes)
+        return
     parts = 10
     cells = list(product(FOLDS, COUNTS, AUROCS))
     jobs = [(a, n, k, options.simulations // parts, part) for k, n, a in cells for part in range(parts)]
@@ -168,6 +217,24 @@ def main() -> None:
     for (method, folds), row in sorted(counted.items()):
         values = [row[cell] for cell in product(COUNTS, AUROCS)]
         print(f"| {method} | {folds} | " + " | ".join(f"{100 * held / total:.1f}" for held, total in values) + " |")
+
+
+def _print_unkind(simulations: int, processes: int) -> None:
+    cells = list(product(UNKIND, FOLDS, AUROCS))
+    print(f"coverage in %, nominal {CONFIDENCE:.0%}; {simulations} simulations a cell\n", flush=True)
+    print("| cohort | folds | figure | " + " | ".join(f"AUROC {auroc:g}" for auroc in AUROCS) + " |")
+    print("|---" * (3 + len(AUROCS)) + "|")
+    rows: dict[tuple[str, int, str], list[float]] = {}
+    with ProcessPoolExecutor(processes) as pool:
+        jobs = [(kind, auroc, folds, simulations, 0) for kind, folds, auroc in cells]
+        for (kind, folds, auroc), found in zip(cells, pool.map(unkind, jobs), strict=True):
+            for method, (held, total) in found.items():
+                rows.setdefault((kind, folds, method), []).append(100 * held / total)
+            if auroc == AUROCS[-1]:
+                for key in [key for key in rows if key[:2] == (kind, folds)]:
+                    print(
+                        "| " + " | ".join(map(str, key)) + " | " + " | ".join(f"{x:.1f}" for x in rows[key]) + " |", flush=True
+                    )
 
 
 if __name__ == "__main__":

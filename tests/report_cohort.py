@@ -100,12 +100,15 @@ def audit_file(subtype: str) -> None:
     """What `audit` finds: something red, something not known, and groups."""
     sides = {"control": {"patients": 4, "right": 3}, "subtype": {"patients": 2, "right": 2}}
     group = {"group": "<women>", **sides, "patient_auroc": None, "note": "too few to say: 2 subtype"}
-    common = {"rule": "red when so", "advice": "restain", "answered": True}
+    common = {"rule": "red when so", "advice": "restain"}
+    found, clear, nothing = (
+        {"state": state, "red": state == "red", "answered": state != "nothing to judge", **common}
+        for state in ("red", "clear", "nothing to judge")
+    )
     checks = [
-        {"name": "colour_only", "question": "Do colours tell?", "found": "AUROC 0.9", "value": {}, "red": True, **common},
-        {"name": "by_sex", "question": "By sex?", "found": "alike", "value": {"groups": [group]}, "red": False, **common},
-        {"name": "by_age", "question": "By age?", "found": "not known", "value": None, "red": False, **common}
-        | {"answered": False},
+        {"name": "colour_only", "question": "Do colours tell?", "found": "AUROC 0.9", "value": {}, **found},
+        {"name": "by_sex", "question": "By sex?", "found": "alike", "value": {"groups": [group]}, **clear},
+        {"name": "by_age", "question": "By age?", "found": "not known", "value": None, **nothing},
     ]
     paths.audit(subtype, "published").parent.mkdir(parents=True, exist_ok=True)
     paths.audit(subtype, "published").write_text(json.dumps({"red": 1, "checks": checks}))

@@ -55,6 +55,7 @@ class Baseline:
         patients = rows[keys].drop_duplicates().sort_values(keys, ignore_index=True)
         position = pd.MultiIndex.from_frame(patients).get_indexer(pd.MultiIndex.from_frame(rows[keys]))
         values = rows[list(features)].to_numpy(dtype=np.float64)
+        self._patients = patients
         self._labels, self._of_fold = patients["label"].to_numpy(), patients["fold"].to_numpy()
         self._folds = []
         for k in trained_folds:
@@ -72,6 +73,15 @@ class Baseline:
         """Share of the pairs of test patients of one fold whose scores stand in the right order."""
         return self._patient_auroc(self._labels)
 
+    def varies(self) -> bool:
+        """Whether any feature differs between any two test rows, or two rows of its training."""
+        return any(np.ptp(rows, axis=0).any() for fold in self._folds for rows in (fold.train, fold.test))
+
+    def patient_scores(self) -> pd.DataFrame:
+        """The test patients: fold, patient, label, logit."""
+        tested, scores = self._scores(self._labels)
+        return self._patients.iloc[tested].assign(logit=scores)
+
     def image_auroc(self) -> float:
         """Share of the pairs of test rows of one fold, images of control and subtype, whose scores stand in the right order."""
         logits = self._logits(self._labels)
@@ -86,13 +96,17 @@ class Baseline:
 
     def _patient_auroc(self, labels: Integers) -> float:
         """The patient AUROC with `labels` `(patients,)` in training and in test."""
+        tested, scores = self._scores(labels)
+        return metrics.within_fold_auroc(labels[tested], scores, self._of_fold[tested])
+
+    def _scores(self, labels: Integers) -> tuple[Integers, Floats]:
+        """The test patients' positions, and the mean logits of their rows."""
         patients, scores = [], []
         for fold, logits in zip(self._folds, self._logits(labels), strict=True):
             tested, images = np.unique(fold.test_patient, return_counts=True)
             patients.append(tested)
             scores.append(np.bincount(fold.test_patient, weights=logits)[tested] / images)
-        tested = np.concatenate(patients)
-        return metrics.within_fold_auroc(labels[tested], np.concatenate(scores).round(_DECIMALS), self._of_fold[tested])
+        return np.concatenate(patients), np.concatenate(scores).round(_DECIMALS)
 
     def _logits(self, labels: Integers) -> list[Floats]:
         """The logits of each fold's test rows, by the model fitted to its training rows."""

@@ -14,35 +14,55 @@ from pipeline.common import console, paths
 _DECIMALS = 6
 
 
+RED, AMBER, CLEAR, NOTHING = STATES = ("red", "amber", "clear", "nothing to judge")
+_SHOWN = {RED: "RED", AMBER: "amber", CLEAR: "ok", NOTHING: "-"}
+
+
 @dataclass(frozen=True)
 class Check:
-    """One question in plain words, what was found (`value` for programs, `found` for people), and what to do when it is red."""
+    """One question in plain words, what was found (`value` for programs, `found` for people), and what to do in this state.
+
+    `state` is red (something was found), amber (too few patients to tell), clear, or that there was nothing to judge.
+    """
 
     name: str
     question: str
     found: str
     value: dict[str, Any] | None
     rule: str
-    red: bool
-    advice: str
-    answered: bool
+    state: str
+    advice: str  # empty where nothing is to be done
+
+    @property
+    def red(self) -> bool:
+        """Whether something was found."""
+        return self.state == RED
+
+    @property
+    def answered(self) -> bool:
+        """Whether there was anything to judge."""
+        return self.state != NOTHING
+
+
+def overall(found: Sequence[Check]) -> str:
+    """The gravest state; nothing to judge only where no answer says more."""
+    return min((check.state for check in found), key=STATES.index, default=NOTHING)
 
 
 def write(path: Path, about: Mapping[str, Any], found: Sequence[Check]) -> None:
-    """Write `about`, the number of red answers, and all answers as JSON."""
-    contents = {**about, "red": sum(check.red for check in found), "checks": [asdict(check) for check in found]}
+    """Write `about`, the gravest state, the number of red answers, and all answers as JSON."""
+    answers = [asdict(check) | {"red": check.red, "answered": check.answered} for check in found]
+    contents = {**about, "state": overall(found), "red": sum(check.red for check in found), "checks": answers}
     text = json.dumps(_plain(contents), indent=2, ensure_ascii=False, allow_nan=False)
     paths.fresh(path).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def show(title: str, found: Sequence[Check]) -> None:
-    """Print the answers as a table, and what to do where they are red."""
-    states = [("RED" if check.red else "ok" if check.answered else "-") for check in found]
-    rows = [[state, check.name, check.found] for state, check in zip(states, found, strict=True)]
-    console.table(title, ["", "check", "found"], rows)
+    """Print the answers as a table, and what to do where they are red or amber."""
+    console.table(title, ["", "check", "found"], [[_SHOWN[check.state], check.name, check.found] for check in found])
     for check in found:
-        if check.red:
-            console.say(f"RED {check.name}: {check.question}")
+        if check.state in (RED, AMBER):
+            console.say(f"{_SHOWN[check.state]} {check.name}: {check.question}")
             console.say(f"    what to do: {check.advice}")
 
 

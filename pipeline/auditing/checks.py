@@ -1,7 +1,7 @@
 """The questions of the audit, and when an answer is red. No file is read here.
 
-A check that could not be made, because something is not known of the patients or they are too few, is not `answered` and
-never red.
+Red is what was found, amber what the patients are too few to tell; where something is not known of them, or is the same of
+all, there is nothing to judge. The advice is that for the state.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.auditing import groups
-from pipeline.auditing.check_result import Check
+from pipeline.auditing.check_result import AMBER, CLEAR, NOTHING, RED, Check
 from pipeline.auditing.permutation import Null, null, shuffled
 from pipeline.evaluation import metrics
 from pipeline.evaluation.figures import Interval
 from pipeline.folds.split_table import role
 
 EXAMPLES = 5
-_MORE = "train all folds (folds) or add patients first, where there are few: then the bound is low whatever was learned"
+MORE = "train all folds (folds), or add patients: with so few, nothing is said either way"
 _ADD = "add it to the cohort's metadata"
 _LEAK = "red when there is any"
 
@@ -85,9 +85,10 @@ def people_apart(split: pd.DataFrame, scored: pd.DataFrame, classes: pd.DataFram
         f"{_count(patients, 'patient')} in more than one class, fold or role",
         _examples(patients, [f"{patient}: {what}" for patient, what in sorted(found)]),
         _LEAK,
-        bool(found),
-        "run `dvc repro`, which deals and trains anew; a patient of two classes is to be excluded in data/exclude.csv",
-        True,
+        *_red_if(
+            bool(found),
+            "run `dvc repro`, which deals and trains anew; a patient of two classes is to be excluded in data/exclude.csv",
+        ),
     )
 
 
@@ -101,9 +102,7 @@ def pictures_apart(name: str, how: str, shared: pd.DataFrame) -> Check:
             len(shared), [f"{path} and {other}" for path, other in shared[["path", "other"]].itertuples(index=False, name=None)]
         ),
         _LEAK,
-        bool(len(shared)),
-        "exclude one of the images or patients in data/exclude.csv, then `dvc repro`",
-        True,
+        *_red_if(bool(len(shared)), "exclude one of the images or patients in data/exclude.csv, then `dvc repro`"),
     )
 
 
@@ -113,23 +112,60 @@ def baseline(
     auroc: dict[str, float],
     chance: Null,
     network: Interval,
+    gain: Interval,
+    significance: float,
 ) -> Check:
-    """Whether the network is surely better than a baseline; `auroc` has patient_auroc, and others that are only shown.
+    """Whether a baseline explains the result; `auroc` has its patient_auroc, and others that are only shown.
 
-    `network` is the interval of its patient AUROC.
+    `network` is the interval of the network's patient AUROC, `gain` that of its lead over the baseline's on the same patients.
     """
     reached = auroc["patient_auroc"]
+    better, beyond_chance = gain.low > 0, chance.p_value < significance
+    state = CLEAR if better else RED if beyond_chance else AMBER
     return Check(
         asked.name,
         asked.question,
         f"patient AUROC {reached:.3f}; by chance {chance.low:.3f} to {chance.high:.3f} (p {chance.p_value:.3f}); "
-        f"the network {network:.3f}",
-        {"features": list(features), **auroc, "permuted": asdict(chance)},
-        "red when the lower bound of the network's patient AUROC is not above the baseline's",
-        not network.low > reached,
-        f"{asked.advice}; {_MORE}",
-        True,
+        f"the network {network:.3f}, higher by {gain:.3f}",
+        {"features": list(features), **auroc, "permuted": asdict(chance), "gain": asdict(gain)},
+        f"red when this beats chance (p below {significance:g}) and the network is not surely better on the same patients, so "
+        "that it may explain the result; amber when neither is sure",
+        state,
+        {RED: asked.advice, AMBER: MORE, CLEAR: ""}[state],
     )
+
+
+def same_of_all(asked: Question) -> Check:
+    """The check of a baseline whose features are the same of all patients, so that they can tell nobody apart."""
+    return Check(asked.name, asked.question, "nothing to tell by: the same of all patients", None, "not asked", NOTHING, "")
+
+
+def matched(pairs: int, patients: int, auroc: Interval, network: Interval, years: int, fewest: int) -> Check:
+    """Whether the network tells the classes apart among patients of the same sex and age, not only by these."""
+    few = patients < fewest
+    lost = auroc.high < network.value
+    state = CLEAR if auroc.low > 0.5 and not few else RED if lost and not few and not auroc.low > 0.5 else AMBER
+    return Check(
+        "same_sex_and_age",
+        f"Does the network tell subtype from control among patients of the same sex, at most {years} years apart?",
+        f"patient AUROC {auroc:.3f} over {_count(pairs, 'pair')} of one fold, {_count(patients, 'patient')} of the subtype; "
+        f"of all patients {network:.3f}"
+        if pairs
+        else "no pair of one fold has the same sex and such ages",
+        {"pairs": pairs, "subtype_patients": patients, "patient_auroc": asdict(auroc)},
+        "red when its interval does not lie above .5 and lies below the AUROC of all patients: these made the difference; "
+        f"amber when neither is sure, or there are fewer than {fewest} such patients (Janes & Pepe 2009, Biometrika 96:371)",
+        state,
+        {RED: "add controls of the patients' age and sex; until then the result may be of these", AMBER: MORE, CLEAR: ""}[
+            state
+        ],
+    )
+
+
+def matched_unknown(years: int, what: str) -> Check:
+    """The check of `matched` where sex and age are not known."""
+    question = f"Does the network tell subtype from control among patients of the same sex, at most {years} years apart?"
+    return _unanswered("same_sex_and_age", question, what, _ADD)
 
 
 def search_apart(tested: int, seen: int, leaked: bool) -> Check:
@@ -143,9 +179,9 @@ def search_apart(tested: int, seen: int, leaked: bool) -> Check:
         found,
         {"tested": tested, "seen_by_search": seen},
         "red when a search made here saw all test patients of a class, so that none is left to measure on",
-        leaked,
-        "test on other patients: another cohort, or the outer fold of a search that saw its training patients alone",
-        True,
+        *_red_if(
+            leaked, "test on other patients: another cohort, or the outer fold of a search that saw its training patients alone"
+        ),
     )
 
 
@@ -160,19 +196,33 @@ def by_group(name: str, what: str, rows: list[dict[str, Any]], fewest: int, sign
     advice = "look at that group's patients and images; add patients of the group, or say of whom the model may be used"
     rule = (
         "red when in a group the share of patients called right, of either class, differs from the others' by more than chance "
-        f"explains (Fisher's exact test, p below {significance:g} after Bonferroni's correction; groups of {fewest} or more)"
+        f"explains (Fisher's exact test, p below {significance:g} after Bonferroni's correction; groups of {fewest} or more); "
+        "amber when no difference, however large, could have been"
     )
     if {row["group"] for row in rows} <= {groups.UNKNOWN}:
         return _unanswered(name, question, "of any patient", _ADD)
+    if len({row["group"] for row in rows} - {groups.UNKNOWN}) < 2:
+        return Check(
+            name, question, "nothing: they are all of one group", {"groups": rows, "difference": None}, rule, NOTHING, ""
+        )
     clearest = groups.difference(rows, fewest)
-    found = "nothing to compare: one group only, or too few patients"
+    found = "too few patients to compare"
     if clearest:
         found = f"largest difference: {clearest['rate']} of {clearest['group']}, p {clearest['p_value']:.3f}"
-    red = clearest is not None and clearest["p_value"] < significance
-    return Check(name, question, found, {"groups": rows, "difference": clearest}, rule, red, advice, bool(clearest))
+    state = AMBER if clearest is None or clearest["least_p"] >= significance else CLEAR
+    state = RED if clearest is not None and clearest["p_value"] < significance else state
+    return Check(
+        name,
+        question,
+        found,
+        {"groups": rows, "difference": clearest},
+        rule,
+        state,
+        {RED: advice, AMBER: MORE, CLEAR: ""}[state],
+    )
 
 
-def truth(images: pd.DataFrame, permutations: int, seed: int, significance: float) -> Check:
+def truth(images: pd.DataFrame, permutations: int, seed: int, significance: float, fewest: int) -> Check:
     """Whether the score follows the cell or only the patient, where the truth of every cell is known.
 
     `images` has a row per test image: patient, label, logit, called and diseased (whether it shows a leukaemic cell).
@@ -180,7 +230,8 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
     question = "Does the score follow the cell, or does it only recognise the patient?"
     rule = (
         "red when, among the images of one patient, leukaemic cells do not score above normal ones by more than chance "
-        f"explains (cells shuffled within the patient, p not below {significance:g})"
+        f"explains (cells shuffled within the patient, p not below {significance:g}); amber with fewer than {fewest} patients "
+        "who show both"
     )
     advice = "the network may know the patient by the staining: compare with colour_only, and augment the colours more strongly"
     own = images[images["label"] == 1]
@@ -191,6 +242,8 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
     diseased, patients = own["diseased"].to_numpy(), own["patient"].to_numpy()
     drawn = [metrics.within_fold_auroc(shuffled(diseased, patients, rng), own["logit"], patients) for _ in range(permutations)]
     chance = null(within, np.array(drawn))
+    both = int((own.groupby("patient")["diseased"].nunique() == 2).sum())
+    state = CLEAR if chance.p_value < significance else AMBER if both < fewest else RED
     shares = {
         "leukaemic_called": own.loc[own["diseased"], "called"],
         "normal_called": own.loc[~own["diseased"], "called"],
@@ -214,14 +267,18 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
         f"(p {chance.p_value:.3f}); called the subtype: {shown}",
         value | called,
         rule,
-        chance.p_value >= significance,
-        advice,
-        True,
+        state,
+        {RED: advice, AMBER: MORE, CLEAR: ""}[state],
     )
 
 
 def _unanswered(name: str, question: str, what: str, advice: str) -> Check:
-    return Check(name, question, f"not known {what}", None, "not asked", False, advice, False)
+    return Check(name, question, f"not known {what}", None, "not asked", NOTHING, advice)
+
+
+def _red_if(red: bool, advice: str) -> tuple[str, str]:
+    """State and advice of a question that the patients are never too few for."""
+    return (RED, advice) if red else (CLEAR, "")
 
 
 def _examples(count: int, found: Sequence[str]) -> dict[str, Any]:

@@ -41,7 +41,8 @@ def results(patients: pd.DataFrame, groups: pd.Series, order: pd.Series, fewest:
 def difference(results: list[dict[str, Any]], fewest: int) -> dict[str, Any] | None:
     """The group that differs most from the others in the share called right of a class; None where too few to compare.
 
-    Keys group, rate ("sensitivity" or "specificity"), p_value: Fisher's exact test, times the number of comparisons.
+    Keys group, rate ("sensitivity" or "specificity"), p_value: Fisher's exact test, times the number of comparisons; least_p:
+    the least that any comparison could have given, one group all right and the other all wrong.
     """
     groups = [row for row in results if row["group"] != UNKNOWN]
     found = []
@@ -50,11 +51,14 @@ def difference(results: list[dict[str, Any]], fewest: int) -> dict[str, Any] | N
             inside = _right_and_wrong([row[side]])
             outside = _right_and_wrong([other[side] for other in groups if other is not row])
             if min(sum(inside), sum(outside)) >= fewest:
-                found.append({"group": row["group"], "rate": rate, "p_value": float(fisher_exact([inside, outside]).pvalue)})
+                extreme = [[sum(inside), 0], [0, sum(outside)]]
+                p_value, least_p = (float(fisher_exact(table).pvalue) for table in ([inside, outside], extreme))
+                found.append({"group": row["group"], "rate": rate, "p_value": p_value, "least_p": least_p})
     if not found:
         return None
     clearest = min(found, key=lambda test: test["p_value"])
-    return clearest | {"p_value": min(1.0, clearest["p_value"] * len(found))}
+    least = min(test["least_p"] for test in found)
+    return clearest | {"p_value": min(1.0, clearest["p_value"] * len(found)), "least_p": min(1.0, least * len(found))}
 
 
 def _result(patients: pd.DataFrame, fewest: int) -> dict[str, Any]:

@@ -15,13 +15,15 @@ Integers = NDArray[np.int64]
 class Null:
     """What chance reaches: the AUROC once the labels were shuffled.
 
-    Between `low` and `high` lie 95 % of the draws; `p_value` is the chance to reach the observed AUROC or more.
+    Between `low` and `high` lie 95 % of the draws; `p_value` is the chance to reach the observed AUROC or more, `least_p` that
+    to reach 1, below which no p can be.
     """
 
     mean: float
     low: float
     high: float
     p_value: float
+    least_p: float
     permutations: int
 
 
@@ -37,5 +39,5 @@ def shuffled(labels: ArrayLike, groups: ArrayLike, rng: np.random.Generator) -> 
 def null(observed: float, drawn: Floats) -> Null:
     """Sum up `drawn` `(permutations,)`. The observed value counts as one of the draws, so that p is never 0."""
     low, high = np.quantile(drawn, [0.025, 0.975])
-    p_value = (1 + int((drawn >= observed).sum())) / (1 + len(drawn))
-    return Null(float(drawn.mean()), float(low), float(high), p_value, len(drawn))
+    p_value, least_p = ((1 + int((drawn >= least).sum())) / (1 + len(drawn)) for least in (observed, 1.0))
+    return Null(float(drawn.mean()), float(low), float(high), p_value, least_p, len(drawn))

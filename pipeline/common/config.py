@@ -228,6 +228,7 @@ class Audit(Section):
     permutations: Count
     significance: Annotated[float, Field(gt=0, lt=1)]
     min_known_share: Annotated[float, Field(gt=0, le=1)]
+    same_age_years: Count
     fewest_patients: Count
 
 

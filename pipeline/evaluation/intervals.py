@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 from scipy.stats import binomtest, norm, t
 
-from pipeline.evaluation import figures, resampling
+from pipeline.evaluation import auroc_bounds, figures, resampling
 from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.resampling import Floats, Sample
 
@@ -46,41 +45,79 @@ def of_level(sample: Sample, level: str, *, draws: int, seed: int, confidence: f
     values = {name: float(value[0]) for name, value in resampling.figures(sample, resampling.unweighted(sample)).items()}
     drawn = resampling.figures(sample, resampling.draw(sample, draws, seed))
     exact = _of_patients(sample, values, confidence) if level == "patient" else {}
-    return {name: exact.get(name) or _resampled(name, value, drawn[name], sample, confidence) for name, value in values.items()}
+    return {name: exact.get(name) or resampled(name, value, drawn[name], sample, confidence) for name, value in values.items()}
 
 
-def _resampled(figure: str, value: float, drawn: Floats, sample: Sample, confidence: float) -> Interval:
-    """`bootstrap` of a figure of `resampling.figures`, with the patients of the class on which it rests, or of the smaller."""
-    counts = [int((sample.labels == label).sum()) for label in (0, 1)]
-    patients = {"specificity": counts[0], "sensitivity": counts[1]}.get(figure, min(counts))
+def resampled(figure: str, value: float, drawn: Floats, sample: Sample, confidence: float) -> Interval:
+    """`bootstrap` of a figure of `resampling.figures`, by the effective patients of the class that it rests on."""
+    rows = [sample.sums["rows"][sample.labels == label] for label in (0, 1)]
+    own = {"specificity": rows[:1], "sensitivity": rows[1:]}.get(figure, rows)
+    patients, images = min(map(kish, own)), float(sum(of_class.sum() for of_class in own))
     if figure == "brier" and value <= _LEAST:  # its mean is at most the share of patients who add to it
-        return Interval(value, 0.0, proportion(0, patients, confidence).high)
+        return Interval(value, 0.0, 1 - all_right(min(map(len, rows)), confidence))
     if figure == "mcc":  # from -1 to 1
-        half = bootstrap((value + 1) / 2, (drawn + 1) / 2, patients, confidence, share=True)
+        half = bootstrap((value + 1) / 2, (drawn + 1) / 2, patients, confidence, rows=images)
         return Interval(value, 2 * half.low - 1, 2 * half.high - 1)
-    return bootstrap(value, drawn, patients, confidence, share=figures.ALL[figure].share)
+    if not figures.ALL[figure].share:
+        return bootstrap(value, drawn, patients, confidence)
+    certain = _all_in_order(sample, figure, confidence) if figure in ("auroc", "auroc_pooled") else None
+    return bootstrap(value, drawn, patients, confidence, rows=images, certain=certain)
 
 
-def bootstrap(value: float, drawn: Floats, patients: int, confidence: float, *, share: bool) -> Interval:
+def bootstrap(
+    value: float, drawn: Floats, patients: float, confidence: float, *, rows: float | None = None, certain: float | None = None
+) -> Interval:
     """The interval by the figure's values `(draws,)` under resampling: Student's t with `patients` - 1 degrees of freedom.
 
-    On the logit scale for a share, which lies between 0 and 1, on the logarithmic for a loss, which lies above 0. A share of
-    exactly 1 (or 0) has no spread there and gets the exact bounds of `patients` out of `patients` (or none). Of a loss of 0
-    nothing is known but that it is not below: the upper bound is NaN.
+    On the logit scale for a share of `rows`, which lies between 0 and 1, on the logarithmic for a loss (`rows` None), which is
+    above 0. Draws of a share are kept half a row from 0 and from 1, and spread as much as rows of one patient would. A share is
+    never surer than if everything were right: its lower bound is at most `certain` (without it that of `all_right`), and the
+    upper at least as far from 0. Of a loss of 0 nothing is known but that it is not below: the upper bound is NaN.
+
+    Args:
+        value: the figure itself.
+        drawn: NaN where a draw has none.
+        patients: on whom it rests; fewer where some weigh more (`kish`).
+        confidence: for example .95.
+        rows: the images of which it is a share.
+        certain: the lower bound of a share of 1.
     """
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or len(drawn) < 2:
         return Interval(value, float("nan"), float("nan"))
-    if share and not 0 < value < 1:
-        bounds = proportion(patients if value == 1 else 0, patients, confidence)
-        return Interval(value, bounds.low, bounds.high)
-    if not share and value <= _LEAST:
+    if rows is None and value <= _LEAST:
         return Interval(value, 0.0, float("nan"))
-    forth, back = (logit, expit) if share else (np.log, np.exp)
-    spread = np.std(forth(np.clip(drawn, _LEAST, 1 - _LEAST if share else None)), ddof=1)
-    reach = t.ppf((1 + confidence) / 2, max(patients - 1, 1)) * spread
-    low, high = back(forth(value) + np.array([-reach, reach]))
-    return Interval(value, float(low), float(high))
+    freedom = max(patients - 1, 1)
+    if rows is None:
+        reach = t.ppf((1 + confidence) / 2, freedom) * np.std(np.log(np.maximum(drawn, _LEAST)), ddof=1)
+        return Interval(value, float(value * np.exp(-reach)), float(value * np.exp(reach)))
+    certain = all_right(patients, confidence) if certain is None else certain
+    if not 0 < value < 1:
+        return Interval(value, certain if value == 1 else 0.0, 1.0 if value == 1 else 1 - certain)
+    half = 0.5 / rows
+    spread = np.std(logit(np.clip(drawn, half, 1 - half)), ddof=1)
+    reach = t.ppf((1 + confidence) / 2, freedom) * max(float(spread), 1 / np.sqrt(rows * value * (1 - value)))
+    low, high = expit(logit(value) + np.array([-reach, reach]))
+    return Interval(value, min(float(low), certain), max(float(high), 1 - certain))
+
+
+def kish(weights: ArrayLike) -> float:
+    """As how many who weigh the same those count who have these weights (Kish 1965, Survey Sampling, 8.2); 0 of none."""
+    w = np.asarray(weights, dtype=np.float64)
+    return float(w.sum() ** 2 / (w**2).sum()) if w.any() else 0.0
+
+
+def all_right(patients: float, confidence: float) -> float:
+    """The exact lower bound of a share when all of `patients`, not necessarily a whole number, are right."""
+    return float(((1 - confidence) / 2) ** (1 / patients)) if patients else 0.0
+
+
+def _all_in_order(sample: Sample, figure: str, confidence: float) -> float:
+    """The lower bound of an AUROC of rows that are all in order, by the effective numbers of each fold, or of all as one."""
+    folds = sample.folds if figure == "auroc" else np.zeros_like(sample.folds)
+    rows = sample.sums["rows"]
+    by_fold = [[kish(rows[(folds == fold) & (sample.labels == label)]) for label in (0, 1)] for fold in np.unique(folds)]
+    return auroc_bounds.all_in_order(by_fold, confidence)
 
 
 def proportion(right: int, total: int, confidence: float) -> Interval:
@@ -89,35 +126,6 @@ def proportion(right: int, total: int, confidence: float) -> Interval:
         return Interval(float("nan"), float("nan"), float("nan"))
     bounds = binomtest(right, total).proportion_ci(confidence, method="exact")
     return Interval(right / total, float(bounds.low), float(bounds.high))
-
-
-def auroc(value: float, pairs: NDArray[np.int64], confidence: float) -> Interval:
-    """Bounds of an AUROC that do not collapse at 1: those values A for which |value - A| is z standard errors at A.
-
-    The variance is Hanley & McNeil's (1982, Radiology 143:29) with Newcombe's common number of patients (2006, Statistics in
-    Medicine 25:559, method 5), summed over folds by their share of the pairs.
-
-    Args:
-        value: over pairs within a fold.
-        pairs: `(folds, 2)` controls and subtype patients of each fold.
-        confidence: for example .95.
-    """
-    m, n = pairs.T.astype(np.float64)
-    shares = m * n / (m * n).sum()
-    z = norm.ppf((1 + confidence) / 2)
-
-    def variance(a: float) -> float:
-        common = (m + n) / 2 - 1
-        each = a * (1 - a) * (1 + common * ((1 - a) / (2 - a) + a / (1 + a))) / np.maximum(m * n, 1)
-        return float((shares**2 * each).sum())
-
-    def beyond(a: float) -> float:
-        return abs(value - a) - float(z * np.sqrt(variance(a)))
-
-    inside = min(max(value, 1e-9), 1 - 1e-9)  # at 0 and at 1 themselves the variance is 0
-    low = 0.0 if value <= 0 else float(brentq(beyond, 0.0, inside))
-    high = 1.0 if value >= 1 else float(brentq(beyond, inside, 1.0))
-    return Interval(value, low, high)
 
 
 def auprc(value: float, positives: int, confidence: float) -> Interval:
@@ -132,27 +140,32 @@ def auprc(value: float, positives: int, confidence: float) -> Interval:
 
 
 def patient_auroc(patients: pd.DataFrame, confidence: float) -> Interval:
-    """AUROC over pairs within a fold, of rows fold, patient, label, logit that are one a patient, with `auroc`'s bounds."""
-    sample = resampling.summarise(patients, 0.5)
-    value = float(resampling.figures(sample, resampling.unweighted(sample))["auroc"][0])
-    return auroc(value, _pairs(sample), confidence) if np.isfinite(value) else Interval(value, value, value)
+    """AUROC over pairs within a fold, of rows fold, patient, label, logit that are one a patient."""
+    return auroc(resampling.summarise(patients, 0.5), confidence)
 
 
-def _pairs(sample: Sample) -> NDArray[np.int64]:
-    """The numbers of controls and subtype patients of each fold, `(folds, 2)`."""
-    return pd.crosstab(sample.folds, sample.labels).to_numpy(np.int64)
+def auroc(sample: Sample, confidence: float) -> Interval:
+    """AUROC over pairs within a fold, of a sample that has one row a patient."""
+    return auroc_bounds.interval(sample.in_order, sample.same_fold, confidence)
+
+
+def gain(ours: pd.DataFrame, theirs: pd.DataFrame, confidence: float) -> Interval:
+    """By how much our patients' AUROC within folds is above theirs, over the patients of both: fold, patient, label, logit."""
+    key = ["fold", "patient", "label"]
+    both = ours[[*key, "logit"]].merge(theirs[[*key, "logit"]], on=key, suffixes=("", "_theirs"))
+    one, other = (resampling.summarise(both[key].assign(logit=both[column]), 0.5) for column in ("logit", "logit_theirs"))
+    return auroc_bounds.gain(one.in_order, other.in_order, one.same_fold, confidence)
 
 
 def _of_patients(sample: Sample, values: dict[str, float], confidence: float) -> dict[str, Interval]:
     """The figures of patients that have bounds of their own, which never collapse."""
-    pairs = _pairs(sample)
-    if pairs.shape[1] < 2:  # a class is missing
+    if len(set(sample.labels)) < 2:  # a class is missing
         return {}
     found = of_calls(sample.labels, sample.sums["called"], confidence)
-    found["auroc_pooled"] = auroc(values["auroc_pooled"], pairs.sum(axis=0, keepdims=True), confidence)
+    found["auroc_pooled"] = auroc_bounds.interval(sample.in_order, np.ones_like(sample.same_fold), confidence)
     found["auprc"] = auprc(values["auprc"], int(sample.labels.sum()), confidence)
-    if (pairs.prod(axis=1) > 0).any():
-        found["auroc"] = auroc(values["auroc"], pairs, confidence)
+    if sample.same_fold.any():
+        found["auroc"] = auroc(sample, confidence)
     return found
 
 

@@ -44,14 +44,15 @@ def _right_and_all(sample: Sample, weights: Floats) -> tuple[Floats, Floats]:
 
 
 def _table(found: tuple[Floats, Floats], drawn: tuple[Floats, Floats], sample: Sample, confidence: float) -> pd.DataFrame:
-    patients = [int((sample.labels == label).sum()) for label in (0, 1)]
+    patients = [intervals.kish(sample.sums["rows"][sample.labels == label]) for label in (0, 1)]
     rows = []
     for number, name in enumerate(CLASSES):
         values, spreads = _of_class(*found, number), _of_class(*drawn, number)
         row: dict[str, object] = {"class": name, "support": round(float(found[1][number, 0]))}
         for figure in figures.PUBLISHED:
-            rests_on = patients[number] if figure == "recall" else min(patients)
-            bounds = intervals.bootstrap(float(values[figure][0]), spreads[figure], rests_on, confidence, share=True)
+            own = figure == "recall"
+            rests_on, rows_ = (patients[number], found[1][number, 0]) if own else (min(patients), found[1][:, 0].sum())
+            bounds = intervals.bootstrap(float(values[figure][0]), spreads[figure], rests_on, confidence, rows=float(rows_))
             row |= figures.flat(figure, bounds)
         rows.append(row)
     return pd.DataFrame(rows).set_index("class")

@@ -102,8 +102,10 @@ def _strata(sample: Sample) -> Iterator[Ints]:
         yield from by_fold if min(map(len, by_fold), default=0) > 1 else [own]
 
 
-def figures(sample: Sample, weights: Floats) -> dict[str, Floats]:
+def figures(sample: Sample, weights: Floats, *, auprc: bool = True) -> dict[str, Floats]:
     """Every figure under every draw, `(draws,)` each; NaN where a draw leaves none of a class.
+
+    Without `auprc`, which takes most of the time, all but that.
 
     auroc compares rows of the same fold only, auroc_pooled all rows; auprc, the average precision, is over all rows. brier and
     log_loss are the mean of the two classes' means, since scores are made for as many of either.
@@ -119,7 +121,7 @@ def figures(sample: Sample, weights: Floats) -> dict[str, Floats]:
         return {
             "auroc": _concordance(sample, weights, sample.same_fold),
             "auroc_pooled": _concordance(sample, weights, np.ones_like(sample.same_fold)),
-            "auprc": _average_precision(sample, weights),
+            **({"auprc": _average_precision(sample, weights)} if auprc else {}),
             "accuracy": (tp + tn) / n,
             "sensitivity": sensitivity,
             "specificity": specificity,

@@ -1,17 +1,16 @@
-"""Which images are the same picture, saved again: other compression, brightness, size. No file is read here.
+"""Which images are the same picture, saved again: compressed, darker, smaller, turned, mirrored. No file is read here.
 
 Two steps, because neither is enough alone. Every pair whose perceptual hashes are within a few bits is found, without
-comparing all 3.3 billion pairs of 81,214 images; these are then compared by correlation. On 319,600 pairs of different cells
-of a public set the nearest hashes were 8 bits apart and the largest correlation was .952; copies saved as JPEG down to quality
-20, halved in size and back, 20 % darker or with noise were all within 6 bits and above .998. Turned, mirrored or much shifted
-copies are not found.
+comparing all 3.3 billion pairs of 81,214 images in eight orientations; these are then compared by correlation. How a turned or
+mirrored image's hash follows from the image's: `decoding.statistics`. Much shifted copies are not found.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,9 @@ _BLOCK = 256  # rows compared with others at a time: bounds the memory
 _FLAT = 0  # the hash of an image without any structure: alike, but not the same picture
 
 Thumbnail = NDArray[np.float64]
+Turn = tuple[bool, bool, bool]  # rows and columns exchanged, then mirrored from left to right, then upside down
+TURNS: list[Turn] = [(a, b, c) for a, b, c in product((False, True), repeat=3)]
+_ODD = np.arange(1, 9) % 2 == 1  # of the hash's frequencies: those that change sign in a mirror
 
 
 def groups(
@@ -29,11 +31,16 @@ def groups(
 ) -> NDArray[np.int64]:
     """For each image the position of the first one that is the same picture, directly or through others; -1 if none is.
 
-    `hashes` are hexadecimal, 64 bits each; `thumbnail(i)` gives the image at position i, a flat array of mean 0, norm 1.
+    `hashes` are hexadecimal, 64 bits each; `thumbnail(i)` gives the image at position i, a flat square of mean 0, norm 1.
     """
     numbers = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
     seen = cache(thumbnail)
-    pairs = [(i, j) for i, j in _close(numbers, max_hash_bits) if float(seen(i) @ seen(j)) >= min_correlation]
+    pairs = [
+        (i, j)
+        for turn in TURNS
+        for i, j in _close(numbers, turned_hashes(numbers, turn), max_hash_bits)
+        if float(seen(i) @ _turned(seen(j), turn)) >= min_correlation
+    ]
     return _first_of_component(len(numbers), pairs)
 
 
@@ -45,8 +52,26 @@ def link(keys: Sequence[str], groups: Sequence[str]) -> dict[str, int]:
     return {key: int(component[code]) for key, code in key_codes.items()}
 
 
-def _close(numbers: NDArray[np.uint64], max_bits: int) -> Iterator[tuple[int, int]]:
-    """All pairs at most `max_bits` apart, each once.
+def turned_hashes(numbers: NDArray[np.uint64], turn: Turn) -> NDArray[np.uint64]:
+    """The hashes of the images, turned."""
+    across, left_right, upside_down = turn
+    bits = np.unpackbits(numbers.astype(">u8").view(np.uint8)).reshape(-1, 8, 8)
+    bits = bits.swapaxes(1, 2) if across else bits
+    bits = bits ^ (left_right & _ODD)[None, None, :] ^ (upside_down & _ODD)[None, :, None]
+    return np.packbits(bits.reshape(-1, 64), axis=1).view(">u8").ravel().astype(np.uint64)
+
+
+def _turned(thumbnail: Thumbnail, turn: Turn) -> Thumbnail:
+    across, left_right, upside_down = turn
+    side = math.isqrt(len(thumbnail))
+    square = thumbnail.reshape(side, side)
+    square = square.T if across else square
+    square = square[:, ::-1] if left_right else square
+    return (square[::-1] if upside_down else square).ravel()
+
+
+def _close(numbers: NDArray[np.uint64], turned: NDArray[np.uint64], max_bits: int) -> Iterator[tuple[int, int]]:
+    """All pairs i < j of which `numbers[i]` and `turned[j]` are at most `max_bits` apart, each once.
 
     Two such hashes, cut into one part more than the bits in which they differ, share a part: only hashes that do are compared.
     """
@@ -54,13 +79,16 @@ def _close(numbers: NDArray[np.uint64], max_bits: int) -> Iterator[tuple[int, in
     masks: list[np.uint64] = []
     for low, high in pairwise(np.linspace(0, 64, max_bits + 2, dtype=int).tolist()):
         mask = np.uint64(2**high - 2**low)
-        part = numbers[structured] & mask
-        order = np.argsort(part, kind="stable")
-        for alike in np.split(structured[order], np.flatnonzero(np.diff(part[order])) + 1):
+        part, other_part = numbers[structured] & mask, turned[structured] & mask
+        order, other_order = (np.argsort(values, kind="stable") for values in (part, other_part))
+        values, starts = np.unique(part[order], return_index=True)
+        ends = np.stack([np.searchsorted(other_part[other_order], values, side) for side in ("left", "right")], axis=1)
+        for alike, (first, last) in zip(np.split(structured[order], starts[1:]), ends, strict=False):
+            others = structured[other_order[first:last]]
             for start in range(0, len(alike), _BLOCK):
-                rows, others = alike[start : start + _BLOCK], alike[start:]
-                differ = numbers[rows][:, None] ^ numbers[others]
-                for i, j in np.argwhere(np.triu(np.bitwise_count(differ) <= max_bits, 1)):
+                rows = alike[start : start + _BLOCK]
+                differ = numbers[rows][:, None] ^ turned[others]
+                for i, j in np.argwhere((np.bitwise_count(differ) <= max_bits) & (rows[:, None] < others)):
                     if all(differ[i, j] & earlier for earlier in masks):
                         yield int(rows[i]), int(others[j])
         masks.append(mask)

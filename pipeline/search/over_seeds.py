@@ -7,27 +7,26 @@ AUROC of so few, have bounds over patients alone, which don't collapse: those of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import t
 
 from pipeline.evaluation import figures, intervals, metrics, resampling
 from pipeline.evaluation.figures import Interval
-from pipeline.evaluation.resampling import Floats
+from pipeline.evaluation.resampling import Floats, Sample
 
 _LEAST = 1e-9  # a smaller spread is none
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure: its mean over the seeds, the same under resampling `(draws,)`, and controls and others `(folds, 2)`."""
+    """One figure: its mean over the seeds, that under resampling `(draws,)`, and the patients, with the mean's pairs."""
 
     mean: float
     spread: Floats
-    patients: NDArray[np.int64]
+    sample: Sample
 
 
 def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: int) -> dict[str, Drawn]:
@@ -42,14 +41,14 @@ def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: in
     for level, names in figures.COMPARED.items():
         rows = scored if level == "image" else [metrics.patient_scores(images) for images in scored]
         samples = [resampling.summarise(table, threshold) for table in rows]
-        counts = pd.crosstab(samples[0].folds, samples[0].labels).to_numpy(np.int64)
+        both = replace(samples[0], in_order=np.mean([sample.in_order for sample in samples], axis=0))
         weights = resampling.draw(samples[0], draws, seed)
         values = [resampling.figures(sample, resampling.unweighted(sample)) for sample in samples]
         spreads = [resampling.figures(sample, weights) for sample in samples]
         for name in names:
             by_seed = np.stack([spread[name] for spread in spreads])  # (seeds, draws)
             mean = float(np.mean([value[name][0] for value in values]))
-            found[f"{level}_{name}"] = Drawn(mean, np.take_along_axis(by_seed, chosen, axis=0).mean(axis=0), counts)
+            found[f"{level}_{name}"] = Drawn(mean, np.take_along_axis(by_seed, chosen, axis=0).mean(axis=0), both)
     return found
 
 
@@ -59,17 +58,16 @@ def measure(drawn: Mapping[str, Drawn], confidence: float) -> dict[str, Interval
 
 
 def _bounds(name: str, figure: Drawn, confidence: float) -> Interval:
-    controls, others = (int(count) for count in figure.patients.sum(axis=0))
+    of = name.split("_", 1)[1]
     match name:
         case "patient_auroc":
-            return intervals.auroc(figure.mean, figure.patients, confidence)
+            return intervals.auroc(figure.sample, confidence)
         case "patient_sensitivity" | "patient_specificity":
-            n = others if name == "patient_sensitivity" else controls
+            n = int((figure.sample.labels == int(of == "sensitivity")).sum())
             bounds = intervals.proportion(round(figure.mean * n), n, confidence)
             return Interval(figure.mean, min(bounds.low, figure.mean), max(bounds.high, figure.mean))
         case _:
-            share = name != "patient_brier"
-            bounds = intervals.bootstrap(figure.mean, figure.spread, min(controls, others), confidence, share=share)
+            bounds = intervals.resampled(of, figure.mean, figure.spread, figure.sample, confidence)
             return Interval(bounds.value, bounds.low, min(bounds.high, 1.0))
 
 
@@ -81,7 +79,7 @@ def gains(ours: Mapping[str, Drawn], theirs: Mapping[str, Drawn], confidence: fl
     """
     found = {}
     for name, figure in ours.items():
-        controls, others = (int(count) for count in figure.patients.sum(axis=0))
+        controls, others = (int(count) for count in np.bincount(figure.sample.labels, minlength=2))
         fewest = {"patient_specificity": controls, "patient_sensitivity": others}.get(name, min(controls, others))
         spread = float(np.nanstd(figure.spread - theirs[name].spread, ddof=1))
         reach = float(t.ppf((1 + confidence) / 2, max(fewest - 1, 1))) * spread

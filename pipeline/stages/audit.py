@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.auditing import check_result, checks, groups
@@ -19,11 +20,12 @@ from pipeline.auditing.checks import BASELINES
 from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import score_table, seen_by_search
+from pipeline.evaluation import auroc_bounds, intervals, metrics, score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.folds import split_table
 
 _MANIFEST = ["path", "class", "patient", "pixels_sha256", "look_alike", "error", *COLOURS]
+_MATCHED = ("fold", "sex", "age", "logit")
 _SEXES = {"f": "women", "m": "men"}
 # Of healthy controls the share of blasts and the like are not asked: these groups hold patients of the subtype alone.
 _BLOOD = {"blast_share": "share of blasts", "promyelocyte_share": "share of promyelocytes", "leucocytes_per_ul": "leucocytes"}
@@ -41,14 +43,16 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         images = _images(config, subtype)
         images_scored = _scored(config, subtype, candidate)
         claimed = score_table.claimed(images_scored)
+        tested = score_table.patients(claimed)
         patients = _patients(config, subtype, images, split)
         figures = paths.report(subtype, candidate) / "metrics.json"
         network = _patient_auroc(figures)
         found = [
             *_leaks(config, split, images, images_scored),
             _search(figures, images_scored),
-            *_baselines(config, network, images, patients, set(claimed["patient"])),
-            *_groups(config, patients, claimed),
+            *_baselines(config, network, images, patients, tested),
+            _matched(config, network, patients, tested),
+            *_groups(config, patients, tested),
             _truth(config, claimed),
         ]
         about = {
@@ -114,7 +118,7 @@ def _search(figures: Path, images_scored: pd.DataFrame) -> Check:
 
 
 def _baselines(
-    config: Config, network: Interval, images: pd.DataFrame, patients: pd.DataFrame, measured: set[str]
+    config: Config, network: Interval, images: pd.DataFrame, patients: pd.DataFrame, tested: pd.DataFrame
 ) -> list[Check]:
     described, known = describe_people(patients, config.audit.min_known_share)
     cells = images.merge(patients[["patient", "class", "label", "fold"]], on=["patient", "class"])
@@ -122,20 +126,42 @@ def _baselines(
     found = []
     for name, (rows, features) in asked.items():
         if not features:
-            share = f"{config.audit.min_known_share:.0%}"
-            found.append(checks.not_known(BASELINES[name], f"of {share} of the patients of either class"))
+            found.append(checks.not_known(BASELINES[name], _of_enough(config)))
             continue
-        baseline = Baseline(rows, features, sorted(config.folds), config.split.n_folds, measured)
+        baseline = Baseline(rows, features, sorted(config.folds), config.split.n_folds, set(tested["patient"]))
+        if not baseline.varies():
+            found.append(checks.same_of_all(BASELINES[name]))
+            continue
         auroc = {"patient_auroc": baseline.patient_auroc()}
         if name == "colour":
             auroc["image_auroc"] = baseline.image_auroc()
         chance = baseline.null(config.audit.permutations, config.seed)
-        found.append(checks.baseline(BASELINES[name], features, auroc, chance, network))
+        gain = intervals.gain(tested, baseline.patient_scores(), config.evaluate.confidence)
+        found.append(checks.baseline(BASELINES[name], features, auroc, chance, network, gain, config.audit.significance))
     return found
 
 
-def _groups(config: Config, patients: pd.DataFrame, claimed: pd.DataFrame) -> list[Check]:
-    tested = score_table.patients(claimed).drop(columns=["images"])
+def _of_enough(config: Config) -> str:
+    return f"of {config.audit.min_known_share:.0%} of the patients of either class"
+
+
+def _matched(config: Config, network: Interval, patients: pd.DataFrame, tested: pd.DataFrame) -> Check:
+    """The AUROC over pairs of one fold, one sex and about one age, in which every patient of the subtype weighs the same."""
+    years, (described, known) = config.audit.same_age_years, describe_people(patients, config.audit.min_known_share)
+    if not {"sex_f", "age"} <= set(known):
+        return checks.matched_unknown(years, _of_enough(config))
+    people = tested.merge(described[["patient", "label", "sex", "age"]], on=["patient", "label"])
+    controls, others = (people[(people["label"] == label) & (people["sex"] != "")] for label in (0, 1))
+    fold, sex, age, logit = ((controls[c].to_numpy()[:, None], others[c].to_numpy()[None, :]) for c in _MATCHED)
+    pair = (fold[0] == fold[1]) & (sex[0] == sex[1]) & (np.abs(age[0] - age[1]) <= years)
+    weights = pair / np.maximum(pair.sum(axis=0), 1)
+    in_order = (logit[0] < logit[1]) + (logit[0] == logit[1]) / 2
+    found = auroc_bounds.interval(in_order, weights, config.evaluate.confidence)
+    return checks.matched(int(pair.sum()), int(pair.any(axis=0).sum()), found, network, years, config.audit.fewest_patients)
+
+
+def _groups(config: Config, patients: pd.DataFrame, tested: pd.DataFrame) -> list[Check]:
+    tested = tested.drop(columns=["images"])
     tested = tested.merge(patients.drop(columns=["fold"]), on=["patient", "label"])
     tested["called"] = tested["score"] > config.evaluate.threshold
     diseased = tested[tested["label"] == 1]
@@ -159,4 +185,7 @@ def _truth(config: Config, claimed: pd.DataFrame) -> Check:
     known = pd.read_parquet(paths.existing(paths.TRUTH), columns=["path", "diseased"]).astype(
         {"path": "str", "diseased": "bool"}
     )
-    return checks.truth(claimed.merge(known, on="path"), config.audit.permutations, config.seed, config.audit.significance)
+    settings = config.audit
+    return checks.truth(
+        claimed.merge(known, on="path"), settings.permutations, config.seed, settings.significance, settings.fewest_patients
+    )

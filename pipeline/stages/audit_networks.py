@@ -1,4 +1,4 @@
-"""Train four twins of every network of a candidate, to see what else could make it good.
+"""Train five twins of every network of a candidate, to see what else could make it good.
 
 What they reach stands in reports/audit/<subtype>/<candidate>_networks.json; nothing else of the twins is kept.
 """
@@ -36,9 +36,8 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         network = network.loc[network["split"] == "test", _SCORED]
         found = []
         for twin in twins.TWINS:
-            scored = _scores(
-                config, subtype, candidate, twin, split, images, twins.grey(cells) if twin == "greyscale" else cells
-            )
+            shown = twins.IMAGES[twin](cells) if twin in twins.IMAGES else cells
+            scored = _scores(config, subtype, candidate, twin, split, images, shown)
             found.append(twins.CHECKS[twin](config, scored, network))
         about = {"subtype": subtype, "candidate": candidate, "folds": sorted(config.folds), "network": twins.reached(network)}
         check_result.write(paths.audit_networks(subtype, candidate), about, found)

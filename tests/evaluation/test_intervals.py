@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn import metrics as sk
 
-from pipeline.evaluation import intervals, metrics, resampling
+from pipeline.evaluation import auroc_bounds, intervals, metrics, resampling
 
 
 def of(images: pd.DataFrame, **options: float) -> dict[str, intervals.Interval]:
@@ -40,7 +40,7 @@ def test_nobody_is_no_proportion() -> None:
 
 @given(st.floats(0, 1), st.integers(1, 60), st.integers(1, 60), st.sampled_from([0.9, 0.95]))
 def test_at_each_bound_of_an_auroc_the_value_is_z_standard_errors_away(a: float, m: int, n: int, confidence: float) -> None:
-    found = intervals.auroc(a, np.array([[m, n]]), confidence)
+    found = auroc_bounds.hanley_mcneil(a, np.ones((m, n)), confidence)
     z = stats.norm.ppf((1 + confidence) / 2)
     for bound, edge in ((found.low, 0.0), (found.high, 1.0)):
         if bound != edge:
@@ -63,7 +63,8 @@ def test_the_bounds_of_an_average_precision_are_equally_far_on_the_logit_scale(v
 
 def test_more_patients_and_fewer_folds_make_an_auroc_surer() -> None:
     def width(*pairs: tuple[int, int]) -> float:
-        found = intervals.auroc(0.9, np.array(pairs), 0.95)
+        folds = [np.repeat(range(len(pairs)), [pair[side] for pair in pairs]) for side in (0, 1)]
+        found = auroc_bounds.hanley_mcneil(0.9, folds[0][:, None] == folds[1][None, :], 0.95)
         return found.high - found.low
 
     assert width((60, 36)) < width((12, 7)) < width((6, 4))
@@ -94,13 +95,14 @@ def test_every_figure_has_the_interval_that_the_documentation_says() -> None:
     y, called = patients["label"] == 1, patients["logit"] > 0
     value = {name.removeprefix("patient_"): figure.value for name, figure in found.items() if name.startswith("patient_")}
     right = [int((called[y == label] == label).sum()) for label in (False, True)]
-    pairs = pd.crosstab(patients["fold"], patients["label"]).to_numpy()
+    of_patients = resampling.summarise(patients, 0.5)
+    everyone = np.ones((30, 18))
     expected = {
         "specificity": intervals.proportion(right[0], 30, 0.95),
         "sensitivity": intervals.proportion(right[1], 18, 0.95),
         "accuracy": intervals.proportion(sum(right), 48, 0.95),
-        "auroc": intervals.auroc(value["auroc"], pairs, 0.95),
-        "auroc_pooled": intervals.auroc(value["auroc_pooled"], np.array([[30, 18]]), 0.95),
+        "auroc": auroc_bounds.interval(of_patients.in_order, of_patients.same_fold, 0.95),
+        "auroc_pooled": auroc_bounds.interval(of_patients.in_order, everyone, 0.95),
         "auprc": intervals.auprc(value["auprc"], 18, 0.95),
     }
     for name, interval in expected.items():
@@ -121,13 +123,25 @@ def test_every_figure_has_the_interval_that_the_documentation_says() -> None:
         sample = resampling.summarise(table, 0.5)
         drawn[level] = resampling.figures(sample, resampling.draw(sample, 300, 1))
     resampled = [("image", name) for name in drawn["image"] if name != "mcc"] + [("patient", "brier"), ("patient", "log_loss")]
+    images = rows.groupby(["label", "patient"]).size()
+    kish = {label: images[label].sum() ** 2 / (images[label] ** 2).sum() for label in (0, 1)}
     for level, name in resampled:
         loss = name in ("brier", "log_loss")
         forth = np.log(drawn[level][name]) if loss else special.logit(drawn[level][name])
-        n = {"specificity": 30, "sensitivity": 18}.get(name, 18)
+        n = 18 if level == "patient" else {"specificity": kish[0], "sensitivity": kish[1]}.get(name, min(kish.values()))
         interval = found[f"{level}_{name}"]
-        ends = [math.log(end) if loss else special.logit(end) for end in (interval.low, interval.high)]
-        assert (ends[1] - ends[0]) / 2 == pytest.approx(stats.t.ppf(0.975, n - 1) * forth.std(ddof=1)), (level, name)
+        reach = stats.t.ppf(0.975, n - 1) * forth.std(ddof=1)
+        if loss:
+            ends = [interval.value * math.exp(sign * reach) for sign in (-1, 1)]
+        else:  # never surer than if all were right
+            of_fold = [images.unstack(0).groupby(rows.groupby("patient")["fold"].first())] if name == "auroc" else []
+            by_fold = [[intervals.kish(part[label].dropna()) for label in (0, 1)] for parts in of_fold for _, part in parts]
+            sure = 0.025 ** (1 / n)
+            if "auroc" in name:
+                sure = auroc_bounds.all_in_order(by_fold or [list(kish.values())], 0.95)
+            ends = [special.expit(special.logit(interval.value) + sign * reach) for sign in (-1, 1)]
+            ends = [min(ends[0], sure), max(ends[1], 1 - sure)]
+        assert (interval.low, interval.high) == pytest.approx(tuple(ends)), (level, name)
 
 
 def test_with_one_fold_the_pooled_auroc_is_the_same_with_the_same_interval() -> None:
@@ -176,6 +190,35 @@ def test_every_interval_holds_its_figure_and_the_same_seed_gives_the_same() -> N
         found = of(rows)
         assert all(interval.low <= interval.value <= interval.high for interval in found.values()), found
         assert found == of(rows)
+
+
+def rate_of(wrong: list[int], images: list[int]) -> intervals.Interval:
+    """The sensitivity of the images of patients who have so many, so many wrong."""
+    parts = [
+        pd.DataFrame({"patient": f"P{n:02}", "label": 1, "logit": np.repeat([-9.0, 9.0], [bad, all_ - bad])})
+        for n, (bad, all_) in enumerate(zip(wrong, images, strict=True))
+    ]
+    parts += [pd.DataFrame({"patient": [f"C{n:02}"], "label": 0, "logit": -9.0}) for n in range(5)]
+    return of(pd.concat(parts, ignore_index=True).assign(fold=0), draws=1000)["image_sensitivity"]
+
+
+def test_a_few_wrong_images_are_neither_surer_nor_much_less_sure_than_none() -> None:
+    none, few = rate_of([0] * 24, [450] * 24), rate_of([10] + [0] * 23, [450] * 24)
+    assert none.low == pytest.approx(0.025 ** (1 / 24))
+    assert few.low == pytest.approx(none.low)
+    assert few.high > few.value
+    alike = rate_of([1] * 4, [22] * 4)  # no spread at all between the patients
+    assert alike.value == pytest.approx(21 / 22)
+    assert alike.low == pytest.approx(0.025 ** (1 / 4))
+    assert alike.high > alike.value + 0.01
+    halves = rate_of([225] * 24, [450] * 24)
+    assert 0.48 < halves.low < 0.5  # far from 1 the bound of all right is none
+
+
+def test_patients_with_many_more_images_count_for_fewer_patients() -> None:
+    assert intervals.kish([7, 7, 7]) == pytest.approx(3)
+    assert intervals.kish([500, 10, 10]) == pytest.approx(520**2 / (500**2 + 200))
+    assert rate_of([0] * 4, [500, 10, 10, 10]).low < rate_of([0] * 4, [100] * 4).low
 
 
 def test_bands_hold_their_curve_and_end_in_the_corners() -> None:

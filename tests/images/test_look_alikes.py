@@ -36,7 +36,7 @@ def test_every_pair_within_the_distance_is_compared(first: list[int], flipped: l
         if (numbers[pair[0]] ^ numbers[pair[1]]).bit_count() <= bits and numbers[pair[0]] and numbers[pair[1]]
     ]
     with mock.patch.object(look_alikes, "_BLOCK", 3):
-        assert sorted(look_alikes._close(np.array(numbers, dtype=np.uint64), bits)) == close
+        assert sorted(look_alikes._close(*[np.array(numbers, dtype=np.uint64)] * 2, bits)) == close
 
 
 def test_pairs_are_found_across_blocks_and_chained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,6 +44,34 @@ def test_pairs_are_found_across_blocks_and_chained(monkeypatch: pytest.MonkeyPat
     hashes = ["ff00ff00ff00ff00", "0123456789abcdef", "ff00ff00ff00ff01", "00000000ffffffff", "ff00ff00ff00ff03"]
     found = look_alikes.groups(hashes, lambda i: np.ones(1), 1, 0.5)
     assert found.tolist() == [0, -1, 0, -1, 0]
+
+
+def turn(pixels: decoding.Pixels, how: look_alikes.Turn) -> decoding.Pixels:
+    across, left_right, upside_down = how
+    pixels = pixels.swapaxes(0, 1) if across else pixels
+    pixels = pixels[:, ::-1] if left_right else pixels
+    return np.ascontiguousarray(pixels[::-1] if upside_down else pixels)
+
+
+def blots(seed: int) -> decoding.Pixels:
+    """A picture that is the same at 32 x 32, so that nothing but the turn decides its hash."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((32, 32), Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize("how", look_alikes.TURNS)
+def test_turned_and_mirrored_copies_are_found(how: look_alikes.Turn) -> None:
+    pictures = [blots(seed) for seed in range(4)]
+    assert groups(pictures) == [-1] * 4
+    assert groups([*pictures, *(turn(picture, how) for picture in pictures)]) == [0, 1, 2, 3] * 2
+
+
+@given(HASHES, st.sampled_from(look_alikes.TURNS))
+def test_a_hash_turned_four_times_is_itself(number: int, how: look_alikes.Turn) -> None:
+    found = np.array([number], dtype=np.uint64)
+    for _ in range(4):
+        found = look_alikes.turned_hashes(found, how)
+    assert found.tolist() == [number]
 
 
 def test_images_without_structure_are_not_the_same_picture() -> None:
@@ -72,3 +100,5 @@ def test_real_cells_are_told_apart_and_their_copies_are_found() -> None:
         return np.asarray(Image.open(buffer))
 
     assert groups(cells + [again(pixels, n) for n, pixels in enumerate(cells)]) == list(range(len(cells))) * 2
+    turned = [turn(again(pixels, n), look_alikes.TURNS[n % 8]) for n, pixels in enumerate(cells)]
+    assert np.mean(np.array(groups(cells + turned)[len(cells) :]) == np.arange(len(cells))) > 0.95

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 
 from pipeline.auditing import groups
-from pipeline.auditing.checks import BASELINES, baseline
+from pipeline.auditing.checks import BASELINES, baseline, by_group
 from pipeline.auditing.permutation import Null
 from pipeline.cohort.patients import COLUMNS
 from pipeline.common import config, paths
@@ -115,7 +116,10 @@ def test_a_sound_cohort_has_nothing_red_and_the_same_bytes(settings: config.Conf
     audit.run(settings, ["NPM1"], ["published"])
     assert paths.audit("NPM1", "published").read_bytes() == before
     assert [path.name for path in paths.audit("NPM1", "published").parent.iterdir()] == ["published.json"]
-    assert all(check["question"].endswith("?") and check["rule"] and check["advice"] for check in checks.values())
+    assert all(check["question"].endswith("?") and check["rule"] for check in checks.values())
+    assert all(bool(check["advice"]) == (check["state"] in ("red", "amber")) for check in checks.values() if check["answered"])
+    assert checks["image_count_only"]["state"] == "nothing to judge"  # every patient has as many
+    assert checks["same_sex_and_age"]["state"] == "clear"
     chance = checks["colour_only"]["value"]["permuted"]
     assert chance["low"] <= checks["colour_only"]["value"]["patient_auroc"] <= chance["high"]
 
@@ -141,18 +145,84 @@ def test_more_images_of_one_class_are_red(settings: config.Config) -> None:
     assert count["value"]["patient_auroc"] == 1
 
 
+def hash_of(path: str) -> float:
+    """A score that says nothing, the same in every run."""
+    return hashlib.sha256(path.encode()).digest()[0] / 64 - 2
+
+
+NONE = Interval(float("nan"), float("nan"), float("nan"))
+
+
 @pytest.mark.parametrize(
-    ("network", "red"),
+    ("gain", "p_value", "state"),
     [
-        (Interval(0.9, 0.7, 1.0), True),
-        (Interval(0.9, 0.85, 1.0), False),
-        (Interval(0.9, 0.8, 1.0), True),
-        (Interval(float("nan"), float("nan"), float("nan")), True),
+        (Interval(0.1, -0.05, 0.2), 0.01, "red"),  # beats chance, and the network may be no better
+        (Interval(0.1, 0.01, 0.2), 0.01, "clear"),  # beats chance, and the network is better still
+        (Interval(0.1, -0.05, 0.2), 0.3, "amber"),  # neither is sure
+        (Interval(0.1, 0.0, 0.2), 0.3, "amber"),
+        (Interval(0.4, 0.2, 0.6), 0.3, "clear"),
+        (NONE, 0.01, "red"),
+        (NONE, 0.3, "amber"),
     ],
 )
-def test_what_the_network_does_not_surely_exceed_is_red(network: Interval, red: bool) -> None:
-    chance = Null(0.5, 0.3, 0.7, 0.01, 99)
-    assert baseline(BASELINES["colour"], ["mean_r"], {"patient_auroc": 0.8}, chance, network).red is red
+def test_a_baseline_is_red_where_it_beats_chance_and_explains_the_result(gain: Interval, p_value: float, state: str) -> None:
+    chance = Null(0.5, 0.3, 0.7, p_value, 0.01, 99)
+    found = baseline(BASELINES["colour"], ["mean_r"], {"patient_auroc": 0.8}, chance, Interval(0.9, 0.8, 1.0), gain, 0.05)
+    assert found.state == state
+    assert ("stained" in found.advice) == (state == "red")
+    assert ("patients" in found.advice) == (state != "clear")
+
+
+def test_where_nothing_can_be_told_the_audit_is_amber_and_says_so(
+    settings: config.Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort()
+    put_scored(predictions().assign(logit=lambda table: table["path"].map(lambda path: hash_of(path))))
+    checks = found(settings)
+    assert checks["colour_only"]["state"] == "amber"
+    assert "amber colour_only" in capsys.readouterr().out
+    assert "stained" not in checks["colour_only"]["advice"]
+    assert json.loads(paths.audit("NPM1", "published").read_text())["state"] in ("amber", "red")
+
+
+def test_a_result_that_is_of_age_is_seen_among_patients_of_one_age(settings: config.Config) -> None:
+    """Ages overlap in a few patients, among whom the score, which follows the age, tells nothing."""
+    cohort()
+    listed = pd.read_csv(paths.PATIENTS, dtype="str", keep_default_na=False)
+    number = listed["patient"].str[1:].astype(int)
+    old = (listed["class"] == "NPM1") ^ (number >= 12)  # the last eight of either class are of the other's age
+    listed["age"], listed["sex"] = np.where(old, "70", "30"), "f"
+    listed.to_csv(paths.PATIENTS, index=False)
+    ages = dict(zip(listed["patient"], old, strict=True))
+    table = predictions()
+    rng = np.random.default_rng(1)
+    noise = dict(zip(listed["patient"], rng.normal(0, 0.1, len(listed)), strict=True))
+    put_scored(table.assign(logit=table["patient"].map(lambda name: 4 * ages[name] + noise[name])))
+    check = found(settings)["same_sex_and_age"]
+    assert check["state"] != "clear"
+    assert check["value"]["patient_auroc"]["value"] == pytest.approx(0.5, abs=0.2)
+    assert check["value"]["subtype_patients"] == PATIENTS
+    listed["age"] = np.where(listed["class"] == "NPM1", "70", "30")
+    listed.to_csv(paths.PATIENTS, index=False)
+    check = found(settings)["same_sex_and_age"]
+    assert check["state"] == "amber"
+    assert check["value"]["pairs"] == 0
+    assert check["found"].startswith("no pair")
+
+
+def test_groups_too_small_for_any_difference_to_show_are_amber(settings: config.Config) -> None:
+    def of(patients: int) -> dict[str, Any]:
+        rows = [
+            {"group": name, "control": {"patients": 0, "right": 0}, "subtype": {"patients": patients, "right": patients}}
+            for name in ("women", "men")
+        ]
+        found = by_group("by_sex", "sex", rows, 3, 0.05)
+        return {"state": found.state, "difference": (found.value or {})["difference"]}
+
+    assert of(3)["state"] == "amber"
+    assert of(3)["difference"]["least_p"] == pytest.approx(2 / 20)  # of C(6, 3) draws
+    assert of(6)["state"] == "clear"
+    assert of(2) == {"state": "amber", "difference": None}
 
 
 @pytest.mark.parametrize(("column", "name"), [("pixels_sha256", "same_pictures"), ("look_alike", "similar_pictures")])
