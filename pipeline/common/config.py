@@ -146,17 +146,65 @@ class Network(Section):
     tuned_on: list[str] | None = None  # the patients whom a search for this network saw; None: none was made here
 
 
-class Candidate(Section):
-    """A learner that every subtype gets; of kind `cnn` it is a network that looks at cells."""
+class CnnCandidate(Section):
+    """A network that looks at cells, for every subtype."""
 
     kind: Literal["cnn"]
     networks: dict[Name, Network]
+
+
+Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+InnerFolds = Annotated[int, Field(ge=2)]
+
+
+class PooledLearner(Section):
+    """A logistic regression on statistics over a patient's vectors."""
+
+    name: Literal["pooled"]
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]]
+    penalties: Penalties
+    inner_folds: InnerFolds
+
+
+class InstancesLearner(Section):
+    """A logistic regression on single vectors, and one on mean and spread of a patient's logits."""
+
+    name: Literal["instances"]
+    images_per_patient: Count
+    penalties: Penalties
+    inner_folds: InnerFolds
+
+
+class AttentionLearner(Section):
+    """Gated attention over a patient's vectors."""
+
+    name: Literal["attention"]
+    images_per_patient: Count
+    hidden: Count
+    attention: Count
+    dropout: Rate
+    learning_rate: LearningRate
+    weight_decay: Decay
+    batch_size: Count
+    max_epochs: Count
+    patience: Count
+    members: Count
+    inner_folds: InnerFolds
+
+
+class BagCandidate(Section):
+    """A learner that looks at patients: at the vectors that an encoder makes of their images."""
+
+    kind: Literal["bag"]
+    encoder: Name
+    learner: Annotated[PooledLearner | InstancesLearner | AttentionLearner, Field(discriminator="name")]
 
 
 class Kinds(Section):
     """The candidates by their kind: DVC makes a training stage for each, and looks into lists alone."""
 
     cnn: list[Name]
+    bag: list[Name]
 
 
 class Train(Section):
@@ -293,7 +341,9 @@ class Config(Section):
     image_um: Annotated[float, Field(gt=0)]
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     kinds: Kinds
-    candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]
+    candidates: Annotated[
+        dict[Name, Annotated[CnnCandidate | BagCandidate, Field(discriminator="kind")]], Field(min_length=1)
+    ]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
     split: Split
