@@ -110,6 +110,7 @@ def rows(seed: int, share: float, staining: float) -> list[dict[str, object]]:
 
 
 def main() -> None:
+    """Draw, learn, judge and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     seeds = parser.parse_args().seeds

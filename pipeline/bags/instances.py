@@ -30,9 +30,7 @@ def fit(bags: Sequence[Bag], labels: Ints, settings: InstancesLearner, seed: int
     return {**of_images(shown, labels, best), "pooling": pooling, "pooling_intercept": np.array(intercept)}
 
 
-def held_out(
-    bags: Sequence[Bag], shown: Sequence[Bag], labels: Ints, penalty: float, folds: int, seed: int
-) -> Floats:
+def held_out(bags: Sequence[Bag], shown: Sequence[Bag], labels: Ints, penalty: float, folds: int, seed: int) -> Floats:
     """Mean and spread of each patient's image logits `(patients, 2)`, by a regression that had not seen the patient."""
     pairs = np.empty((len(labels), 2))
     for rows, others in inner_folds.deal(labels, folds, seed):

@@ -52,8 +52,14 @@ def instances(c: Mapping[str, Floats], bag: Bag) -> float:
 def attention(c: Mapping[str, Floats], bag: Bag) -> float:
     """Gated attention (Ilse, Tomczak & Welling 2018, ICML, equation 9), the mean over the members of an ensemble."""
     x = (np.asarray(bag, dtype=np.float64) - c["mean"]) / c["scale"]
-    return float(np.mean([_member({name: values[member] for name, values in c.items() if name not in ("mean", "scale")}, x)
-                          for member in range(len(c["out_bias"]))]))
+    return float(
+        np.mean(
+            [
+                _member({name: values[member] for name, values in c.items() if name not in ("mean", "scale")}, x)
+                for member in range(len(c["out_bias"]))
+            ]
+        )
+    )
 
 
 def _member(c: Mapping[str, Floats], x: Floats) -> float:

@@ -19,6 +19,7 @@ from ruamel.yaml.reader import ReaderError
 from pipeline.common.errors import ConfigError
 
 T = TypeVar("T")
+C = TypeVar("C", "CnnCandidate", "BagCandidate")
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
@@ -30,6 +31,8 @@ _MOVED = {
     "models": "candidates.published.networks",
     "folds": "the key folds, beside subtypes,",
 }
+# Where a section is one of several, the keys by which it says which, and what they may hold: pydantic puts that into its keys.
+_TAGS = {"kind": "'cnn', 'bag'", "name": "'pooled', 'instances', 'attention'"}
 DEFAULT = "default"  # the network of every subtype that a candidate names none for
 
 
@@ -341,9 +344,7 @@ class Config(Section):
     image_um: Annotated[float, Field(gt=0)]
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     kinds: Kinds
-    candidates: Annotated[
-        dict[Name, Annotated[CnnCandidate | BagCandidate, Field(discriminator="kind")]], Field(min_length=1)
-    ]
+    candidates: Annotated[dict[Name, Annotated[CnnCandidate | BagCandidate, Field(discriminator="kind")]], Field(min_length=1)]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
     split: Split
@@ -360,9 +361,25 @@ class Config(Section):
         return [self.control, *self.subtypes]
 
     def network_of(self, subtype: str, candidate: str) -> Network:
-        """A candidate's network for a subtype: its own, else the candidate's default."""
-        networks = self.candidates[candidate].networks
+        """The network for a subtype of a candidate of kind `cnn`: its own, else the candidate's default."""
+        networks = _require(self.candidates[candidate], CnnCandidate, candidate).networks
         return networks[subtype] if subtype in networks else networks[DEFAULT]
+
+    def bag_of(self, candidate: str) -> BagCandidate:
+        """Encoder and learner of a candidate of kind `bag`."""
+        return _require(self.candidates[candidate], BagCandidate, candidate)
+
+    def candidate_of(self, subtype: str, candidate: str) -> dict[str, Any]:
+        """What is said of a candidate, as it counts for a subtype."""
+        known = self.candidates[candidate]
+        if isinstance(known, BagCandidate):
+            return known.model_dump()
+        return {"kind": known.kind, "network": self.network_of(subtype, candidate).model_dump()}
+
+    def tuned_on(self, subtype: str, candidate: str) -> list[str]:
+        """The patients whom a search for the candidate's network saw; nobody, of a candidate that no search finds."""
+        known = self.candidates[candidate]
+        return [] if isinstance(known, BagCandidate) else self.network_of(subtype, candidate).tuned_on or []
 
     def px_of(self, subtype: str, candidate: str) -> int:
         """Side of the images that a subtype's network looks at: of the packed cells, or less."""
@@ -427,6 +444,8 @@ class Config(Section):
             for kind, names in by_kind.items():
                 if names.count(name) != int(kind == candidate.kind):
                     yield f"kinds.{kind}: must name the candidates of kind {kind}, each once; look at {name}"
+            if isinstance(candidate, BagCandidate):
+                continue
             for subtype in self.subtypes:
                 if subtype not in candidate.networks and DEFAULT not in candidate.networks:
                     yield (
@@ -483,9 +502,19 @@ def _require_present_keys(path: Path, values: dict[str, Any]) -> None:
             raise ConfigError(f"{path}: train.{key}: is {now} now; see CHANGELOG.md")
 
 
+def _require(candidate: CnnCandidate | BagCandidate, kind: type[C], name: str) -> C:
+    if not isinstance(candidate, kind):
+        raise ConfigError(f"candidates.{name}: is of kind {candidate.kind}, which this is not for")
+    return candidate
+
+
 def _explain(item: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
+    key = ".".join(_keys(item["loc"]))
     match item["type"]:
+        case "union_tag_invalid" | "union_tag_not_found":
+            told = item["ctx"]["discriminator"].strip("'")
+            said = f"{item['ctx']['tag']!r} is not" if "tag" in item["ctx"] else "is missing; write"
+            return f"{key}.{told}: {said} one of {item['ctx'].get('expected_tags', _TAGS[told])}"
         case "missing":
             return f"{key}: missing"
         case "extra_forbidden":
@@ -497,6 +526,15 @@ def _explain(item: dict[str, Any]) -> str:
             return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
 
 
+def _keys(place: tuple[str | int, ...]) -> Iterator[str]:
+    """The keys of params.yaml that lead to a fault."""
+    for number, part in enumerate(place):
+        of_candidate = place[0] == "candidates" and number == 2
+        of_learner = place[0] == "candidates" and number >= 1 and place[number - 1] == "learner"
+        if not of_candidate and not of_learner:
+            yield str(part)
+
+
 def chosen_subtypes(config: Config, subtype: str | None) -> list[str]:
     """The one subtype named, or all of them; a name params.yaml does not have is refused."""
     if subtype is not None and subtype not in config.subtypes:
@@ -504,11 +542,18 @@ def chosen_subtypes(config: Config, subtype: str | None) -> list[str]:
     return [subtype] if subtype else config.subtypes
 
 
-def chosen_candidates(config: Config, candidate: str | None) -> list[str]:
-    """The one candidate named, or all of them; a name params.yaml does not have is refused."""
+def chosen_candidates(config: Config, candidate: str | None, kind: str | None = None) -> list[str]:
+    """The one candidate named, or all of them; of one kind, if any. A name that params.yaml does not have so is refused."""
     if candidate is not None and candidate not in config.candidates:
         raise ConfigError(f"there is no candidate {candidate}; params.yaml has: {', '.join(config.candidates)}")
-    return [candidate] if candidate else list(config.candidates)
+    of_kind = [name for name, known in config.candidates.items() if kind in (None, known.kind)]
+    if not of_kind:
+        raise ConfigError(f"there is no candidate of kind {kind}; add one to params.yaml's candidates and to kinds.{kind}")
+    if candidate is not None and candidate not in of_kind:
+        raise ConfigError(
+            f"candidate {candidate} is of kind {config.candidates[candidate].kind}; {', '.join(of_kind)} is {kind}"
+        )
+    return [candidate] if candidate else of_kind
 
 
 def one_candidate(candidates: list[str]) -> str:

@@ -18,6 +18,7 @@ DECISIONS = Path("data/decisions.jsonl")
 FOLDS = Path("data/folds.csv")
 MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits")
+VECTORS = Path("data/vectors")
 CELLS = Path("data/cells")
 CANDIDATES = Path("data/candidates")
 SCORED = Path("data/scored")
@@ -69,6 +70,21 @@ def cells(class_name: str) -> Path:
 def cell_rows(class_name: str) -> Path:
     """The table that says patient and path of each row of `cells(class_name)`."""
     return CELLS / f"{class_name}.parquet"
+
+
+def vectors(encoder: str, class_name: str) -> Path:
+    """What an encoder makes of the images of one class: float32 `(images, dimension)`."""
+    return VECTORS / encoder / f"{class_name}.npy"
+
+
+def vector_rows(encoder: str, class_name: str) -> Path:
+    """The table that says patient and path of each row of `vectors(encoder, class_name)`."""
+    return VECTORS / encoder / f"{class_name}.parquet"
+
+
+def encoder(name: str) -> Path:
+    """What an encoder is: the digest of its weights, the side of the images it looks at, the dimension of its vectors."""
+    return VECTORS / name / "encoder.json"
 
 
 def candidate(subtype: str, candidate: str) -> Path:

@@ -14,7 +14,12 @@ import pandas as pd
 from pipeline.evaluation import seen_by_search
 from pipeline.evaluation.pooling import probabilities
 
-COLUMNS = ["fold", "split", "patient", "path", "label", "logit", "calibrated_logit", "score", "called", "claimed"]
+COLUMNS = ["fold", "split", "patient", "path", "images", "label", "logit", "calibrated_logit", "score", "called", "claimed"]
+
+
+def are_of_images(rows: pd.DataFrame) -> bool:
+    """Whether the learner scores images; if not, a row is a patient, with the number of his or her images."""
+    return "path" in rows
 
 
 def calibrated(images: pd.DataFrame, temperature: float) -> pd.DataFrame:
@@ -27,10 +32,12 @@ def table(images: pd.DataFrame, seen: Collection[str], threshold: float) -> pd.D
     """The table of images as `calibrated` makes them; `seen` are the patients whom a search for the network saw."""
     tested = images[images["split"] == "test"]
     claimed = seen_by_search.claimed(tested, seen)
-    kept = pd.MultiIndex.from_frame(claimed[["fold", "path"]])
-    rows = pd.MultiIndex.from_frame(images[["fold", "path"]])
+    keys = ["fold", "path" if are_of_images(images) else "patient"]
+    kept = pd.MultiIndex.from_frame(claimed[keys])
+    rows = pd.MultiIndex.from_frame(images[keys])
     rests = (images["split"] == "test") & rows.isin(kept)
-    return images.assign(called=images["score"] > threshold, claimed=rests)[COLUMNS]
+    found = images.assign(called=images["score"] > threshold, claimed=rests)
+    return found[[column for column in COLUMNS if column in found]]
 
 
 def as_calibrated(images: pd.DataFrame) -> pd.DataFrame:

@@ -156,6 +156,8 @@ def _group(config: Config, column: str, what: str, rows: pd.DataFrame, of: pd.Se
 
 def _truth(config: Config, claimed: pd.DataFrame) -> Check:
     """Ask whether the score follows the cell; the table of truths is empty where the cohort was not drawn."""
+    if not score_table.are_of_images(claimed):
+        return checks.truth_of_no_image()
     known = pd.read_parquet(paths.existing(paths.TRUTH), columns=["path", "diseased"]).astype(
         {"path": "str", "diseased": "bool"}
     )
