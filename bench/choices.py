@@ -54,7 +54,8 @@ CHOICES = {
 
 def _work(orders: Any, choice: Choice, subtype: str, images: int) -> None:
     """Do `images` images' worth of steps whenever told."""
-    from pipeline.networks import batch_norm, device
+    from pipeline.machine import device
+    from pipeline.networks import batch_norm
 
     # isort: split
     import keras  # after device, which keeps TensorFlow's greetings off the terminal
@@ -117,7 +118,7 @@ def main() -> None:
     largest = int(settings.train.batch_size * max(choice.batch for choice in CHOICES.values()))
     if options.images <= 0 or options.images % largest:
         parser.error(f"--images: must be a multiple of {largest}, the largest batch")
-    from pipeline.networks import device
+    from pipeline.machine import device
 
     kind = device.prepare("auto").kind
     choices = {name: choice for name, choice in CHOICES.items() if choice.only in ("", kind)}

@@ -98,7 +98,7 @@ def _cells(job: tuple[cohort.Patient, str, int, int]) -> Any:
 
 def machine(tiny: bool, **changes: Any) -> Any:
     """This machine's device; a processor does as a GPU would, unless the changes say otherwise."""
-    from pipeline.networks import device
+    from pipeline.machine import device
 
     found = device.prepare("auto")
     return replace(found, **{**({"xla": True, "batches": "device"} if tiny else {}), **changes})
@@ -126,7 +126,8 @@ def train(settings: config.Config, pools: Pools, on: Any, seed: int, folder: Pat
 
 
 def _same(folder: Path, tiny: bool, sent: bool) -> None:
-    from pipeline.networks import device, epoch_on_device
+    from pipeline.machine import device
+    from pipeline.networks import epoch_on_device
 
     settings = published(tiny, images_per_class=1000, max_epochs=30, min_epochs=30, dropout=0.25)
     if sent:

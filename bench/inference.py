@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = config.load()
     mlflow_server.connect()
-    from pipeline.networks import device
+    from pipeline.machine import device
 
     machine = device.prepare("auto")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -45,7 +45,7 @@ def starts() -> dict[str, list[str]]:
     found = {"python": [*python, "pass"], "python -m pipeline --help": [sys.executable, "-m", "pipeline", "--help"]}
     found |= {f"import {name}": [*python, f"import {name}"] for name in IMPORTS}
     also = {
-        "train": "pipeline.networks.device, pipeline.networks.training_loop"
+        "train": "pipeline.machine.device, pipeline.networks.training_loop"
     }  # imported by `run`, behind everything that can fail
     found |= {
         f"import what {stage} imports": [

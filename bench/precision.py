@@ -38,7 +38,8 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
 def built(settings: config.Config, subtype: str, precision: Precision, seed: int) -> tuple[Any, dict[str, Any], Any]:
     """An untrained network of the first fold, its images by role, and the device to train it on."""
-    from pipeline.networks import device, model, training_loop
+    from pipeline.machine import device
+    from pipeline.networks import model, training_loop
 
     training_loop.forget_networks()
     machine = replace(device.prepare("auto"), precision=precision)
@@ -135,7 +136,7 @@ def main() -> None:
     if options.check:
         check(settings, subtypes)
         return
-    from pipeline.networks import device
+    from pipeline.machine import device
 
     has_bfloat16 = device.prepare("auto").precision == "bfloat16"
     with contextlib.nullcontext() if has_bfloat16 else emulated():

@@ -49,7 +49,8 @@ def ways(
     settings: config.Config, subtype: str, precision: Literal["auto", "bfloat16", "float32"], steps: int
 ) -> tuple[dict[str, Way], float]:
     """Each runs `steps` steps of `train.batch_size` images (the matrix product a quarter as often); operations an image."""
-    from pipeline.networks import device, epoch_on_host, training_loop
+    from pipeline.machine import device
+    from pipeline.networks import epoch_on_host, training_loop
 
     machine = device.prepare(precision)
     training_loop.forget_networks()
@@ -116,7 +117,8 @@ def learning(
     network: Any, pools: Pools, settings: config.Config, machine: Any, steps: int, room_bytes: int | None = None
 ) -> Way:
     """So many steps as `train` does them; on a device that makes batches, cells that do not fit into `room_bytes` are sent."""
-    from pipeline.networks import device, epoch_on_device, epoch_on_host
+    from pipeline.machine import device
+    from pipeline.networks import epoch_on_device, epoch_on_host
 
     def epoch(number: int) -> Any:
         batches = epoch_on_host.Epoch(pools, settings.train.batch_size, settings.train.augment, 0, number)
@@ -262,7 +264,7 @@ def main() -> None:
     parser.add_argument("subtypes", nargs="*", help="all of params.yaml when left out")
     options = parser.parse_args()
     settings = config.load(Path("params.yaml"))
-    from pipeline.networks import device
+    from pipeline.machine import device
 
     machine = device.prepare(options.precision)
     threads = f"{machine.threads} of {os.cpu_count()} threads"

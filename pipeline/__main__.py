@@ -35,6 +35,7 @@ CANDIDATE_STAGES = {
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
+ENCODER_STAGES = {"embed": "make a vector of every usable image; goes on where it was stopped"}
 FOLD_STAGES = {"train": "train the networks that look at cells, one a fold"}
 OF_KIND = {"train": "cnn", "audit_networks": "cnn", "tune": "cnn", "train_bags": "bag"}  # the others are for any candidate
 # Beside the DAG.
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
         kind = OF_KIND.get(chosen.stage)
         candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None), kind)
+        encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
         stage = importlib.import_module(f"pipeline.stages.{'promote' if chosen.stage == 'rollback' else chosen.stage}")
         if chosen.stage == "source":
@@ -68,6 +70,9 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES:
             stage.run(settings)
+        elif chosen.stage in ENCODER_STAGES:
+            for encoder in encoders:
+                stage.run(settings, encoder)
         elif chosen.stage in CANDIDATE_STAGES:
             stage.run(settings, subtypes, candidates)
         elif os.environ.get("RESTORE_ONLY"):
@@ -98,9 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         description="One stage of the pipeline, by hand. `dvc repro` runs all that are stale, in order.",
     )
     stages = parser.add_subparsers(dest="stage", metavar="stage", required=True)
-    for name, purpose in {**COHORT_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}.items():
+    for name, purpose in {**COHORT_STAGES, **ENCODER_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}.items():
         stage = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
-        if name not in COHORT_STAGES:
+        if name in ENCODER_STAGES:
+            stage.add_argument("encoder", nargs="?", help="one of params.yaml's encoders; all of them when left out")
+        elif name not in COHORT_STAGES:
             stage.add_argument("subtype", nargs="?", help="one of params.yaml's subtypes; all of them when left out")
             stage.add_argument("--candidate", help="one of params.yaml's candidates; all of them when left out")
         if name in FOLD_STAGES:

@@ -15,8 +15,8 @@ from PIL import Image
 from pipeline.common import config, files
 from pipeline.demo import cohort
 from pipeline.images import decoding, manifest
+from pipeline.machine import device
 from pipeline.names import image_paths
-from pipeline.networks import device
 from pipeline.stages import register
 
 UM, PX = 24.9, 16

@@ -18,14 +18,14 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from pipeline.__main__ import CANDIDATE_STAGES, COHORT_STAGES, FOLD_STAGES
+from pipeline.__main__ import CANDIDATE_STAGES, COHORT_STAGES, ENCODER_STAGES, FOLD_STAGES
 from pipeline.common import config
 from pipeline.networks import recipe
 from pipeline.registry import model_files
 
 PIPELINE = ROOT / "pipeline"
 ROOMS = sorted(path.name for path in PIPELINE.iterdir() if (path / "__init__.py").is_file())
-STAGES = {**COHORT_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}
+STAGES = {**COHORT_STAGES, **ENCODER_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}
 TRAVELS = [module.relative_to(PIPELINE).as_posix() for module in model_files.CODE]
 
 # They change no result: settings, paths, the terminal, cores; and, but for `register`, the record kept in MLflow.
@@ -87,7 +87,7 @@ VIOLATIONS = {  # a module, and what it must not import
     "pipeline/stages/pack.py": "from pipeline.stages import split",
     "pipeline/pages/rendering.py": "import prefect",
     "flows/errors.py": "from pipeline.common import paths",
-    "pipeline/common/addresses.py": "import great_expectations, mlflow, optuna, keras, matplotlib, kagglehub, rich",
+    "pipeline/common/addresses.py": "import great_expectations, mlflow, optuna, keras, h5py, matplotlib, kagglehub, rich",
     "pipeline/common/files.py": "import imagecodecs, simplejpeg",
 }
 
@@ -113,7 +113,8 @@ def test_stage_is_module_is_command_is_params_section() -> None:
         assert (PIPELINE / "stages" / f"{stage}.py").is_file()
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
-    assert sections <= set(STAGES) | {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "tune"}
+    shared = {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "encoders", "tune"}
+    assert sections <= set(STAGES) | shared
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -203,7 +204,7 @@ def test_evaluation_needs_no_tensorflow() -> None:
 
 @pytest.mark.parametrize("first", ["epoch_on_host", "training_loop"])
 def test_tensorflow_says_nothing_where_a_training_begins(first: str) -> None:
-    code = f"from pipeline.networks import {first}; from pipeline.networks import device; device.prepare('auto')"
+    code = f"from pipeline.networks import {first}; from pipeline.machine import device; device.prepare('auto')"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert (said.stdout, said.stderr) == ("", "")
 

@@ -10,21 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from pipeline.bags import inner_folds
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
 from pipeline.common.config import AttentionLearner
+from pipeline.machine import device
+
+# isort: split
+import keras  # after device, which keeps TensorFlow's greetings off the terminal
 
 _NAMES = ("hidden", "view", "gate", "attention", "out")  # of the layers, as of `scoring`'s coefficients
 
 
 def fit(bags: Sequence[Bag], labels: Ints, settings: AttentionLearner, seed: int) -> dict[str, Floats]:
     """Coefficients for `scoring.attention`: arrays with a first axis over the members, but for mean and scale."""
-    tf.config.experimental.enable_op_determinism()
+    device.prepare("float32")
     mean = np.mean([bag.mean(axis=0, dtype=np.float64) for bag in bags], axis=0)
     spread = np.sqrt(np.mean([((bag - mean) ** 2).mean(axis=0) for bag in bags], axis=0))
     scale = np.where(spread > 0, spread, 1.0)

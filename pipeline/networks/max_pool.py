@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.networks.device import Device
+from pipeline.machine.device import Device
 
 # isort: split
 import keras  # after device, which keeps TensorFlow's greetings off the terminal

@@ -25,7 +25,7 @@ from pipeline.networks.epoch_images import Pool
 ROLES: tuple[split_table.Role, ...] = ("train", "val", "test")
 _PACKAGE = Path(__file__).parents[1]
 # What a training's result depends on, of this package: the checkpoint of another version of these is not gone on with.
-CODE = ("folds", "networks", "stages/train.py")
+CODE = ("folds", "machine", "networks", "stages/train.py")
 _IMAGES_AT_ONCE = 1024
 
 T = TypeVar("T")

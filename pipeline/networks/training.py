@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.common.config import Config
-from pipeline.networks import device, epoch_on_device, model, recipe, training_loop
-from pipeline.networks.device import Device
+from pipeline.machine import device
+from pipeline.machine.device import Device
+from pipeline.networks import epoch_on_device, model, recipe, training_loop
 from pipeline.networks.epoch_images import Pool
 from pipeline.networks.training_loop import History
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from pipeline.common import console, files
 from pipeline.common.config import Train
 from pipeline.common.errors import ModelError
-from pipeline.networks import batch_norm, device, epoch_on_device, loss, max_pool
-from pipeline.networks.device import Device
+from pipeline.machine import device
+from pipeline.machine.device import Device
+from pipeline.networks import batch_norm, epoch_on_device, loss, max_pool
 from pipeline.networks.epoch_images import Pool
 from pipeline.networks.epoch_on_host import Epoch, mean_of_epoch, train_epoch
 from pipeline.networks.model import build, logits

@@ -21,7 +21,7 @@ from pipeline.registry import mlflow_server
 from pipeline.search import optuna_study, space, trial_runs
 from pipeline.search.optuna_study import Study, Trial
 
-_CODE = ("folds", "networks", "search/space.py", "search/trial_training.py")
+_CODE = ("folds", "machine", "networks", "search/space.py", "search/trial_training.py")
 _NOT_OF_A_TRIAL = {"trials", "finalists", "seeds"}  # a search goes on when these change
 
 

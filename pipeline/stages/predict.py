@@ -126,7 +126,7 @@ def _require_free(target: Path) -> None:
 def _champions(config: Config, um: float) -> list[Champion]:
     client = mlflow_server.connect()
     # TensorFlow takes seconds and memory: after everything that can fail
-    from pipeline.networks import device
+    from pipeline.machine import device
 
     device.prepare("auto")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it takes several networks for one that is traced again and again

@@ -19,7 +19,8 @@ from networks.test_training_loop import SPEC as WITHOUT_DROPOUT
 from networks.test_training_loop import bits, pool, settings
 
 from pipeline.common.config import Augment
-from pipeline.networks import device, epoch_on_device, epoch_on_host, max_pool, model, training, training_loop
+from pipeline.machine import device
+from pipeline.networks import epoch_on_device, epoch_on_host, max_pool, model, training, training_loop
 
 pytestmark = pytest.mark.skipif(training_loop.keras.config.backend() != "tensorflow", reason="the steps are TensorFlow's")
 SPEC = {**WITHOUT_DROPOUT, "layers": [*WITHOUT_DROPOUT["layers"], {"kind": "dropout", "rate": 0.2}]}
@@ -193,7 +194,7 @@ def test_on_a_processor_nothing_of_it_is_used() -> None:
 def test_xla_knows_the_setting_of_its_products() -> None:
     """It ends the process where it doesn't."""
     code = (
-        "from pipeline.networks import device; device.prepare('auto')\n"
+        "from pipeline.machine import device; device.prepare('auto')\n"
         "import os; print(os.environ['XLA_FLAGS'])\n"
         "import tensorflow as tf; print(tf.function(lambda x: x + 1, jit_compile=True)(1.0).numpy())"
     )

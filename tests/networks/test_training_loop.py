@@ -11,7 +11,8 @@ from conftest import ROOT
 
 from pipeline.common import config
 from pipeline.common.errors import ModelError
-from pipeline.networks import batch_norm, device, epoch_on_host, model, training_loop
+from pipeline.machine import device
+from pipeline.networks import batch_norm, epoch_on_host, model, training_loop
 from pipeline.networks.epoch_images import Pool
 
 SPEC: dict[str, Any] = {

@@ -23,7 +23,8 @@ from pipeline.cohort.pseudonyms import Pseudonyms
 from pipeline.common import config, files, paths
 from pipeline.common.errors import ConfigError
 from pipeline.evaluation import published_figures
-from pipeline.networks import device, recipe
+from pipeline.machine import device
+from pipeline.networks import recipe
 from pipeline.registry import mlflow_server, model_files, versions
 from pipeline.stages import candidates, evaluate, predict, register, train, tune
 

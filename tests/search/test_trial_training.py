@@ -12,7 +12,8 @@ from conftest import ROOT
 from networks.test_training_loop import SPEC, pool
 
 from pipeline.common import config
-from pipeline.networks import device, epoch_on_device, training
+from pipeline.machine import device
+from pipeline.networks import epoch_on_device, training
 from pipeline.search import trial_training
 
 

@@ -78,6 +78,18 @@ def backend() -> str:
     return str(keras.config.backend())
 
 
+def whole_float32() -> None:
+    """Have products in float32 worked out in float32 on GPUs too, which else round what they multiply to 10 bits (TF32)."""
+    if backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+    else:
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+
+
 def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
     """XLA and batches made on the device are for GPUs: on processors XLA made bfloat16 about 6 times slower."""
     import tensorflow as tf

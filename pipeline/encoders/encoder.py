@@ -1,0 +1,82 @@
+"""An encoder as params.yaml says it: what its vectors follow from, its network, and vectors of batches of images.
+
+A batch always has the same shape: what is missing is filled up, so that an image's vector doesn't depend on which images are
+made with it. Everything is float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common import files
+from pipeline.common.config import ApplicationEncoder, PackageEncoder
+from pipeline.common.errors import ConfigError, DataError
+from pipeline.encoders import applications, description, efficientnet_lite0
+from pipeline.machine.device import Device
+
+Images = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+
+_BATCH = {"cpu": 32, "gpu": 256}
+# Of what a device is: on how many threads the bytes were found not to depend, and precision is float32 here.
+_NO_DIFFERENCE = {"threads", "precision", "batches"}
+
+
+class Encoder:
+    """A network with its weights, ready on `machine`."""
+
+    def __init__(self, name: str, settings: PackageEncoder | ApplicationEncoder, machine: Device) -> None:
+        """Read the weights.
+
+        Raises:
+            ConfigError: the settings name no weights that are here, or the weights are others than the settings name.
+            DataError: their file cannot be read.
+        """
+        weights = _weights_file(name, settings)
+        self.px = settings.px
+        self.prepare: Callable[[Images], Any]
+        if isinstance(settings, ApplicationEncoder):
+            self._network, self.prepare = applications.build(name, settings.application, settings.px, weights)
+        else:
+            self._network, self.prepare = efficientnet_lite0.build(settings.px), np.asarray
+            efficientnet_lite0.take_weights(self._network, weights)
+        self._network.compile(jit_compile=machine.xla)
+        self.batch = _BATCH[machine.kind]
+        self.dimension = int(self._network.output_shape[-1])
+        self.description = description.described(settings.model_dump(exclude={"file"}), self.dimension)
+        of_device = {key: value for key, value in asdict(machine).items() if key not in _NO_DIFFERENCE}
+        self.digest_here = description.digest({**self.description, "machine": of_device, "batch": self.batch})
+
+    def vectors(self, images: Iterable[Images]) -> Iterator[Vectors]:
+        """`(n, dimension)` for the next n images `(px, px, 3)`, at most a batch at a time."""
+        images = iter(images)
+        while some := list(islice(images, self.batch)):
+            batch = np.zeros((self.batch, self.px, self.px, 3), dtype=np.uint8)
+            batch[: len(some)] = some
+            made = np.asarray(self._network.predict_on_batch(self.prepare(batch)), dtype=np.float32)[: len(some)]
+            if not np.isfinite(made).all():
+                raise DataError("the encoder makes vectors that hold no numbers; its weights are damaged or of another network")
+            yield made
+
+    def save_weights(self, file: Path) -> None:
+        """Keep the weights as Keras does, in HDF5: the same weights are the same bytes."""
+        self._network.save_weights(file)
+
+
+def _weights_file(name: str, settings: PackageEncoder | ApplicationEncoder) -> Path:
+    file = efficientnet_lite0.weights_file() if isinstance(settings, PackageEncoder) else Path(settings.file)
+    if not file.is_file():
+        raise ConfigError(f"encoders.{name}: {file} is not there; put the weights' file there, or name it where it is")
+    if (found := files.sha256(file)) != settings.weights_sha256:
+        raise ConfigError(
+            f"encoders.{name}.weights_sha256: {file} has {found}, not {settings.weights_sha256}; bring the file that is meant, "
+            "or name the digest of this one if it is"
+        )
+    return file

@@ -1,0 +1,99 @@
+"""Vectors that somebody else made, one file a patient: `<patient>.h5` or `.parquet`, in a folder or in its `<class>` folders.
+
+An HDF5 file holds one table of numbers `(cells, dimension)`; so do all columns of numbers of a Parquet file, which may name
+each row's image in a column `path` (as data/manifest.parquet does, or by the file's name alone). Without names rows are in the
+manifest's order of the patient's images, usable or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.common.errors import DataError
+
+Vectors = NDArray[np.float32]
+_SUFFIXES = (".h5", ".hdf5", ".parquet")
+
+
+def file_of(folder: Path, class_name: str, patient: str) -> Path:
+    """The one file of a patient.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    places = [place / f"{patient}{suffix}" for place in (folder / class_name, folder) for suffix in _SUFFIXES]
+    found = [place for place in places if place.is_file()]
+    if len(found) != 1:
+        what = f"{found[0]} and {found[1]} are both there; leave one" if found else f"no {places[0]} (or .parquet); bring it"
+        raise DataError(f"vectors of patient {patient} of {class_name}: {what}, or exclude the patient in data/exclude.csv")
+    return found[0]
+
+
+def read(file: Path, dimension: int, images: pd.DataFrame) -> Vectors:
+    """`(usable images, dimension)` of a patient whose `images` are rows of the manifest: path, error.
+
+    Raises:
+        DataError: the file holds something else, or doesn't fit the images.
+    """
+    vectors, named = _parquet(file) if file.suffix == ".parquet" else (_h5(file), None)
+    usable = (images["error"] == "").to_numpy()
+    if vectors.shape[1] != dimension:
+        raise DataError(
+            f"{file}: vectors of {vectors.shape[1]} numbers, not {dimension}; correct its `dimension`, or bring others"
+        )
+    if named is not None:
+        rows = _rows(file, named, images.loc[usable, "path"].tolist())
+    elif len(vectors) == len(images):
+        rows = np.flatnonzero(usable)
+    else:
+        raise DataError(
+            f"{file}: {len(vectors):,} vectors for the patient's {len(images):,} images of data/manifest.parquet (usable: "
+            f"{int(usable.sum()):,}); bring one for each, or a Parquet file whose column path names them"
+        )
+    chosen = np.ascontiguousarray(vectors[rows], dtype=np.float32)
+    if not np.isfinite(chosen).all():
+        raise DataError(f"{file}: holds vectors that are no numbers (NaN or infinite); bring sound ones")
+    return chosen
+
+
+def _rows(file: Path, named: Sequence[str], wanted: Sequence[str]) -> NDArray[np.intp]:
+    by_name = {name.rsplit("/", 1)[-1]: row for row, name in enumerate(named)}
+    if len(by_name) < len(named):
+        raise DataError(f"{file}: names an image twice; leave each once")
+    missing = [path for path in wanted if path.rsplit("/", 1)[-1] not in by_name]
+    if missing:
+        raise DataError(f"{file}: no vector of {missing[0]} ({len(missing):,} missing); bring all, or exclude the images")
+    return np.array([by_name[path.rsplit("/", 1)[-1]] for path in wanted], dtype=np.intp)
+
+
+def _h5(file: Path) -> NDArray[np.generic]:
+    tables: dict[str, NDArray[np.generic]] = {}
+
+    def note(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim == 2 and item.dtype.kind == "f":
+            tables[name] = item[()]
+
+    try:
+        with h5py.File(file, "r") as opened:
+            opened.visititems(note)
+    except OSError as error:
+        raise DataError(f"{file}: not a sound HDF5 file: {str(error).splitlines()[0]}; bring it again") from None
+    if len(tables) != 1:
+        raise DataError(
+            f"{file}: {len(tables)} tables of numbers ({', '.join(tables) or 'none'}), not one; leave the vectors alone in it"
+        )
+    return next(iter(tables.values()))
+
+
+def _parquet(file: Path) -> tuple[NDArray[np.generic], list[str] | None]:
+    try:
+        table = pd.read_parquet(file)
+    except Exception as error:  # Arrow raises whatever its parser stumbles over
+        raise DataError(f"{file}: not a sound Parquet file: {str(error).splitlines()[0]}; bring it again") from None
+    return table.select_dtypes("number").to_numpy(), table["path"].astype(str).tolist() if "path" in table else None
