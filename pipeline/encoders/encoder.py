@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.common import files
 from pipeline.common.config import ApplicationEncoder, PackageEncoder
 from pipeline.common.errors import ConfigError, DataError
-from pipeline.encoders import applications, description, efficientnet_lite0
+from pipeline.encoders import applications, description, efficientnet_lite0, kept_network
 from pipeline.machine.device import Device
 
 Images = NDArray[np.uint8]
@@ -65,9 +65,11 @@ class Encoder:
                 raise DataError("the encoder makes vectors that hold no numbers; its weights are damaged or of another network")
             yield made
 
-    def save_weights(self, file: Path) -> None:
-        """Keep the weights as Keras does, in HDF5: the same weights are the same bytes."""
-        self._network.save_weights(file)
+    def save(self, folder: Path) -> Path:
+        """Keep the network, and its weights as Keras does, in HDF5: the same weights are the same bytes. Returns their file."""
+        (folder / kept_network.NETWORK).write_text(self._network.to_json() + "\n", encoding="utf-8")
+        self._network.save_weights(folder / kept_network.WEIGHTS)
+        return folder / kept_network.WEIGHTS
 
 
 def _weights_file(name: str, settings: PackageEncoder | ApplicationEncoder) -> Path:
