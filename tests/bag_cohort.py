@@ -51,6 +51,7 @@ def settings(tmp_path: Path, learner: dict[str, Any] = POOLED, **more: Any) -> c
         "split.n_folds": FOLDS,
         "kinds": {"cnn": [], "bag": ["bags"]},
         "candidates": {"bags": {"kind": "bag", "encoder": ENCODER, "learner": learner}},
+        "encoders": {ENCODER: {"kind": "package", "px": 48, "weights_sha256": "e5" * 32}},
         **more,
     }
     return config.load(write_params(tmp_path / "params.yaml", changes))
