@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from pipeline.bags import patients, recipe, scoring
 from pipeline.bags.patients import Patients
@@ -34,7 +35,9 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         everybody = patients.read(config, subtype, encoder)
         inputs = recipe.digests(config, subtype, encoder)
         target = paths.fold(subtype, candidate, 0).parent
-        with files.folder_in_one_step(target, paths.CHECKPOINTS / f"{subtype}-{candidate}-unfinished") as folder:
+        unfinished = paths.CHECKPOINTS / f"{subtype}-{candidate}-unfinished"
+        # One thread: several wait for each other more than they help, and their number may change the last digits.
+        with threadpool_limits(1), files.folder_in_one_step(target, unfinished) as folder:
             for fold in sorted(config.folds):
                 place = folder / paths.fold(subtype, candidate, fold).name
                 place.mkdir()

@@ -1,4 +1,4 @@
-"""A learner that scores patients alone, from vectors to the registered model: by `predict`, in a clean process and over HTTP."""
+"""A learner that scores patients alone, from vectors to the registered model: by `predict`, pyfunc and HTTP."""
 
 from __future__ import annotations
 
