@@ -49,7 +49,13 @@ def _read_figures(stage: Stage) -> dict[str, Any]:
 def _make_row(stage: Stage) -> dict[str, Any]:
     figures = _read_figures(stage)
     keys = ("image_accuracy", "patient_auroc", "patient_sensitivity", "patient_specificity")
-    ours = {key.replace("_", " ").replace("auroc", "AUROC"): _format_interval(figures.get(key)) for key in keys}
+    of_images = any("image_" in key for key in figures)  # a learner that scores patients alone has none
+    ours = {
+        key.replace("_", " ").replace("auroc", "AUROC"): _format_interval(figures.get(key))
+        if of_images or not key.startswith("image_")
+        else "none: patients alone are scored"
+        for key in keys
+    }
     return {
         "subtype": stage.subtype,
         "candidate": stage.candidate,

@@ -29,6 +29,7 @@ COHORT_STAGES = {
     "report": "make reports/index.html from the results of all subtypes",
 }
 CANDIDATE_STAGES = {
+    "train_bags": "train the learners that look at patients by their images' vectors, all folds",
     "evaluate": "measure out-of-fold predictions",
     "audit": "ask what else than the look of the cells could explain a result",
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
@@ -36,6 +37,7 @@ CANDIDATE_STAGES = {
 }
 ENCODER_STAGES = {"embed": "make a vector of every usable image; goes on where it was stopped"}
 FOLD_STAGES = {"train": "train the networks that look at cells, one a fold"}
+OF_KIND = {"train": "cnn", "audit_networks": "cnn", "tune": "cnn", "train_bags": "bag"}  # the others are for any candidate
 # Beside the DAG.
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
@@ -51,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = config.load()
         subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
-        candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None))
+        kind = OF_KIND.get(chosen.stage)
+        candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None), kind)
         encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
         stage = importlib.import_module(f"pipeline.stages.{'promote' if chosen.stage == 'rollback' else chosen.stage}")

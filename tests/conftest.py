@@ -23,8 +23,9 @@ REAL_CELLS = ROOT.parent / "shared" / "real_cells"
 
 
 def write_params(target: Path, changes: dict[str, Any]) -> Path:
-    """params.yaml of the repository at `target`, with values at dotted keys replaced."""
+    """params.yaml of the repository at `target`, with values at dotted keys replaced; of its candidates the network alone."""
     values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    values["kinds"]["bag"], values["candidates"] = [], {"published": values["candidates"]["published"]}
     for key, value in changes.items():
         *sections, last = key.split(".")
         section = values

@@ -142,6 +142,9 @@ ASKED = {
     "classes": {"control", "subtypes"},
     "network_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates"},
     "train_of": {"train"},
+    "tuned_on": {"data/candidates/${item.subtype}/${item.candidate}.json"},
+    "bag_of": {"data/candidates/${item.subtype}/${item.candidate}.json"},
+    "candidate_of": {"candidates"},
 }
 
 
@@ -153,6 +156,7 @@ def test_every_parameter_a_stage_reads_is_one_of_its_params(stage: str) -> None:
     modules += [PIPELINE / "validation" / f"{name}.py" for name in ("rules", "rule_tables") if stage == "validate"]
     modules += [PIPELINE / "auditing/twins.py"] if stage == "audit_networks" else []
     modules += [PIPELINE / "networks" / f"{name}.py" for name in ("recipe", "training") if stage in ("train", "audit_networks")]
+    modules += [PIPELINE / "bags" / f"{name}.py" for name in ("recipe", "patients") if stage == "train_bags"]
     read = set()
     for module in modules:
         for node in ast.walk(ast.parse(module.read_text())):

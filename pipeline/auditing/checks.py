@@ -24,6 +24,7 @@ from pipeline.folds.split_table import role
 EXAMPLES = 5
 MORE = "train all folds (folds), or add patients: with so few, nothing is said either way"
 _ADD = "add it to the cohort's metadata"
+_CELL_TRUTH = "Does the score follow the cell, or does it only recognise the patient?"
 _LEAK = "red when there is any"
 
 
@@ -227,7 +228,6 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
 
     `images` has a row per test image: patient, label, logit, called and diseased (whether it shows a leukaemic cell).
     """
-    question = "Does the score follow the cell, or does it only recognise the patient?"
     rule = (
         "red when, among the images of one patient, leukaemic cells do not score above normal ones by more than chance "
         f"explains (cells shuffled within the patient, p not below {significance:g}); amber with fewer than {fewest} patients "
@@ -237,7 +237,7 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
     own = images[images["label"] == 1]
     within = metrics.within_fold_auroc(own["diseased"], own["logit"], own["patient"])
     if math.isnan(within):  # no patient has both
-        return _unanswered("cell_truth", question, "what each image shows", "nothing: only of a drawn cohort is it known")
+        return _unanswered("cell_truth", _CELL_TRUTH, "what each image shows", "nothing: only of a drawn cohort is it known")
     rng = np.random.default_rng(seed)
     diseased, patients = own["diseased"].to_numpy(), own["patient"].to_numpy()
     drawn = [metrics.within_fold_auroc(shuffled(diseased, patients, rng), own["logit"], patients) for _ in range(permutations)]
@@ -262,13 +262,20 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
     )
     return Check(
         "cell_truth",
-        question,
+        _CELL_TRUTH,
         f"AUROC of a leukaemic cell among the subtype's images {value['image_auroc']:.3f}, of one patient {within:.3f} "
         f"(p {chance.p_value:.3f}); called the subtype: {shown}",
         value | called,
         rule,
         state,
         {RED: advice, AMBER: MORE, CLEAR: ""}[state],
+    )
+
+
+def truth_of_no_image() -> Check:
+    """The check of `truth` where the learner scores patients alone."""
+    return _unanswered(
+        "cell_truth", _CELL_TRUTH, "of single images: this learner scores patients alone", "ask a learner of cells"
     )
 
 

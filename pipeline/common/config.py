@@ -19,6 +19,7 @@ from ruamel.yaml.reader import ReaderError
 from pipeline.common.errors import ConfigError
 
 T = TypeVar("T")
+C = TypeVar("C", "CnnCandidate", "BagCandidate")
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
@@ -179,17 +180,65 @@ class VectorsEncoder(Section):
 Encoder = Annotated[PackageEncoder | ApplicationEncoder | VectorsEncoder, Field(discriminator="kind")]
 
 
-class Candidate(Section):
-    """A learner that every subtype gets; of kind `cnn` it is a network that looks at cells."""
+class CnnCandidate(Section):
+    """A network that looks at cells, for every subtype."""
 
     kind: Literal["cnn"]
     networks: dict[Name, Network]
+
+
+Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+InnerFolds = Annotated[int, Field(ge=2)]
+
+
+class PooledLearner(Section):
+    """A logistic regression on statistics over a patient's vectors."""
+
+    name: Literal["pooled"]
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]]
+    penalties: Penalties
+    inner_folds: InnerFolds
+
+
+class InstancesLearner(Section):
+    """A logistic regression on single vectors, and one on mean and spread of a patient's logits."""
+
+    name: Literal["instances"]
+    images_per_patient: Count
+    penalties: Penalties
+    inner_folds: InnerFolds
+
+
+class AttentionLearner(Section):
+    """Gated attention over a patient's vectors."""
+
+    name: Literal["attention"]
+    images_per_patient: Count
+    hidden: Count
+    attention: Count
+    dropout: Rate
+    learning_rate: LearningRate
+    weight_decay: Decay
+    batch_size: Count
+    max_epochs: Count
+    patience: Count
+    members: Count
+    inner_folds: InnerFolds
+
+
+class BagCandidate(Section):
+    """A learner that looks at patients: at the vectors that an encoder makes of their images."""
+
+    kind: Literal["bag"]
+    encoder: Name
+    learner: Annotated[PooledLearner | InstancesLearner | AttentionLearner, Field(discriminator="name")]
 
 
 class Kinds(Section):
     """The candidates by their kind: DVC makes a training stage for each, and looks into lists alone."""
 
     cnn: list[Name]
+    bag: list[Name]
 
 
 class Train(Section):
@@ -354,7 +403,7 @@ class Config(Section):
     image_um: Annotated[float, Field(gt=0)]
     folds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     kinds: Kinds
-    candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]
+    candidates: Annotated[dict[Name, Annotated[CnnCandidate | BagCandidate, Field(discriminator="kind")]], Field(min_length=1)]
     encoders: Annotated[dict[Name, Encoder], Field(min_length=1)]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
@@ -373,9 +422,25 @@ class Config(Section):
         return [self.control, *self.subtypes]
 
     def network_of(self, subtype: str, candidate: str) -> Network:
-        """A candidate's network for a subtype: its own, else the candidate's default."""
-        networks = self.candidates[candidate].networks
+        """The network for a subtype of a candidate of kind `cnn`: its own, else the candidate's default."""
+        networks = _require(self.candidates[candidate], CnnCandidate, candidate).networks
         return networks[subtype] if subtype in networks else networks[DEFAULT]
+
+    def bag_of(self, candidate: str) -> BagCandidate:
+        """Encoder and learner of a candidate of kind `bag`."""
+        return _require(self.candidates[candidate], BagCandidate, candidate)
+
+    def candidate_of(self, subtype: str, candidate: str) -> dict[str, Any]:
+        """What is said of a candidate, as it counts for a subtype."""
+        known = self.candidates[candidate]
+        if isinstance(known, BagCandidate):
+            return known.model_dump()
+        return {"kind": known.kind, "network": self.network_of(subtype, candidate).model_dump()}
+
+    def tuned_on(self, subtype: str, candidate: str) -> list[str]:
+        """The patients whom a search for the candidate's network saw; nobody, of a candidate that no search finds."""
+        known = self.candidates[candidate]
+        return [] if isinstance(known, BagCandidate) else self.network_of(subtype, candidate).tuned_on or []
 
     def px_of(self, subtype: str, candidate: str) -> int:
         """Side of the images that a subtype's network looks at: of the packed cells, or less."""
@@ -440,6 +505,11 @@ class Config(Section):
             for kind, names in by_kind.items():
                 if names.count(name) != int(kind == candidate.kind):
                     yield f"kinds.{kind}: must name the candidates of kind {kind}, each once; look at {name}"
+            if isinstance(candidate, BagCandidate):
+                if candidate.encoder not in self.encoders:
+                    known = ", ".join(self.encoders)
+                    yield f"candidates.{name}.encoder: there is no encoder {candidate.encoder}; encoders has: {known}"
+                continue
             for subtype in self.subtypes:
                 if subtype not in candidate.networks and DEFAULT not in candidate.networks:
                     yield (
@@ -502,9 +572,21 @@ def _require_present_keys(path: Path, values: dict[str, Any]) -> None:
         )
 
 
+def _require(candidate: CnnCandidate | BagCandidate, kind: type[C], name: str) -> C:
+    if not isinstance(candidate, kind):
+        raise ConfigError(f"candidates.{name}: is of kind {candidate.kind}, which this is not for")
+    return candidate
+
+
 def _explain(item: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
+    key = ".".join(_keys(item["loc"]))
     match item["type"]:
+        case "union_tag_invalid":
+            told = item["ctx"]["discriminator"].strip("'")
+            return f"{key}.{told}: {item['ctx']['tag']!r} is not one of {item['ctx']['expected_tags']}"
+        case "union_tag_not_found":
+            told = item["ctx"]["discriminator"].strip("'")
+            return f"{key}.{told}: missing"
         case "missing":
             return f"{key}: missing"
         case "extra_forbidden":
@@ -516,6 +598,14 @@ def _explain(item: dict[str, Any]) -> str:
             return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
 
 
+def _keys(place: tuple[str | int, ...]) -> Iterator[str]:
+    """The keys of params.yaml that lead to a fault."""
+    for number, part in enumerate(place):
+        tag = (place[0] in ("candidates", "encoders") and number == 2) or (number > 2 and place[number - 1] == "learner")
+        if not tag:  # by which pydantic tells sections of one of several kinds apart
+            yield str(part)
+
+
 def chosen_subtypes(config: Config, subtype: str | None) -> list[str]:
     """The one subtype named, or all of them; a name params.yaml does not have is refused."""
     if subtype is not None and subtype not in config.subtypes:
@@ -523,11 +613,18 @@ def chosen_subtypes(config: Config, subtype: str | None) -> list[str]:
     return [subtype] if subtype else config.subtypes
 
 
-def chosen_candidates(config: Config, candidate: str | None) -> list[str]:
-    """The one candidate named, or all of them; a name params.yaml does not have is refused."""
+def chosen_candidates(config: Config, candidate: str | None, kind: str | None = None) -> list[str]:
+    """The one candidate named, or all of them; of one kind, if any. A name that params.yaml does not have so is refused."""
     if candidate is not None and candidate not in config.candidates:
         raise ConfigError(f"there is no candidate {candidate}; params.yaml has: {', '.join(config.candidates)}")
-    return [candidate] if candidate else list(config.candidates)
+    of_kind = [name for name, known in config.candidates.items() if kind in (None, known.kind)]
+    if not of_kind:
+        raise ConfigError(f"there is no candidate of kind {kind}; add one to params.yaml's candidates and to kinds.{kind}")
+    if candidate is not None and candidate not in of_kind:
+        raise ConfigError(
+            f"candidate {candidate} is of kind {config.candidates[candidate].kind}; {', '.join(of_kind)} is {kind}"
+        )
+    return [candidate] if candidate else of_kind
 
 
 def one_candidate(candidates: list[str]) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.common import files
 from pipeline.common.config import ApplicationEncoder, PackageEncoder
 from pipeline.common.errors import ConfigError, DataError
-from pipeline.encoders import applications, description, efficientnet_lite0
+from pipeline.encoders import applications, description, efficientnet_lite0, kept_network
 from pipeline.machine.device import Device
 
 Images = NDArray[np.uint8]
@@ -66,11 +66,13 @@ class Encoder:
                 raise DataError("the encoder makes vectors that hold no numbers; its weights are damaged or of another network")
             yield made
 
-    def save_weights(self, file: Path) -> None:
-        """Keep the weights as HDF5, one table each by its place in the network: the same weights are the same bytes."""
-        with h5py.File(file, "w") as opened:
+    def save(self, folder: Path) -> Path:
+        """Keep the network as JSON, and its weights as HDF5, each by its place in it; returns the weights' file."""
+        (folder / kept_network.NETWORK).write_text(self._network.to_json() + "\n", encoding="utf-8")
+        with h5py.File(folder / kept_network.WEIGHTS, "w") as opened:
             for place, weight in enumerate(self._network.get_weights()):
                 opened[f"{place:04d}"] = weight
+        return folder / kept_network.WEIGHTS
 
 
 def _weights_file(name: str, settings: PackageEncoder | ApplicationEncoder) -> Path:

@@ -20,12 +20,12 @@ _LEAST = 1e-6  # a smaller share, or loss, is none
 
 
 def measure(
-    images: pd.DataFrame, patients: pd.DataFrame, *, threshold: float, draws: int, seed: int, confidence: float
+    images: pd.DataFrame | None, patients: pd.DataFrame, *, threshold: float, draws: int, seed: int, confidence: float
 ) -> dict[str, Interval]:
     """All figures of `resampling.figures`, as image_<figure> and patient_<figure>.
 
     Args:
-        images: fold, patient, label, logit, a row an image.
+        images: fold, patient, label, logit, a row an image; None where only patients have a score.
         patients: the same columns, a row a patient.
         threshold: a probability above it is called the subtype, at both levels.
         draws: of the bootstrap.
@@ -34,6 +34,8 @@ def measure(
     """
     found: dict[str, Interval] = {}
     for level, rows in zip(figures.LEVELS, (images, patients), strict=True):
+        if rows is None:
+            continue
         sample = resampling.summarise(rows, threshold)
         of_these = of_level(sample, level, draws=draws, seed=seed, confidence=confidence)
         found |= {f"{level}_{name}": interval for name, interval in of_these.items()}

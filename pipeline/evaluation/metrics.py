@@ -52,9 +52,15 @@ def confusion(labels: ArrayLike, called: ArrayLike) -> NDArray[np.int64]:
     return np.asarray(table, dtype=np.int64)
 
 
-def patient_scores(images: pd.DataFrame) -> pd.DataFrame:
-    """The tested patients: `images` (fold, patient, label, logit) pooled to fold, patient, label, images, logit, score."""
-    return pooling.patient_scores(images, PATIENT)
+def patient_scores(images: pd.DataFrame, intercept: float = 0.0, slope: float = 1.0) -> pd.DataFrame:
+    """The tested patients: `images` (fold, patient, label, logit) pooled to fold, patient, label, images, logit, score.
+
+    Rows that are of patients already say in a column `images` of how many.
+    """
+    patients = pooling.patient_scores(images, PATIENT, intercept, slope)
+    if "images" in images:
+        patients["images"] = images.groupby(list(PATIENT), sort=True)["images"].sum().to_numpy()
+    return patients
 
 
 def other_poolings(images: pd.DataFrame, threshold: float) -> dict[str, pd.DataFrame]:

@@ -12,11 +12,16 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from pipeline.evaluation import metrics, pooling, seen_by_search
+from pipeline.evaluation import metrics, seen_by_search
 from pipeline.evaluation.pooling import probabilities
 
-_OF_IMAGES = ["fold", "split", "patient", "path", "label", "logit", "calibrated_logit", "score", "called", "claimed"]
-COLUMNS = [*_OF_IMAGES, "intercept", "slope"]
+_OF_ROWS = ["fold", "split", "patient", "path", "images", "label", "logit", "calibrated_logit", "score", "called", "claimed"]
+COLUMNS = [*_OF_ROWS, "intercept", "slope"]
+
+
+def are_of_images(rows: pd.DataFrame) -> bool:
+    """Whether the learner scores images; if not, a row is a patient, with the number of his or her images."""
+    return "path" in rows
 
 
 def calibrated(images: pd.DataFrame, temperature: float) -> pd.DataFrame:
@@ -29,16 +34,18 @@ def table(images: pd.DataFrame, seen: Collection[str], threshold: float) -> pd.D
     """The table of images as `calibrated` makes them; `seen` are the patients whom a search for the network saw."""
     tested = images[images["split"] == "test"]
     claimed = seen_by_search.claimed(tested, seen)
-    kept = pd.MultiIndex.from_frame(claimed[["fold", "path"]])
-    rows = pd.MultiIndex.from_frame(images[["fold", "path"]])
+    keys = ["fold", "path" if are_of_images(images) else "patient"]
+    kept = pd.MultiIndex.from_frame(claimed[keys])
+    rows = pd.MultiIndex.from_frame(images[keys])
     rests = (images["split"] == "test") & rows.isin(kept)
-    return images.assign(called=images["score"] > threshold, claimed=rests)[COLUMNS]
+    found = images.assign(called=images["score"] > threshold, claimed=rests)
+    return found[[column for column in COLUMNS if column in found]]
 
 
 def patients(images: pd.DataFrame) -> pd.DataFrame:
     """The patients of images as `claimed` gives them, calibrated as such: fold, patient, label, images, logit, score."""
     of_folds = [
-        pooling.patient_scores(rows, metrics.PATIENT, float(rows["intercept"].iloc[0]), float(rows["slope"].iloc[0]))
+        metrics.patient_scores(rows, float(rows["intercept"].iloc[0]), float(rows["slope"].iloc[0]))
         for _, rows in images.groupby("fold")
     ]
     return pd.concat(of_folds, ignore_index=True)

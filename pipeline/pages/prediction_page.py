@@ -68,7 +68,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
                 **rows[model.subtype],
                 "genetics": genetics.NAMES.get(model.subtype, {}),
                 "settings": model.settings,
-                "sheet": _sheet(own[own["subtype"] == model.subtype], files),
+                "sheet": None if model.of_patients else _sheet(own[own["subtype"] == model.subtype], files),
             }
             for model in found.models
         ],

@@ -33,6 +33,21 @@ class Champion:
     settings: dict[str, Any]
     model: Any
 
+    @property
+    def of_patients(self) -> bool:
+        """Whether it scores patients alone, and no images."""
+        return model_files.kind(self.settings) == "bag"
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether it can score images at all: not where the vectors it learned from were made elsewhere."""
+        return self.settings["px"] is not None
+
+    def patient_logit(self, images: Sequence[Pixels], um: float) -> float:
+        """Mean of the folds' calibrated logits of the one patient whose images these are, where it scores patients alone."""
+        rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
+        return float(self.model.predict(rows, params={"um": um})["patient_logit"].iloc[0])
+
     def logits(self, images: Sequence[Pixels], um: float) -> NDArray[np.float64]:
         """Mean of the folds' calibrated logits `(n,)` of images of `um` micrometres."""
         rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
@@ -69,7 +84,10 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
         raise ModelError(
             f"{name}: was registered without {missing[0]}, by an earlier version; run `python -m pipeline register`"
         )
-    weights = {file.partition("/")[0]: digest for file, digest in settings["sha256"].items() if file.endswith(".weights.h5")}
+    weights_file = model_files.weights_file(settings)
+    weights = {
+        file.partition("/")[0]: digest for file, digest in settings["sha256"].items() if file.endswith(f"/{weights_file}")
+    }
     _require_tagged(name, version, entrance | weights)
     return Champion(subtype, str(version.version), settings, model)
 

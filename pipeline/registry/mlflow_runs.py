@@ -113,11 +113,11 @@ def log_data(client: MlflowClient, run: Run, spec: Mapping[str, Any]) -> None:
     if run.inputs is not None and run.inputs.dataset_inputs:
         return
     classes = f"{spec['control']} and {spec['subtype']}"
+    kind, name, place = "cells", f"cells of {classes}, {spec.get('px')} px", "data/cells"
+    if "vectors" in spec["inputs"]:
+        kind, name, place = "vectors", f"vectors of {classes}", f"data/vectors/{spec['encoder']['name']}"
     data = {
-        "cells": (
-            f"cells of {classes}, {spec['px']} px",
-            [f"data/cells/{spec['control']}.npy", f"data/cells/{spec['subtype']}.npy"],
-        ),
+        kind: (name, [f"{place}/{spec[key]}.npy" for key in ("control", "subtype")]),
         "split": (f"split of {classes} by patient", [f"data/splits/{spec['subtype']}.csv"]),
     }
     inputs = [
@@ -144,12 +144,20 @@ def log_epoch(client: MlflowClient, run_id: str, row: Mapping[str, float]) -> No
     client.log_batch(run_id, metrics=metrics)
 
 
+def history(folder: Path) -> pd.DataFrame:
+    """The epochs of a training; none where the learner has none."""
+    file = folder / "history.csv"
+    return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["epoch", "kept"])
+
+
 def complete(client: MlflowClient, run_id: str, folder: Path) -> None:
     """The training is over and its files are in `folder`."""
-    history = pd.read_csv(folder / "history.csv")
-    client.set_tag(run_id, "kept_epoch", str(int(history.loc[history["kept"] == 1, "epoch"].iloc[0]) + 1))
+    curves = history(folder)
+    if len(curves):
+        client.set_tag(run_id, "kept_epoch", str(int(curves.loc[curves["kept"] == 1, "epoch"].iloc[0]) + 1))
     for name in ("spec.json", "history.csv"):
-        client.log_artifact(run_id, str(folder / name))
+        if (folder / name).is_file():
+            client.log_artifact(run_id, str(folder / name))
     client.set_terminated(run_id)
 
 

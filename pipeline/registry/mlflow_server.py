@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import mlflow
-import pandas as pd
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
@@ -284,7 +283,7 @@ def record_training(client: Client, folder: Path) -> str:
     run = mlflow_runs.of_training(client, spec)
     if run.info.status != "FINISHED":
         known = mlflow_runs.epochs_logged(client, run)
-        for row in pd.read_csv(folder / "history.csv").to_dict("records"):
+        for row in mlflow_runs.history(folder).to_dict("records"):
             if int(row["epoch"]) not in known:
                 mlflow_runs.log_epoch(client, run.info.run_id, {str(key): float(value) for key, value in row.items()})
         mlflow_runs.complete(client, run.info.run_id, folder)

@@ -30,7 +30,7 @@ class Facts:
     subtype: str
     control: str
     um: float
-    px: int  # side of what the networks see
+    px: int | None  # side of what the networks see; None: vectors were made elsewhere
     sides_px: Sequence[int]  # sides of the images they were made from
     source: Mapping[str, Any]  # data/source.json
     folds: Sequence[int]  # trained
@@ -44,6 +44,7 @@ class Facts:
     weights_sha256: Mapping[str, str]
     tuned_on: Mapping[str, Any] | None  # how many patients a search saw, and their digest
     leaked: bool  # whether it saw the test patients
+    encoder: Mapping[str, Any] | None = None  # behind a model that scores patients alone
 
 
 def markdown(facts: Facts) -> str:
@@ -65,9 +66,26 @@ def _use(facts: Facts) -> str:
     return (
         "### Intended use\n\n"
         "To rank and compare patients, or cells of a patient, in research. In: colour images (TIFF, PNG, JPEG) of 8 bits a "
-        f"channel, one cell each, {facts.um:g} x {facts.um:g} um ({sides} px; the networks see {facts.px} px). Another field "
-        "of view is refused. Out: a score per image; with patients, a score per patient (the probability at the calibrated "
-        f"mean of the images' logits), called {facts.subtype} above {facts.operating_point:.3f}, the operating point."
+        f"channel, one cell each, {facts.um:g} x {facts.um:g} um ({sides} px; {_seen(facts)}). Another field "
+        f"of view is refused. Out: {_answer(facts)}, called {facts.subtype} above {facts.operating_point:.3f}, the operating "
+        "point."
+    )
+
+
+def _seen(facts: Facts) -> str:
+    if facts.encoder is None:
+        return f"the networks see {facts.px} px"
+    return f"the encoder sees {facts.px} px" if facts.px else "their vectors are made elsewhere: the model cannot make them"
+
+
+def _answer(facts: Facts) -> str:
+    if facts.encoder is None:
+        of_patients = "the probability at the calibrated mean of the images' logits"
+        return f"a score per image; with patients, a score per patient ({of_patients})"
+    return (
+        f"a score per patient alone, from the vectors of all images by the encoder {facts.encoder['name']} "
+        f"(`{facts.encoder['digest'][:12]}`, which travels with the model where it is a network); there is no score, and no "
+        "figure, of an image"
     )
 
 

@@ -28,6 +28,8 @@ _PACKAGE = Path(__file__).parents[1]
 _ENTRANCE_CODE, _SERVED = "served.py", _PACKAGE / "registry" / "served_model.py"
 _CODE = {
     "network.py": _PACKAGE / "networks" / "model.py",
+    "bags.py": _PACKAGE / "bags" / "scoring.py",
+    "encoder.py": _PACKAGE / "encoders" / "kept_network.py",
     "pooling.py": _PACKAGE / "evaluation" / "pooling.py",
     **{
         f"images/{name}.py": _PACKAGE / "images" / f"{name}.py"
@@ -38,6 +40,8 @@ CODE = (_SERVED, *_CODE.values())
 _NEEDED = ("imagecodecs", "keras", "numpy", "pillow", "simplejpeg", "tensorflow")  # what that imports
 # To be raised when this code gives the same pixels another score than before: every model is then registered again, with it.
 SERVING = 1
+_OF_KIND = {"cnn": ("network.py",), "bag": ("bags.py", "encoder.py")}  # what only a model of that kind takes along
+_WEIGHTS = {"cnn": "model.weights.h5", "bag": "coefficients.npz"}
 _SETTINGS = "settings.json"
 _NETWORKS = Path("artifacts/networks")  # within a model
 _ENTRANCE = (Path("MLmodel"), Path(_ENTRANCE_CODE), _NETWORKS / _SETTINGS)
@@ -45,6 +49,16 @@ _ENTRANCE = (Path("MLmodel"), Path(_ENTRANCE_CODE), _NETWORKS / _SETTINGS)
 _HOW_IT_CAME_ABOUT = {"candidate", "knobs", "machine", "inputs", "training"}
 # Of the settings: what `predict` tells beside scores and calls.
 _TOLD_BESIDE = {"cohort", "reference", "operating_point_chosen", "fewest_images", "sha256"}
+
+
+def kind(about: Mapping[str, Any]) -> str:
+    """Of a model, by its settings or one of its specs; those of networks do not say it."""
+    return str(about.get("kind", "cnn"))
+
+
+def weights_file(about: Mapping[str, Any]) -> str:
+    """What the file is called in which a fold's training left what it learned."""
+    return _WEIGHTS[kind(about)]
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ def are_there(place: str, folders: Sequence[Path]) -> bool:
             return False
     for folder in folders:
         sizes = _sizes(place, _NETWORKS / folder.name)
-        weights = folder / "model.weights.h5"
+        weights = folder / weights_file(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
         if sizes.get(f"{_NETWORKS / folder.name / weights.name}") != weights.stat().st_size:
             return False
     return True
@@ -107,8 +121,15 @@ def _sizes(place: str, below: Path) -> dict[str, int | None]:
     }
 
 
-def log(client: MlflowClient, run_id: str, folders: Sequence[Path], settings: Mapping[str, Any], staging: Path) -> Logged:
-    """Bring a model to MLflow as part of a run.
+def log(
+    client: MlflowClient,
+    run_id: str,
+    folders: Sequence[Path],
+    settings: Mapping[str, Any],
+    staging: Path,
+    beside: Sequence[Path] = (),
+) -> Logged:
+    """Bring a model to MLflow as part of a run; `beside` are the files of an encoder, where it has one.
 
     `staging` is a folder of its own, gone afterwards. MLflow notes where things came from: it is named relative to this folder,
     and the code, whose whole path is noted, comes from a temporary one.
@@ -116,12 +137,15 @@ def log(client: MlflowClient, run_id: str, folders: Sequence[Path], settings: Ma
     networks = staging / _NETWORKS.name
     try:
         networks.mkdir(parents=True)
-        for name, file in _CODE.items():
+        others = {name for of, names in _OF_KIND.items() if of != kind(settings) for name in names}
+        for name, file in {**_CODE, **{file.name: file for file in beside}}.items():
+            if name in others:
+                continue
             (networks / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, networks / name)
         for folder in folders:
             (networks / folder.name).mkdir()
-            for name in ("spec.json", "model.weights.h5"):
+            for name in ("spec.json", weights_file(settings)):
                 shutil.copyfile(folder / name, networks / folder.name / name)
         # In a file: MLflow would show a model_config as parameters of the run, beside the knobs.
         text = json.dumps({**settings, "sha256": files.sha256_below(networks)}, indent=2)
@@ -132,7 +156,7 @@ def log(client: MlflowClient, run_id: str, folders: Sequence[Path], settings: Ma
                 name="model",
                 python_model=shutil.copyfile(_SERVED, str(Path(code, _ENTRANCE_CODE))),
                 artifacts={_NETWORKS.name: str(networks)},
-                signature=_signature(float(settings["um"])),
+                signature=_signature(float(settings["um"]), kind(settings)),
                 pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDED],
             )
     finally:
@@ -156,18 +180,17 @@ def _fetched(place: str, names: Sequence[Path], folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _signature(um: float) -> ModelSignature:
+def _signature(um: float, kind: str) -> ModelSignature:
     """What the served model takes and gives."""
+    of_images = [ColSpec(DataType.double, "score"), ColSpec(DataType.double, "logit")]
+    of_patients = [ColSpec(DataType.double, "patient_score", required=False)]
+    of_patients.append(ColSpec(DataType.boolean, "patient_call", required=False))
+    if kind == "bag":
+        of_images = [ColSpec(DataType.string, "patient"), ColSpec(DataType.long, "images")]
+        of_patients = [ColSpec(DataType.double, "patient_score"), ColSpec(DataType.double, "patient_logit")]
+        of_patients.append(ColSpec(DataType.boolean, "patient_call"))
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "patient", required=False)]),
-        outputs=Schema(
-            [
-                ColSpec(DataType.double, "score"),
-                ColSpec(DataType.double, "logit"),
-                ColSpec(DataType.double, "patient_score", required=False),
-                ColSpec(DataType.boolean, "patient_call", required=False),
-                ColSpec(DataType.string, "patient_warning", required=False),
-            ]
-        ),
+        outputs=Schema([*of_images, *of_patients, ColSpec(DataType.string, "patient_warning", required=kind == "bag")]),
         params=ParamSchema([ParamSpec("um", DataType.double, um)]),
     )

@@ -6,10 +6,14 @@ In: column `image`, each the bytes of a TIFF, PNG or JPEG file (base64 over HTTP
 `(side, side, 3)` of any side; if wanted, column `patient`; parameter `um`, the side in micrometres: another than the trained
 one is refused, because resizing would not undo it. What training quarantines is refused here, by the same code.
 
-Out, a row an image: `score`, the probability of the subtype at `logit`, the mean of the folds' calibrated logits. With
-patients also `patient_score`, the probability at the patient's calibrated logit, which follows from the mean of the logits of
-the patient's images in this call; `patient_call`, whether it lies above the operating point; and `patient_warning`, why not
+Out of networks, a row an image: `score`, the probability of the subtype at `logit`, the mean of the folds' calibrated logits.
+With patients also `patient_score`, the probability at the patient's calibrated logit, which follows from the mean of the logits
+of the patient's images in this call; `patient_call`, whether it lies above the operating point; and `patient_warning`, why not
 to rely on that ("" where nothing speaks against it).
+
+Out of a learner that scores patients alone, a row a patient, in the order in which they first appear: `patient` (empty where no
+patients are given: all images are then one patient's), `images`, `patient_score`, `patient_logit`, `patient_call`,
+`patient_warning`.
 """
 
 from __future__ import annotations
@@ -47,7 +51,13 @@ class SubtypeModel(PythonModel):
         if (backend := os.environ.get("KERAS_BACKEND") or _BACKENDS[0]) not in _BACKENDS:
             raise _refused(f"KERAS_BACKEND: must be {' or '.join(_BACKENDS)}, not {backend!r}; unset it")
         self._images = _load_code(folder / "images" / "decoding.py")
-        self._network, self._pooling = (_load_code(folder / f"{name}.py") for name in ("network", "pooling"))
+        self._pooling = _load_code(folder / "pooling.py")
+        self._calibration = self.settings.get("patient_calibration", {})  # an earlier version calibrated images alone
+        self._of_patients = self.settings.get("kind") == "bag"
+        if self._of_patients:
+            self._load_bags(folder)
+            return
+        self._network = _load_code(folder / "network.py")
         self._folds = []
         for name, temperature in sorted(self.settings["temperatures"].items()):
             spec = json.loads((folder / name / "spec.json").read_text())
@@ -56,21 +66,19 @@ class SubtypeModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Score every image, and every patient where patients are given."""
+        """Score every image, and every patient where patients are given; or, by a learner that scores those alone, patients."""
         um, trained_um = float((params or {}).get("um", self.settings["um"])), self.settings["um"]
         if um != trained_um:
             raise _refused(f"um: images of {um:g} um; the model knows a field of view of {trained_um:g} um and no other")
+        if self._of_patients:
+            return self._score_patients(model_input)
         sides = {px for _, px, _ in self._folds}
         images = [self._resized(image, number, sides) for number, image in enumerate(model_input["image"], start=1)]
         logits = self._logits(images)
         scored = pd.DataFrame({"score": self._pooling.probabilities(logits), "logit": logits})
         if "patient" in model_input:
-            patients = model_input["patient"].reset_index(drop=True)
-            nameless = np.flatnonzero(patients.isna() | (patients == ""))
-            if nameless.size:
-                raise _refused(f"image {nameless[0] + 1} has no patient; name one for every image, or for none")
-            calibrated = self.settings.get("patient_calibration", {})  # an earlier version calibrated images alone
-            pooled = self._pooling.patient_scores(scored.assign(patient=patients), ["patient"], **calibrated)
+            patients = _named(model_input["patient"])
+            pooled = self._pooling.patient_scores(scored.assign(patient=patients), ["patient"], **self._calibration)
             pooled = pooled.set_index("patient")
             scored["patient_score"] = patients.map(pooled["score"]).astype("float64")
             scored["patient_call"] = scored["patient_score"] > self.settings["operating_point"]
@@ -82,6 +90,53 @@ class SubtypeModel(PythonModel):
         fewest = int(self.settings.get("fewest_images", 0))  # an earlier version did not say
         count = f"{images} {'image' if images == 1 else 'images'}"
         return f"{count}; a patient of training had at least {fewest}: the score of so few is unsure" if images < fewest else ""
+
+    def _load_bags(self, folder: Path) -> None:
+        """Coefficients and temperature of every fold, and the encoder, if it is the one with which they were learned."""
+        self._bags, self._encode = _load_code(folder / "bags.py"), None
+        self._bag_folds = []
+        for name, temperature in sorted(self.settings["temperatures"].items()):
+            spec = json.loads((folder / name / "spec.json").read_text())
+            with np.load(folder / name / "coefficients.npz") as stored:  # numbers, never objects: allow_pickle is off
+                coefficients = dict(stored)
+            self._bag_folds.append((spec["learner"], coefficients, float(temperature)))
+            self._about = spec["encoder"]
+            if "weights_file_sha256" not in self._about:  # vectors were made elsewhere
+                continue
+            weights = folder / "encoder.weights.h5"
+            if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != self._about["weights_file_sha256"]:
+                raise _refused(
+                    f"{weights}: not the encoder that {name} learned with (SHA-256 differs); register the model again"
+                )
+        if "weights_file_sha256" in self._about:
+            self._encode = _load_code(folder / "encoder.py").load(folder, self._about)
+
+    def _score_patients(self, model_input: pd.DataFrame) -> pd.DataFrame:
+        """A row a patient."""
+        if self._encode is None:
+            name = self._about["name"]
+            raise _refused(f"the vectors of the encoder {name} are made elsewhere: this model cannot make them of images")
+        px = int(self._about["px"])
+        seen = [self._resized(image, number, {px})[px] for number, image in enumerate(model_input["image"], start=1)]
+        vectors = self._encode(seen)
+        given = "patient" in model_input
+        patients = _named(model_input["patient"]) if given else pd.Series([""] * len(seen), dtype=object)
+        rows = patients.groupby(patients, sort=False).indices
+        bags = [vectors[of_patient] for of_patient in rows.values()]
+        of_folds = [self._bags.logits(learner, known, bags) / heat for learner, known, heat in self._bag_folds]
+        logits = np.mean(of_folds, axis=0)
+        logits = self._calibration.get("intercept", 0.0) + self._calibration.get("slope", 1.0) * logits
+        scores = self._pooling.probabilities(logits)
+        return pd.DataFrame(
+            {
+                "patient": list(rows),
+                "images": [len(bag) for bag in bags],
+                "patient_score": scores,
+                "patient_logit": logits,
+                "patient_call": scores > self.settings["operating_point"],
+                "patient_warning": [self._few(len(bag)) for bag in bags],
+            }
+        )
 
     def _rebuilt(self, folder: Path, spec: dict[str, Any]) -> Any:
         try:
@@ -122,6 +177,15 @@ class SubtypeModel(PythonModel):
             for network, px, temperature in self._folds
         ]
         return np.mean(of_folds, axis=0)[:-1]
+
+
+def _named(patients: pd.Series) -> pd.Series:
+    """The patients, of whom every image must have one."""
+    patients = patients.reset_index(drop=True)
+    nameless = np.flatnonzero(patients.isna() | (patients == ""))
+    if nameless.size:
+        raise _refused(f"image {nameless[0] + 1} has no patient; name one for every image, or for none")
+    return patients
 
 
 def _require_registered(folder: Path, registered: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +58,7 @@ class Candidate:
     scores: pd.DataFrame  # out of fold, as `gate` reads them; `patient` is a key that tells nobody who it is
     pictures: list[Path]
     card: str  # Markdown
+    beside: Sequence[Path] = ()  # the encoder's files, where it has one
 
     @property
     def cohort(self) -> str:
@@ -349,7 +350,7 @@ def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
 
 def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"
-    logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging)
+    logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
     try:
         client.create_registered_model(candidate.subtype, description=_ABOUT.format(candidate.subtype))
     except MlflowException as error:

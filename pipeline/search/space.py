@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
-from pipeline.common.config import Config, Network, Space
+from pipeline.common.config import CnnCandidate, Config, Network, Space
 
 Point: TypeAlias = dict[str, Any]
 _SETTINGS = ("pooling", "dropout", "weight_decay")  # of `train`, which a network may overrule
@@ -178,5 +178,6 @@ def multiplications(network: Network, config: Config) -> int:
 def with_network(config: Config, subtype: str, candidate: str, network: Network) -> Config:
     """`config` in which the candidate has this network for `subtype`."""
     known = config.candidates[candidate]
-    changed = known.model_copy(update={"networks": {**known.networks, subtype: network}})
+    networks = known.networks if isinstance(known, CnnCandidate) else {}
+    changed = known.model_copy(update={"networks": {**networks, subtype: network}})
     return config.model_copy(update={"candidates": {**config.candidates, candidate: changed}})

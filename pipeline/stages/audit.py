@@ -20,7 +20,7 @@ from pipeline.auditing.checks import BASELINES
 from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
-from pipeline.evaluation import auroc_bounds, intervals, metrics, score_table, seen_by_search
+from pipeline.evaluation import auroc_bounds, intervals, score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.folds import split_table
 
@@ -182,6 +182,8 @@ def _group(config: Config, column: str, what: str, rows: pd.DataFrame, of: pd.Se
 
 def _truth(config: Config, claimed: pd.DataFrame) -> Check:
     """Ask whether the score follows the cell; the table of truths is empty where the cohort was not drawn."""
+    if not score_table.are_of_images(claimed):
+        return checks.truth_of_no_image()
     known = pd.read_parquet(paths.existing(paths.TRUTH), columns=["path", "diseased"]).astype(
         {"path": "str", "diseased": "bool"}
     )

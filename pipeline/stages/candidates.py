@@ -20,8 +20,8 @@ def run(config: Config) -> None:
     with files.folder_in_one_step(paths.CANDIDATES) as folder:
         for subtype in config.subtypes:
             (folder / subtype).mkdir()
-            for name, candidate in config.candidates.items():
-                settings = {"kind": candidate.kind, "network": config.network_of(subtype, name).model_dump()}
+            for name in config.candidates:
+                settings = config.candidate_of(subtype, name)
                 (folder / subtype / f"{name}.json").write_text(json.dumps(settings, indent=2) + "\n")
     for left_behind in _of_others(config):
         console.say(f"candidates: {left_behind} removed: of no candidate of params.yaml")

@@ -24,7 +24,6 @@ from pipeline.common.config import ApplicationEncoder, Config, PackageEncoder, V
 from pipeline.common.errors import ConfigError
 from pipeline.images import decoding, reading
 
-WEIGHTS = "weights.h5"
 _KEEP_EVERY_S = 5.0
 
 
@@ -56,8 +55,8 @@ def _make(name: str, settings: PackageEncoder | ApplicationEncoder, tables: Mapp
         with files.folder_in_one_step(paths.encoder(name).parent) as folder:
             for class_name, table in tables.items():
                 _write(folder, class_name, table, kept.vectors(table["sha256"].tolist()), network.dimension)
-            network.save_weights(folder / WEIGHTS)
-            _describe(folder, {**network.description, "weights_file_sha256": files.sha256(folder / WEIGHTS)})
+            weights = network.save(folder)
+            _describe(folder, {**network.description, "weights_file_sha256": files.sha256(weights)})
     for other in kept_file.parent.iterdir():
         if other != kept_file:
             other.unlink()

@@ -1,7 +1,8 @@
 """Measure a candidate's out-of-fold predictions: data/scored/<subtype>/<candidate>.parquet, reports/<subtype>/<candidate>/.
 
 Only the scores of test patients count: every patient is scored by the one network that had not seen him or her, and nobody
-counts whom the search for that network saw. What a fold's scores are worth is fixed without its test patients.
+counts whom the search for that network saw. What a fold's scores are worth is fixed without its test patients. A learner that
+scores patients alone has no figure of images, and tables of images have no row.
 """
 
 from __future__ import annotations
@@ -44,15 +45,16 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         _drop_other_folds(config, subtype, candidate)
         predictions, history = _read_folds(config, subtype, candidate)
         calibrated, calibrations = _calibrate(config, predictions)
-        seen = config.network_of(subtype, candidate).tuned_on or []
+        seen = config.tuned_on(subtype, candidate)
         _require_known(subtype, candidate, seen)
         table = score_table.table(calibrated, seen, config.evaluate.threshold)
         with files.in_one_step(paths.scored(subtype, candidate)) as file:
             table.to_parquet(file, index=False)
-        images = score_table.claimed(table)
+        rows = score_table.claimed(table)
+        images = rows if score_table.are_of_images(rows) else None
         tested = table[table["split"] == "test"].drop_duplicates(["fold", "patient"])
         leaked, left_out = seen_by_search.are_leaked(tested, seen), sum(patient_names.are_among(tested["patient"], seen))
-        patients = score_table.patients(images)
+        patients = score_table.patients(rows)
         patients["called"] = patients["score"] > config.evaluate.threshold
         found = _measure(config, images, patients)
         folder = paths.report(subtype, candidate)
@@ -66,11 +68,11 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
                 f"{subtype} {candidate}: the search for its network saw {left_out} of {len(tested)} test patients; {what}"
             )
         console.table(
-            f"{subtype} {candidate}: {len(patients)} test patients, {len(images):,} images; "
+            f"{subtype} {candidate}: {len(patients)} test patients, {patients['images'].sum():,} images; "
             f"{config.evaluate.confidence:.0%} intervals",
-            ["figure", "image", "patient"],
+            ["figure", *(levels := figures.LEVELS if images is not None else ("patient",))],
             [
-                [name, *(f"{found[f'{level}_{name}']:.3f}" for level in figures.LEVELS)]
+                [name, *(f"{found[f'{level}_{name}']:.3f}" for level in levels)]
                 for name in ("auroc", "sensitivity", "specificity")
             ],
         )
@@ -85,8 +87,8 @@ def _drop_other_folds(config: Config, subtype: str, candidate: str) -> None:
             shutil.rmtree(folder)
 
 
-def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions of validation and test patients and curves of all trained folds, with a column `fold`."""
+def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Predictions of validation and test patients of all trained folds, with a column `fold`; and curves, where there are."""
     split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
     predictions, history = [], []
     for k in sorted(config.folds):
@@ -102,14 +104,15 @@ def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFr
                     f"the split has changed: train {subtype} again"
                 )
         predictions.append(scored.assign(fold=k))
-        history.append(pd.read_csv(folder / "history.csv").assign(fold=k))
-    return pd.concat(predictions, ignore_index=True), pd.concat(history, ignore_index=True)
+        if (curves := folder / "history.csv").is_file():
+            history.append(pd.read_csv(curves).assign(fold=k))
+    return pd.concat(predictions, ignore_index=True), pd.concat(history, ignore_index=True) if history else None
 
 
 def _require_same_search(config: Config, subtype: str, candidate: str, folder: Path) -> None:
     """Refuse a network that knows of another search than params.yaml does."""
     spec = json.loads(paths.existing(folder / "spec.json").read_text())
-    seen = config.network_of(subtype, candidate).tuned_on
+    seen = config.tuned_on(subtype, candidate)
     if spec.get("tuned_on") != (split_table.told_apart(seen) if seen else None):
         raise ModelError(
             f"{folder}: trained with another candidates.{candidate}.networks.{subtype}.tuned_on than params.yaml's; "
@@ -162,7 +165,7 @@ def _calibrate(config: Config, predictions: pd.DataFrame) -> tuple[pd.DataFrame,
     return pd.concat(calibrated, ignore_index=True), pd.DataFrame(rows)
 
 
-def _measure(config: Config, images: pd.DataFrame, patients: pd.DataFrame) -> dict[str, Interval]:
+def _measure(config: Config, images: pd.DataFrame | None, patients: pd.DataFrame) -> dict[str, Interval]:
     settings = config.evaluate
     return intervals.measure(
         images, patients, threshold=settings.threshold, draws=settings.draws, seed=config.seed, confidence=settings.confidence
@@ -173,15 +176,19 @@ def _write_tables(
     config: Config,
     subtype: str,
     folder: Path,
-    images: pd.DataFrame,
+    images: pd.DataFrame | None,
     patients: pd.DataFrame,
     calibrations: pd.DataFrame,
     found: dict[str, Interval],
     leaked: bool,
     left_out: int,
 ) -> None:
-    headline = {key: asdict(found[key]) for key in figures.keys(figures.HEADLINE)}
-    counts = {"images": len(images), "patients": len(patients), **({"patients_seen_by_search": left_out} if left_out else {})}
+    headline = {key: asdict(found[key]) for key in figures.keys(figures.HEADLINE) if key in found}
+    counts = {
+        "images": int(patients["images"].sum()),
+        "patients": len(patients),
+        **({"patients_seen_by_search": left_out} if left_out else {}),
+    }
     contents = {**seen_by_search.named(headline, leaked), **counts}
     paths.fresh(folder / "metrics.json").write_text(json.dumps(contents, indent=2) + "\n")
     tables = {
@@ -223,35 +230,41 @@ def _at_class_mix(patients: pd.DataFrame) -> pd.DataFrame:
     return patients.assign(logit=logits, score=probabilities(logits))
 
 
-def _by_fold(images: pd.DataFrame, patients: pd.DataFrame, calibrations: pd.DataFrame) -> pd.DataFrame:
+def _by_fold(images: pd.DataFrame | None, patients: pd.DataFrame, calibrations: pd.DataFrame) -> pd.DataFrame:
     """A row a network: whom it was tested on, how it ranked them, and what its validation patients fixed."""
     rows = []
     for fold in calibrations["fold"]:  # also one of whose test patients a search saw all
         own = patients[patients["fold"] == fold]
-        of_images = images[images["fold"] == fold]
+        of_images = {}
+        if images is not None:
+            shown = images[images["fold"] == fold]
+            of_images = {"image_auroc": metrics.auroc(shown["label"], shown["logit"])}
         rows.append(
             {
                 "fold": fold,
                 "controls": int((own["label"] == 0).sum()),
                 "subtype_patients": int((own["label"] == 1).sum()),
-                "images": len(of_images),
-                "image_auroc": metrics.auroc(of_images["label"], of_images["logit"]),
+                "images": int(own["images"].sum()),
+                **of_images,
                 "patient_auroc": metrics.auroc(own["label"], own["logit"]),
             }
         )
     return pd.DataFrame(rows).merge(calibrations, on="fold")
 
 
-def _poolings(config: Config, images: pd.DataFrame, usual: Interval) -> pd.DataFrame:
+def _poolings(config: Config, images: pd.DataFrame | None, usual: Interval) -> pd.DataFrame:
     """Patient AUROC by the way in which a patient's images make one score; the first row is the one that counts."""
-    rows = [("mean of the logits", *astuple(usual))]
-    for name, pooled in metrics.other_poolings(images, config.evaluate.threshold).items():
+    rows = [] if images is None else [("mean of the logits", *astuple(usual))]
+    others = {} if images is None else metrics.other_poolings(images, config.evaluate.threshold)
+    for name, pooled in others.items():
         rows.append((name, *astuple(intervals.patient_auroc(pooled, config.evaluate.confidence))))
     return pd.DataFrame(rows, columns=["pooling", "patient_auroc", "low", "high"])
 
 
-def _published_form(config: Config, subtype: str, images: pd.DataFrame) -> pd.DataFrame:
+def _published_form(config: Config, subtype: str, images: pd.DataFrame | None) -> pd.DataFrame:
     """Image-level precision, recall, F1, support and accuracy: of all test images, of balanced draws, and as published."""
+    if images is None:
+        return pd.DataFrame(columns=["source", "class", "support", *figures.PUBLISHED])
     settings = config.evaluate
     sample = resampling.summarise(images, settings.threshold)
     tables = {
@@ -270,18 +283,21 @@ def _write_plots(
     config: Config,
     subtype: str,
     folder: Path,
-    images: pd.DataFrame,
+    images: pd.DataFrame | None,
     patients: pd.DataFrame,
-    history: pd.DataFrame,
+    history: pd.DataFrame | None,
     found: dict[str, Interval],
 ) -> None:
-    levels = {"image": images, "patient": patients}
+    shutil.rmtree(folder, ignore_errors=True)  # what a learner of another kind left
+    levels = {"patient": patients} if images is None else {"image": images, "patient": patients}
     names = (config.control, subtype)
     settings = config.evaluate
-    history[["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]].to_csv(
-        paths.fresh(folder / "history.csv"), index=False
-    )
-    calls = images[["label", "called"]].astype(int).map(lambda value: names[value])
+    if history is not None:
+        history[["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]].to_csv(
+            paths.fresh(folder / "history.csv"), index=False
+        )
+        plots.save(folder / "loss.png", plots.loss_curves(history, f"{subtype}: loss"))
+    calls = next(iter(levels.values()))[["label", "called"]].astype(int).map(lambda value: names[value])
     calls.set_axis(["actual", "called"], axis=1).to_csv(paths.fresh(folder / "calls.csv"), index=False)
     metrics.roc_curve(patients["label"], patients["logit"]).to_csv(paths.fresh(folder / "roc.csv"), index=False)
     bands = {
@@ -291,7 +307,6 @@ def _write_plots(
     pd.concat(bands, names=["level"]).reset_index("level").to_csv(paths.fresh(folder / "bands.csv"), index=False)
     tables = {level: metrics.confusion(table["label"], table["called"]) for level, table in levels.items()}
     shares = {level: float(table["label"].mean()) for level, table in levels.items()}
-    plots.save(folder / "loss.png", plots.loss_curves(history, f"{subtype}: loss"))
     plots.save(folder / "confusion.png", plots.confusion_matrices(tables, names))
     area = "AUROC" if patients["fold"].nunique() == 1 else "AUROC within folds"
     plots.save(folder / "roc.png", plots.roc_curves(bands, {level: found[f"{level}_auroc"] for level in levels}, area))

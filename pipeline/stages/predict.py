@@ -1,7 +1,8 @@
 """Score new patients with the champions: predictions/<name>/. Not a stage: no result of the pipeline depends on it.
 
 A patient is a folder of images. Every image is held against what its model was made from, and counts all the same; what
-training would quarantine is left out, with its reason. Pixels are in memory for some hundred images at a time.
+training would quarantine is left out, with its reason. Pixels are in memory for some hundred images at a time, of a patient
+where a champion scores patients alone; of such a champion images have no score.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from pipeline.common import console, paths
@@ -33,6 +36,9 @@ _IMAGES_AT_ONCE = 256
 _PATIENTS_SHOWN = 25  # on the terminal; the table has all
 _SHOWN = ["patient", "images", "left out", "subtype", "score", "call", "unlike training"]
 _LONGEST_NAME = 255  # bytes, of a file on Linux
+
+
+PatientLogits: TypeAlias = dict[tuple[str, str], float]  # by patient and subtype
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,11 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
     _require_free(target)
     with _gathered(target.resolve()) as unfinished:
         models = _champions(config, um)
-        scored, left_out = _score(patients, models, um)
+        scored, left_out, of_patients = _score(patients, models, um)
         if scored.empty:
             first = left_out.iloc[0]
             raise DataError(f"{folder}: no usable image; first {first['patient']}/{first['image']}: {first['reason']}")
-        table = _by_patient(config, scored, models)
+        table = _by_patient(config, scored, models, of_patients)
         for name, rows in ((TABLE, table), (IMAGES, scored.drop(columns="logit")), (QUARANTINE, left_out)):
             rows.to_csv(unfinished / name, index=False)
         found = prediction_page.Found(models, um, table, scored, left_out)
@@ -143,6 +149,13 @@ def _champions(config: Config, um: float) -> list[Champion]:
             f"MLFLOW_TRACKING_URI: no subtype of params.yaml has a champion at {mlflow_server.shown_address()}; "
             "run `python -m pipeline register` where the models were trained, or name another address"
         )
+    for champion in [champion for champion in found if not champion.takes_images]:
+        console.warn(
+            f"{champion.subtype} v{champion.version}: knows vectors that are made elsewhere, and no images; scored without it"
+        )
+        found.remove(champion)
+    if not found:
+        raise ModelError("no champion takes images: the vectors that they know are made elsewhere")
     for champion in found:
         if champion.settings["um"] != um:
             raise DataError(
@@ -154,8 +167,11 @@ def _champions(config: Config, um: float) -> list[Champion]:
 
 def _score(
     patients: Mapping[str, Mapping[str, Path]], models: Sequence[Champion], um: float
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A row an image and subtype: patient, image, subtype, score, logit, unlike; and a row a file left out."""
+) -> tuple[pd.DataFrame, pd.DataFrame, PatientLogits]:
+    """A row an image and subtype: patient, image, subtype, score, logit, unlike; and a row a file left out.
+
+    Score and logit are NaN of a champion that scores patients alone: its logits are the third answer.
+    """
     chunks = [
         (patient, list(files.items())[start : start + _IMAGES_AT_ONCE])
         for patient, files in patients.items()
@@ -166,8 +182,13 @@ def _score(
     left_out: list[tuple[str, str, str]] = []
     first_with: dict[str, tuple[str, str]] = {}  # SHA-256 of the pixels -> patient and image
     shared: list[str] = []
+    of_patients: PatientLogits = {}
+    bags = [model for model in models if model.of_patients]
+    bag: list[Seen] = []
+    lasts = {patient: number for number, (patient, _) in enumerate(chunks)}
     with ThreadPoolExecutor() as pool:
-        for patient, files in console.track(chunks, len(chunks), f"scoring patients, up to {_IMAGES_AT_ONCE} images a step"):
+        steps = console.track(chunks, len(chunks), f"scoring patients, up to {_IMAGES_AT_ONCE} images a step")
+        for number, (patient, files) in enumerate(steps):
             usable = []
             for seen in pool.map(partial(_look, sides=sides), files):
                 owner, first = (patient, "") if seen.reason else first_with.setdefault(seen.sha256, (patient, seen.image))
@@ -180,10 +201,20 @@ def _score(
                     shared += [f"{owner}/{first} and {patient}/{seen.image}"] if owner != patient else []
             for model in models if usable else []:
                 scored += _rows(patient, usable, model, um)
+            bag += usable if bags else []
+            if number == lasts[patient]:
+                for model in bags if bag else []:
+                    of_patients[patient, model.subtype] = model.patient_logit(_pixels(bag, model), um)
+                bag = []
     if shared:
         console.warn(f"{len(shared):,} images are the same in two patients, first {shared[0]}: were they mixed up?")
     columns = ["patient", "image", "subtype", "score", "logit", "unlike"]
-    return pd.DataFrame(scored, columns=columns), pd.DataFrame(left_out, columns=["patient", "image", "reason"])
+    left = pd.DataFrame(left_out, columns=["patient", "image", "reason"])
+    return pd.DataFrame(scored, columns=columns), left, of_patients
+
+
+def _pixels(seen: Sequence[Seen], model: Champion) -> list[decoding.Pixels]:
+    return [image.resized[int(model.settings["px"])] for image in seen if image.resized]
 
 
 def _look(named: tuple[str, Path], sides: set[int]) -> Seen:
@@ -206,15 +237,15 @@ def _seen(name: str, data: bytes, sides: set[int]) -> Seen:
 
 
 def _rows(patient: str, usable: Sequence[Seen], model: Champion, um: float) -> Iterator[tuple[object, ...]]:
-    px, known = int(model.settings["px"]), model.settings["reference"]
-    logits = model.logits([seen.resized[px] for seen in usable if seen.resized], um)
+    known = model.settings["reference"]
+    logits = np.full(len(usable), np.nan) if model.of_patients else model.logits(_pixels(usable, model), um)
     for seen, logit, score in zip(usable, logits, probabilities(logits), strict=True):
         unlike = "; ".join(training_range.differences(seen.side_px, seen.numbers or {}, known))
         yield patient, seen.image, model.subtype, float(score), float(logit), unlike
 
 
-def _by_patient(config: Config, scored: pd.DataFrame, models: Sequence[Champion]) -> pd.DataFrame:
-    """Pool the scores of images to a table with a row a patient and subtype."""
+def _by_patient(config: Config, scored: pd.DataFrame, models: Sequence[Champion], of_patients: PatientLogits) -> pd.DataFrame:
+    """A table with a row a patient and subtype: the scores of images pooled, or the patient's own."""
     scored = scored.assign(above=scored["score"] > config.evaluate.threshold, differs=scored["unlike"] != "")
     grouped = scored.groupby(["patient", "subtype"], sort=False)
     table = grouped.agg(images=("image", "size"), images_above=("above", "sum"), images_unlike=("differs", "sum")).reset_index()
@@ -225,6 +256,11 @@ def _by_patient(config: Config, scored: pd.DataFrame, models: Sequence[Champion]
         for name, rows in scored.groupby("subtype")
     )
     table = table.merge(pooled[["patient", "subtype", "score"]], on=["patient", "subtype"]).assign(operating_point=points)
+    if of_patients:  # calibrated as they come
+        own = [of_patients.get(row) for row in table[["patient", "subtype"]].itertuples(index=False, name=None)]
+        alone = pd.Series([logit is not None for logit in own])
+        table["score"] = table["score"].where(~alone, probabilities(pd.Series(own, dtype="float64")))
+        table["images_above"] = table["images_above"].astype("Int64").mask(alone)  # not known: no image has a score
     versions = table["subtype"].map({name: model.version for name, model in by_subtype.items()})
     return table.assign(called=table["score"] > table["operating_point"], model_version=versions)
 

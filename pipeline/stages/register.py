@@ -18,6 +18,7 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config, Floors, Register
 from pipeline.common.errors import DataError, ModelError
+from pipeline.encoders import kept_network
 from pipeline.evaluation import figures, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
@@ -77,7 +78,7 @@ def settle(
 
     `beside` are the digests of all that are registered with it: their order does not matter to what is asked of each.
     """
-    missed = missed_floors(candidate.metrics, rules.floors)
+    missed = missed_floors(candidate.metrics, rules.floors, model_files.kind(candidate.settings))
     with mlflow_server.deciding() as alone:
         standing = agreement.reach(client, candidate.subtype, candidate.cohort, alone)
         champion, history = standing.champion, standing.history
@@ -139,13 +140,14 @@ def _stays(missed: Sequence[str], by_hand: str | None, alone: bool) -> str:
     return "" if alone else f"is the champion, although {'; '.join(missed)}; kept: {_NOT_ALONE}"
 
 
-def missed_floors(metrics: Mapping[str, float], floors: Floors) -> list[str]:
-    """One sentence for every floor that `metrics` does not reach."""
+def missed_floors(metrics: Mapping[str, float], floors: Floors, kind: str = "cnn") -> list[str]:
+    """One sentence for every floor that `metrics` does not reach; a learner that scores patients alone has none of images."""
+    asked = {key: floor for key, floor in floors.model_dump().items() if kind != "bag" or not key.startswith("image_")}
     return [
         f"{key} {metrics[key]:.3f} is below the floor {floor:.3f}"
         if key in metrics
         else f"{key} is not claimed, because the search for this network saw its test patients"
-        for key, floor in floors.model_dump().items()
+        for key, floor in asked.items()
         if not metrics.get(key, math.nan) >= floor  # also when it is not a number
     ]
 
@@ -155,8 +157,10 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
     report = paths.report(subtype, name)
     found = json.loads(paths.existing(report / "metrics.json").read_text())
     _, leaked = seen_by_search.read(found)
-    weights = {folder.name: files.sha256(paths.existing(folder / "model.weights.h5")) for folder in folders}
     specs = {folder.name: json.loads(paths.existing(folder / "spec.json").read_text()) for folder in folders}
+    weights = {
+        folder.name: files.sha256(paths.existing(folder / model_files.weights_file(specs[folder.name]))) for folder in folders
+    }
     settings = _settings(config, subtype, name)
     digest = model_files.identity(weights, specs, settings)
     facts = model_card.Facts(
@@ -177,6 +181,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         weights_sha256=weights,
         tuned_on=specs[folders[0].name].get("tuned_on"),
         leaked=leaked,
+        encoder=specs[folders[0].name].get("encoder"),
     )
     return versions.Candidate(
         subtype=subtype,
@@ -190,7 +195,26 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
+        beside=_encoder(specs[folders[0].name]),
     )
+
+
+def _encoder(spec: Mapping[str, Any]) -> list[Path]:
+    """The files of the encoder that a bag model embeds images with; none where its vectors were made elsewhere.
+
+    Raises:
+        ModelError: the encoder that is there is not the one behind the model.
+    """
+    learned = spec.get("encoder", {})
+    if "weights_file_sha256" not in learned:
+        return []
+    folder = paths.encoder(learned["name"]).parent
+    found = [paths.existing(folder / name) for name in (kept_network.NETWORK, kept_network.WEIGHTS)]
+    if files.sha256(found[-1]) != learned["weights_file_sha256"]:
+        raise ModelError(
+            f"{found[-1]}: not the encoder that {spec['subtype']} {spec['candidate']} learned with; run `dvc repro`"
+        )
+    return found
 
 
 def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
@@ -209,7 +233,7 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
         "control": config.control,
         "cohort": source,
         "um": spec["um"],
-        "px": spec["px"],
+        **_seen(spec),
         "temperatures": {f"fold-{fold}": float(value) for fold, value in calibrated["temperature"].items()},
         **({"patient_calibration": found} if (found := fold_mean.patient_calibration(calibrated)) else {}),
         "operating_point": fold_mean.operating_point(calibrated["threshold"].tolist()),
@@ -217,6 +241,13 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
         "fewest_images": config.validate_.min_images_per_patient,
         "reference": training_range.of(images[images["class"].isin([config.control, subtype])]),
     }
+
+
+def _seen(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The side of the images that a model looks at: None where it learned from vectors made elsewhere, and takes no image."""
+    if model_files.kind(spec) == "bag":
+        return {"kind": "bag", "px": spec["encoder"].get("px")}
+    return {"px": spec["px"]}
 
 
 def _scores(report: Path) -> pd.DataFrame:

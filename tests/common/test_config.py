@@ -24,6 +24,7 @@ def test_the_published_networks_are_the_same_in_both_settings() -> None:
         )
 
 
+POOLED = {"name": "pooled", "quantiles": [0.9], "penalties": [0.1], "inner_folds": 3}
 NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
 
 
@@ -46,6 +47,20 @@ NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
         ({"kinds.cnn": ["published", "two"]}, ["kinds.cnn", "no candidate two", "published"]),
         ({"kinds.cnn": ["published", "published"]}, ["kinds.cnn", "each once", "published"]),
         ({"candidates.published.kind": "tree"}, ["candidates.published.kind", "'cnn'"]),
+        ({"candidates.published.networks.NPM1.first_conv": "8"}, ["candidates.published.networks.NPM1.first_conv", "integer"]),
+        (
+            {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "none", "learner": POOLED}},
+            ["candidates.b.encoder", "no encoder none", "efficientnet_lite0"],
+        ),
+        (
+            {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "e", "learner": {**POOLED, "penalties": [0.0]}}},
+            ["candidates.b.learner.penalties.0", "greater than 0"],
+        ),
+        (
+            {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "e", "learner": {**POOLED, "name": "tree"}}},
+            ["candidates.b.learner.name", "'tree' is not one of 'pooled', 'instances', 'attention'"],
+        ),
+        ({"candidates.b": {"encoder": "e"}}, ["candidates.b.kind: missing"]),
         ({"candidates.published.networks.NPM1.px": 20}, ["candidates.published.networks.NPM1.px", "20 does not divide"]),
         ({"train.models": {"NPM1": NETWORK}}, ["train.models", "candidates.published.networks"]),
         ({"train.folds": [0]}, ["train.folds", "is the key folds"]),

@@ -29,6 +29,7 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     values = config.load(PARAMS).model_dump(by_alias=True)
     values["subtypes"] = SUBTYPES
+    values["kinds"]["bag"], values["candidates"] = [], {"published": values["candidates"]["published"]}
     values["candidates"]["published"]["networks"]["NEW"] = values["candidates"]["published"]["networks"]["NPM1"]
     values["ingest"]["demo"]["patients"]["NEW"] = 10
     values["folds"] = [1, 0]

@@ -1,0 +1,53 @@
+"""An encoder rebuilt from two files, its network as JSON and its weights: what a registered bag model embeds images with.
+
+It travels with every such model, so it imports nothing of this package. Vectors are those of the stage `embed` on a processor:
+a batch always has the same shape, so that an image's vector does not depend on its company.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NETWORK, WEIGHTS = "encoder.network.json", "encoder.weights.h5"
+_BATCH = 32
+
+
+def load(folder: Path, about: Mapping[str, Any]) -> Callable[[Iterable[NDArray[np.uint8]]], NDArray[np.float32]]:
+    """A function from images, uint8 `(px, px, 3)`, to vectors `(images, dimension)`; `about` is what encoder.json says.
+
+    Raises:
+        ValueError, OSError: the files do not make a network.
+    """
+    import h5py
+    import keras  # TensorFlow takes seconds: not where only the names are asked for
+
+    network = keras.models.model_from_json((folder / NETWORK).read_text(encoding="utf-8"))  # layers of Keras' own alone
+    with h5py.File(folder / WEIGHTS) as stored:  # numbers, never objects
+        network.set_weights([stored[place][()] for place in sorted(stored)])
+    px, dimension = int(about["px"]), int(about["dimension"])
+    prepare = _preprocessing(str(about["application"])) if "application" in about else np.asarray
+
+    def vectors(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        waiting, made = iter(images), [np.empty((0, dimension), dtype=np.float32)]
+        while some := list(islice(waiting, _BATCH)):
+            batch = np.zeros((_BATCH, px, px, 3), dtype=np.uint8)
+            batch[: len(some)] = some
+            made.append(np.asarray(network.predict_on_batch(prepare(batch)), dtype=np.float32)[: len(some)])
+        return np.concatenate(made)
+
+    return vectors
+
+
+def _preprocessing(application: str) -> Callable[[NDArray[np.uint8]], Any]:
+    """What the images of a network of keras.applications go through before."""
+    import keras
+
+    module = importlib.import_module(getattr(keras.applications, application).__module__)
+    return lambda images: module.preprocess_input(images.astype(np.float32))

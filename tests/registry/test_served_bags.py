@@ -1,0 +1,238 @@
+"""A learner that scores patients alone, from vectors to the registered model: by `predict`, pyfunc and HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bag_cohort
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import registered
+from bag_cohort import ENCODER, FOLDS, SUBTYPE
+from mlflow.exceptions import MlflowException
+from processes import CLEAN, answers, end, free_port, wait
+
+from pipeline.bags import scoring
+from pipeline.common import config, files, paths
+from pipeline.common.errors import ModelError
+from pipeline.encoders import kept_network
+from pipeline.evaluation.pooling import probabilities
+from pipeline.images import decoding, manifest
+from pipeline.machine import device
+from pipeline.registry import mlflow_server
+from pipeline.stages import evaluate, predict, register, train_bags
+
+PX, IMAGES, OF_CLASS = 16, 8, 9
+
+
+def encoder(folder: Path, seed: int = 1) -> dict[str, Any]:
+    """A network with random weights, as `embed` leaves it."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    layers = [
+        keras.Input((PX, PX, 3), dtype="uint8"),
+        keras.layers.Rescaling(1 / 255, dtype="float32"),
+        keras.layers.Conv2D(6, 3, activation="relu", dtype="float32"),
+        keras.layers.GlobalAveragePooling2D(dtype="float32"),
+    ]
+    network = keras.Sequential(layers)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / kept_network.NETWORK).write_text(network.to_json())
+    network.save_weights(folder / kept_network.WEIGHTS)
+    weights = files.sha256(folder / kept_network.WEIGHTS)
+    about = {"kind": "package", "px": PX, "dimension": 6, "digest": "e5" * 32, "weights_file_sha256": weights}
+    (folder / "encoder.json").write_text(json.dumps(about))
+    return about
+
+
+def build() -> config.Config:
+    """What the stages before `train_bags` leave of drawn cells; then that, `evaluate` and `register`."""
+    floors = {"image_accuracy": 1.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0}
+    settings = bag_cohort.settings(Path.cwd(), **{"evaluate.draws": 100, "register.floors": floors})
+    device.prepare("float32")
+    about = encoder(paths.encoder(ENCODER).parent)
+    embed = kept_network.load(paths.encoder(ENCODER).parent, about)
+    rows, split = [], []
+    for label, name in enumerate(("control", SUBTYPE)):
+        listed, vectors = [], []
+        for number in range(OF_CLASS):
+            patient = f"{'CN'[label]}{number:02}"
+            cells = registered.cells(name, IMAGES, seed=10 * number + label)
+            own = [f"{name}/{patient}/image_{n}.tif" for n in range(IMAGES)]
+            rows += [registered._manifest_row(path, data) for path, data in zip(own, cells, strict=True)]
+            listed += [(patient, path) for path in own]
+            vectors.append(embed([decoding.resize(decoding.decode(data), PX) for data in cells]))
+            split.append((patient, label, number % FOLDS, IMAGES))
+        np.save(paths.vectors(ENCODER, name), np.concatenate(vectors))
+        pd.DataFrame(listed, columns=["patient", "path"]).to_parquet(paths.vector_rows(ENCODER, name), index=False)
+    paths.SPLITS.mkdir()
+    pd.DataFrame(split, columns=["patient", "label", "fold", "images"]).to_csv(paths.split_table(SUBTYPE), index=False)
+    manifest.build(rows).to_parquet(paths.MANIFEST, index=False)
+    source = {"source": "demo", "cohort": "demo", "files": 144, "bytes": 1, "sha256": "0" * 64, "metadata": ""}
+    paths.SOURCE.write_text(json.dumps(source))
+    train_bags.run(settings, [SUBTYPE], ["bags"])
+    evaluate.run(settings, [SUBTYPE], ["bags"])
+    register.run(settings, [SUBTYPE], ["bags"])
+    return settings
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as there:
+        there.chdir(folder)
+        there.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        build()
+        for name, (class_name, count) in {"007": ("control", 5), "Ünal": (SUBTYPE, 7)}.items():
+            (folder / "incoming" / name).mkdir(parents=True)
+            for number, data in enumerate(registered.cells(class_name, count, seed=77)):
+                (folder / "incoming" / name / f"image_{number}.tif").write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
+    return project
+
+
+def images(project: Path) -> tuple[list[bytes], list[str]]:
+    found = sorted((project / "incoming").rglob("*.tif"))
+    return [path.read_bytes() for path in found], [path.parent.name for path in found]
+
+
+def expected(project: Path) -> dict[str, float]:
+    """Logits by the files of `train_bags`, `evaluate` and the encoder, by hand."""
+    data, patients = images(project)
+    embed = kept_network.load(paths.encoder(ENCODER).parent, json.loads(paths.encoder(ENCODER).read_text()))
+    vectors = embed([decoding.resize(decoding.decode(one), PX) for one in data])
+    folds = pd.read_csv(paths.report(SUBTYPE, "bags") / "folds.csv").set_index("fold")
+    found = {}
+    for patient in dict.fromkeys(patients):
+        bag = vectors[[name == patient for name in patients]]
+        logits = []
+        for k in range(FOLDS):
+            with np.load(paths.fold(SUBTYPE, "bags", k) / train_bags.COEFFICIENTS) as coefficients:
+                logits.append(scoring.logits("pooled", dict(coefficients), [bag])[0] / folds.loc[k, "temperature"])
+        found[patient] = float(np.mean(logits))
+    return found
+
+
+def test_image_figures_are_absent_and_no_floor_of_theirs_is_asked(inside: Path) -> None:
+    found = json.loads((paths.report(SUBTYPE, "bags") / "metrics.json").read_text())
+    assert not [key for key in found if key.startswith("image_")]
+    assert found["images"] == 2 * OF_CLASS * IMAGES
+    assert found["patients"] == 2 * OF_CLASS
+    assert set(pd.read_csv(paths.report(SUBTYPE, "bags") / "figures.csv")["level"]) == {"patient"}
+    pictures = {path.stem for path in (paths.report(SUBTYPE, "bags") / "plots").glob("*.png")}
+    assert pictures == {"confusion", "roc", "pr", "reliability"}
+    client = mlflow_server.connect()
+    (version,) = client.search_model_versions(f"name = '{SUBTYPE}'")
+    run = client.get_run(version.run_id)
+    assert not [key for key in run.data.metrics if key.startswith("image_")]
+    assert run.data.params["learner"] == "pooled"
+    assert "no score, and no figure, of an image" in str(version.description)
+    assert client.get_registered_model(SUBTYPE).aliases["champion"] == version.version  # the floor of images is 1.0
+
+
+def test_predict_writes_a_score_a_patient_and_none_an_image(inside: Path) -> None:
+    settings = config.load(inside / "params.yaml")
+    predict.run(settings, inside / "incoming", None, inside / "out")
+    table = pd.read_csv(inside / "out" / "predictions.csv", dtype={"patient": "str"}).set_index("patient")
+    logits = expected(inside)
+    np.testing.assert_allclose(table["score"], probabilities([logits[name] for name in table.index]), atol=1e-6)
+    assert table["images"].to_dict() == {"007": 5, "Ünal": 7}
+    assert table["images_above"].isna().all()
+    assert pd.read_csv(inside / "out" / "images.csv")["score"].isna().all()
+    page = (inside / "out" / "007.html").read_text(encoding="utf-8")
+    assert "none has a score of its own" in page
+    assert "most suspicious cells" not in page
+
+
+def test_python_without_this_package_scores_as_predict_does(inside: Path, tmp_path: Path) -> None:
+    shutil.copytree(inside / "incoming", tmp_path / "incoming")
+    script = (
+        "import sys, json, pathlib, mlflow, pandas as pd\n"
+        "assert 'pipeline' not in sys.modules\n"
+        "model = mlflow.pyfunc.load_model('models:/NPM1@champion')\n"
+        "found = sorted(pathlib.Path('incoming').rglob('*.tif'))\n"
+        "rows = pd.DataFrame({'image': [p.read_bytes() for p in found], 'patient': [p.parent.name for p in found]})\n"
+        "answer = model.predict(rows.iloc[::-1])\n"
+        "assert 'pipeline' not in sys.modules\n"
+        "print(json.dumps(answer.to_dict('records')))\n"
+    )
+    environment = {**CLEAN, "MLFLOW_TRACKING_URI": f"sqlite:///{inside}/mlflow.db"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    logits = expected(inside)
+    assert [row["patient"] for row in answer] == ["Ünal", "007"]  # as they first appear
+    assert {row["patient"]: row["images"] for row in answer} == {"007": 5, "Ünal": 7}
+    for row in answer:
+        assert row["patient_logit"] == pytest.approx(logits[row["patient"]], abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def server(project: Path) -> Iterator[str]:
+    port = free_port()
+    command = ["mlflow", "models", "serve", "-m", f"models:/{SUBTYPE}@champion", "--env-manager", "local"]
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        cwd=project,
+        env={**CLEAN, "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait(lambda: answers(f"http://127.0.0.1:{port}/health"), "mlflow models serve")
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        end(process)
+
+
+def test_over_http_a_row_a_patient(inside: Path, server: str) -> None:
+    from test_served_model import post
+
+    data, patients = images(inside)
+    rows = [{"image": base64.b64encode(one).decode(), "patient": name} for one, name in zip(data, patients, strict=True)]
+    logits = expected(inside)
+    found = {row["patient"]: row["patient_logit"] for row in post(server, {"dataframe_records": rows})}
+    assert found == {name: pytest.approx(logit, abs=1e-5) for name, logit in logits.items()}
+    (alone,) = post(server, {"dataframe_records": [{"image": row["image"]} for row in rows if row["patient"] == "007"]})
+    assert alone["patient_logit"] == pytest.approx(logits["007"], abs=1e-5)
+    assert alone["images"] == 5
+
+
+def test_another_encoder_is_refused_before_it_is_registered_and_where_it_is_loaded(inside: Path, tmp_path: Path) -> None:
+    other = encoder(tmp_path / "other", seed=2)
+    (place,) = [path.parent for path in (inside / "mlartifacts" / SUBTYPE).rglob("MLmodel")]
+    copy = tmp_path / "model"
+    shutil.copytree(place, copy)
+    networks = copy / "artifacts/networks"
+    shutil.copy(tmp_path / "other" / kept_network.WEIGHTS, networks)
+    settings = json.loads((networks / "settings.json").read_text())
+    settings["sha256"][kept_network.WEIGHTS] = other["weights_file_sha256"]
+    (networks / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(MlflowException, match="not the encoder that fold-0 learned with"):
+        mlflow.pyfunc.load_model(str(copy))
+    mine = paths.encoder(ENCODER).parent / kept_network.WEIGHTS
+    kept = mine.read_bytes()
+    mine.write_bytes((tmp_path / "other" / kept_network.WEIGHTS).read_bytes())
+    try:
+        with pytest.raises(ModelError, match=r"encoder\.weights\.h5: not the encoder that NPM1 bags learned with"):
+            register.run(config.load(inside / "params.yaml"), [SUBTYPE], ["bags"])
+    finally:
+        mine.write_bytes(kept)
