@@ -49,7 +49,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             models = [versions.log_candidate(client, candidate) for candidate in every]  # one of them may be the champion
             for candidate, model in zip(every, models, strict=True):
                 verdict = settle(client, model, candidate, config.register_, config.seed)
-                reached = [candidate.metrics.get(key, math.nan) for key in _SHOWN]
+                reached = [candidate.metrics.get(key, "–") for key in _SHOWN]  # none is claimed, or images have none
                 aliases = ", ".join(versions.aliases(client, model)) or "-"
                 named = [candidate.name] if several else []
                 rows.append([subtype, *named, *reached, f"{model.name} v{model.version}", aliases])
