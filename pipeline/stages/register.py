@@ -51,7 +51,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             for candidate, model in zip(every, models, strict=True):
                 beside = {other.digest for other in every}
                 verdict = settle(client, model, candidate, config.register_, config.seed, beside)
-                reached = [candidate.metrics.get(key, math.nan) for key in _SHOWN]
+                reached = [candidate.metrics.get(key, "–") for key in _SHOWN]  # none is claimed, or images have none
                 aliases = ", ".join(versions.aliases(client, model)) or "-"
                 named = [candidate.name] if several else []
                 rows.append([subtype, *named, *reached, f"{model.name} v{model.version}", aliases])
