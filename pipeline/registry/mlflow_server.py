@@ -92,14 +92,14 @@ def connect() -> Client:
     _require_possible(uri)
     _require_writable()
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    os.environ.pop("MLFLOW_REGISTRY_URI", None)
     try:
         # Several processes that find no database would all create its tables and crash; later ones pass quickly. The first
         # call of each of MLflow's two stores creates its tables.
         with locks.creating(uri):
             if file := database():
                 mlflow_database.prepare(file)
-            client = Client(uri, uri)
+            client = Client(uri)
             client.search_experiments(max_results=1, view_type=ViewType.ALL)
             client.search_registered_models(max_results=1)
     except ConfigError:
