@@ -15,8 +15,8 @@ import pandas as pd
 from pipeline.evaluation import metrics, seen_by_search
 from pipeline.evaluation.pooling import probabilities
 
-_OF_ROWS = ["fold", "split", "patient", "path", "images", "label", "logit", "calibrated_logit", "score", "called", "claimed"]
-COLUMNS = [*_OF_ROWS, "intercept", "slope"]
+_ONE_OF = ["path", "images"]  # of a row of an image, of a row of a patient
+ALWAYS = ["fold", "split", "patient", "label", "logit", "calibrated_logit", "score", "called", "claimed", "intercept", "slope"]
 
 
 def are_of_images(rows: pd.DataFrame) -> bool:
@@ -39,7 +39,7 @@ def table(images: pd.DataFrame, seen: Collection[str], threshold: float) -> pd.D
     rows = pd.MultiIndex.from_frame(images[keys])
     rests = (images["split"] == "test") & rows.isin(kept)
     found = images.assign(called=images["score"] > threshold, claimed=rests)
-    return found[[column for column in COLUMNS if column in found]]
+    return found[[column for column in [*ALWAYS[:3], *_ONE_OF, *ALWAYS[3:]] if column in found]]
 
 
 def patients(images: pd.DataFrame) -> pd.DataFrame:
