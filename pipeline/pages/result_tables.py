@@ -61,14 +61,17 @@ def _with_bounds(row: Mapping[str, Any], confidence: float) -> dict[str, Any]:
     return {**row, "rates": rates}
 
 
-def missed_floors(headline: Mapping[str, Any], leaked: bool, floors: Floors) -> list[str]:
-    """Which floors of `register` the figures do not reach, in words; a leaked result claims nothing and so misses none."""
+def missed_floors(headline: Mapping[str, Any], leaked: bool, floors: Floors, no_images: bool) -> list[str]:
+    """Which floors of `register` the figures do not reach, in words; a leaked result claims nothing and so misses none.
+
+    A learner that scores patients alone has no figure of images, and none is asked.
+    """
     if leaked:
         return []
     return [
         f"{figures.words(key)} below {floor:g}" if key in headline else f"{figures.words(key)} not measured"
         for key, floor in floors.model_dump().items()
-        if key not in headline or not headline[key].value >= floor
+        if not (key.startswith("image_") and no_images) and (key not in headline or not headline[key].value >= floor)
     ]
 
 

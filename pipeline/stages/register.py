@@ -48,14 +48,17 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         for subtype in subtypes:
             every = [_candidate(config, subtype, name) for name in candidates]
             models = [versions.log_candidate(client, candidate) for candidate in every]  # one of them may be the champion
+            beside = {candidate.digest for candidate in every}
+            verdicts = {
+                candidate.name: settle(client, model, candidate, config.register_, config.seed, beside)
+                for candidate, model in _best_first(every, models)
+            }
             for candidate, model in zip(every, models, strict=True):
-                beside = {other.digest for other in every}
-                verdict = settle(client, model, candidate, config.register_, config.seed, beside)
                 reached = [candidate.metrics.get(key, "–") for key in _SHOWN]  # none is claimed, or images have none
                 aliases = ", ".join(versions.aliases(client, model)) or "-"
                 named = [candidate.name] if several else []
                 rows.append([subtype, *named, *reached, f"{model.name} v{model.version}", aliases])
-                reasons.append(f"{model.name} v{model.version}: {verdict}")
+                reasons.append(f"{model.name} v{model.version}: {verdicts[candidate.name]}")
             if lost := agreement.absent(client, subtype, every[0].cohort):
                 reasons.append(bringing_back.champion(lost))
     shown = map(figures.words, _SHOWN)
@@ -64,6 +67,14 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         console.say(reason)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
     decisions.tell()
+
+
+def _best_first(
+    candidates: Sequence[versions.Candidate], models: Sequence[versions.Version]
+) -> list[tuple[versions.Candidate, versions.Version]]:
+    """By falling patient AUROC: where nobody is champion yet, the first that reaches the floors is."""
+    pairs = zip(candidates, models, strict=True)
+    return sorted(pairs, key=lambda pair: -pair[0].metrics.get("patient_auroc", 0.0))
 
 
 def settle(

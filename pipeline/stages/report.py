@@ -204,7 +204,7 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "patients": counts,
         "right": right,
         "sentence": result_tables.sentence(counts, right),
-        "missed": result_tables.missed_floors(headline, leaked, config.register_.floors),
+        "missed": result_tables.missed_floors(headline, leaked, config.register_.floors, not has_images),
         "table": patients[["patient", "label", "score", "called"]],
         "points": {value: strip_plot.points(patients[patients["label"] == value]) for value in (False, True)},
         "pictures": {
