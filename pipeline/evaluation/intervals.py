@@ -5,6 +5,8 @@ All are conditional on the trained networks. `docs/evaluation.md` has their meas
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -61,7 +63,8 @@ def resampled(figure: str, value: float, drawn: Floats, sample: Sample, confiden
         half = bootstrap((value + 1) / 2, (drawn + 1) / 2, patients, confidence, rows=images)
         return Interval(value, 2 * half.low - 1, 2 * half.high - 1)
     if not figures.ALL[figure].share:
-        return bootstrap(value, drawn, patients, confidence)
+        loss = bootstrap(value, drawn, patients, confidence)
+        return replace(loss, high=min(loss.high, 1.0)) if figure == "brier" else loss  # the mean of squares of at most 1
     certain = _all_in_order(sample, figure, confidence) if figure in ("auroc", "auroc_pooled") else None
     return bootstrap(value, drawn, patients, confidence, rows=images, certain=certain)
 

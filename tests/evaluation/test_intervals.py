@@ -192,6 +192,14 @@ def test_every_interval_holds_its_figure_and_the_same_seed_gives_the_same() -> N
         assert found == of(rows)
 
 
+def test_nobody_can_be_further_off_than_by_1() -> None:
+    """Three patients of a class, one surely wrong: on the logarithmic scale alone the bound would be anything."""
+    rows = pd.DataFrame({"fold": 0, "patient": list("ABCDEF"), "label": [0, 0, 0, 1, 1, 1]})
+    brier = of(rows.assign(logit=[-9.0, -9.0, 9.0, 9.0, 9.0, 9.0]))["patient_brier"]
+    assert brier.value == pytest.approx(1 / 6, abs=1e-3)
+    assert brier.high == 1
+
+
 def rate_of(wrong: list[int], images: list[int]) -> intervals.Interval:
     """The sensitivity of the images of patients who have so many, so many wrong."""
     parts = [
