@@ -79,9 +79,9 @@ def race(settings: config.Config, folder: Path, number: int) -> None:
     assert sorted(line["digest"] for line in written) == sorted(map(_name, range(number)))
     crowned, best = "none", None
     in_order = sorted(registered, key=lambda model: int(model.tags["tried_before"]))  # of the verdicts
-    for number, model in enumerate(in_order):
+    for place, model in enumerate(in_order):
         table = _scores(next(n for n in range(number) if _name(n) == model.tags["candidate"]))
-        compared = max(number - 1, 0)  # the first was held against nobody
+        compared = max(place - 1, 0)  # the first was held against nobody
         if gate.judge(table, best, [], settings.register_.gate, settings.seed, compared).decision == "champion":
             crowned, best = model.tags["candidate"], table
     assert champion() == crowned

@@ -1,6 +1,6 @@
 """A stand-in for Kaggle on loopback, spoken to by Kaggle's real client: it answers as the service does, and fails on demand.
 
-The client reaches it as an HTTP proxy for http://localhost (`environment`), which is how it can be pointed at another host.
+The client knows a service on http://localhost (`ENVIRONMENT`); `point_the_client` tells it on which port.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlparse
 
+from kagglesdk import kaggle_env
+
+ENVIRONMENT = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST"}
 GET_DATASET = "/api/v1/datasets.DatasetApiService/GetDataset"
 DOWNLOAD = "/api/v1/datasets.DatasetApiService/DownloadDataset"
 
@@ -54,7 +57,7 @@ class Kaggle:
                     self.answer(200, {"currentVersionNumber": service.version, "totalBytes": size})
                 elif path == DOWNLOAD:
                     self.send_response(302)
-                    self.send_header("Location", "http://localhost/storage/archive.zip")
+                    self.send_header("Location", f"{service.address}/storage/archive.zip")
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                 else:
@@ -105,10 +108,11 @@ class Kaggle:
         self._server.server_close()
 
     @property
-    def environment(self) -> dict[str, str]:
-        """Variables that point the client here."""
-        return {
-            "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
-            "HTTP_PROXY": f"http://127.0.0.1:{self._server.server_port}",
-            "http_proxy": f"http://127.0.0.1:{self._server.server_port}",
-        }
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+
+def point_the_client(address: str) -> None:
+    """Have this process's client of Kaggle take `address` for the service on this machine."""
+    kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.LOCAL] = address

@@ -34,7 +34,7 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         (["evaluate", "NPM1"], "data/splits/NPM1.csv: not there"),
         (["audit", "NPM1"], "data/splits/NPM1.csv: not there"),
         (["register", "NPM1"], "reports/NPM1/published/metrics.json: not there"),
-        (["report"], "data/source.json: not there"),
+        (["report"], "reports/PML_RARA/published/metrics.json: not there"),
         (["predict", "nowhere"], "nowhere: not a folder; name a patient's folder of images"),
     ],
 )

@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +39,9 @@ class Encoder:
             ConfigError: the settings name no weights that are here, or the weights are others than the settings name.
             DataError: their file cannot be read.
         """
+        import keras  # TensorFlow takes seconds: not where only names are asked for
+
+        keras.utils.clear_session(free_memory=False)  # layers are named from 1 on, and `save` writes the names
         weights = _weights_file(name, settings)
         self.px = settings.px
         self.prepare: Callable[[Images], Any]
@@ -68,11 +70,7 @@ class Encoder:
 
     def save(self, folder: Path) -> Path:
         """Keep the network as JSON, and its weights as HDF5, each by its place in it; returns the weights' file."""
-        (folder / kept_network.NETWORK).write_text(self._network.to_json() + "\n", encoding="utf-8")
-        with h5py.File(folder / kept_network.WEIGHTS, "w") as opened:
-            for place, weight in enumerate(self._network.get_weights()):
-                opened[f"{place:04d}"] = weight
-        return folder / kept_network.WEIGHTS
+        return kept_network.save(self._network, folder)
 
 
 def _weights_file(name: str, settings: PackageEncoder | ApplicationEncoder) -> Path:

@@ -19,6 +19,17 @@ NETWORK, WEIGHTS = "encoder.network.json", "encoder.weights.h5"
 _BATCH = 32
 
 
+def save(network: Any, folder: Path) -> Path:
+    """Write both files, each weight by its place in the network (Keras' own files name layers); returns that of the weights."""
+    import h5py
+
+    (folder / NETWORK).write_text(network.to_json() + "\n", encoding="utf-8")
+    with h5py.File(folder / WEIGHTS, "w") as opened:
+        for place, weight in enumerate(network.get_weights()):
+            opened[f"{place:04d}"] = weight
+    return folder / WEIGHTS
+
+
 def load(folder: Path, about: Mapping[str, Any]) -> Callable[[Iterable[NDArray[np.uint8]]], NDArray[np.float32]]:
     """A function from images, uint8 `(px, px, 3)`, to vectors `(images, dimension)`; `about` is what encoder.json says.
 

@@ -142,8 +142,8 @@ def _cohort(config: Config) -> dict[str, Any]:
 def _people(config: Config, splits: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The dealt patients of each class, with their fold and what patients.csv says of them."""
     listed = _read(paths.PATIENTS, lambda path: pd.read_csv(path, dtype="str", keep_default_na=False), DataError)
-    dealt = {config.control: splits[config.subtypes[0]].query("label == 0")}
-    dealt |= {subtype: split.query("label == 1") for subtype, split in splits.items()}
+    dealt = {config.control: _of_label(splits[config.subtypes[0]], 0)}
+    dealt |= {subtype: _of_label(split, 1) for subtype, split in splits.items()}
     people = {}
     for name, members in dealt.items():
         people[name] = members.merge(listed[listed["class"] == name], on="patient", how="left")
@@ -292,3 +292,8 @@ def _sheet(class_name: str, chosen: list[str], captions: list[str]) -> str:
     if (positions < 0).any() or positions.max() >= len(pixels):
         raise DataError(f"{cells}: does not hold all test images of {class_name}; run `dvc repro`")
     return rendering.data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[positions]), captions)))
+
+
+def _of_label(split: pd.DataFrame, label: int) -> pd.DataFrame:
+    chosen: pd.DataFrame = split[split["label"] == label]
+    return chosen

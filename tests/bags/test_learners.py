@@ -71,10 +71,11 @@ def test_pooling_is_learned_from_patients_whom_the_regression_on_images_had_not_
     bags, _ = bag_cohort.bags((20, 20), blasts=0.0)
     labels = np.repeat([0, 1], 20)
     pairs = instances.held_out(bags, bags, labels, 1e-5, 4, 0)
-    assert metrics.auroc(labels, pairs[:, 0]) < 0.75
+    unseen = metrics.auroc(labels, pairs[:, 0])
+    assert unseen < 0.7
     learned = instances.of_images(bags, labels, 1e-5)
     seen = [scoring.image_logits(learned, bag).mean() for bag in bags]
-    assert metrics.auroc(labels, seen) > 0.9
+    assert metrics.auroc(labels, seen) > unseen + 0.15
 
 
 def test_statistics_by_hand() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, write_params
-from kaggle_service import Kaggle
+from kaggle_service import ENVIRONMENT, Kaggle, point_the_client
 
 from pipeline.__main__ import main
 from pipeline.cohort import download
@@ -42,6 +42,13 @@ def archive(filler: int = 4096) -> bytes:
     return buffer.getvalue()
 
 
+_INGEST = """
+import sys
+from kaggle_service import point_the_client
+from pipeline.__main__ import main
+point_the_client(sys.argv[1])
+sys.exit(main(["ingest"]))
+"""
 Ingest = Callable[..., tuple[int, str]]
 
 
@@ -50,9 +57,14 @@ def start(folder: Path, service: Kaggle) -> subprocess.Popen[str]:
     write_params(folder / "params.yaml", PARAMS)
     kept = {key: value for key, value in os.environ.items() if not key.upper().startswith(FOREIGN)}
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "ingest"],
+        [sys.executable, "-c", _INGEST, service.address],
         cwd=folder,
-        env={**kept, "HOME": str(folder / "home"), "PYTHONPATH": str(ROOT), **service.environment},
+        env={
+            **kept,
+            "HOME": str(folder / "home"),
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))),
+            **ENVIRONMENT,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -74,7 +86,8 @@ def ingest(
 
     def call(service: Kaggle, **environment: str) -> tuple[int, str]:
         write_params(tmp_path / "params.yaml", PARAMS)
-        for name, value in {**service.environment, **environment}.items():
+        point_the_client(service.address)
+        for name, value in {**ENVIRONMENT, **environment}.items():
             monkeypatch.setenv(name, value)
         status = main(["ingest"])
         said = capsys.readouterr()
@@ -232,8 +245,9 @@ def test_a_stale_file_that_beats_good_variables_is_named(ingest: Ingest) -> None
 
 
 def test_no_network_is_one_line(ingest: Ingest) -> None:
-    with Kaggle(b"") as service:
-        status, said = ingest(service, **dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9"))
+    with Kaggle(b"") as gone:
+        pass
+    status, said = ingest(gone)
     assert status == 75
     assert "kaggle: the service cannot be reached, or the connection dropped, 5 times in a row" in the_error(said)
 

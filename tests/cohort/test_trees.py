@@ -221,6 +221,6 @@ def test_a_disk_that_fills_up_in_the_middle_is_one_line(tmp_path: Path) -> None:
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no mount namespace here: {done.stderr.strip().splitlines()[0]}")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("No space left on device; make room and run it again")
+    assert done.stderr.splitlines()[-1].endswith("No space left on device; make room, and run it again")
     assert "Traceback" not in done.stderr
     assert "left" not in done.stdout

@@ -115,7 +115,7 @@ def test_a_rollback_to_one_that_mlflow_lost_says_so(settings: config.Config, los
 def test_what_mlflow_held_before_there_was_a_file_is_written_down_once(
     settings: config.Config, capsys: pytest.CaptureFixture[str], lose_mlflow: Callable[[str], None]
 ) -> None:
-    first, better, worse = (candidate(name, scores(far, seed=1)) for name, far in (("first", 2.0), ("better", 4.0), ("x", 0.5)))
+    first, better, worse = (candidate(name, scores(far, seed=1)) for name, far in (("first", 1.0), ("better", 4.0), ("x", 0.5)))
     settle(settings, first)
     settle(settings, better)
     promote.rollback("NPM1", "reads the clinic's slides worse")

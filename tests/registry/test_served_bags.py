@@ -47,9 +47,8 @@ def encoder(folder: Path, seed: int = 1) -> dict[str, Any]:
     ]
     network = keras.Sequential(layers)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / kept_network.NETWORK).write_text(network.to_json())
-    network.save_weights(folder / kept_network.WEIGHTS)
-    weights = files.sha256(folder / kept_network.WEIGHTS)
+    network.build((None, PX, PX, 3))
+    weights = files.sha256(kept_network.save(network, folder))
     about = {"kind": "package", "px": PX, "dimension": 6, "digest": "e5" * 32, "weights_file_sha256": weights}
     (folder / "encoder.json").write_text(json.dumps(about))
     return about
@@ -126,7 +125,7 @@ def expected(project: Path) -> dict[str, float]:
         for k in range(FOLDS):
             with np.load(paths.fold(SUBTYPE, "bags", k) / train_bags.COEFFICIENTS) as coefficients:
                 logits.append(scoring.logits("pooled", dict(coefficients), [bag])[0] / folds.loc[k, "temperature"])
-        found[patient] = float(np.mean(logits))
+        found[patient] = float(folds["intercept"].mean() + folds["slope"].mean() * np.mean(logits))
     return found
 
 

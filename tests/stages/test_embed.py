@@ -139,7 +139,7 @@ def test_the_description_says_what_the_vectors_follow_from(params: Settings) -> 
     for changes in ({}, {f"encoders.{NAME}.px": 48}):
         embed.run(params({**CHANGES, **changes}), NAME)
         said = json.loads(Path(f"data/vectors/{NAME}/encoder.json").read_text())
-        assert said["weights_file_sha256"] == files.sha256(Path(f"data/vectors/{NAME}/weights.h5"))
+        assert said["weights_file_sha256"] == files.sha256(Path(f"data/vectors/{NAME}/encoder.weights.h5"))
         digests.append(said["digest"])
     assert len(set(digests)) == 2
 
