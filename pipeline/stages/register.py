@@ -55,14 +55,14 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             }
             for candidate, model in zip(every, models, strict=True):
                 reached = [candidate.metrics.get(key, "–") for key in _SHOWN]  # none is claimed, or images have none
-                aliases = ", ".join(versions.aliases(client, model)) or "-"
+                aliases = ", ".join(versions.aliases(client, model))
                 named = [candidate.name] if several else []
-                rows.append([subtype, *named, *reached, f"{model.name} v{model.version}", aliases])
+                rows.append([subtype, *named, *reached, f"v{model.version} {aliases}".strip()])
                 reasons.append(f"{model.name} v{model.version}: {verdicts[candidate.name]}")
             if lost := agreement.absent(client, subtype, every[0].cohort):
                 reasons.append(bringing_back.champion(lost))
     shown = map(figures.words, _SHOWN)
-    console.table("models", ["subtype", *(["candidate"] if several else []), *shown, "model version", "alias"], rows)
+    console.table("models", ["subtype", *(["candidate"] if several else []), *shown, "version"], rows)  # within 80 columns
     for reason in reasons:
         console.say(reason)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
