@@ -144,7 +144,7 @@ def _calibrate(config: Config, predictions: pd.DataFrame) -> tuple[pd.DataFrame,
     scored by the network of another fold, or in validation.
     """
     settings = config.evaluate
-    heats = {fold: calibration.temperature(of_fold[of_fold["split"] == "val"]) for fold, of_fold in predictions.groupby("fold")}
+    heats = {fold: _temperature(of_fold) for fold, of_fold in predictions.groupby("fold")}
     images = [score_table.calibrated(predictions[predictions["fold"] == fold], heat) for fold, heat in heats.items()]
     scored = score_table.as_calibrated(pd.concat(images, ignore_index=True))
     means = scored.groupby(["split", *metrics.PATIENT])["logit"].mean().reset_index()
@@ -163,6 +163,13 @@ def _calibrate(config: Config, predictions: pd.DataFrame) -> tuple[pd.DataFrame,
         rows.append({"fold": fold, "temperature": heat, **asdict(of_patients), **asdict(point)})
         calibrated.append(own.assign(**asdict(of_patients)))
     return pd.concat(calibrated, ignore_index=True), pd.DataFrame(rows)
+
+
+def _temperature(predictions: pd.DataFrame) -> float:
+    """Of a fold's validation images; 1 where patients alone are scored: of so few it could be anything."""
+    if not score_table.are_of_images(predictions):
+        return 1.0
+    return calibration.temperature(predictions[predictions["split"] == "val"])
 
 
 def _measure(config: Config, images: pd.DataFrame | None, patients: pd.DataFrame) -> dict[str, Interval]:

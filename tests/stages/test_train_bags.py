@@ -72,7 +72,9 @@ def test_evaluate_has_figures_of_patients_alone(here: Path) -> None:
     assert (found["patients"], found["images"]) == (len(split), split["images"].sum())
     patients = pd.read_csv(folder / "patients.csv").set_index("patient")
     assert patients["images"].to_dict() == split.set_index("patient")["images"].to_dict()
-    assert "image_auroc" not in pd.read_csv(folder / "folds.csv")
+    folds = pd.read_csv(folder / "folds.csv")
+    assert "image_auroc" not in folds
+    assert set(folds["temperature"]) == {1.0}  # that is of images; patients are calibrated by those of other folds
     assert [len(pd.read_csv(folder / f"{name}.csv")) for name in ("by_class", "poolings")] == [0, 0]
     assert not (folder / "plots" / "loss.png").exists()
 
