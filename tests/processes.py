@@ -55,8 +55,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended while the file was read
+        return False
+    return stat.rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def alive_of(folder: Path) -> list[str]:
