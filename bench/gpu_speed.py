@@ -17,7 +17,7 @@ import numpy as np
 
 from bench import gpu_work
 from bench.report import Report
-from bench.training import _Repeated, finish, measure
+from bench.training import finish, measure
 from pipeline.common import config
 
 SHOWN = (gpu_work.NETWORK, "NPM1")  # of which more is measured than of the others
@@ -36,14 +36,14 @@ def ready(subtype: str, tiny: bool, batch: int = 32, **changes: Any) -> tuple[co
     return settings, on, pools, network
 
 
-def _epochs(subtype: str, tiny: bool, batch: int, room_bytes: int) -> tuple[Any, int, Any, Any]:
-    """The training of a network from the device's memory, images an epoch, network and device."""
+def _epochs(subtype: str, tiny: bool, batch: int, room_bytes: int) -> tuple[Any, Any, int, Any, Any]:
+    """The training of a network from the device's memory, its cells, images an epoch, network and device."""
     from pipeline.networks import epoch_on_device, epoch_on_host
 
     settings, on, pools, network = ready(subtype, tiny, batch)
     cells = epoch_on_device.Cells(pools["train"], room_bytes)
     of = partial(epoch_on_host.Epoch, pools["train"], settings.train.batch_size, settings.train.augment, 0)
-    return epoch_on_device.Epochs(network, cells, of, on.xla), len(of(0)) * settings.train.batch_size, network, on
+    return epoch_on_device.Epochs(network, cells, of, on.xla), cells, len(of(0)) * settings.train.batch_size, network, on
 
 
 def _run(epochs: Any, network: Any) -> Callable[[], None]:
@@ -61,7 +61,6 @@ def speed(report: Report, tiny: bool) -> None:
     """Images a second by path and batch."""
     report.part("Speed: images a second")
     shown = {
-        "one step a call, as before": "before",
         "`train`": "train",
         "cells sent ahead": "sent",
         "bare compiled epoch": "bare",
@@ -77,21 +76,16 @@ def speed(report: Report, tiny: bool) -> None:
 
 def _speeds(subtype: str, tiny: bool, rounds: int) -> dict[str, float]:
     """Images a second by way; `train` to `bare`, and the seconds that the first epoch of `train` took."""
-    from pipeline.networks import epoch_on_device, epoch_on_host
+    from pipeline.networks import epoch_on_device
 
     def median(way: Callable[[], Any], images: int) -> float:
         return float(measure({"way": way}, images, rounds)["way"].median())
 
-    settings, _, pools, network = ready(subtype, tiny, batches="host", xla=False)
-    epoch = epoch_on_host.Epoch(pools["train"], settings.train.batch_size, settings.train.augment, 0, 0)
-    quarter = _Repeated(epoch, len(epoch) // 4)
-    found = {"before": median(partial(epoch_on_host.train_epoch, network, quarter), len(quarter) * settings.train.batch_size)}
-
     began = time.monotonic()
-    epochs, images, network, on = _epochs(subtype, tiny, 32, 2**40)
+    epochs, cells, images, network, on = _epochs(subtype, tiny, 32, 2**40)
     train = _run(epochs, network)
     train()
-    found["first"] = time.monotonic() - began
+    found = {"first": time.monotonic() - began}
     arguments, _ = epochs.arguments(next(iter(epochs.places(0))))
 
     def bare() -> None:
@@ -100,10 +94,9 @@ def _speeds(subtype: str, tiny: bool, rounds: int) -> dict[str, float]:
 
     both = measure({"train": train, "bare": bare}, images, rounds)
     found |= {"train": both["train"].median(), "bare": both["bare"].median(), "ratio": (both["train"] / both["bare"]).median()}
-    cells = epoch_on_device.Cells(pools["train"], 2**40)
     found["scoring"] = median(partial(epoch_on_device.logits, network, cells, on.xla), len(cells))
     for what, batch, room_bytes in (("sent", 32, 0), ("large", 256, 2**40)) if subtype in SHOWN else ():
-        epochs, images, network, _ = _epochs(subtype, tiny, batch, room_bytes)
+        epochs, _, images, network, _ = _epochs(subtype, tiny, batch, room_bytes)
         found[what] = median(_run(epochs, network), images)
     return found
 

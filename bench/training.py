@@ -125,8 +125,7 @@ def learning(
         return _Repeated(batches, steps)
 
     if machine.batches == "host":
-        first = epoch(0)
-        return lambda: epoch_on_host.train_epoch(network, first)
+        return partial(network.fit, epoch(0), epochs=1, shuffle=False, verbose=0)
     cells = epoch_on_device.Cells(pools, device.room_bytes() if room_bytes is None else room_bytes)
     epochs, numbers = epoch_on_device.Epochs(network, cells, epoch, machine.xla), iter(range(10**9))
 
@@ -218,7 +217,7 @@ def bare_step(network: Any, pools: Pools, settings: config.Config, machine: Any,
 
     import tensorflow as tf
 
-    if machine.batches == "device":
+    if machine.xla:
         repeated = _Repeated(epoch, steps)
         epochs = epoch_on_device.Epochs(network, epoch_on_device.Cells(pools, 2**40), lambda _: repeated, machine.xla)
         arguments, _ = epochs.arguments(next(iter(epochs.places(0))))

@@ -6,6 +6,7 @@ made with it. Everything is float32.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -19,6 +20,7 @@ from pipeline.common import files
 from pipeline.common.config import ApplicationEncoder, PackageEncoder
 from pipeline.common.errors import ConfigError, DataError
 from pipeline.encoders import applications, description, efficientnet_lite0, kept_network
+from pipeline.machine import device
 from pipeline.machine.device import Device
 
 Images = NDArray[np.uint8]
@@ -50,27 +52,38 @@ class Encoder:
         else:
             self._network, self.prepare = efficientnet_lite0.build(settings.px), np.asarray
             efficientnet_lite0.take_weights(self._network, weights)
-        self._network.compile(jit_compile=machine.xla)
-        self.batch = _BATCH[machine.kind]
+        self._forward = device.forward(self._network, machine)
+        self.batch, self._ahead = _BATCH[machine.kind], int(machine.kind == "gpu")
         self.dimension = int(self._network.output_shape[-1])
         self.description = description.described(settings.model_dump(exclude={"file"}), self.dimension)
         of_device = {key: value for key, value in asdict(machine).items() if key not in _NO_DIFFERENCE}
         self.digest_here = description.digest({**self.description, "machine": of_device, "batch": self.batch})
 
     def vectors(self, images: Iterable[Images]) -> Iterator[Vectors]:
-        """`(n, dimension)` for the next n images `(px, px, 3)`, at most a batch at a time."""
-        images = iter(images)
+        """`(n, dimension)` for the next n images `(px, px, 3)`, at most a batch at a time.
+
+        A GPU works on one batch while the next is put together.
+        """
+        images, begun = iter(images), deque[tuple[Any, int]]()
         while some := list(islice(images, self.batch)):
             batch = np.zeros((self.batch, self.px, self.px, 3), dtype=np.uint8)
             batch[: len(some)] = some
-            made = np.asarray(self._network.predict_on_batch(self.prepare(batch)), dtype=np.float32)[: len(some)]
-            if not np.isfinite(made).all():
-                raise DataError("the encoder makes vectors that hold no numbers; its weights are damaged or of another network")
-            yield made
+            begun.append((self._forward(self.prepare(batch)), len(some)))
+            if len(begun) > self._ahead:
+                yield _made(*begun.popleft())
+        while begun:
+            yield _made(*begun.popleft())
 
     def save(self, folder: Path) -> Path:
         """Keep the network as JSON, and its weights as HDF5, each by its place in it; returns the weights' file."""
         return kept_network.save(self._network, folder)
+
+
+def _made(outputs: Any, count: int) -> Vectors:
+    vectors = np.asarray(outputs, dtype=np.float32)[:count]
+    if not np.isfinite(vectors).all():
+        raise DataError("the encoder makes vectors that hold no numbers; its weights are damaged or of another network")
+    return vectors
 
 
 def _weights_file(name: str, settings: PackageEncoder | ApplicationEncoder) -> Path:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pipeline.common import environment, parallel
 from pipeline.common.errors import ConfigError
@@ -52,7 +52,7 @@ class Device:
     name: str
     precision: Precision
     xla: bool
-    batches: Literal["host", "device"]  # where they are made: one at a time by the host, or many steps a call on the device
+    batches: Literal["host", "device"]  # where they are made: one at a time by the host, or on the device, many steps a call
     threads: int
     onednn: bool
     xla_flags: str
@@ -88,8 +88,20 @@ def whole_float32() -> None:
         jax.config.update("jax_default_matmul_precision", "highest")
 
 
+def forward(network: Any, machine: Device) -> Callable[[Any], Any]:
+    """Outputs of batches of one shape; on a GPU they may still be in the making when the call returns.
+
+    With XLA where the machine has it: Keras' own `predict` leaves it out where operations are deterministic, without a word.
+    """
+    if machine.backend != "tensorflow" or not machine.xla:
+        return network.predict_on_batch  # type: ignore[no-any-return]  # keras has no types
+    import tensorflow as tf
+
+    return tf.function(lambda images: network(images, training=False), jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+
+
 def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
-    """XLA and batches made on the device are for GPUs: on processors XLA made bfloat16 about 6 times slower."""
+    """XLA is for GPUs: on processors it made bfloat16 about 6 times slower."""
     import tensorflow as tf
 
     # What must be the same twice is not tuned by trying. XLA's own products are slow untuned, cuBLAS's are not: 412 instead
@@ -113,7 +125,7 @@ def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
         name=name,
         precision=_chosen(precision, has_bfloat16),
         xla=bool(gpus),
-        batches="device" if gpus else "host",
+        batches="device",
         threads=threads,
         onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
         xla_flags=os.environ["XLA_FLAGS"],

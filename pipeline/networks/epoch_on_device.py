@@ -1,4 +1,4 @@
-"""Epochs in few calls of compiled code: cells lie in the device's memory as uint8, batches are made there, many steps a call.
+"""Epochs in few calls of a graph: cells lie in the device's memory as uint8, batches are made there, many steps a call.
 
 The host draws which rows come when and how each image is changed, as for batches that it makes itself: the images of
 (seed, epoch, step) are the same, pixel by pixel. Cells that do not fit are sent ahead: those of the next two calls while one
@@ -26,6 +26,7 @@ _SENT_BYTES = 2**27  # of cells that are sent for one call: enough steps to make
 _SCORED_AT_ONCE = 1024
 _SCORED_BYTES = 2**23  # of the images of one batch that is scored, at most: 540 of 72 px
 _IN_FLIGHT = 2
+_WITHOUT_XLA = 32  # steps of one call: some seconds of a processor, for which Ctrl-C and a sign of life have to wait
 _HEARTBEAT_S = 30.0
 
 Tensor: TypeAlias = Any  # tensorflow has no types
@@ -82,7 +83,7 @@ class Epochs:
     """Trains a network that Keras has compiled, epoch by epoch; `batches` gives those of an epoch by its number, from 0."""
 
     def __init__(self, network: Any, cells: Cells, batches: Callable[[int], Batches], xla: bool) -> None:
-        self._cells, self._batches = cells, lru_cache(maxsize=_IN_FLIGHT)(batches)
+        self._cells, self._batches, self._xla = cells, lru_cache(maxsize=_IN_FLIGHT)(batches), xla
         self.steps = _steps(network, xla)
         self._next = -1
         self._calls: Iterator[tuple[tuple[Any, ...], bool]] = iter(())
@@ -107,6 +108,8 @@ class Epochs:
         steps = together = len(batches)
         if not self._cells.are_there:
             together = max(1, _SENT_BYTES // (batches.batch_size * self._cells.bytes_each))
+        if not self._xla:
+            together = min(together, _WITHOUT_XLA)
         for epoch in count(number):
             for start in range(0, steps, together):
                 yield epoch, range(start, min(start + together, steps)), start + together >= steps
@@ -165,10 +168,11 @@ def _steps(network: Any, xla: bool) -> Any:
     """Learns from the batches of `rows` `(steps, batch)`, one after the other."""
     import tensorflow as tf
 
-    @tf.function(jit_compile=xla, autograph=False)  # type: ignore[untyped-decorator]  # tensorflow has no types
+    # XLA compiles every number of steps anew, and is given few; without it one graph does for all.
+    @tf.function(jit_compile=xla, reduce_retracing=not xla, autograph=False)  # type: ignore[untyped-decorator]  # no types
     def steps(cells: Tensor, rows: Tensor, quarters: Tensor, up_down: Tensor, left_right: Tensor, strength: Tensor) -> None:
-        number, batch = rows.shape
-        labels = tf.constant(np.repeat([0.0, 1.0], batch // 2)[:, None], tf.float32)
+        number = tf.shape(rows)[0]
+        labels = tf.constant(np.repeat([0.0, 1.0], rows.shape[1] // 2)[:, None], tf.float32)
 
         def one(step: Tensor) -> Tensor:
             images = tf.gather(cells, rows[step])

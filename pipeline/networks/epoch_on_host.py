@@ -1,14 +1,12 @@
-"""Epochs batch by batch: the host makes them of cells that may lie on the disk, and Keras' compiled step learns from each."""
+"""The batches of an epoch as the host makes them, of cells that may lie on the disk; or as it draws them, for a device."""
 
 from __future__ import annotations
 
-import time
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common import console
 from pipeline.common.config import Augment
 from pipeline.machine import device
 from pipeline.networks import epoch_images
@@ -18,8 +16,9 @@ from pipeline.networks.epoch_images import Pool
 # isort: split
 import keras  # after device, which keeps TensorFlow's greetings off the terminal
 
+assert device  # imported for what it does
+
 Batch: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.float32]]  # images, and labels `(n, 1)`
-_HEARTBEAT_S = 30.0
 
 
 class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
@@ -62,30 +61,3 @@ class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
         if step < len(self):
             for pool, rows in self._chosen(step):
                 pool.expect(rows)
-
-
-def train_epoch(network: Any, batches: Epoch) -> dict[str, float]:
-    """Learn from every batch once; the epoch's mean loss and accuracy.
-
-    With TensorFlow the step that Keras has compiled is called here: what `fit` does around it costs 6 % of a small one
-    (docs/speed.md). A GPU is at work when the call returns, and the next batch is made meanwhile; on a processor a thread that
-    made it gained nothing. Other backends keep their state elsewhere while `fit` runs.
-    """
-    if device.backend() != "tensorflow":
-        fitted = network.fit(batches, epochs=1, shuffle=False, verbose=0)
-        return {name: float(fitted.history[name][0]) for name in ("loss", "accuracy")}
-    network.reset_metrics()
-    network.make_train_function()
-    said = time.monotonic()
-    for number in range(1, len(batches) + 1):
-        network.train_function(iter([batches[number - 1]]))
-        if time.monotonic() - said >= _HEARTBEAT_S:
-            said = time.monotonic()
-            console.say(f"epoch {batches.number + 1:>3}: step {number:,} of {len(batches):,}")
-    return mean_of_epoch(network)
-
-
-def mean_of_epoch(network: Any) -> dict[str, float]:
-    """Loss and accuracy since the metrics were reset."""
-    found = network.get_metrics_result()
-    return {name: float(found[name]) for name in ("loss", "accuracy")}

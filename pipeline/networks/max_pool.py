@@ -1,4 +1,4 @@
-"""The maximum of 2 x 2 pixels while a network is trained on a GPU: XLA has no deterministic gradient of TensorFlow's own.
+"""The maximum of 2 x 2 pixels while XLA compiles the training: it has no deterministic gradient of TensorFlow's own.
 
 The same layer with the same outputs and, in exact arithmetic and in any other, the same gradients: each goes to the first of
 the largest pixels of its block. It has no weights, so a network that was trained with it is that of `model.build`.
@@ -16,7 +16,7 @@ import keras  # after device, which keeps TensorFlow's greetings off the termina
 
 def layer(machine: Device) -> Any:
     """The class to build a network with that will be trained on `machine`."""
-    return MaxPooling2D if machine.batches == "device" else keras.layers.MaxPooling2D
+    return MaxPooling2D if machine.backend == "tensorflow" and machine.xla else keras.layers.MaxPooling2D
 
 
 class MaxPooling2D(keras.layers.MaxPooling2D):  # type: ignore[misc]  # keras has no types

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pipeline.machine import device
 from pipeline.machine.device import Device
 from pipeline.networks import batch_norm, epoch_on_device, loss, max_pool
 from pipeline.networks.epoch_images import Pool
-from pipeline.networks.epoch_on_host import Epoch, mean_of_epoch, train_epoch
+from pipeline.networks.epoch_on_host import Epoch
 from pipeline.networks.model import build, logits
 
 # isort: split
@@ -135,20 +136,33 @@ def teacher(
 ) -> Callable[[int], dict[str, float]]:
     """Has a compiled network learn from every batch of the epoch of a number; its mean loss and accuracy."""
 
-    def batches(epoch: int) -> Epoch:
-        return Epoch(train, settings.batch_size, settings.augment, seed, epoch)
-
     if machine.batches == "host":
-        return lambda epoch: train_epoch(network, batches(epoch))
-    cells = epoch_on_device.Cells(train, device.room_bytes())
-    epochs = epoch_on_device.Epochs(network, cells, batches, machine.xla)
+        of = batches(train, settings, seed)
+        return lambda epoch: figures(network.fit(of(epoch), epochs=1, shuffle=False, verbose=0).history)
+    run = epochs(network, machine, train, settings, seed).run
 
     def teach(epoch: int) -> dict[str, float]:
         network.reset_metrics()
-        epochs.run(epoch)
-        return mean_of_epoch(network)
+        run(epoch)
+        return figures(network.get_metrics_result())
 
     return teach
+
+
+def batches(train: tuple[Pool, Pool], settings: Train, seed: int) -> Callable[[int], Epoch]:
+    """Those of an epoch, by its number."""
+    return partial(Epoch, train, settings.batch_size, settings.augment, seed)
+
+
+def epochs(network: Any, machine: Device, train: tuple[Pool, Pool], settings: Train, seed: int) -> epoch_on_device.Epochs:
+    """Of a compiled network, where batches are made on the device."""
+    cells = epoch_on_device.Cells(train, device.room_bytes())
+    return epoch_on_device.Epochs(network, cells, batches(train, settings, seed), machine.xla)
+
+
+def figures(found: Mapping[str, Any]) -> dict[str, float]:
+    """Loss and accuracy of an epoch, as Keras has them."""
+    return {name: float(np.squeeze(found[name])) for name in ("loss", "accuracy")}
 
 
 def _validate(scored: Sequence[Callable[[], NDArray[np.float32]]]) -> dict[str, float]:
@@ -167,8 +181,8 @@ def pool_logits(network: Any, pool: Pool, machine: Device) -> NDArray[np.float32
 
 
 def _scoring(network: Any, pool: Pool, machine: Device) -> Callable[[], NDArray[np.float32]]:
-    """Scores all images of a pool whenever asked; what is sent to the device once stays there."""
-    if machine.batches == "host":
+    """Scores all images of a pool whenever asked; what is sent to a GPU once stays there."""
+    if machine.batches == "host" or not machine.xla:
         return lambda: logits(network, (pool.cells[row] for row in pool.rows))
     cells = epoch_on_device.Cells([pool], device.room_bytes())
     return lambda: epoch_on_device.logits(network, cells, machine.xla)

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.common.config import Config, Network
-from pipeline.networks import epoch_on_host, training, training_loop
+from pipeline.networks import training, training_loop
 from pipeline.networks.training import Prepared, Trained
 from pipeline.search import space
 
@@ -62,19 +62,27 @@ def seconds(config: Config, data: Data, network: Network, roles: pd.Series) -> t
     """How long such a training takes here to begin, and an epoch of it, from a few steps."""
     began = time.monotonic()
     prepared = _prepared(config, data, network, roles)
-    batches = epoch_on_host.Epoch(prepared.pools["train"], config.train.batch_size, config.train.augment, 0, 0)
     built, settings = prepared.build(), prepared.config.train_of(data.subtype, data.candidate)
     training_loop.compile_network(built, settings, network.learning_rate, prepared.machine)
-    timed = _TIMED_STEPS if prepared.machine.batches == "host" else len(batches)
+    batches = training_loop.batches(prepared.pools["train"], settings, 0)(0)
     if prepared.machine.batches == "host":
-        built.train_on_batch(*batches[0])  # builds the step
-        started = time.monotonic()
-        for step in range(timed):
-            built.train_on_batch(*batches[step % len(batches)])
+        few = range(min(_TIMED_STEPS, len(batches)))
+
+        def learn() -> None:
+            for step in few:
+                built.train_on_batch(*batches[step])
     else:
-        teach = training_loop.teacher(built, prepared.machine, prepared.pools["train"], settings, 0)
-        teach(0)  # builds the steps
-        started = time.monotonic()
-        teach(1)
+        epochs = training_loop.epochs(built, prepared.machine, prepared.pools["train"], settings, 0)
+        _, call, _ = next(epochs.places(0))
+        few = call if prepared.machine.kind == "gpu" else call[:_TIMED_STEPS]
+        arguments, _ = epochs.arguments((0, few, True))
+
+        def learn() -> None:
+            epochs.steps(*arguments)
+            training_loop.figures(built.get_metrics_result())  # which a GPU has only when it is done
+
+    learn()  # builds the steps
+    started = time.monotonic()
+    learn()
     without_gradients = sum(len(pool.rows) for pool in prepared.pools["val"]) / config.train.batch_size / 3
-    return started - began, (time.monotonic() - started) / timed * (len(batches) + without_gradients)
+    return started - began, (time.monotonic() - started) / len(few) * (len(batches) + without_gradients)
