@@ -6,7 +6,8 @@ Needs Python, a GPU and what a training needs: no network, no data (it draws its
                 demo cohort's PML_RARA on this device and on the processor, seed by seed
     speed       images a second of the published networks by path and batch
     time        where a step's time goes, by leaving parts of it out; and an epoch's
-    at-once     one, two and four trainings at once, whole epochs with validation and checkpoint
+    at-once     one, two and four trainings at once, whole epochs with validation and checkpoint; and under NVIDIA's MPS
+    vectors     images a second of an encoder, from the bare network to files; a bag learner's training
     pytorch     the same networks in PyTorch, where it is installed, eager and compiled with graphs
 
 Speeds are medians of rounds in which every way has its turn. `--processor` does all that with tiny networks on a processor,
@@ -28,14 +29,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import gpu_speed, gpu_work, pytorch
+from bench import gpu_speed, gpu_vectors, gpu_work, pytorch
 from bench.report import Report
 from bench.training import measure
 
@@ -44,11 +46,14 @@ _AT_ONCE = (1, 2, 4)
 
 
 @contextlib.contextmanager
-def _work(*arguments: str, tiny: bool, processor: bool = False) -> Iterator[subprocess.Popen[str]]:
+def _work(
+    *arguments: str, tiny: bool, processor: bool = False, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A process of `bench.gpu_work`, which ends with this block."""
     command = [sys.executable, "-m", "bench.gpu_work", *arguments, *(["--processor"] if tiny else [])]
     command += ["--by-host"] if processor else []
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **({"CUDA_VISIBLE_DEVICES": "-1"} if processor else {})}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(variables or {})}
+    environment |= {"CUDA_VISIBLE_DEVICES": "-1"} if processor else {}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen(command, **pipes) as process:
         try:
@@ -133,14 +138,28 @@ def _same_pixels(tiny: bool) -> bool:
 def at_once(report: Report, tiny: bool) -> None:
     """Images a second of several trainings together."""
     report.part(f"Trainings at once: {gpu_work.NETWORK}, whole epochs with validation and checkpoint")
+    row = report.table("at once", "images a second, all together", "to one alone")
+    alone = _together("", {}, 0.0, row, tiny)
+    if shutil.which("nvidia-cuda-mps-control"):
+        with tempfile.TemporaryDirectory() as folder:
+            variables = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+            control = partial(subprocess.run, env={**os.environ, **variables}, check=True, stdout=subprocess.DEVNULL)
+            control(["nvidia-cuda-mps-control", "-d"])
+            try:
+                _together(" under MPS", variables, alone, row, tiny)
+            finally:
+                control(["nvidia-cuda-mps-control"], input=b"quit\n")
+
+
+def _together(how: str, variables: Mapping[str, str], alone: float, row: Callable[..., None], tiny: bool) -> float:
+    """A row for every number of trainings; images a second of one alone, which is the first where none is given."""
     epochs, settings = (2 if tiny else 10), gpu_work.published(tiny)
     images = 2 * (settings.train.images_per_class or 0) * epochs
     with contextlib.ExitStack() as stack:
-        running = [stack.enter_context(_work("paused", str(epochs), tiny=tiny)) for _ in range(max(_AT_ONCE))]
+        works = (_work("paused", str(epochs), tiny=tiny, variables=variables) for _ in range(max(_AT_ONCE)))
+        running = [stack.enter_context(work) for work in works]
         for process in running:
             _until(process, "waits")
-        row = report.table("at once", "images a second, all together", "to one alone")
-        alone = 0.0
         for count in _AT_ONCE:
             started = time.perf_counter()
             for process in running[:count]:
@@ -150,7 +169,21 @@ def at_once(report: Report, tiny: bool) -> None:
                 _until(process, "waits")
             together = count * images / (time.perf_counter() - started)
             alone = alone or together
-            row(count, f"{together:,.0f}", f"{together / alone:.2f}")
+            row(f"{count}{how}", f"{together:,.0f}", f"{together / alone:.2f}")
+    return alone
+
+
+def vectors(report: Report, tiny: bool) -> None:
+    """Images a second of an encoder; seconds of a bag learner, on this device and on the processor."""
+    gpu_vectors.embedding(report, tiny)
+    report.part("Gated attention, one fold: seconds")
+    row = report.table("this device", "processor")
+    with contextlib.ExitStack() as stack:
+        found = []
+        for processor in (False, True):  # one after the other: both want the processor
+            process = stack.enter_context(_work("attention", "1", tiny=tiny, processor=processor))
+            found.append(_until(process, "seconds").split()[1])
+        row(*found)
 
 
 def with_pytorch(report: Report, tiny: bool) -> None:
@@ -171,7 +204,14 @@ def with_pytorch(report: Report, tiny: bool) -> None:
         row(subtype, *(f"{value:,.0f}" for value in speeds))
 
 
-PARTS = {"correct": correct, "speed": gpu_speed.speed, "time": gpu_speed.times, "at-once": at_once, "pytorch": with_pytorch}
+PARTS = {
+    "correct": correct,
+    "speed": gpu_speed.speed,
+    "time": gpu_speed.times,
+    "at-once": at_once,
+    "vectors": vectors,
+    "pytorch": with_pytorch,
+}
 
 
 def main() -> None:

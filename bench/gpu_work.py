@@ -2,6 +2,7 @@
 
 python -m bench.gpu_work same FOLDER     a short training, its weights and checkpoint left in FOLDER
 python -m bench.gpu_work demo SEEDS      the demo's PML_RARA with seeds 0 to SEEDS - 1: image AUROC of the test patients
+python -m bench.gpu_work attention FITS  seconds of each training of gated attention on patients drawn at random
 python -m bench.gpu_work paused EPOCHS   a training that waits after every EPOCHS epochs until it is told a line
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -169,10 +171,23 @@ def _paused(epochs: int, tiny: bool) -> None:
         train(settings, pools, machine(tiny), 7, Path(folder), on_epoch)
 
 
+def _attention(fits: int, tiny: bool) -> None:
+    from bench.bags import SETTINGS
+    from pipeline.bags import attention
+
+    patients, images, dimension = (24, 20, 16) if tiny else (67, 430, 1280)  # four of five folds of 60 + 24
+    rng, labels = np.random.default_rng(0), (np.arange(patients) % 7 < 2).astype(np.int64)
+    bags = [rng.normal(label, 1, (images, dimension)).astype(np.float32) for label in labels * 0.1]
+    for fit in range(fits):
+        started = time.perf_counter()
+        attention.fit(bags, labels, SETTINGS["attention"], fit)  # type: ignore[arg-type]
+        print(f"seconds {time.perf_counter() - started:.1f}", flush=True)
+
+
 def main(arguments: Iterable[str] | None = None) -> None:
     """Do one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["same", "demo", "paused"])
+    parser.add_argument("what", choices=["same", "demo", "attention", "paused"])
     parser.add_argument("argument")
     parser.add_argument("--processor", action="store_true", help="tiny networks, on a processor as a GPU would train them")
     parser.add_argument("--by-host", action="store_true", help="of demo: on a processor as a processor trains")
@@ -182,6 +197,8 @@ def main(arguments: Iterable[str] | None = None) -> None:
         _same(Path(options.argument), options.processor, options.sent)
     elif options.what == "demo":
         _demo(int(options.argument), options.processor, options.by_host)
+    elif options.what == "attention":
+        _attention(int(options.argument), options.processor)
     else:
         _paused(int(options.argument), options.processor)
 
