@@ -24,8 +24,9 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.common import config, parallel
 from pipeline.demo import cohort
-from pipeline.folds import split_table
+from pipeline.folds import dealer, split_table
 from pipeline.images import decoding
+from pipeline.names import patient_names
 from pipeline.networks import recipe
 from pipeline.networks.epoch_images import Pool
 
@@ -76,15 +77,10 @@ def drawn(settings: config.Config) -> Pools:
     own = [patient for patient in patients if patient.class_name in classes]
     jobs = [(patient, settings.control, demo.seed, settings.pack.px) for patient in own]
     cells = list(parallel.each(_cells, jobs, images=100))  # to draw one takes as long as to read many
-    table = pd.DataFrame(
-        {
-            "patient": [patient.patient for patient in own],
-            "label": [classes.index(patient.class_name) for patient in own],
-            "images": [patient.images for patient in own],
-            "set": range(len(own)),
-        }
-    )
-    roles = split_table.roles(split_table.deal(table, settings.split.n_folds, settings.seed), 0, settings.split.n_folds)
+    table = pd.DataFrame({"patient": [each.patient for each in patients], "class": [each.class_name for each in patients]})
+    table = table.assign(who=table["patient"].map(patient_names.identity), set=range(len(table)))
+    dealt = table.assign(fold=table["who"].map(dealer.deal(table, {}, settings.split.n_folds, settings.seed)))
+    roles = split_table.roles(dealt, 0, settings.split.n_folds)
     parts: dict[str, list[Any]] = {"cells": [], "tables": []}
     for label, name in enumerate(classes):
         mine = [number for number, patient in enumerate(own) if patient.class_name == name]
