@@ -111,6 +111,7 @@ def make(folder: Path) -> Path:
         (folder / name).write_text(content)
     for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True)
+    (folder / ".dvc" / "config").write_text("[cache]\n    type = hardlink\n")
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -52,6 +53,16 @@ def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project:
     assert status == 0
     assert "restored" in said
     assert [name for name in toy_project.runs(project) if not name.startswith("register")] == []  # it has no outs
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an output edited in place: nobody but root can")
+def test_an_output_edited_in_place_and_with_it_the_cache_is_made_again(project: Path, server: PrefectServer) -> None:
+    edited = project / "data" / "split"
+    edited.write_text("wrong")
+    subprocess.run(["dvc", "repro"], cwd=project, env=toy_project.environment(project), check=True, capture_output=True)
+    assert edited.read_text() == "wrong"  # DVC takes it for what the stage made
+    assert toy_project.run_flow(project, server)[0] == 0
+    assert edited.read_text() == "split1"
 
 
 def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_away_is_tried_again(
