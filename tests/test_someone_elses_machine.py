@@ -174,10 +174,8 @@ def test_without_a_home_with_few_open_files_and_for_own_eyes_only(packed: Path) 
 
 
 def test_a_limit_on_the_size_of_files_is_one_line(packed: Path) -> None:
-    before = {path: path.read_bytes() for path in (packed / "data/splits").glob("*")}
     said = refused(call(packed, "split", before=("bash", "-c", 'ulimit -f 0; exec "$@"', "-")))
-    assert re.match(r"error: data/splits\S*: File too large; ", said), said
-    assert {path: path.read_bytes() for path in (packed / "data/splits").glob("*")} == before
+    assert said.startswith(f"error: {packed}: File too large; allow larger files (ulimit -f unlimited)"), said
 
 
 def test_a_group_may_go_on_with_what_is_made(packed: Path) -> None:

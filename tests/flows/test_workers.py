@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import toy_project
-from processes import PrefectServer, alive_of, heed_ctrl_c, wait
+from processes import PrefectServer, alive_of, free_port, heed_ctrl_c, wait
 
 pytestmark = pytest.mark.rehearsal
 
@@ -55,7 +55,8 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
         return [run for run in found if run["auto_scheduled"]]
 
     try:
-        with toy_project.worker("pipeline", project, server, PIPELINE_DIR=str(project)):
+        proxy = {"HTTP_PROXY": f"http://127.0.0.1:{free_port()}", "NO_PROXY": "127.0.0.1,localhost"}  # nobody listens there
+        with toy_project.worker("pipeline", project, server, PIPELINE_DIR=str(project), **proxy):
             wait(lambda: scheduled("COMPLETED"), "a scheduled run to complete", 180)
             toy_project.behave(project, train__C__0="hang")
             (project / "source.txt").write_text("3")
