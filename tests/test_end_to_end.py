@@ -22,7 +22,6 @@ from small_project import SUBTYPES, TINY, call, copy_of_the_repository, lock
 
 from flows import mlflow_links
 
-
 UNWRITABLE = "/proc"  # for root, too
 
 
