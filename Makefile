@@ -37,11 +37,11 @@ deploy: $(SYNCED) ## put the schedules of infra/prefect.yaml on the Prefect serv
 secrets: ## passwords and settings for the team's servers (infra/compose.yaml), in files of your account
 	@$(PYTHON) -m infra.keys
 
-test: $(SYNCED) ## run all tests but those of the team's servers
+test: $(SYNCED) ## run all tests but those of `make rehearse`
 	python -m pytest
 
-rehearse: $(SYNCED) ## the team's servers as processes: moved to, used, saved, lost and restored (some minutes)
-	python -m pytest -n 0 -m team
+rehearse: $(SYNCED) ## test a team's servers, saved, lost and restored; its workers, killed; schedules; a whole refresh (some minutes)
+	python -m pytest -m rehearsal
 
 check: $(SYNCED) ## lint, formatting, types, who imports whom
 	ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,8 +97,9 @@ def test_nobodys_settings_change_a_result(packed: Path, personal: dict[str, str]
     (other := packed.with_name("other")).mkdir()
     shutil.copytree(packed, other, dirs_exist_ok=True)
     (other / "matplotlibrc").write_text(MATPLOTLIBRC)
-    for folder, variables in ((packed, {}), (other, personal)):
-        for stage in (["validate"], ["train", "PML_RARA", "0"], ["evaluate", "PML_RARA"]):
+    trained = (["train", "PML_RARA", "0"], ["evaluate", "PML_RARA"])
+    for folder, variables, stages in ((packed, {}, trained), (other, personal, (["validate"], *trained))):
+        for stage in stages:
             done = call(folder, *stage, **variables)
             assert done.returncode == 0, done.stdout + done.stderr
     for made in ("models", "reports", "data"):
@@ -171,6 +173,11 @@ def test_without_a_home_with_few_open_files_and_for_own_eyes_only(packed: Path) 
     assert (packed / "data/splits/NPM1.csv").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_limit_on_the_size_of_files_is_one_line(packed: Path) -> None:
+    said = refused(call(packed, "split", before=("bash", "-c", 'ulimit -f 0; exec "$@"', "-")))
+    assert said.startswith(f"error: {packed}: File too large; allow larger files (ulimit -f unlimited)"), said
+
+
 def test_a_group_may_go_on_with_what_is_made(packed: Path) -> None:
     """The umask says who may write; nothing is narrower than that."""
     target = packed / "group" / "fold-0"
@@ -209,6 +216,19 @@ def test_a_user_without_a_name_or_a_home_predicts(project: Path) -> None:
 
 
 @AS_ROOT
+def test_a_disk_that_may_only_be_read_is_one_line(packed: Path) -> None:
+    command = 'mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" || exit 77; exec "$@"'
+    done = call(packed, "split", before=("unshare", "--mount", "bash", "-c", command, "-"))
+    skip_unless_mounted(done)
+    assert re.match(r"error: data/splits/\S+: Read-only file system; ", refused(done))
+
+
+def skip_unless_mounted(done: subprocess.CompletedProcess[str]) -> None:
+    if done.returncode in (1, 77) and "denied" in done.stderr + done.stdout and "Traceback" not in done.stderr:
+        pytest.skip("may not mount here")
+
+
+@AS_ROOT
 def test_where_processes_cannot_talk_to_each_other_one_does_the_work(tmp_path: Path) -> None:
     code = "from pipeline.common import parallel; parallel.available = lambda: 2; print(sum(parallel.each(abs, [1] * 4000)))"
     command = 'mount -t tmpfs -o ro tmpfs /dev/shm || exit 77; exec "$@"'
@@ -220,7 +240,6 @@ def test_where_processes_cannot_talk_to_each_other_one_does_the_work(tmp_path: P
         text=True,
         check=False,
     )
-    if done.returncode in (1, 77) and "denied" in done.stderr + done.stdout and "Traceback" not in done.stderr:
-        pytest.skip("may not mount here")
+    skip_unless_mounted(done)
     assert done.stdout == "4000\n", done.stderr
     assert done.stderr.startswith("warning: one core of 2:")

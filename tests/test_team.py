@@ -29,7 +29,7 @@ from pipeline.registry import versions
 from pipeline.stages import predict
 
 pytestmark = [
-    pytest.mark.team,
+    pytest.mark.rehearsal,
     pytest.mark.skipif(not Postgres.programs(), reason="PostgreSQL is not installed: apt-get install postgresql"),
 ]
 TARGET = "postgresql+psycopg2://mlflow@postgres:5432/mlflow"

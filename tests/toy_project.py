@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,7 @@ def make(folder: Path) -> Path:
         (folder / name).write_text(content)
     for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True)
+    (folder / ".dvc" / "config").write_text("[cache]\n    type = hardlink\n")
     return folder
 
 
@@ -117,6 +119,19 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     """This environment without a GPU, and with a home for Prefect in the project."""
     kept = {key: value for key, value in CLEAN.items() if not key.startswith("CUDA_")}
     return {**kept, "PREFECT_HOME": str(folder / ".prefect"), **more}
+
+
+def run_flow(folder: Path, server: PrefectServer, *options: str, flow: str = "training", **variables: str) -> tuple[int, str]:
+    """Its exit status and the last line it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", flow, *options],
+        cwd=folder,
+        env=environment(folder, PREFECT_API_URL=server.api, **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines()[-1]
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@
     ├── DownloadError    the service the cohort is fetched from refuses
     └── UnreachableError a service does not answer
         └── TrackingError    the MLflow address
+            └── RefusedError     it answers, and refuses this account
 
 `python -m pipeline` prints the line and exits with status 2, or 75 where the same command may work later. So it does with what
 the operating system refuses (`REFUSALS`).
@@ -67,3 +68,9 @@ class UnreachableError(PipelineError):
 
 class TrackingError(UnreachableError):
     """The MLflow address does not answer or refuses."""
+
+
+class RefusedError(TrackingError):
+    """The MLflow address refuses this account: another try would change nothing."""
+
+    status = 2

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.common.errors import FULL
+
+_NO_ROOM = (*FULL, errno.EFBIG)
 _UNFINISHED = ".unfinished"
 
 
@@ -29,12 +32,24 @@ def in_one_step(path: Path, mode: int = 0o666) -> Iterator[Path]:
     unfinished.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
     try:
-        yield unfinished
+        with _naming(path):
+            yield unfinished
         with unfinished.open("rb") as written:
             os.fsync(written.fileno())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Where there is no room for what is written to it, say so of `path`: the system's own error names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -53,7 +68,8 @@ def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
-        yield unfinished
+        with _naming(folder):
+            yield unfinished
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished.rename(folder)

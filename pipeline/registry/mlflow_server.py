@@ -26,7 +26,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from pipeline.common import addresses, console
-from pipeline.common.errors import ConfigError, ModelError, TrackingError
+from pipeline.common.errors import ConfigError, ModelError, RefusedError, TrackingError
 from pipeline.registry import locks, mlflow_database, mlflow_runs
 
 Client: TypeAlias = MlflowClient  # what the other modules call it
@@ -86,6 +86,7 @@ def connect() -> Client:
     Raises:
         ConfigError: the address cannot work, whenever it is tried.
         PermissionError: the database is another user's.
+        RefusedError: it refuses this account.
         TrackingError: it does not answer now.
     """
     uri = address()
@@ -106,11 +107,7 @@ def connect() -> Client:
         raise
     except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors here
         said = f"MLFLOW_TRACKING_URI: {shown_address()}"
-        if _REFUSED.search(str(error)):
-            who = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            raise ConfigError(
-                f"{said} refuses ({addresses.first_line(error)}); are {who} right, and is it MLflow's port?"
-            ) from None
+        _require_accepted(error)
         if not went_away(error):
             raise ConfigError(
                 f"{said} cannot be used ({addresses.first_line(error)}); name an MLflow server, or unset the variable to use "
@@ -160,15 +157,17 @@ def answering() -> Iterator[None]:
     """What goes away, or is deleted, within this block is the user's to mend, not a bug.
 
     Raises:
+        RefusedError: the address refuses this account.
         TrackingError: the address stopped answering.
         ModelError: what is needed was deleted in MLflow.
     """
     try:
         yield
     except (MlflowException, OSError, SQLAlchemyError) as error:
+        _require_accepted(error)
         if went_away(error):
             raise TrackingError(
-                f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering or refuses ({addresses.first_line(error)}); nothing "
+                f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering ({addresses.first_line(error)}); nothing "
                 "is lost: run the same command again when it is back"
             ) from None
         if is_gone(error):
@@ -177,6 +176,14 @@ def answering() -> Iterator[None]:
                 "`python -m pipeline register` brings back what the files of this folder hold"
             ) from None
         raise
+
+
+def _require_accepted(error: Exception) -> None:
+    if _REFUSED.search(str(error)):
+        raise RefusedError(
+            f"MLFLOW_TRACKING_URI: {shown_address()} refuses ({addresses.first_line(error)}); are MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD right, and is it MLflow's port?"
+        ) from None
 
 
 def is_gone(error: Exception) -> bool:

@@ -11,6 +11,7 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -152,10 +153,17 @@ def _plain(value: object) -> str:
 def _rendered(result: Any) -> str:
     """Great Expectations' own table of a result."""
     from great_expectations.render.renderer.content_block import ValidationResultsTableContentBlockRenderer
-    from great_expectations.render.view import DefaultJinjaComponentView
 
     block = ValidationResultsTableContentBlockRenderer.render([result], include_column_name=True)
-    return str(DefaultJinjaComponentView().render({"content_block": _escaped(block.to_json_dict())}))
+    return str(_view().render({"content_block": _escaped(block.to_json_dict())}))
+
+
+@cache
+def _view() -> Any:
+    """Great Expectations' templates, which each new view compiles anew."""
+    from great_expectations.render.view import DefaultJinjaComponentView
+
+    return DefaultJinjaComponentView()
 
 
 def _escaped(node: Any, in_cell: bool = False) -> Any:

@@ -16,7 +16,6 @@ from flows import cache_check
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = toy_project.make(tmp_path_factory.mktemp("toy"))
-    call(project, "dvc", "config", "--local", "cache.type", "hardlink")
     call(project, "dvc", "repro", "--quiet")
     return project
 

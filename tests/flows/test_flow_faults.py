@@ -16,6 +16,8 @@ import pytest
 import toy_project
 from processes import PrefectServer, alive_of, wait
 
+pytestmark = pytest.mark.rehearsal
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from conftest import write_params
 from PIL import Image
 from processes import CLEAN, alive_of
 from small_project import TINY, call, copy_of_the_repository
+
+pytestmark = pytest.mark.rehearsal
 
 PX = 48
 FOLDER = {

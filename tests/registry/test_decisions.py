@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -243,14 +245,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def names(folder: Path) -> dict[str, str]:
-    """Alias -> the candidate that carries it."""
-    code = (
-        "from pipeline.registry import mlflow_server, versions; client = mlflow_server.connect(); import json; "
-        "print(json.dumps({alias: model.tags['candidate'] for model in versions.versions(client, 'NPM1') "
-        "for alias in versions.aliases(client, model)}))"
+    """Alias -> the candidate that carries it; straight from the file, which is deleted in between."""
+    query = (
+        "SELECT alias, value FROM registered_model_aliases JOIN model_version_tags USING (name, version) "
+        "WHERE name = 'NPM1' AND key = 'candidate'"
     )
-    found: dict[str, str] = json.loads(call(folder, "python", "-c", code).splitlines()[-1])
-    return found
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return dict(database.execute(query).fetchall())
 
 
 def test_the_commands_that_are_said_bring_the_champion_back(project: Path) -> None:

@@ -12,11 +12,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from candidates import candidate
 from conftest import ROOT, write_params
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from processes import CLEAN
+from scores import scores
 
+from pipeline.common import config
 from pipeline.common.errors import ConfigError
-from pipeline.registry import mlflow_server
+from pipeline.registry import mlflow_server, versions
+from pipeline.stages import register
 
 KILLED = """
 import os, signal, sys
@@ -27,21 +32,6 @@ def half(engine):
 made._upgrade_db = half
 from pipeline.registry import mlflow_server
 mlflow_server.connect()
-"""
-
-REGISTER = """
-import shutil
-from pathlib import Path
-from candidates import candidate
-from scores import scores
-from pipeline.common import config
-from pipeline.registry import mlflow_server, versions
-from pipeline.stages import register
-shutil.rmtree("models", ignore_errors=True)
-client, settings, given = mlflow_server.connect(), config.load(), candidate("first", scores(2.0))
-register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
-model = versions.champion(client, "NPM1")
-print(model.version, client.get_model_version_download_uri("NPM1", model.version).removeprefix("file://"))
 """
 
 
@@ -105,30 +95,34 @@ def test_a_file_that_is_no_database_or_damaged_is_named(database: Path) -> None:
 @pytest.mark.parametrize("original_is_there", [True, False])
 @pytest.mark.parametrize("artifacts_come_along", [True, False])
 def test_a_checkout_that_was_copied_or_moved_uses_its_own_files(
-    tmp_path: Path, original_is_there: bool, artifacts_come_along: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, original_is_there: bool, artifacts_come_along: bool
 ) -> None:
     original, copy = tmp_path / "original", tmp_path / "copy"
     original.mkdir()
     write_params(original / "params.yaml", {})
-    assert _registered(original).startswith("1 ")
+    assert _registered(original, monkeypatch).startswith("1 ")
     shutil.copytree(original, copy)
     if not artifacts_come_along:
         shutil.rmtree(copy / "mlartifacts")
     before = {path: path.stat().st_mtime_ns for path in original.rglob("*")}
     if not original_is_there:
         shutil.rmtree(original)
-    number, place = _registered(copy).split()
+    number, place = _registered(copy, monkeypatch).split()
     assert number == ("1" if artifacts_come_along else "2")
     assert Path(place).is_relative_to(copy)
     assert (Path(place) / "MLmodel").is_file()
     assert {path: path.stat().st_mtime_ns for path in original.rglob("*")} == (before if original_is_there else {})
 
 
-def _registered(folder: Path) -> str:
-    """Number and place of the champion, after its candidate was registered by a process of its own in a folder."""
-    environment = {**CLEAN, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    done = subprocess.run(
-        [sys.executable, "-c", REGISTER], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1]
+def _registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Number and place of the champion, after its candidate was registered in a folder."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # MLflow remembers databases by address
+    _artifact_repos_cache.clear()  # where a process last saw the files of a run; a checkout's copy is used by another
+    shutil.rmtree("models", ignore_errors=True)
+    client, settings, given = mlflow_server.connect(), config.load(), candidate("first", scores(2.0))
+    register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+    model = versions.champion(client, "NPM1")
+    assert model is not None
+    place = client.get_model_version_download_uri("NPM1", model.version)
+    return f"{model.version} {place.removeprefix('file://')}"

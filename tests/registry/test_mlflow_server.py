@@ -6,12 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from conftest import ROOT
 
-from pipeline.common.errors import ConfigError, TrackingError
+from pipeline.common.errors import ConfigError, RefusedError, TrackingError
 from pipeline.registry import mlflow_server
 
 CONNECT = """
@@ -73,6 +75,31 @@ def test_an_address_that_cannot_work_is_not_called_away(
     with pytest.raises(ConfigError, match=said):
         mlflow_server.connect()
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_password_is_not_called_away_nor_shown(here: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Also where all is well at first, and a right is taken away later."""
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        do_POST = do_GET  # noqa: N815
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:pa55@127.0.0.1:{server.server_port}")
+        with pytest.raises(RefusedError, match=r"refuses .*MLFLOW_TRACKING_PASSWORD right") as refused:
+            mlflow_server.connect()
+        assert "pa55" not in str(refused.value)
+        assert refused.value.status == 2
+        with pytest.raises(RefusedError, match="refuses"), mlflow_server.answering():
+            mlflow_server.Client(mlflow_server.address()).search_experiments()
+        server.shutdown()
 
 
 def test_a_server_that_accepts_and_never_answers_is_away(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,4 +167,4 @@ def test_of_candidates_that_all_come_at_once_the_gate_makes_one_champion(
 ) -> None:
     """And the one that it would have made of them one after the other."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    race(settings, here, 4)
+    race(settings, here, 3)
