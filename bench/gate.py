@@ -23,7 +23,7 @@ from pipeline.evaluation.metrics import within_fold_auroc
 from pipeline.registry import gate
 
 ROOT = Path(__file__).resolve().parents[1]
-COUNTS = ((4, 6), (10, 10), (20, 20), (24, 60))  # patients of the subtype, controls
+COUNTS = ((4, 6), (10, 10), (12, 30), (20, 20), (24, 60))  # patients of the subtype, controls
 DRAWS = 2000
 CANDIDATES = 10
 
@@ -92,10 +92,11 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     rules = config.load(ROOT / "params.yaml").register_.gate.model_copy(update={"draws": DRAWS, "fewest_patients": 4})
     total = rules.max_false_promotions
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(options.processes) as pool:
 
         def share(cell: Cell, before: int = 0, itself: bool = False) -> float:
             one = partial(promoted, cell=cell, rules=rules, compared_before=before, itself=itself)
@@ -126,7 +127,7 @@ def main() -> None:
         print(
             "\n| AUROC .85 and more by | " + " | ".join(f"{gain:+.2f}" for gain in (0.02, 0.05, 0.1)) + " |\n|---|---|---|---|"
         )
-        for patients, controls in (*COUNTS, (12, 30)):
+        for patients, controls in COUNTS:
             for spread, before in ((1.0, 0), (3.0, 0), (1.0, 9)):
                 cells = [Cell(patients, controls, gain=gain, spread=spread) for gain in (0.02, 0.05, 0.1)]
                 what = (

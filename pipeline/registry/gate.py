@@ -124,7 +124,8 @@ def compare(both: pd.DataFrame, draws: int, seed: int) -> dict[str, float]:
     `gain` is by how much the candidate's patient AUROC within folds is higher. Were the candidate no better, each patient's two
     places in the order of the fold might as well be exchanged: `chance` is the share of `draws` such exchanges, by a coin for
     each patient, that have as high a gain (Bandos, Rockette & Gur 2005, Statistics in Medicine 24:2873; Venkatraman & Begg
-    1996, Biometrika 83:835). The bounds are for people to look at and decide nothing.
+    1996, Biometrika 83:835), made wider where their spread is too small (`_shares`). The bounds are for people to look at and
+    decide nothing.
     """
     y, fold = both["label"].to_numpy(np.int64), both["fold"].to_numpy()
     ranks = np.stack([_places(both["logit"], fold), _places(both["logit_champion"], both["fold_champion"].to_numpy())])
@@ -157,11 +158,13 @@ def _places(logits: pd.Series, folds: NDArray[Any]) -> NDArray[np.float64]:
 def _shares(ranks: NDArray[np.float64], y: NDArray[np.int64], fold: NDArray[Any]) -> tuple[Floats, Floats, float]:
     """What each patient `(n,)` adds to the gain in AUROC of the first over the second of `ranks` `(2, n)`; both AUROCs.
 
-    Exchanging a patient's two places turns the sign of his or her share and leaves the others' shares alone. What is of a pair
-    and not of its two patients is halved between them, and so counts for half in the spread of the sum of shares: the last
-    number is by how much that has to be wider.
+    Exchanging a patient's two places turns the sign of his or her share and leaves the others' shares alone. The spread of such
+    exchanges is too small: what is of a pair and not of its two patients is halved between them, and where one class spreads
+    more than the other a few of its patients decide. The squared gain of the pairs that share a patient adds up to a variance
+    that is right on average if neither model is better, but varies more. The last number is by how much the exchanges have to
+    be wider to have the mean of both variances, and no less than 1.
     """
-    shares, aurocs, pairs, lacking = np.zeros(len(y)), np.zeros(2), 0, 0.0
+    shares, aurocs, pairs, variance = np.zeros(len(y)), np.zeros(2), 0, 0.0
     for own in (fold == number for number in np.unique(fold)):
         controls, others = np.flatnonzero(own & (y == 0)), np.flatnonzero(own & (y == 1))
         # order[a, b, i, j]: whether place a of patient j lies above place b of control i
@@ -171,12 +174,10 @@ def _shares(ranks: NDArray[np.float64], y: NDArray[np.int64], fold: NDArray[Any]
         shares[controls] += (same - crossed).sum(axis=1) / 4
         aurocs += [(1 + order[model, model]).sum() / 2 for model in (0, 1)]
         pairs += same.size
-        if min(same.shape) > 1:
-            of_pairs = same - same.mean(axis=0) - same.mean(axis=1, keepdims=True) + same.mean()
-            free = (len(controls) - 1) * (len(others) - 1)
-            lacking += same.size * (of_pairs**2).sum() / free / 8
+        by_pair = same / 2
+        variance += float((by_pair.sum(axis=0) ** 2).sum() + (by_pair.sum(axis=1) ** 2).sum() - (by_pair**2).sum())
     spread = float((shares**2).sum())
-    return shares / pairs, aurocs / pairs, float(np.sqrt(1 + lacking / spread)) if spread else 1.0
+    return shares / pairs, aurocs / pairs, float(np.sqrt(max((1 + variance / spread) / 2, 1))) if spread else 1.0
 
 
 def _reach(shares: Floats, fewest: int, alike: bool) -> float:
