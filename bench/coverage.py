@@ -26,7 +26,7 @@ from pipeline.evaluation.figures import Interval
 AUROCS, COUNTS, FOLDS = (0.7, 0.9, 0.99), (5, 24, 60), (1, 5)
 IMAGES = np.arange(5, 16)  # of a patient
 MANY = (10, 500)  # the least and the most, evenly on the logarithmic scale
-CONFIDENCE, DRAWS = 0.95, 400
+CONFIDENCE, DRAWS = 0.95, 200
 PER_CLASS = 800  # images of the balanced draws
 BAND_AT = 0.1  # 1 - specificity
 LOSSES = ("brier", "log_loss")

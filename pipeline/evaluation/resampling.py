@@ -72,11 +72,12 @@ def _losses(logits: Floats, labels: NDArray[Any]) -> dict[str, Floats]:
 def _in_order(logits: Floats, patient: Ints, labels: Ints) -> Floats:
     controls, others = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     own = labels[patient] == 1
-    column = np.searchsorted(others, patient[own])
+    queries = np.sort(logits[own])  # in order, which is several times faster to look up
+    column = np.searchsorted(others, patient[own])[np.argsort(logits[own])]
     counts = np.zeros((len(controls), len(others)))
     for row, control in enumerate(controls):
         theirs = np.sort(logits[patient == control])
-        below = np.searchsorted(theirs, logits[own], "left") + np.searchsorted(theirs, logits[own], "right")
+        below = np.searchsorted(theirs, queries, "left") + np.searchsorted(theirs, queries, "right")
         counts[row] = np.bincount(column, below / 2, len(others))
     return counts
 

@@ -128,7 +128,7 @@ def compare(both: pd.DataFrame, draws: int, seed: int) -> dict[str, float]:
     decide nothing.
     """
     y, fold = both["label"].to_numpy(np.int64), both["fold"].to_numpy()
-    ranks = np.stack([_places(both["logit"], fold), _places(both["logit_champion"], both["fold_champion"].to_numpy())])
+    ranks = np.stack([_places(*(both[name + of].to_numpy() for name in ("logit", "fold"))) for of in ("", "_champion")])
     shares, (ours, theirs), wider = _shares(ranks, y, fold)
     exchanged = np.random.default_rng(seed).integers(2, size=(draws, len(y)), dtype=np.int8) @ (2 * shares) - shares.sum()
     exchanged *= wider
@@ -146,7 +146,7 @@ def compare(both: pd.DataFrame, draws: int, seed: int) -> dict[str, float]:
     }
 
 
-def _places(logits: pd.Series, folds: NDArray[Any]) -> NDArray[np.float64]:
+def _places(logits: Floats, folds: NDArray[Any]) -> Floats:
     """Each patient's place `(n,)` in the order of the fold, between 0 and 1, ties in the middle."""
     places = np.empty(len(folds))
     for fold in np.unique(folds):
