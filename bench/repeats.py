@@ -1,8 +1,8 @@
 """By how much figures move when patients are dealt into other folds and networks begin elsewhere.
 
 `python -m bench.repeats . .worktrees/seed-*`: checkouts of one project whose results differ in `seed` and data/folds.csv alone
-(docs/evaluation.md, "Other dealings"). Printed are of every result the figures of metrics.json: their mean over the checkouts, the
-standard deviation between them, the lowest and the highest, and half the width of the first one's interval, which is about
+(docs/evaluation.md, "Other dealings"). Printed are of every result the figures of metrics.json: their mean over the checkouts,
+the standard deviation between them, the lowest and the highest, and half the width of the first one's interval, which is about
 other patients and not about other dealings.
 """
 
@@ -40,10 +40,11 @@ def main() -> None:
         sys.exit("repeats: name two checkouts or more, each with a seed and folds of its own and else the same params.yaml")
     found = [results(checkout) for checkout in checkouts]
     for path in sorted(set.intersection(*map(set, found))):
-        print(
-            f"\n{path}, {len(found)} dealings\n\n| figure | mean | sd | lowest | highest | half an interval |\n|---|---|---|---|---|---|"
-        )
+        print(f"\n{path}, {len(found)} dealings\n")
+        print("| figure | mean | sd | lowest | highest | half an interval |\n|---|---|---|---|---|---|")
         for figure, first in found[0][path].items():
+            if not isinstance(first, dict):  # a number of patients, say
+                continue
             values = [of_one[path][figure]["value"] for of_one in found]
             spread = f"{statistics.mean(values):.3f} | {statistics.stdev(values):.3f} | {min(values):.3f} | {max(values):.3f}"
             print(f"| {figure} | {spread} | {(first['high'] - first['low']) / 2:.3f} |")
