@@ -70,7 +70,7 @@ def _loss(figure: str, value: float, drawn: Floats, sample: Sample, patients: fl
     A few patients may cause most of it: the degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2:110) over the
     classes, each with Kish's number of those who add to the loss, and `patients` - 1 at most. And who costs most may not have
     been seen: the upper bound leaves room for as many as may have been missed, as surely wrong as the surest is right
-    (`Sample.if_wrong`).
+    (`Sample.if_wrong`), and for no more than if all were.
     """
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or len(drawn) < 2:
@@ -80,8 +80,8 @@ def _loss(figure: str, value: float, drawn: Floats, sample: Sample, patients: fl
         return Interval(value, 0.0, max(value, unseen))
     freedom = max(min(patients - 1, _freedom(sample, figure)), 1)
     reach = t.ppf((1 + confidence) / 2, freedom) * np.std(np.log(np.maximum(drawn, _LEAST)), ddof=1)
-    high = max(float(value * np.exp(reach)), unseen)
-    return Interval(value, float(value * np.exp(-reach)), min(high, 1.0) if figure == "brier" else high)
+    high, most = max(float(value * np.exp(reach)), unseen), 1.0 if figure == "brier" else max(value, sample.if_wrong[figure])
+    return Interval(value, float(value * np.exp(-reach)), min(high, most))
 
 
 def _freedom(sample: Sample, loss: str) -> float:
