@@ -4,13 +4,13 @@ A patient has a tendency of his or her own, around which the images' logits lie;
 scale of its own, as different networks do. The intervals are those that `evaluate` writes. With `--rejected` others stand
 beside them: those that were tried, and a bootstrap over images, which takes the images of a patient for independent. With
 `--unkind` the cohorts are unkind instead: the tendencies of one class spread three times as much, or a patient has 10 to 500
-images (as many from 10 to 70 as from 70 to 500), or both.
+images (as many from 10 to 70 as from 70 to 500), or both. A second table has the mean widths.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from itertools import product
@@ -18,7 +18,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from pipeline.evaluation import figures, intervals, metrics, published_form, resampling
 from pipeline.evaluation.figures import Interval
@@ -26,9 +26,10 @@ from pipeline.evaluation.figures import Interval
 AUROCS, COUNTS, FOLDS = (0.7, 0.9, 0.99), (5, 24, 60), (1, 5)
 IMAGES = np.arange(5, 16)  # of a patient
 MANY = (10, 500)  # the least and the most, evenly on the logarithmic scale
-CONFIDENCE, DRAWS = 0.95, 400
+CONFIDENCE, DRAWS = 0.95, 200
 PER_CLASS = 800  # images of the balanced draws
 BAND_AT = 0.1  # 1 - specificity
+LOSSES = ("brier", "log_loss")
 # With more folds their shifts move what a fixed threshold does, and the truth with it.
 ONE_FOLD = {
     "patient": ("auprc", "accuracy", "sensitivity", "balanced_accuracy", "f1", "mcc", "brier", "log_loss"),
@@ -47,6 +48,7 @@ UNKIND = {
 }
 
 Found = tuple[str, float, Interval]  # method, truth, interval
+Counted = dict[str, NDArray[np.float64]]  # method -> how many intervals held the truth, of how many, the sum of their widths
 Floats = NDArray[np.float64]
 
 
@@ -106,46 +108,52 @@ def pooled_auroc(apart: float, count: int, of_folds: Floats) -> float:
     return float(share @ norm.cdf(between / spread).mean(axis=(0, 1)) @ share)
 
 
-def simulate(cell: tuple[float, int, int, int, int], rejected: bool) -> dict[str, tuple[int, int]]:
-    """method -> how many intervals held the truth, of how many."""
+def simulate(cell: tuple[float, int, int, int, int], rejected: bool) -> Counted:
+    """Count the intervals of cohorts of a cell: AUROC, patients of either class, folds, how many cohorts, seed."""
     auroc, count, folds, simulations, seed = cell
     rng = np.random.default_rng([seed, count, folds, int(1000 * auroc)])
-    held: dict[str, list[bool]] = {}
+    counted: Counted = {}
     for number, level in product(range(simulations), figures.LEVELS):
         apart, of_folds = distance(level, auroc), networks(rng, folds)
         rows = cohort(rng, apart, (count, count), of_folds)
         table = metrics.patient_scores(rows) if level == "patient" else rows
         true = truths(level, auroc) | {"auroc_pooled": pooled_auroc(apart, count, of_folds)}
         found = _in_use(level, table, folds, true, number)
-        for method, truth, interval in (*found, *(_rejected(level, table, folds, true, number) if rejected else ())):
-            held.setdefault(method, []).append(interval.low <= truth <= interval.high)
-    return {method: (sum(found), len(found)) for method, found in held.items()}
+        _count(counted, (*found, *(_rejected(level, table, folds, true, number) if rejected else ())))
+    return counted
 
 
-def unkind(cell: tuple[str, float, int, int, int]) -> dict[str, tuple[int, int]]:
-    """method -> how many intervals held the truth, of how many, in a cohort of `UNKIND`."""
+def unkind(cell: tuple[str, float, int, int, int], rejected: bool) -> Counted:
+    """Count the intervals of cohorts of `UNKIND`: kind, AUROC, folds, how many cohorts, seed."""
     kind, auroc, folds, simulations, seed = cell
     counts, spread, many = UNKIND[kind]
     rng = np.random.default_rng([seed, list(UNKIND).index(kind), folds, int(1000 * auroc)])
-    held: dict[str, list[bool]] = {}
+    counted: Counted = {}
     for number in range(simulations):
         for level in ("image",) if many else ("patient", "image"):
             rows = cohort(rng, distance(level, auroc, spread), counts, networks(rng, folds), spread, many)
             sample = resampling.summarise(metrics.patient_scores(rows) if level == "patient" else rows, 0.5)
             true = truths(level, auroc, spread)
-            if level == "patient":
-                held.setdefault("patient auroc", []).append(_holds(intervals.auroc(sample, CONFIDENCE), true["auroc"]))
-                continue
-            found = resampling.figures(sample, resampling.unweighted(sample), auprc=False)
+            value = resampling.figures(sample, resampling.unweighted(sample), auprc=False)
             drawn = resampling.figures(sample, resampling.draw(sample, DRAWS, number), auprc=False)
-            for name in ("auroc", *(("sensitivity", "specificity", "brier", "log_loss") if folds == 1 else ())):
-                interval = intervals.resampled(name, float(found[name][0]), drawn[name], sample, CONFIDENCE)
-                held.setdefault(f"image {name}", []).append(_holds(interval, true[name]))
-    return {method: (sum(found), len(found)) for method, found in held.items()}
+            found: list[Found] = []
+            if level == "patient":
+                found = [("patient auroc, in use", true["auroc"], intervals.auroc(sample, CONFIDENCE))]
+            rates = ("auroc", *(("sensitivity", "specificity") if folds == 1 else ())) if level == "image" else ()
+            for name in (*rates, *(LOSSES if folds == 1 else ())):
+                interval = intervals.resampled(name, float(value[name][0]), drawn[name], sample, CONFIDENCE)
+                found.append((f"{level} {name}, in use", true[name], interval))
+                if rejected and name in LOSSES:
+                    alone = of_t(float(value[name][0]), drawn[name], sample)
+                    found.append((f"{level} {name}, log and t alone", true[name], alone))
+            _count(counted, found)
+    return counted
 
 
-def _holds(interval: Interval, truth: float) -> bool:
-    return interval.low <= truth <= interval.high
+def _count(counted: Counted, found: Iterable[Found]) -> None:
+    for method, truth, interval in found:
+        new = np.array([interval.low <= truth <= interval.high, 1, interval.high - interval.low])
+        counted[method] = counted.get(method, np.zeros(3)) + new
 
 
 def _in_use(level: str, table: pd.DataFrame, folds: int, true: dict[str, float], seed: int) -> Iterator[Found]:
@@ -171,17 +179,28 @@ def _rejected(level: str, table: pd.DataFrame, folds: int, true: dict[str, float
     sample = resampling.summarise(table, 0.5)
     drawn = resampling.figures(sample, resampling.draw(sample, DRAWS, seed))
     yield f"{level} auroc, percentiles", true["auroc"], percentiles(drawn["auroc"])
+    values = resampling.figures(sample, resampling.unweighted(sample))
+    if folds == 1:
+        for name in LOSSES:
+            yield f"{level} {name}, log and t alone", true[name], of_t(float(values[name][0]), drawn[name], sample)
     if level == "image":
         if seed % 5 == 0:  # it takes long, and misses by far
             lone = resampling.summarise(table.assign(patient=np.arange(len(table))), 0.5)
             over_images = percentiles(resampling.figures(lone, resampling.draw(lone, 100, seed))["auroc"])
             yield "image auroc, bootstrap over images", true["auroc"], over_images
         return
-    value = float(resampling.figures(sample, resampling.unweighted(sample))["auroc"][0])
-    of_t = intervals.bootstrap(value, drawn["auroc"], int(sample.labels.sum()), CONFIDENCE, rows=len(table), certain=1.0)
-    yield "patient auroc, bootstrap, logit and t", true["auroc"], of_t
+    value = float(values["auroc"][0])
+    shares = intervals.bootstrap(value, drawn["auroc"], int(sample.labels.sum()), CONFIDENCE, rows=len(table), certain=1.0)
+    yield "patient auroc, bootstrap, logit and t", true["auroc"], shares
     if folds == 1:
         yield "patient brier, percentiles", true["brier"], percentiles(drawn["brier"])
+
+
+def of_t(loss: float, drawn: Floats, sample: resampling.Sample) -> Interval:
+    """The interval of a loss by the spread of its logarithm alone, with the degrees of freedom of patients who weigh alike."""
+    patients = min(intervals.kish(sample.sums["rows"][sample.labels == label]) for label in (0, 1))
+    reach = t.ppf((1 + CONFIDENCE) / 2, max(patients - 1, 1)) * np.std(np.log(np.maximum(drawn, 1e-6)), ddof=1)
+    return Interval(loss, float(loss * np.exp(-reach)), float(loss * np.exp(reach)))
 
 
 def percentiles(drawn: Floats) -> Interval:
@@ -198,43 +217,32 @@ def main() -> None:
     parser.add_argument("--rejected", action="store_true", help="those that are not in use, too")
     parser.add_argument("--unkind", action="store_true", help="other cohorts: unequal spreads, 10 to 500 images a patient")
     options = parser.parse_args()
-    if options.unkind:
-        _print_unkind(options.simulations, options.processes)
-        return
+    print(f"coverage in %, nominal {CONFIDENCE:.0%}; {options.simulations} simulations a cell\n", flush=True)
     parts = 10
-    cells = list(product(FOLDS, COUNTS, AUROCS))
-    jobs = [(a, n, k, options.simulations // parts, part) for k, n, a in cells for part in range(parts)]
-    counted: dict[tuple[str, int], dict[tuple[int, float], Floats]] = {}
     with ProcessPoolExecutor(options.processes) as pool:
-        one = partial(simulate, rejected=options.rejected)
-        for (auroc, count, folds, _, _), found in zip(jobs, pool.map(one, jobs), strict=True):
-            for method, pair in found.items():
-                row = counted.setdefault((method, folds), {})
-                row[count, auroc] = row.get((count, auroc), np.zeros(2)) + pair
-    print(f"coverage in %, nominal {CONFIDENCE:.0%}; {options.simulations} simulations a cell\n")
-    print("| method | folds | " + " | ".join(f"n={n}, AUROC {a:g}" for n, a in product(COUNTS, AUROCS)) + " |")
-    print("|---" * (2 + len(COUNTS) * len(AUROCS)) + "|")
-    for (method, folds), row in sorted(counted.items()):
-        values = [row[cell] for cell in product(COUNTS, AUROCS)]
-        print(f"| {method} | {folds} | " + " | ".join(f"{100 * held / total:.1f}" for held, total in values) + " |")
-
-
-def _print_unkind(simulations: int, processes: int) -> None:
-    cells = list(product(UNKIND, FOLDS, AUROCS))
-    print(f"coverage in %, nominal {CONFIDENCE:.0%}; {simulations} simulations a cell\n", flush=True)
-    print("| cohort | folds | figure | " + " | ".join(f"AUROC {auroc:g}" for auroc in AUROCS) + " |")
-    print("|---" * (3 + len(AUROCS)) + "|")
-    rows: dict[tuple[str, int, str], list[float]] = {}
-    with ProcessPoolExecutor(processes) as pool:
-        jobs = [(kind, auroc, folds, simulations, 0) for kind, folds, auroc in cells]
-        for (kind, folds, auroc), found in zip(cells, pool.map(unkind, jobs), strict=True):
-            for method, (held, total) in found.items():
-                rows.setdefault((kind, folds, method), []).append(100 * held / total)
-            if auroc == AUROCS[-1]:
-                for key in [key for key in rows if key[:2] == (kind, folds)]:
-                    print(
-                        "| " + " | ".join(map(str, key)) + " | " + " | ".join(f"{x:.1f}" for x in rows[key]) + " |", flush=True
-                    )
+        if options.unkind:
+            cells = [(kind, auroc, folds) for kind, folds, auroc in product(UNKIND, FOLDS, AUROCS)]
+            jobs = [(*cell, options.simulations // parts, part) for cell in cells for part in range(parts)]
+            found = pool.map(partial(unkind, rejected=options.rejected), jobs)
+            heads = [f"AUROC {auroc:g}" for auroc in AUROCS]
+            places = [((kind, folds), f"AUROC {auroc:g}") for kind, auroc, folds, *_ in jobs]
+        else:
+            jobs_ = [(a, n, k, options.simulations // parts, p) for k, n, a, p in product(FOLDS, COUNTS, AUROCS, range(parts))]
+            found = pool.map(partial(simulate, rejected=options.rejected), jobs_)
+            heads = [f"n={n}, AUROC {a:g}" for n, a in product(COUNTS, AUROCS)]
+            places = [(("", k), f"n={n}, AUROC {a:g}") for a, n, k, *_ in jobs_]
+        rows: dict[tuple[str, int, str], dict[str, Floats]] = {}
+        for ((kind, folds), head), counted in zip(places, found, strict=True):
+            for method, numbers in counted.items():
+                row = rows.setdefault((kind, folds, method), {})
+                row[head] = row.get(head, np.zeros(3)) + numbers
+    for what in ("coverage in %", "mean width"):
+        print(f"| cohort | folds | {what} | " + " | ".join(heads) + " |\n" + "|---" * (3 + len(heads)) + "|")
+        for key, row in rows.items():
+            held, total, width = np.array([row[head] for head in heads]).T
+            shown = [f"{x:.1f}" for x in 100 * held / total] if what != "mean width" else [f"{x:.3f}" for x in width / total]
+            print("| " + " | ".join([*map(str, key), *shown]) + " |")
+        print()
 
 
 if __name__ == "__main__":

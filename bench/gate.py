@@ -15,17 +15,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from pipeline.common import config
-from pipeline.evaluation.metrics import within_fold_auroc
-from pipeline.registry import gate
+from pipeline.registry import exchanges, gate
 
 ROOT = Path(__file__).resolve().parents[1]
-COUNTS = ((4, 6), (10, 10), (20, 20), (24, 60))  # patients of the subtype, controls
+COUNTS = ((4, 6), (10, 10), (12, 30), (20, 20), (24, 60))  # patients of the subtype, controls
 DRAWS = 2000
 CANDIDATES = 10
+AT_ONCE = 100  # cohorts of a cell, judged by the same exchanges
+
+Floats, Ints, Bools = NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -46,60 +48,65 @@ class Cell:
         return 1 if self.patients < 10 else 5
 
 
-def cohort(cell: Cell, rng: np.random.Generator, gains: list[float]) -> tuple[pd.DataFrame, list[pd.Series]]:
-    """Patients (patient, fold, label), and the logits that models whose AUROC is so much higher give them."""
+def cohorts(cell: Cell, rng: np.random.Generator, gains: list[float], many: int) -> tuple[Ints, Ints, Floats]:
+    """Labels and folds `(n,)` of the patients, and the logits `(models, many, n)` of models whose AUROC is so much higher."""
     labels = np.repeat([0, 1], [cell.controls, cell.patients])
     folds = np.concatenate([np.arange(cell.controls), np.arange(cell.patients)]) % cell.folds
-    common, sd = rng.normal(size=len(labels)), np.where(labels == 1, cell.spread, 1.0)
+    common, sd = rng.normal(size=(many, len(labels))), np.where(labels == 1, cell.spread, 1.0)
     scored = []
     for gain in gains:
-        own = np.sqrt(cell.correlation) * common + np.sqrt(1 - cell.correlation) * rng.normal(size=len(labels))
+        own = np.sqrt(cell.correlation) * common + np.sqrt(1 - cell.correlation) * rng.normal(size=common.shape)
         distance = np.sqrt(1 + cell.spread**2) * norm.ppf(cell.auroc + gain)
-        logits = distance * (sd * own + distance * (labels - 0.5))
-        scored.append(pd.Series(logits))
-    people = pd.DataFrame({"patient": [f"p{n}" for n in range(len(labels))], "fold": folds, "label": labels})
-    return people, scored
+        scored.append(distance * (sd * own + distance * (labels - 0.5)))
+    return labels, folds, np.stack(scored)
 
 
-def promoted(seed: int, cell: Cell, rules: config.Gate, compared_before: int = 0, itself: bool = False) -> bool:
-    """Whether the candidate of one cohort is; with `itself` it is the champion again, its logits stretched and shifted."""
-    people, (champion, other) = cohort(cell, np.random.default_rng(seed), [0.0, cell.gain])
+def promoted(seed: int, cell: Cell, rules: config.Gate, compared_before: int = 0, itself: bool = False) -> Bools:
+    """Whether each candidate of `AT_ONCE` cohorts is; with `itself` it is the champion, its logits stretched and shifted."""
+    labels, folds, (champion, other) = cohorts(cell, np.random.default_rng(seed), [0.0, cell.gain], AT_ONCE)
     candidate = (champion + 0.7 if itself else other) * cell.stretched
-    return passes(people, candidate, champion, rules, seed, compared_before)
+    return passes(labels, folds, candidate, champion, rules, seed, compared_before)
 
 
 def passes(
-    people: pd.DataFrame, candidate: pd.Series, champion: pd.Series, rules: config.Gate, seed: int, compared_before: int
-) -> bool:
-    """Whether the gate lets the candidate through."""
-    both = people.assign(logit=candidate, logit_champion=champion, fold_champion=people["fold"])
+    labels: Ints, folds: Ints, candidate: Floats, champion: Floats, rules: config.Gate, seed: int, compared_before: int
+) -> Bools:
+    """Which of the candidates `(many, n)` the gate lets through."""
+    found = exchanges.compare(places_of(folds, candidate, champion), labels, folds, rules.draws, seed)
     allowed = gate.level(rules.max_false_promotions, compared_before)
-    return gate.passes(gate.compare(both, rules.draws, seed), rules, allowed)
+    figures = ({"gain": gain, "chance": chance} for gain, chance in zip(found.gain, found.chance, strict=True))
+    return np.array([gate.passes(of_one, rules, allowed) for of_one in figures])
 
 
-def one_after_the_other(seed: int, cell: Cell, rules: config.Gate) -> tuple[bool, float, float]:
-    """Whether of ten no better candidates any is promoted; the measured AUROC of the last champion, and the highest of all."""
-    people, scored = cohort(cell, np.random.default_rng(seed), [0.0] * (CANDIDATES + 1))
-    champion, crowned = scored[0], 0
+def one_after_the_other(seed: int, cell: Cell, rules: config.Gate) -> tuple[Floats, Floats, Floats]:
+    """Of ten no better candidates whether any is promoted; the measured AUROC of the last champion, and the highest of all."""
+    labels, folds, scored = cohorts(cell, np.random.default_rng(seed), [0.0] * (CANDIDATES + 1), AT_ONCE)
+    champion, crowned = scored[0], np.zeros(AT_ONCE)
     for number, candidate in enumerate(scored[1:]):
-        if passes(people, candidate, champion, rules, seed, number):
-            champion, crowned = candidate, crowned + 1
-    measured = [within_fold_auroc(people["label"], logits, people["fold"]) for logits in (champion, *scored)]
-    return crowned > 0, measured[0], max(measured)
+        better = passes(labels, folds, candidate, champion, rules, seed, number)
+        champion, crowned = np.where(better[:, None], candidate, champion), crowned + better
+    measured = [exchanges.compare(places_of(folds, one, one), labels, folds, 1, 0).aurocs[:, 0] for one in (champion, *scored)]
+    return crowned > 0, measured[0], np.max(measured, axis=0)
+
+
+def places_of(folds: Ints, candidate: Floats, champion: Floats) -> Floats:
+    """As `exchanges.compare` takes them."""
+    return np.stack([exchanges.places(logits, folds) for logits in (candidate, champion)], axis=-2)
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--simulations", type=int, default=10_000)
+    parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     rules = config.load(ROOT / "params.yaml").register_.gate.model_copy(update={"draws": DRAWS, "fewest_patients": 4})
     total = rules.max_false_promotions
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(options.processes) as pool:
 
         def share(cell: Cell, before: int = 0, itself: bool = False) -> float:
             one = partial(promoted, cell=cell, rules=rules, compared_before=before, itself=itself)
-            return float(np.mean(list(pool.map(one, range(options.simulations), chunksize=50))))
+            return float(np.mean(list(pool.map(one, range(options.simulations // AT_ONCE)))))
 
         kinds = {
             "alike": {},
@@ -126,7 +133,7 @@ def main() -> None:
         print(
             "\n| AUROC .85 and more by | " + " | ".join(f"{gain:+.2f}" for gain in (0.02, 0.05, 0.1)) + " |\n|---|---|---|---|"
         )
-        for patients, controls in (*COUNTS, (12, 30)):
+        for patients, controls in COUNTS:
             for spread, before in ((1.0, 0), (3.0, 0), (1.0, 9)):
                 cells = [Cell(patients, controls, gain=gain, spread=spread) for gain in (0.02, 0.05, 0.1)]
                 what = (
@@ -137,7 +144,7 @@ def main() -> None:
         print("|---|---|---|---|")
         for cell in (Cell(24, 60, 0.9), Cell(24, 60, 0.9, spread=3.0), Cell(20, 20, 0.9), Cell(10, 10, 0.75), Cell(4, 6, 0.75)):
             one = partial(one_after_the_other, cell=cell, rules=rules)
-            found = np.mean(list(pool.map(one, range(options.simulations // 2), chunksize=25)), axis=0)
+            found = np.mean(list(pool.map(one, range(options.simulations // AT_ONCE))), axis=(0, 2))
             what = f"{cell.patients} + {cell.controls}, spread 1:{cell.spread:g}, {cell.auroc}"
             print(f"| {what} | {found[0]:.3f} | {found[1]:.3f} | {found[2]:.3f} |", flush=True)
 

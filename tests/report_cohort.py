@@ -41,8 +41,15 @@ def cohort_files(settings: config.Config) -> None:
     count = {"patients": 10, "images": 70, "patients_delivered": 10, "files": 72, "quarantined": 2}
     counts = dict.fromkeys(settings.classes, count)
     rules = [
-        {"name": "a", "expectation": "a patient is in one class", "success": True, "observed": "0 of 30", "advice": ""},
-        {"name": "b", "expectation": "no <i>", "success": False, "observed": "1 of 30", "advice": "mend it"},
+        {"expectation": "a patient is in one class", "state": "pass", "success": True, "observed": "0 of 30", "advice": ""},
+        {"expectation": "no <i>", "state": "FAIL", "success": False, "observed": "1 of 30", "advice": "mend it"},
+        {
+            "expectation": "as listed",
+            "state": "nothing to judge",
+            "success": True,
+            "observed": "no listed classes",
+            "advice": "",
+        },
     ]
     source = {"source": settings.ingest.source, "files": 216, "bytes": 123456, "sha256": "ab" * 32}
     paths.SOURCE.write_text(json.dumps(source))

@@ -5,8 +5,6 @@ All are conditional on the trained networks. `docs/evaluation.md` has their meas
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -18,7 +16,7 @@ from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.resampling import Floats, Sample
 
 _TINY = 1e-9  # rates are sums of weights and rounded
-_LEAST = 1e-6  # a smaller share, or loss, is none
+_LEAST = 1e-6  # a smaller loss is none
 
 
 def measure(
@@ -57,27 +55,54 @@ def resampled(figure: str, value: float, drawn: Floats, sample: Sample, confiden
     rows = [sample.sums["rows"][sample.labels == label] for label in (0, 1)]
     own = {"specificity": rows[:1], "sensitivity": rows[1:]}.get(figure, rows)
     patients, images = min(map(kish, own)), float(sum(of_class.sum() for of_class in own))
-    if figure == "brier" and value <= _LEAST:  # its mean is at most the share of patients who add to it
-        return Interval(value, 0.0, 1 - all_right(min(map(len, rows)), confidence))
+    if figures.ALL[figure].loss:
+        return _loss(figure, value, drawn, sample, patients, confidence)
     if figure == "mcc":  # from -1 to 1
         half = bootstrap((value + 1) / 2, (drawn + 1) / 2, patients, confidence, rows=images)
         return Interval(value, 2 * half.low - 1, 2 * half.high - 1)
-    if not figures.ALL[figure].share:
-        loss = bootstrap(value, drawn, patients, confidence)
-        return replace(loss, high=min(loss.high, 1.0)) if figure == "brier" else loss  # the mean of squares of at most 1
     certain = _all_in_order(sample, figure, confidence) if figure in ("auroc", "auroc_pooled") else None
     return bootstrap(value, drawn, patients, confidence, rows=images, certain=certain)
 
 
-def bootstrap(
-    value: float, drawn: Floats, patients: float, confidence: float, *, rows: float | None = None, certain: float | None = None
-) -> Interval:
-    """The interval by the figure's values `(draws,)` under resampling: Student's t with `patients` - 1 degrees of freedom.
+def _loss(figure: str, value: float, drawn: Floats, sample: Sample, patients: float, confidence: float) -> Interval:
+    """The interval of a loss by its values `(draws,)` under resampling: Student's t on the logarithmic scale.
 
-    On the logit scale for a share of `rows`, which lies between 0 and 1, on the logarithmic for a loss (`rows` None), which is
-    above 0. Draws of a share are kept half a row from 0 and from 1, and spread as much as rows of one patient would. A share is
-    never surer than if everything were right: its lower bound is at most `certain` (without it that of `all_right`), and the
-    upper at least as far from 0. Of a loss of 0 nothing is known but that it is not below: the upper bound is NaN.
+    A few patients may cause most of it: the degrees of freedom are Satterthwaite's (1946, Biometrics Bulletin 2:110) over the
+    classes, each with Kish's number of those who add to the loss, and `patients` - 1 at most. And who costs most may not have
+    been seen: the upper bound leaves room for as many as may have been missed, as surely wrong as the surest is right
+    (`Sample.if_wrong`), and for no more than if all were.
+    """
+    drawn = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or len(drawn) < 2:
+        return Interval(value, float("nan"), float("nan"))
+    unseen = (1 - all_right(2 * patients, confidence)) * sample.if_wrong[figure]  # a loss is the mean of the classes' means
+    if value <= _LEAST:
+        return Interval(value, 0.0, max(value, unseen))
+    freedom = max(min(patients - 1, _freedom(sample, figure)), 1)
+    reach = t.ppf((1 + confidence) / 2, freedom) * np.std(np.log(np.maximum(drawn, _LEAST)), ddof=1)
+    high, most = max(float(value * np.exp(reach)), unseen), 1.0 if figure == "brier" else max(value, sample.if_wrong[figure])
+    return Interval(value, float(value * np.exp(-reach)), min(high, most))
+
+
+def _freedom(sample: Sample, loss: str) -> float:
+    """Satterthwaite's degrees of freedom of a loss, each class with Kish's number of those who add to it."""
+    variances, freedoms = [], []
+    for label in (0, 1):
+        rows, costs = (sample.sums[name][sample.labels == label] for name in ("rows", loss))
+        variances.append(float(((costs - rows * costs.sum() / rows.sum()) ** 2).sum() / rows.sum() ** 2))
+        freedoms.append(max(kish(costs) - 1, 1))
+    squares = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
+    return sum(variances) ** 2 / squares if squares else np.inf
+
+
+def bootstrap(
+    value: float, drawn: Floats, patients: float, confidence: float, *, rows: float, certain: float | None = None
+) -> Interval:
+    """The interval of a share by its values `(draws,)` under resampling: Student's t with `patients` - 1 degrees of freedom.
+
+    On the logit scale, since it lies between 0 and 1. Draws are kept half a row from 0 and from 1, and spread as much as rows
+    of one patient would. A share is never surer than if everything were right: its lower bound is at most `certain` (without it
+    that of `all_right`), and the upper at least as far from 0.
 
     Args:
         value: the figure itself.
@@ -90,18 +115,12 @@ def bootstrap(
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or len(drawn) < 2:
         return Interval(value, float("nan"), float("nan"))
-    if rows is None and value <= _LEAST:
-        return Interval(value, 0.0, float("nan"))
-    freedom = max(patients - 1, 1)
-    if rows is None:
-        reach = t.ppf((1 + confidence) / 2, freedom) * np.std(np.log(np.maximum(drawn, _LEAST)), ddof=1)
-        return Interval(value, float(value * np.exp(-reach)), float(value * np.exp(reach)))
     certain = all_right(patients, confidence) if certain is None else certain
     if not 0 < value < 1:
         return Interval(value, certain if value == 1 else 0.0, 1.0 if value == 1 else 1 - certain)
     half = 0.5 / rows
     spread = np.std(logit(np.clip(drawn, half, 1 - half)), ddof=1)
-    reach = t.ppf((1 + confidence) / 2, freedom) * max(float(spread), 1 / np.sqrt(rows * value * (1 - value)))
+    reach = t.ppf((1 + confidence) / 2, max(patients - 1, 1)) * max(float(spread), 1 / np.sqrt(rows * value * (1 - value)))
     low, high = expit(logit(value) + np.array([-reach, reach]))
     return Interval(value, min(float(low), certain), max(float(high), 1 - certain))
 
@@ -205,7 +224,7 @@ def _of_rates(rates: dict[bool, float], n: dict[bool, int]) -> dict[str, float]:
 
 
 def bands(sample: Sample, draws: int, seed: int, confidence: float, points: int = 51) -> pd.DataFrame:
-    """Pointwise bounds of the ROC and precision-recall curves, pooled over folds.
+    """Pointwise bounds of the ROC and precision-recall curves, pooled over folds: `bootstrap` of each point.
 
     Columns at (the grid, from 0 to 1: false positive rate of one, recall of the other), roc, roc_low, roc_high (sensitivity),
     pr, pr_low, pr_high (precision).
@@ -219,10 +238,16 @@ def bands(sample: Sample, draws: int, seed: int, confidence: float, points: int 
             pr.append(precision[np.searchsorted(tpr, grid - _TINY, "left")])  # where this recall is first reached
         return np.array(roc), np.array(pr)
 
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    table = {"at": grid}
     middle, drawn = on_grid(resampling.unweighted(sample)), on_grid(resampling.draw(sample, draws, seed))
+    own = [sample.sums["rows"][sample.labels == label] for label in (0, 1)]
+    patients, rows = min(map(kish, own)), {"roc": own[1].sum(), "pr": sum(of_class.sum() for of_class in own)}
+    table = {"at": grid}
     for name, value, many in zip(("roc", "pr"), middle, drawn, strict=True):
-        low, high = np.nanquantile(many, tails, axis=0)
-        table |= {name: value[0], f"{name}_low": low, f"{name}_high": high}
+        points_ = [
+            bootstrap(*point, patients, confidence, rows=float(rows[name])) for point in zip(value[0], many.T, strict=True)
+        ]
+        table |= {name: value[0]} | {
+            f"{name}_{side}": np.array([getattr(p, side) for p in points_]) for side in ("low", "high")
+        }
+    table["roc_low"][-1] = 1.0  # where everybody is called, every patient of the subtype is
     return pd.DataFrame(table)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ class Sample:
     labels: Ints  # (P,)
     folds: Ints  # (P,)
     sums: dict[str, Floats]  # (P,) each: rows, called, brier, log_loss, summed over a patient's rows
+    if_wrong: dict[str, float]  # of each loss: the mean of the surest patient's rows, were they as sure of the other class
     in_order: Floats  # (P0, P1): pairs of rows in which the control's logit is the lower one; ties count half
     same_fold: NDArray[np.bool_]  # (P0, P1)
     ranked: Ints  # (rows,) patient of each row, highest logit first
@@ -42,19 +44,17 @@ def summarise(rows: pd.DataFrame, threshold: float) -> Sample:
     table = groups.size().index.to_frame(index=False)
     logits, labels = rows["logit"].to_numpy(np.float64), rows["label"].to_numpy()
     scores = probabilities(logits)
-    per_row = {
-        "rows": np.ones(len(rows)),
-        "called": scores > threshold,
-        "brier": (scores - labels) ** 2,
-        "log_loss": np.logaddexp(0, np.where(labels == 1, -logits, logits)),
-    }
+    per_row = {"rows": np.ones(len(rows)), "called": scores > threshold, **_losses(logits, labels)}
     order = np.argsort(-logits, kind="stable")
     last = np.append(np.diff(logits[order]) != 0, True)
     own, folds = table["label"].to_numpy(np.int64), table["fold"].to_numpy(np.int64)
+    sums = {name: np.bincount(patient, values, keys).astype(np.float64) for name, values in per_row.items()}
+    wrong = {name: np.bincount(patient, values, keys) for name, values in _losses(logits, 1 - labels).items()}
     return Sample(
         labels=own,
         folds=folds,
-        sums={name: np.bincount(patient, values, keys).astype(np.float64) for name, values in per_row.items()},
+        sums=sums,
+        if_wrong={name: float((values / sums["rows"]).max()) for name, values in wrong.items()},
         in_order=_in_order(logits, patient, own),
         same_fold=folds[own == 0][:, None] == folds[own == 1][None, :],
         ranked=patient[order],
@@ -62,14 +62,22 @@ def summarise(rows: pd.DataFrame, threshold: float) -> Sample:
     )
 
 
+def _losses(logits: Floats, labels: NDArray[Any]) -> dict[str, Floats]:
+    return {
+        "brier": (probabilities(logits) - labels) ** 2,
+        "log_loss": np.logaddexp(0, np.where(labels == 1, -logits, logits)),
+    }
+
+
 def _in_order(logits: Floats, patient: Ints, labels: Ints) -> Floats:
     controls, others = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
     own = labels[patient] == 1
-    column = np.searchsorted(others, patient[own])
+    queries = np.sort(logits[own])  # in order, which is several times faster to look up
+    column = np.searchsorted(others, patient[own])[np.argsort(logits[own])]
     counts = np.zeros((len(controls), len(others)))
     for row, control in enumerate(controls):
         theirs = np.sort(logits[patient == control])
-        below = np.searchsorted(theirs, logits[own], "left") + np.searchsorted(theirs, logits[own], "right")
+        below = np.searchsorted(theirs, queries, "left") + np.searchsorted(theirs, queries, "right")
         counts[row] = np.bincount(column, below / 2, len(others))
     return counts
 
@@ -83,16 +91,29 @@ def draw(sample: Sample, draws: int, seed: int) -> Floats:
     """Weights `(draws, P)` of a bootstrap over patients, stratified by label and fold.
 
     Of m patients m - 1 are drawn with replacement and weighted by m / (m - 1), which makes the spread of a mean right in small
-    strata too (Rao, Wu & Yue 1992, Survey Methodology 18:209). Where a label has but one patient in a fold, there is nothing
-    to draw from, and all folds of that label are one stratum.
+    strata too (Rao, Wu & Yue 1992, Survey Methodology 18:209); fewer where some have many more rows (`_drawn_of`). Where a
+    label has but one patient in a fold, there is nothing to draw from, and all folds of that label are one stratum.
     """
     rng = np.random.default_rng(seed)
     weights = np.ones((draws, len(sample.labels)))
     for stratum in _strata(sample):
         m = len(stratum)
         if m > 1:
-            weights[:, stratum] = rng.multinomial(m - 1, np.full(m, 1 / m), size=draws) * (m / (m - 1))
+            drawn = _drawn_of(sample.sums["rows"][stratum])
+            weights[:, stratum] = rng.multinomial(drawn, np.full(m, 1 / m), size=draws) * (m / drawn)
     return weights
+
+
+def _drawn_of(rows: Floats) -> int:
+    """How many of the patients who have so many `rows` to draw, so that the spread of a share of rows is right on average.
+
+    Who weighs much pulls the share along and lies too near to it: with weights w that add up to 1, and patients who differ
+    alike, the squares w^2 (x - mean)^2 add up to sum w^2 - 2 sum w^3 + (sum w^2)^2 of a patient's variance instead of sum w^2.
+    """
+    w = rows / rows.sum()
+    squares = float((w**2).sum())
+    found = 1 - 2 * float((w**3).sum()) / squares + squares  # 1 - 1 / m where all weigh the same
+    return max(round(len(rows) * found), 1)
 
 
 def _strata(sample: Sample) -> Iterator[Ints]:

@@ -69,8 +69,10 @@ def _eligible(page: Page) -> str:
 
 def _preparation(page: Page) -> str:
     rules, total = page["cohort"]["rules"], page["cohort"]["total"]
-    broken = sum(not rule["success"] for rule in rules)
-    return f"{len(rules)} rules asked, {broken} broken; {total['quarantined']} of {total['files']:,} files quarantined"
+    states = [rule["state"] for rule in rules]
+    broken, asked = sum(map(states.count, ("FAIL", "warn"))), len(rules) - states.count("nothing to judge")
+    unusable = f"{total['quarantined']} of {total['files']:,} files quarantined"
+    return f"{asked} of {len(rules)} rules had something to judge, {broken} broken; {unusable}"
 
 
 def _outcome(page: Page) -> str:

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import rankdata, t
+from scipy.stats import t
 
 from pipeline.common.config import Gate
 from pipeline.evaluation import intervals
+from pipeline.registry import exchanges
 
 Decision = Literal["champion", "challenger", "not comparable"]
-Floats = NDArray[np.float64]
 _CONFIDENCE = 0.95  # of the bounds that are shown
 SCORES = ["patient", "fold", "label", "logit"]
 
@@ -121,73 +120,37 @@ def shared(candidate: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:
 def compare(both: pd.DataFrame, draws: int, seed: int) -> dict[str, float]:
     """The candidate against the champion on the same patients, `both` as `shared` makes it.
 
-    `gain` is by how much the candidate's patient AUROC within folds is higher. Were the candidate no better, each patient's two
-    places in the order of the fold might as well be exchanged: `chance` is the share of `draws` such exchanges, by a coin for
-    each patient, that have as high a gain (Bandos, Rockette & Gur 2005, Statistics in Medicine 24:2873; Venkatraman & Begg
-    1996, Biometrika 83:835). The bounds are for people to look at and decide nothing.
+    `gain` is by how much the candidate's patient AUROC within folds is higher, and `chance` how often one that is no better has
+    as high a gain (`exchanges.compare`). The bounds are for people to look at and decide nothing.
     """
     y, fold = both["label"].to_numpy(np.int64), both["fold"].to_numpy()
-    ranks = np.stack([_places(both["logit"], fold), _places(both["logit_champion"], both["fold_champion"].to_numpy())])
-    shares, (ours, theirs), wider = _shares(ranks, y, fold)
-    exchanged = np.random.default_rng(seed).integers(2, size=(draws, len(y)), dtype=np.int8) @ (2 * shares) - shares.sum()
-    exchanged *= wider
-    gain, least = float(shares.sum()), 1e-9  # sums are rounded
-    reach = _reach(wider * shares, int(min((y == 0).sum(), (y == 1).sum())), bool((ranks[0] == ranks[1]).all()))
+    places = np.stack(
+        [exchanges.places(*(both[name + of].to_numpy() for name in ("logit", "fold"))) for of in ("", "_champion")]
+    )
+    found = exchanges.compare(places, y, fold, draws, seed)
+    gain = float(found.gain)
+    reach = _reach(float(found.spread), int(min((y == 0).sum(), (y == 1).sum())), bool((places[0] == places[1]).all()))
     return {
         "gain": gain,
         "gain_low": max(gain - reach, -1.0),
         "gain_high": min(gain + reach, 1.0),
-        "chance": float((1 + (exchanged >= gain - least).sum()) / (1 + draws)) if gain > least else 1.0,
-        "patient_auroc": float(ours),
-        "champion_patient_auroc": float(theirs),
+        "chance": float(found.chance),
+        "patient_auroc": float(found.aurocs[0]),
+        "champion_patient_auroc": float(found.aurocs[1]),
         "shared_controls": float((y == 0).sum()),
         "shared_patients": float((y == 1).sum()),
     }
 
 
-def _places(logits: pd.Series, folds: NDArray[Any]) -> NDArray[np.float64]:
-    """Each patient's place `(n,)` in the order of the fold, between 0 and 1, ties in the middle."""
-    places = np.empty(len(folds))
-    for fold in np.unique(folds):
-        own = folds == fold
-        places[own] = rankdata(logits[own]) / (own.sum() + 1)
-    return places
-
-
-def _shares(ranks: NDArray[np.float64], y: NDArray[np.int64], fold: NDArray[Any]) -> tuple[Floats, Floats, float]:
-    """What each patient `(n,)` adds to the gain in AUROC of the first over the second of `ranks` `(2, n)`; both AUROCs.
-
-    Exchanging a patient's two places turns the sign of his or her share and leaves the others' shares alone. What is of a pair
-    and not of its two patients is halved between them, and so counts for half in the spread of the sum of shares: the last
-    number is by how much that has to be wider.
-    """
-    shares, aurocs, pairs, lacking = np.zeros(len(y)), np.zeros(2), 0, 0.0
-    for own in (fold == number for number in np.unique(fold)):
-        controls, others = np.flatnonzero(own & (y == 0)), np.flatnonzero(own & (y == 1))
-        # order[a, b, i, j]: whether place a of patient j lies above place b of control i
-        order = np.sign(ranks[:, None, None, others] - ranks[None, :, controls, None])
-        same, crossed = order[0, 0] - order[1, 1], order[0, 1] - order[1, 0]
-        shares[others] += (same + crossed).sum(axis=0) / 4
-        shares[controls] += (same - crossed).sum(axis=1) / 4
-        aurocs += [(1 + order[model, model]).sum() / 2 for model in (0, 1)]
-        pairs += same.size
-        if min(same.shape) > 1:
-            of_pairs = same - same.mean(axis=0) - same.mean(axis=1, keepdims=True) + same.mean()
-            free = (len(controls) - 1) * (len(others) - 1)
-            lacking += same.size * (of_pairs**2).sum() / free / 8
-    spread = float((shares**2).sum())
-    return shares / pairs, aurocs / pairs, float(np.sqrt(1 + lacking / spread)) if spread else 1.0
-
-
-def _reach(shares: Floats, fewest: int, alike: bool) -> float:
+def _reach(spread: float, fewest: int, alike: bool) -> float:
     """By how much the gain may be off either way, in 95 of 100 cohorts: by its spread under exchanges, Student's t.
 
     Where no exchange moves it, by the share of patients who may yet differ when none of the `fewest` of a class does; by
     nothing where both orders are `alike`.
     """
-    if not shares.any():
+    if not spread:
         return 0.0 if alike else intervals.proportion(0, fewest, _CONFIDENCE).high
-    return float(t.ppf((1 + _CONFIDENCE) / 2, max(fewest - 1, 1)) * np.sqrt((shares**2).sum()))
+    return float(t.ppf((1 + _CONFIDENCE) / 2, max(fewest - 1, 1))) * spread
 
 
 def _of(folds: int) -> str:

@@ -41,7 +41,12 @@ def drawn(scored: Sequence[pd.DataFrame], threshold: float, draws: int, seed: in
     for level, names in figures.COMPARED.items():
         rows = scored if level == "image" else [metrics.patient_scores(images) for images in scored]
         samples = [resampling.summarise(table, threshold) for table in rows]
-        both = replace(samples[0], in_order=np.mean([sample.in_order for sample in samples], axis=0))
+        both = replace(
+            samples[0],
+            in_order=np.mean([sample.in_order for sample in samples], axis=0),
+            sums={name: np.mean([sample.sums[name] for sample in samples], axis=0) for name in samples[0].sums},
+            if_wrong={loss: max(sample.if_wrong[loss] for sample in samples) for loss in samples[0].if_wrong},
+        )
         weights = resampling.draw(samples[0], draws, seed)
         values = [resampling.figures(sample, resampling.unweighted(sample)) for sample in samples]
         spreads = [resampling.figures(sample, weights) for sample in samples]

@@ -134,6 +134,7 @@ def _report(findings: Sequence[expectations.Finding], counts: pd.DataFrame) -> b
                 "name": finding.rule.name,
                 "expectation": finding.rule.expectation,
                 "success": finding.success,
+                "state": finding.state,
                 "stops": finding.rule.stops,
                 "observed": finding.observed,
                 "offenders": finding.offenders,

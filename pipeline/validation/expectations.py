@@ -20,15 +20,17 @@ import pandas as pd
 from pipeline.validation.rules import Rule
 
 _MOST_OFFENDERS = 20  # listed by name; the rest is counted
-_STATES = ("FAIL", "warn", "pass")  # the order of the page
+_NOTHING = "nothing to judge"
+_STATES = ("FAIL", "warn", _NOTHING, "pass")  # the order of the page
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 0; } p { margin: .3rem 0; }
 section { border: 1px solid #ddd; border-left: 6px solid #2b7a3d; padding: .7rem 1rem; margin: 1rem 0; }
 section.fail { border-left-color: #b3261e; }
 section.warn { border-left-color: #b26a00; }
+section.nothing { border-left-color: #888; }
 .state { float: right; font-weight: 700; color: #2b7a3d; }
-.fail .state { color: #b3261e; } .warn .state { color: #b26a00; }
+.fail .state { color: #b3261e; } .warn .state { color: #b26a00; } .nothing .state { color: #555; }
 .advice { font-weight: 600; } .note, .observed { color: #555; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; font-size: .9rem; }
 th, td { border: 1px solid #ddd; padding: .25rem .5rem; text-align: left; overflow-wrap: anywhere; }
@@ -44,15 +46,18 @@ class Finding:
     """What became of one rule."""
 
     rule: Rule
-    success: bool
+    success: bool  # nothing breaks it
+    judged: int  # how many rows have what it looks at
     observed: str
     offenders: list[str]  # the first of them
     offenders_total: int
 
     @property
     def state(self) -> str:
-        """pass, FAIL (stops the run) or warn."""
-        return "pass" if self.success else "FAIL" if self.rule.stops else "warn"
+        """pass, FAIL (stops the run), warn, or nothing to judge: a rule that looked at nothing has not passed."""
+        if not self.success:
+            return "FAIL" if self.rule.stops else "warn"
+        return "pass" if self.judged else _NOTHING
 
 
 def check(rules: Sequence[Rule], tables: Mapping[str, pd.DataFrame]) -> tuple[list[Finding], str]:
@@ -131,19 +136,23 @@ def _finding(rule: Rule, table: pd.DataFrame, result: Any) -> Finding:
         f"{row[name]}: {_plain(row[rule.column])}" if rule.column != name else str(row[name])
         for row in result.result.get("partial_unexpected_index_list") or []
     ]
-    return Finding(rule, bool(result.success), _observed(rule, table, total), offenders, total)
+    judged = int(table[rule.column].notna().sum()) if pd.api.types.is_numeric_dtype(table[rule.column]) else len(table)
+    return Finding(rule, bool(result.success), judged, _observed(rule, table, judged, total), offenders, total)
 
 
-def _observed(rule: Rule, table: pd.DataFrame, broken: int) -> str:
+def _observed(rule: Rule, table: pd.DataFrame, judged: int, broken: int) -> str:
     column = table[rule.column]
     if table.empty:
         return f"no {rule.table}"
     if not pd.api.types.is_numeric_dtype(column):
         return f"{broken:,} of {len(table):,} {rule.table} break it"
+    if not judged:
+        return f"not known of any of {len(table):,} {rule.table}"
     low, high = _plain(column.min()), _plain(column.max())
     if len(column) == 1:
         return f"{low} ({table.iloc[0].iloc[0]!s})"
-    return f"{low} to {high} in {len(table):,} {rule.table}" if low != high else f"{low} in all {len(table):,} {rule.table}"
+    of = f"{judged:,} {rule.table}" + (f", of {len(table) - judged:,} not known" if judged < len(table) else "")
+    return f"{low} to {high} in {of}" if low != high else f"{low} in all {of}"
 
 
 def _plain(value: object) -> str:
@@ -184,7 +193,7 @@ def _section(finding: Finding, evidence: str) -> str:
     more = finding.offenders_total - len(finding.offenders)
     return "\n".join(
         [
-            f'<section class="{state.lower()}" id="{rule.name}">',
+            f'<section class="{state.lower().split()[0]}" id="{rule.name}">',
             f'<span class="state">{state}</span><h2>{rule.name}</h2>',
             f"<p>{html.escape(rule.expectation)}. {found}</p>",
             "" if finding.success else f'<p class="advice">What to do: {html.escape(rule.advice)}.</p>',

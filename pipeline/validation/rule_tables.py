@@ -24,7 +24,8 @@ def build(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[str
         "files": _files(counted),
         "images": _images(usable),
         "patients": _patients(counted),
-        "listed patients": _listed(frame, _in_question(files, listed)),
+        "listed classes": _other_class(_in_question(files, listed)),
+        "listed numbers of images": _other_number(frame, _in_question(files, listed)),
         "expected classes": _expected(frame, config.validate_.expected or {}),
         "folders": pd.DataFrame({"folder": pd.Series(sorted(set(counted["class"]) - {""}), dtype="str")}),
         "classes": class_counts(frame, config.classes),
@@ -136,10 +137,13 @@ def _patients(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def _deviations(values: pd.Series[float]) -> pd.Series[float]:
-    """Distance from the median in robust standard deviations: 1.4826 times the median distance, that of a normal."""
+    """Distance from the median in robust standard deviations: 1.4826 times the median distance, that of a normal.
+
+    Where that is 0, as of patients who are all alike, it is no measure, and no distance is known.
+    """
     distance = (values - values.median()).abs()
     spread = 1.4826 * distance.median()
-    return distance / spread if spread > 0 else distance * 0.0
+    return distance / (spread if spread > 0 else float("nan"))
 
 
 def _in_question(files: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
@@ -148,21 +152,19 @@ def _in_question(files: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
     return listed.merge(kept, on=["class", "patient"])
 
 
-def _listed(frame: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+def _other_class(listed: pd.DataFrame) -> pd.DataFrame:
+    rows = listed[listed["class_listed"] != ""]
+    text = "in " + rows["class"] + ", listed as " + rows["class_listed"]
+    return pd.DataFrame({"patient": rows["patient"], "class_differs": text.where(rows["class_listed"] != rows["class"])})
+
+
+def _other_number(frame: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
     there = frame[frame["path"].map(image_paths.is_image_name)].groupby(["class", "patient"]).size().rename("there")
-    said = listed[(listed["class_listed"] != "") | (listed["images_listed"] != "")]
+    said = listed[listed["images_listed"] != ""]
     rows = said.merge(there.reset_index(), on=["class", "patient"], how="left").fillna({"there": 0})
-    other_class = (rows["class_listed"] != "") & (rows["class_listed"] != rows["class"])
-    other_number = (rows["images_listed"] != "") & (pd.to_numeric(rows["images_listed"]) != rows["there"])
-    class_text = "in " + rows["class"] + ", listed as " + rows["class_listed"]
-    number_text = rows["there"].astype("int64").astype("str") + " files, " + rows["images_listed"] + " listed"
-    return pd.DataFrame(
-        {
-            "patient": rows["patient"],
-            "class_differs": class_text.where(other_class),
-            "images_differ": number_text.where(other_number),
-        }
-    )
+    text = rows["there"].astype("int64").astype("str") + " files, " + rows["images_listed"] + " listed"
+    same = pd.to_numeric(rows["images_listed"]) == rows["there"]
+    return pd.DataFrame({"patient": rows["patient"], "images_differ": text.where(~same)})
 
 
 def _expected(frame: pd.DataFrame, expected: Mapping[str, Counts]) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def of(config: Config) -> list[Rule]:
             "class_as_listed",
             "every patient is in the class that the cohort's metadata says",
             f"find out which is right and correct the source or the metadata, or exclude the patient in {paths.EXCLUDE}",
-            "listed patients",
+            "listed classes",
             "class_differs",
         ),
         Rule(
@@ -201,7 +201,7 @@ def of(config: Config) -> list[Rule]:
             "images_as_listed",
             "every patient has as many image files as the cohort's metadata says",
             "find out which is right; complete the source and run `dvc repro` again, or correct the metadata",
-            "listed patients",
+            "listed numbers of images",
             "images_differ",
             stops=False,
         ),

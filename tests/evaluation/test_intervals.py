@@ -76,12 +76,13 @@ def test_patients_who_are_all_called_right_do_not_make_it_certain() -> None:
     rows = scored(6, 4, apart=60)
     found = of(rows)
     for name, interval in found.items():
-        if "brier" in name:
+        if name.endswith(("brier", "log_loss")):  # as many of either class may be wrong, as surely as the surest is right
+            level, loss = name.split("_", 1)
+            table = rows if level == "image" else metrics.patient_scores(rows)
+            if_wrong = 1 if loss == "brier" else table.groupby("patient")["logit"].mean().abs().max()
+            counted = min(intervals.kish(table[table["label"] == label].groupby("patient").size()) for label in (0, 1))
             assert interval.value == pytest.approx(0, abs=1e-6)
-            assert (interval.low, interval.high) == (0, pytest.approx(1 - 0.025 ** (1 / 4)))
-        elif "log_loss" in name:  # there is no most that a patient could cost
-            assert interval.low == 0
-            assert math.isnan(interval.high)
+            assert (interval.low, interval.high) == (0, pytest.approx((1 - 0.025 ** (1 / (2 * counted))) * if_wrong))
         else:
             assert interval.value == pytest.approx(1)
             assert interval.low < 0.9, name
@@ -132,7 +133,10 @@ def test_every_figure_has_the_interval_that_the_documentation_says() -> None:
         interval = found[f"{level}_{name}"]
         reach = stats.t.ppf(0.975, n - 1) * forth.std(ddof=1)
         if loss:
+            table = rows if level == "image" else patients
+            reach = stats.t.ppf(0.975, min(n - 1, freedom_of(table, name))) * forth.std(ddof=1)
             ends = [interval.value * math.exp(sign * reach) for sign in (-1, 1)]
+            ends[1] = max(ends[1], (1 - 0.025 ** (1 / (2 * n))) * most_if_wrong(table, name))
         else:  # never surer than if all were right
             of_fold = [images.unstack(0).groupby(rows.groupby("patient")["fold"].first())] if name == "auroc" else []
             by_fold = [[intervals.kish(part[label].dropna()) for label in (0, 1)] for parts in of_fold for _, part in parts]
@@ -142,6 +146,43 @@ def test_every_figure_has_the_interval_that_the_documentation_says() -> None:
             ends = [special.expit(special.logit(interval.value) + sign * reach) for sign in (-1, 1)]
             ends = [min(ends[0], sure), max(ends[1], 1 - sure)]
         assert (interval.low, interval.high) == pytest.approx(tuple(ends)), (level, name)
+
+
+def costs(logit: pd.Series, label: pd.Series, loss: str) -> pd.Series:
+    score = special.expit(logit)
+    return (score - label) ** 2 if loss == "brier" else -np.log(np.where(label == 1, score, 1 - score))
+
+
+def freedom_of(rows: pd.DataFrame, loss: str) -> float:
+    """Satterthwaite's, of the mean of two means of which each has as many as Kish counts of those who add to it."""
+    variances, freedoms = [], []
+    for _, own in rows.assign(cost=costs(rows["logit"], rows["label"], loss)).groupby("label"):
+        of_patient = own.groupby("patient")["cost"].agg(["size", "sum"])
+        off = of_patient["sum"] - of_patient["size"] * own["cost"].mean()
+        variances.append((off**2).sum() / len(own) ** 2)
+        freedoms.append(of_patient["sum"].sum() ** 2 / (of_patient["sum"] ** 2).sum() - 1)
+    return sum(variances) ** 2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
+
+
+def most_if_wrong(rows: pd.DataFrame, loss: str) -> float:
+    return float(rows.assign(cost=costs(-rows["logit"], rows["label"], loss)).groupby("patient")["cost"].mean().max())
+
+
+@pytest.mark.parametrize("loss", ["brier", "log_loss"])
+def test_a_loss_leaves_room_for_a_patient_who_was_not_seen(loss: str) -> None:
+    """Of 24 patients nobody is wrong, or one is: the others may yet be, and a mean that one alone makes is hardly known."""
+    rows = pd.DataFrame({"fold": 0, "patient": [f"P{n:02}" for n in range(48)], "label": np.repeat([0, 1], 24)})
+    right = rows.assign(logit=np.where(rows["label"] == 1, 3.0, -3.0) + np.linspace(-0.5, 0.5, 48))
+    none, one = (
+        of(right)[f"patient_{loss}"],
+        of(right.assign(logit=right["logit"].where(rows.index != 30, -3.0)))[f"patient_{loss}"],
+    )
+    share = 1 - 0.025 ** (1 / 48)
+    assert none.high == pytest.approx(share * most_if_wrong(right, loss))
+    assert none.high > none.value + 0.05
+    assert one.high > max(none.high, 3 * one.value)
+    alike = right.assign(logit=0.0)  # where all add the same to it, it is known well, and nobody is sure of anything
+    assert of(alike)[f"patient_{loss}"].high == pytest.approx(of(alike)[f"patient_{loss}"].value)
 
 
 def test_with_one_fold_the_pooled_auroc_is_the_same_with_the_same_interval() -> None:
@@ -227,6 +268,19 @@ def test_patients_with_many_more_images_count_for_fewer_patients() -> None:
     assert intervals.kish([7, 7, 7]) == pytest.approx(3)
     assert intervals.kish([500, 10, 10]) == pytest.approx(520**2 / (500**2 + 200))
     assert rate_of([0] * 4, [500, 10, 10, 10]).low < rate_of([0] * 4, [100] * 4).low
+
+
+def test_the_draws_spread_as_a_share_does_of_patients_with_few_and_many_images() -> None:
+    """Who has most of the images pulls the share along, and draws of all but one would spread too little around it."""
+    images = np.array([500, 400, 250, 150, 100, 60, 60, 40, 40, 20, 20, 15, 12, 10])
+    people = np.repeat(np.arange(28), np.tile(images, 2))
+    sample = resampling.summarise(pd.DataFrame({"fold": 0, "patient": people, "label": people // 14, "logit": 0.0}), 0.5)
+    own = images / images.sum()
+    tendencies = np.random.default_rng(2).normal(size=(2000, 14))  # of patients who differ with a variance of 1
+    off = own * (tendencies - tendencies @ own[:, None])
+    drawn = resampling.draw(sample, 2000, 1)[:, :14]
+    assert float((off @ drawn.T).var(axis=1).mean()) == pytest.approx((own**2).sum(), rel=0.05)
+    assert float((off**2).sum(axis=1).mean()) * 14 / 13 < 0.85 * (own**2).sum()  # the variance of plain draws
 
 
 def test_bands_hold_their_curve_and_end_in_the_corners() -> None:

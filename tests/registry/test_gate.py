@@ -134,12 +134,15 @@ def test_the_chance_is_that_of_all_exchanges_done_one_by_one() -> None:
     exchanged = [
         gain(np.where(np.array(swap), places[::-1], places)) for swap in itertools.product((False, True), repeat=len(y))
     ]
-    d = np.sign(np.subtract.outer(places[0, y == 0], places[0, y == 1])) - np.sign(
-        np.subtract.outer(places[1, y == 0], places[1, y == 1])
-    )
-    own = d / 2 - d.mean(axis=0) / 2 - d.mean(axis=1, keepdims=True) / 2 + d.mean() / 2
-    lacking = (own**2).sum() / 12 / 20 / 2  # of 12 degrees of freedom and 20 pairs
-    exact = np.mean(np.array(exchanged) * np.sqrt(1 + lacking / np.var(exchanged)) >= gain(places) - 1e-9)
+    by_pair = (
+        np.sign(places[0, y == 1][:, None] - places[0, y == 0]) - np.sign(places[1, y == 1][:, None] - places[1, y == 0])
+    ) / 2
+    pairs = list(itertools.product(range(4), range(5)))
+    shared = [by_pair[p] * by_pair[q] for p in pairs for q in pairs if p[0] == q[0] or p[1] == q[1]]
+    variance = sum(shared) / 20**2  # over all ordered pairs of pairs that have a patient in common
+    wider = np.sqrt((1 + variance / np.var(exchanged)) / 2)
+    assert wider > 1
+    exact = np.mean(np.array(exchanged) * wider >= gain(places) - 1e-9)
     assert 0.02 < exact < 0.5
     both = pd.DataFrame({"label": y, "fold": 0, "fold_champion": 0, "logit": logits[0], "logit_champion": logits[1]})
     assert gate.compare(both, 50_000, 0)["chance"] == pytest.approx(exact, abs=0.01)

@@ -220,11 +220,12 @@ def test_only_a_demo_is_called_synthetic(settings):
 
 
 def test_broken_rules_show_what_to_do(settings):
-    assert "1 of 2 rules are broken." in page().text
+    assert "1 of 2 rules are broken. 1 had nothing to judge." in page().text
     assert ("details", {"id": "page.rules", "class": "printed", "open": None}) in page().tags
     rules = page().table("Rule")
     assert rules[1] == ["A patient is in one class", "✓ pass", "0 of 30"]
     assert rules[2] == ["No <i>", "✗ fail", "1 of 30; what to do: mend it"]
+    assert rules[3] == ["As listed", "nothing to judge", "no listed classes"]
 
 
 def test_what_speaks_against_a_result_stands_with_what_to_do(settings):

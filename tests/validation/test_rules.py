@@ -87,6 +87,24 @@ def test_a_cohort_is_held_against_its_metadata_and_its_known_counts(here):
     assert rule("images_as_listed")["offenders"] == ["NAA: 4 files, 9 listed"]
 
 
+def test_a_rule_that_looked_at_nothing_has_not_passed(here):
+    """Nobody is listed, and patients who are all alike have no spread by which one of them could stand out."""
+    for name in CLASSES:
+        for patient in "ABC":
+            put(f"{name}/{name[0].upper()}A{patient}/image_1.tif", tiff(cell(sum(map(ord, name + patient)))))
+    validate.run(settings("NPM1", images=1))
+    nothing = {found["name"] for found in report()["rules"] if found["state"] == "nothing to judge"}
+    assert nothing == {"class_as_listed", "images_as_listed", "counts_as_expected"}
+    table = pd.DataFrame({"patient": ["A", "B", "C"], "known": [np.nan] * 3, "partly": [1.0, np.nan, 2.0]})
+    between = [Rule(name, "few", "look", "patients", name, "ExpectColumnValuesToBeBetween", {"max_value": 6}) for name in table]
+    findings, page = expectations.check(between[1:], {"patients": table})
+    assert [(found.state, found.observed) for found in findings] == [
+        ("nothing to judge", "not known of any of 3 patients"),
+        ("pass", "1 to 2 in 2 patients, of 1 not known"),
+    ]
+    assert "Data Docs: 1 nothing to judge, 1 pass" in page
+
+
 def test_repeats_within_a_patient_and_litter_do_not_stop_the_run(here):
     sound_cohort()
     put("control/CAA/image_12.tif", tiff(cell(0), compression="tiff_lzw"))
