@@ -206,26 +206,27 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
-        beside=_encoder(specs[folders[0].name]),
+        beside={name: file for spec in specs.values() for name, file in _encoder(spec).items()},
     )
 
 
-def _encoder(spec: Mapping[str, Any]) -> list[Path]:
-    """The files of the encoder that a bag model embeds images with; none where its vectors were made elsewhere.
+def _encoder(spec: Mapping[str, Any]) -> dict[str, Path]:
+    """The files of the encoder that a fold of a bag model embeds images with, by their names in the model.
+
+    None where its vectors were made elsewhere; where it is a network of this project, each fold has one of its own.
 
     Raises:
         ModelError: the encoder that is there is not the one behind the model.
     """
     learned = spec.get("encoder", {})
     if "weights_file_sha256" not in learned:
-        return []
-    folder = paths.encoder(learned["name"]).parent
-    found = [paths.existing(folder / name) for name in (kept_network.NETWORK, kept_network.WEIGHTS)]
-    if files.sha256(found[-1]) != learned["weights_file_sha256"]:
-        raise ModelError(
-            f"{found[-1]}: not the encoder that {spec['subtype']} {spec['candidate']} learned with; run `dvc repro`"
-        )
-    return found
+        return {}
+    folder, within = paths.encoder(learned["name"]).parent, model_files.encoder_folder(spec)
+    weights = paths.existing(folder / kept_network.WEIGHTS)
+    if files.sha256(weights) != learned["weights_file_sha256"]:
+        raise ModelError(f"{weights}: not the encoder that {spec['subtype']} {spec['candidate']} learned with; run `dvc repro`")
+    network = paths.existing(folder / kept_network.NETWORK)
+    return {(within / file.name).as_posix(): file for file in (network, weights)}
 
 
 def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:

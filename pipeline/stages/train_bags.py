@@ -19,9 +19,11 @@ from pipeline.bags import patients, recipe, scoring
 from pipeline.bags.patients import Patients
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
+from pipeline.common.errors import DataError
 from pipeline.folds import split_table
 
 COEFFICIENTS = "coefficients.npz"
+_FEWEST = 2  # training patients of a class
 
 
 def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
@@ -55,6 +57,12 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
 def _train(config: Config, subtype: str, candidate: str, fold: int, everybody: Patients, place: Path) -> None:
     roles = split_table.roles(everybody.split, fold, config.split.n_folds).to_numpy()
     training = np.flatnonzero(roles == "train").tolist()
+    for label, name in enumerate((config.control, subtype)):
+        if (count := int((everybody.labels[training] == label).sum())) < _FEWEST:
+            raise DataError(
+                f"{subtype} fold {fold}: {count} training patients of {name}; {_FEWEST} are needed, to hold one out: "
+                "bring more patients, or leave the fold out of params.yaml's folds"
+            )
     coefficients = recipe.fit(
         config,
         candidate,
