@@ -1,7 +1,7 @@
 """Cohorts drawn as vectors and colours, without an image: what `train_bags`, `evaluate` and `audit` read of one.
 
-A patient's cells lie around a place of his or her own (smears differ), and part of their vector follows from their colour, as of
-an encoder. Of the subtype's patients a share of the cells may lie elsewhere; or all their images may be less red.
+A patient's cells lie around a place of his or her own (smears differ), and part of their vector follows from their colour. Of
+the subtype's patients a share of the cells may lie elsewhere; or all their images may be less red.
 """
 
 from __future__ import annotations

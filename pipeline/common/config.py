@@ -308,12 +308,31 @@ class Report(Section):
         return self
 
 
-class Floors(Section):
-    """What a model must reach to become champion."""
+class CnnFloors(Section):
+    """What a model that scores images must reach to become champion."""
 
     image_accuracy: Share
     patient_sensitivity: Share
     patient_specificity: Share
+
+
+class BagFloors(Section):
+    """The same of a model that scores patients alone."""
+
+    patient_sensitivity: Share
+    patient_specificity: Share
+
+
+class Floors(Section):
+    """The floors by kind of candidate."""
+
+    cnn: CnnFloors
+    bag: BagFloors
+
+    def of_kind(self, kind: str) -> dict[str, float]:
+        """Those of one kind, by figure."""
+        known: dict[str, float] = getattr(self, kind).model_dump()
+        return known
 
 
 class Gate(Section):
@@ -577,7 +596,11 @@ def _require_present_keys(path: Path, values: dict[str, Any]) -> None:
         if isinstance(train, dict) and key in train:
             raise ConfigError(f"{path}: train.{key}: is {now} now; see CHANGELOG.md")
     register = values.get("register")
-    gate = register.get("gate") if isinstance(register, dict) else None
+    gate, floors = (register.get(key) if isinstance(register, dict) else None for key in ("gate", "floors"))
+    if isinstance(floors, dict) and (old := sorted(set(CnnFloors.model_fields) & set(floors))):
+        raise ConfigError(
+            f"{path}: register.floors.{old[0]}: is register.floors.cnn.{old[0]} now; each kind of candidate has its own"
+        )
     if isinstance(gate, dict) and "max_probability_worse" in gate:
         raise ConfigError(
             f"{path}: register.gate.max_probability_worse: is max_false_promotions now, the chance for all candidates together"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline.common import console, files, paths
-from pipeline.common.config import Config, Floors, Register
+from pipeline.common.config import Config, Register
 from pipeline.common.errors import DataError, ModelError
 from pipeline.encoders import kept_network
-from pipeline.evaluation import figures, seen_by_search
+from pipeline.evaluation import figures, floors, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
 from pipeline.registry import (
@@ -89,7 +88,7 @@ def settle(
 
     `beside` are the digests of all that are registered with it: their order does not matter to what is asked of each.
     """
-    missed = missed_floors(candidate.metrics, rules.floors, model_files.kind(candidate.settings))
+    missed = floors.missed(candidate.metrics, rules.floors.of_kind(model_files.kind(candidate.settings)))
     with mlflow_server.deciding() as alone:
         standing = agreement.reach(client, candidate.subtype, candidate.cohort, alone)
         champion, history = standing.champion, standing.history
@@ -149,18 +148,6 @@ def _stays(missed: Sequence[str], by_hand: str | None, alone: bool) -> str:
     if by_hand:
         return f"is the champion, promoted by hand ({by_hand}), although {'; '.join(missed)}"
     return "" if alone else f"is the champion, although {'; '.join(missed)}; kept: {_NOT_ALONE}"
-
-
-def missed_floors(metrics: Mapping[str, float], floors: Floors, kind: str = "cnn") -> list[str]:
-    """One sentence for every floor that `metrics` does not reach; a learner that scores patients alone has none of images."""
-    asked = {key: floor for key, floor in floors.model_dump().items() if kind != "bag" or not key.startswith("image_")}
-    return [
-        f"{key} {metrics[key]:.3f} is below the floor {floor:.3f}"
-        if key in metrics
-        else f"{key} is not claimed, because the search for this network saw its test patients"
-        for key, floor in asked.items()
-        if not metrics.get(key, math.nan) >= floor  # also when it is not a number
-    ]
 
 
 def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:

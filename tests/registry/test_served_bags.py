@@ -56,8 +56,9 @@ def encoder(folder: Path, seed: int = 1) -> dict[str, Any]:
 
 def build() -> config.Config:
     """What the stages before `train_bags` leave of drawn cells; then that, `evaluate` and `register`."""
-    floors = {"image_accuracy": 1.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0}
-    settings = bag_cohort.settings(Path.cwd(), **{"evaluate.draws": 100, "register.floors": floors})
+    floors = {"patient_sensitivity": 0.0, "patient_specificity": 0.0}
+    more = {"evaluate.draws": 100, "register.floors.bag": floors, "register.floors.cnn.image_accuracy": 1.0}
+    settings = bag_cohort.settings(Path.cwd(), **more)
     device.prepare("float32")
     about = encoder(paths.encoder(ENCODER).parent)
     embed = kept_network.load(paths.encoder(ENCODER).parent, about)
