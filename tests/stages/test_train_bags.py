@@ -128,6 +128,29 @@ def test_a_candidates_file_holds_all_that_its_training_follows_from(here: Path) 
     assert found == {"kind": "bag", "encoder": ENCODER, "learner": bag_cohort.POOLED}
 
 
+def test_vectors_of_an_encoder_that_is_gone_are_removed_and_what_is_kept_of_it_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag_cohort.cohort_files()
+    left = [paths.VECTORS / name for name in ("gone", f"{SUBTYPE}-published", ".gone.unfinished")]
+    for folder in (*left, paths.KEPT_VECTORS / "gone", paths.KEPT_VECTORS / ENCODER):
+        folder.mkdir(parents=True)
+    candidates.run(bag_cohort.settings(here))
+    said = " ".join(capsys.readouterr().out.split())
+    assert not [folder for folder in left if folder.exists()]
+    assert all(f"{folder} removed: of no candidate or encoder of params.yaml" in said for folder in left)
+    assert ".vectors keeps vectors of gone, no encoder of params.yaml; delete what will not be needed again" in said
+    assert (paths.KEPT_VECTORS / "gone").is_dir()
+    assert paths.encoder(ENCODER).is_file()
+
+
+def test_too_few_training_patients_are_one_line(here: Path) -> None:
+    bag_cohort.cohort_files((6, 3))
+    with pytest.raises(DataError, match=r"NPM1 fold 0: 1 training patients of NPM1; 2 are needed, to hold one out"):
+        train_bags.run(bag_cohort.settings(here), [SUBTYPE], ["bags"])
+    assert not paths.MODELS.exists()
+
+
 def test_a_stage_of_one_kind_is_not_for_another(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bag_cohort.settings(here)
     assert main(["train", SUBTYPE, "--candidate", "bags"]) == 2
