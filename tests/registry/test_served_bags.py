@@ -216,6 +216,27 @@ def test_over_http_a_row_a_patient(inside: Path, server: str) -> None:
     assert alone["images"] == 5
 
 
+def test_a_model_on_vectors_made_elsewhere_says_that_it_takes_no_images(inside: Path, tmp_path: Path) -> None:
+    (place,) = [path.parent for path in (inside / "mlartifacts" / SUBTYPE).rglob("MLmodel")]
+    copy = tmp_path / "model"
+    shutil.copytree(place, copy)
+    networks = copy / "artifacts/networks"
+    settings = json.loads((networks / "settings.json").read_text())
+    for name in (kept_network.NETWORK, kept_network.WEIGHTS):
+        (networks / name).unlink()
+        del settings["sha256"][name]
+    for spec in networks.glob("fold-*/spec.json"):
+        contents = json.loads(spec.read_text())
+        contents["encoder"] = {"kind": "vectors", "name": "dinobloom", "dimension": 6, "digest": "e5" * 32}
+        spec.write_text(json.dumps(contents))
+        settings["sha256"][spec.relative_to(networks).as_posix()] = files.sha256(spec)
+    (networks / "settings.json").write_text(json.dumps(settings))
+    model = mlflow.pyfunc.load_model(str(copy))
+    data, patients = images(inside)
+    with pytest.raises(MlflowException, match="the vectors of the encoder dinobloom are made elsewhere: this model cannot"):
+        model.predict(pd.DataFrame({"image": data, "patient": patients}))
+
+
 def test_another_encoder_is_refused_before_it_is_registered_and_where_it_is_loaded(inside: Path, tmp_path: Path) -> None:
     other = encoder(tmp_path / "other", seed=2)
     (place,) = [path.parent for path in (inside / "mlartifacts" / SUBTYPE).rglob("MLmodel")]

@@ -22,7 +22,8 @@ from PIL import Image
 
 from pipeline.common import config, files
 from pipeline.common.errors import ConfigError, DataError
-from pipeline.encoders import description
+from pipeline.encoders import description, kept_network
+from pipeline.images import decoding
 from pipeline.stages import embed, pack
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -173,6 +174,9 @@ def test_a_keras_application_with_weights_of_ones_own(params: Settings) -> None:
     pixels = np.asarray(Image.open(Path("data/raw") / path).resize((32, 32), Image.Resampling.BOX), dtype=np.float32)
     expected = np.asarray(network.predict_on_batch(pixels[None] / 127.5 - 1))[0]
     assert vectors("own")["control"][0] == pytest.approx(expected, abs=1e-5)
+    served = kept_network.load(Path("data/vectors/own"), json.loads(Path("data/vectors/own/encoder.json").read_text()))
+    box = decoding.resize(decoding.decode((Path("data/raw") / path).read_bytes()), 32)
+    assert np.array_equal(served([box])[0], vectors("own")["control"][0]), "prepared as its own module has it"
     with pytest.raises(ConfigError, match=r"encoders\.own\.file: own\.weights\.h5 doesn't hold the weights of ResNet50"):
         embed.run(params(changes_without_px(application(file, "ResNet50"))), "own")
     with pytest.raises(ConfigError, match=r"encoders\.own\.application: no 'Nonsense' in keras\.applications"):
