@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, LeakError
 from pipeline.folds import split_table
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
     """
     split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
     place, *apart = places(config, subtype, encoder, fold)
-    about = json.loads(paths.existing(paths.encoder(place)).read_text(encoding="utf-8"))
-    if apart and json.loads(paths.existing(paths.encoder(apart[0])).read_text(encoding="utf-8")) != about:
+    about = _read(paths.encoder(place), lambda file: dict(json.loads(file.read_text(encoding="utf-8"))))
+    if apart and _read(paths.encoder(apart[0]), lambda file: json.loads(file.read_text(encoding="utf-8"))) != about:
         raise DataError(f"{paths.encoder(place)} and {paths.encoder(apart[0])} are of two networks; run `dvc repro`")
     bags: dict[str, Bag] = {}
     roles = split_table.roles(split, fold, config.split.n_folds)
@@ -53,7 +56,7 @@ def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
         expected = set(split.loc[split["label"] == label, "patient"])
         learners = {patient for patient in expected if roles[patient] == "train"} if apart else set()
         for folder, patients in zip((place, *apart), (expected - learners, learners), strict=False):
-            bags |= _bags(folder, name, about["dimension"], subtype, patients, learners)
+            bags |= _bags(folder, name, about.get("dimension"), subtype, patients, learners)
     return Patients(split, [bags[patient] for patient in split["patient"]], about)
 
 
@@ -65,11 +68,11 @@ def places(config: Config, subtype: str, encoder: str, fold: int) -> list[str]:
     return [network, f"{network}/{paths.TRAINED_ON}"]
 
 
-def _bags(place: str, name: str, dimension: int, subtype: str, patients: set[str], learners: set[str]) -> dict[str, Bag]:
+def _bags(place: str, name: str, dimension: int | None, subtype: str, patients: set[str], learners: set[str]) -> dict[str, Bag]:
     """By patient, of one class: exactly of `patients`."""
     file, table = paths.vectors(place, name), paths.vector_rows(place, name)
-    rows = pd.read_parquet(paths.existing(table))
-    vectors = np.load(paths.existing(file), mmap_mode="r")
+    rows = _read(table, pd.read_parquet)
+    vectors = _read(file, lambda found: np.load(found, mmap_mode="r"))
     if vectors.dtype != np.float32 or vectors.shape != (len(rows), dimension):
         raise DataError(f"{file} does not fit its table or {paths.encoder(place)}; run `dvc repro embed`")
     strangers = set(rows["patient"]) ^ patients
@@ -85,3 +88,11 @@ def _bags(place: str, name: str, dimension: int, subtype: str, patients: set[str
         if not np.isfinite(bags[str(patient)]).all():
             raise DataError(f"{file}: patient {patient} has a vector that is no number; run `dvc repro --force embed`")
     return bags
+
+
+def _read(file: Path, reader: Callable[[Path], T]) -> T:
+    """What `reader` makes of a file of `embed` or `embed_networks`."""
+    try:
+        return reader(paths.existing(file))
+    except (ValueError, EOFError) as error:  # Arrow's, NumPy's and JSON's are such
+        raise DataError(f"{file}: damaged ({str(error).splitlines()[0]}); run `dvc checkout --force {file.parent}`") from None

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import LeakError
+from pipeline.common.errors import LeakError, ModelError
 from pipeline.folds import split_table
 from pipeline.networks import recipe
 
@@ -24,12 +24,13 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
 
     Raises:
         LeakError: the network was trained by another split than there is now.
+        ModelError: its files do not make a network.
     """
     split, tables, cells = recipe.inputs(config, subtype)
     trained = paths.fold(subtype, candidate, fold)
     spec = json.loads(paths.existing(trained / "spec.json").read_text(encoding="utf-8"))
     weights = paths.existing(trained / "model.weights.h5")
-    if spec["inputs"]["split"] != files.sha256_of_all([paths.split_table(subtype)]):
+    if spec["inputs"].get("split") != files.sha256_of_all([paths.split_table(subtype)]):
         raise LeakError(f"{trained}: trained by another split than {paths.split_table(subtype)}; train it again")
 
     # TensorFlow takes seconds and memory: after everything that can fail
@@ -39,8 +40,12 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
 
     device.prepare("float32")
     device.whole_float32()
-    network = model.build({**spec, "precision": "float32"})
-    network.load_weights(weights)
+    try:
+        network = model.build({**spec, "precision": "float32"})
+        network.load_weights(weights)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{trained}: spec and weights do not make a network ({reason}); train it again") from None
     encoder = before_last.cut(network)
     roles = split_table.roles(split, fold, config.split.n_folds)
     settings = {

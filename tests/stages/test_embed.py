@@ -231,12 +231,31 @@ def hold_nan() -> None:
         file["features"][0, 0] = np.nan
 
 
+def hold_whole_numbers() -> None:
+    with h5py.File("brought/NPM1/DDD.h5", "w") as file:
+        file["features"] = np.zeros((IMAGES, 8), np.int32)
+
+
+def be_too_large_for_float32() -> None:
+    with h5py.File("brought/NPM1/DDD.h5", "w") as file:
+        file["features"] = np.full((IMAGES, 8), 1e300)
+
+
+def lack_a_number() -> None:
+    table = pd.read_parquet("brought/NPM1/CCC.parquet").astype({"v3": "Float64"})
+    table.iloc[1, 3] = pd.NA
+    table.to_parquet("brought/NPM1/CCC.parquet")
+
+
 FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "too few": (shorten, r"DDD\.h5: 10 vectors for the patient's 12 images of data/manifest\.parquet \(usable: 11\)"),
     "missing": (lambda: Path("brought/NPM1/DDD.h5").unlink(), r"patient DDD of NPM1: no brought/NPM1/DDD\.h5 \(or \.parquet\)"),
     "twice": (lambda: Path("brought/DDD.h5").write_bytes(b""), r"DDD\.h5 and brought/DDD\.h5 are both there; leave one"),
     "damaged": (lambda: Path("brought/NPM1/DDD.h5").write_bytes(b"no"), r"DDD\.h5: not a sound HDF5 file"),
-    "two tables": (add_a_table, r"DDD\.h5: 2 tables of numbers \(features, more\), not one"),
+    "two tables": (add_a_table, r"DDD\.h5: 2 tables of numbers \(cells, dimension\), not one \(features, more\)"),
+    "whole numbers": (hold_whole_numbers, r"DDD\.h5: 0 tables of numbers \(cells, dimension\), not one \(none of floats\)"),
+    "too large": (be_too_large_for_float32, r"DDD\.h5: holds vectors that are no numbers"),
+    "a gap": (lack_a_number, r"CCC\.parquet: holds vectors that are no numbers"),
     "no numbers": (hold_nan, r"DDD\.h5: holds vectors that are no numbers"),
 }
 
@@ -254,6 +273,10 @@ def test_vectors_of_another_size_or_others_than_pinned_are_refused(params: Setti
     with pytest.raises(DataError, match=r"vectors of 8 numbers, not 9"):
         embed.run(made_elsewhere(params, 9), "brought")
     settings = made_elsewhere(params)
+    Path("brought").rename("moved")
+    with pytest.raises(ConfigError, match=r"encoders\.brought\.folder: brought is not a folder; bring the vectors there"):
+        embed.run(settings, "brought")
+    Path("moved").rename("brought")
     Path("brought/more").write_text("")
     with pytest.raises(ConfigError, match=r"encoders\.brought\.sha256: the files below brought have [0-9a-f]+, not "):
         embed.run(settings, "brought")

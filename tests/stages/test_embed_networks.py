@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from pipeline.common import config, files, paths
-from pipeline.common.errors import DataError, LeakError
+from pipeline.common.errors import DataError, LeakError, ModelError
 from pipeline.folds import split_table
 from pipeline.stages import embed_networks, train_bags
 
@@ -152,6 +152,19 @@ def test_a_network_of_another_split_makes_no_vectors(cohort: Path) -> None:
     with pytest.raises(LeakError, match=r"control\.npy: the network was trained on patient c\d, who would be scored by it"):
         train_bags.run(settings(cohort), [SUBTYPE], ["bags"])
     assert not paths.fold(SUBTYPE, "bags", 0).exists()
+
+
+@pytest.mark.parametrize("name", ["model.weights.h5", "spec.json"])
+def test_files_that_make_no_network_are_one_line(cohort: Path, name: str) -> None:
+    file = paths.fold(SUBTYPE, "published", 0) / name
+    if name == "spec.json":
+        file.write_text(json.dumps({**json.loads(file.read_text()), "layers": [{"kind": "dense", "units": 5}]}))
+    else:
+        file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(
+        ModelError, match=r"models/NPM1/published/fold-0: spec and weights do not make a network \(.+\); train it"
+    ):
+        embed_networks.run(settings(cohort), SUBTYPE, "published", 0)
 
 
 def test_vectors_of_two_networks_are_not_mixed(cohort: Path) -> None:

@@ -111,6 +111,12 @@ def test_what_does_not_fit_is_one_line(here: Path) -> None:
     np.save(file, sound[:-1])
     with pytest.raises(DataError, match=r"data/vectors/drawn/NPM1\.npy does not fit its table"):
         train_bags.run(settings, [SUBTYPE], ["bags"])
+    for spoiled in (file, paths.vector_rows(ENCODER, SUBTYPE), paths.encoder(ENCODER)):
+        content = spoiled.read_bytes()
+        spoiled.write_bytes(content[: len(content) // 2])
+        with pytest.raises(DataError, match=rf"{spoiled}: damaged \(.+\); run `dvc checkout --force data/vectors/drawn`"):
+            train_bags.run(settings, [SUBTYPE], ["bags"])
+        spoiled.write_bytes(content)
     sound[3, 2] = np.nan
     np.save(file, sound)
     with pytest.raises(DataError, match=r"patient P15 has a vector that is no number"):
