@@ -1,4 +1,4 @@
-"""How fast images become vectors, beside the bare network. `python -m bench.embedding [images]`
+"""How fast images become vectors, beside the bare network. `python -m bench.embedding [images] [--rows N]`
 
 Images a second, in alternation, on drawn cells of the demo's size:
 
@@ -7,6 +7,9 @@ Images a second, in alternation, on drawn cells of the demo's size:
     decoding    the files read, decoded and resized, nothing else, in one process
 
 and the process's largest memory for so many images. A ratio is the median over the rounds.
+
+With --rows only memory is measured, of a cohort of N images: of all but `images` the vectors lie in .vectors already, as after
+a kill just before the end (drawn numbers, under drawn digests), and the manifest has rows for them and no file.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +52,48 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images", nargs="?", type=int, default=1000)
-    count = parser.parse_args().images
+    parser.add_argument("--rows", type=int, help="memory at so many images, of which only `images` are embedded")
+    options = parser.parse_args()
+    count = options.images
     settings = config.load()
     name = next(name for name, encoder in settings.encoders.items() if encoder.kind == "package")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         manifest = draw(count, settings.image_px)
-        manifest.to_parquet("data/manifest.parquet")
-        _measure(settings, name, manifest)
+        if options.rows:
+            _weigh(settings, name, manifest, options.rows)
+        else:
+            manifest.to_parquet("data/manifest.parquet")
+            _measure(settings, name, manifest)
         os.chdir("/")
+
+
+def _weigh(settings: config.Config, name: str, drawn: pd.DataFrame, count: int) -> None:
+    from pipeline.encoders.encoder import Encoder
+    from pipeline.encoders.kept_vectors import KeptVectors
+    from pipeline.machine import device
+    from pipeline.stages import embed
+
+    network, rng = Encoder(name, settings.encoders[name], device.prepare("float32")), np.random.default_rng(1)
+    known = [rng.bytes(32).hex() for _ in range(count - len(drawn))]
+    with closing(KeptVectors(Path(".vectors", name, network.digest_here), network.dimension)) as kept:
+        for some in _parts(known, 1000):
+            kept.add(some, rng.normal(size=(len(some), network.dimension)).astype(np.float32))
+    others = [(f"control/P{n // 430:04d}/image_{n}.tif", "control", f"P{n // 430:04d}") for n in range(len(drawn), count)]
+    rows = pd.DataFrame(others, columns=pd.Index(["path", "class", "patient"])).assign(sha256=known, error="")
+    pd.concat([drawn, rows]).to_parquet("data/manifest.parquet")
+    before_mb = _largest_mb()
+    embed.run(settings, name)
+    print(f"at most {_largest_mb():,.0f} MB for {count:,} images, of which {before_mb:,.0f} MB before the stage began")
+
+
+def _parts(values: list[str], size: int) -> Iterator[list[str]]:
+    """`values` in parts of at most `size`."""
+    yield from (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _largest_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _measure(settings: config.Config, name: str, manifest: pd.DataFrame) -> None:
@@ -91,8 +128,7 @@ def _measure(settings: config.Config, name: str, manifest: pd.DataFrame) -> None
     for way, found in speeds.items():
         print(f"{way:10} {statistics.median(found):8.0f} images/s")
     ratio = statistics.median(a / b for a, b in zip(speeds["stage"], speeds["bare"], strict=True))
-    largest_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"stage beside bare {ratio:.2f}; at most {largest_mb:,.0f} MB for {len(manifest):,} images")
+    print(f"stage beside bare {ratio:.2f}; at most {_largest_mb():,.0f} MB for {len(manifest):,} images")
 
 
 if __name__ == "__main__":

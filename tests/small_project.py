@@ -25,7 +25,7 @@ TINY = {
         "PML_RARA": {"first_conv": 8, "conv": [8], "dense": [8], "learning_rate": 0.001},
         "NPM1": {"first_conv": 8, "conv": [8, 8], "dense": [8], "learning_rate": 0.001},
     },
-    "register.floors": {"image_accuracy": 0.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0},
+    "register.floors.cnn": {"image_accuracy": 0.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0},
 }
 OF_ANOTHER_PROJECT = ("dvc.lock", "data/decisions.jsonl", "data/delivery.json", "data/folds.csv")
 

@@ -70,7 +70,7 @@ def test_other_floors_are_another_verdict_on_the_same_version(repository: Path) 
     original = (repository / "params.yaml").read_bytes()
     try:
         floors = {"image_accuracy": 1.0, "patient_sensitivity": 1.0, "patient_specificity": 1.0}
-        write_params(repository / "params.yaml", {**TINY, "register.floors": floors})
+        write_params(repository / "params.yaml", {**TINY, "register.floors.cnn": floors})
         refused = call(repository, "python", "-m", "pipeline", "register", "NPM1")
     finally:
         (repository / "params.yaml").write_bytes(original)

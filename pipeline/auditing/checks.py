@@ -42,7 +42,7 @@ BASELINES = {
         "colour_only",
         "Do the colours of the images alone (staining, light), without the shape of any cell, tell subtype from control?",
         "find out whether subtype and control were stained or photographed differently (day, laboratory, scanner), and test "
-        "the network on patients of both classes who were not",
+        "the model on patients of both classes who were not",
     ),
     "count": Question(
         "image_count_only",
@@ -75,14 +75,12 @@ def people_apart(split: pd.DataFrame, scored: pd.DataFrame, classes: pd.DataFram
         }
         used = set(of_fold[["patient", "split"]].itertuples(index=False, name=None))
         missed = {(patient, where) for patient, where in dealt - used if where != "train"}
-        found += [
-            (patient, f"scored as {where} by the network of fold {k}, dealt otherwise") for patient, where in used - dealt
-        ]
-        found += [(patient, f"dealt as {where} to the network of fold {k}, not scored as that") for patient, where in missed]
+        found += [(patient, f"scored as {where} by the model of fold {k}, dealt otherwise") for patient, where in used - dealt]
+        found += [(patient, f"dealt as {where} to the model of fold {k}, not scored as that") for patient, where in missed]
     patients = len({patient for patient, _ in found})
     return Check(
         "patients_apart",
-        "Was every patient tested by a network that had not seen him or her?",
+        "Was every patient tested by a model that had not seen him or her?",
         f"{_count(patients, 'patient')} in more than one class, fold or role",
         _examples(patients, [f"{patient}: {what}" for patient, what in sorted(found)]),
         _LEAK,
@@ -97,7 +95,7 @@ def pictures_apart(name: str, how: str, shared: pd.DataFrame) -> Check:
     """Whether a picture is in two folds; `shared` has columns path, other."""
     return Check(
         name,
-        f"Is {how} picture in two folds, so that a network was tested on what it had seen?",
+        f"Is {how} picture in two folds, so that a model was tested on what it had seen?",
         f"{_count(len(shared), 'image')} in two folds",
         _examples(
             len(shared), [f"{path} and {other}" for path, other in shared[["path", "other"]].itertuples(index=False, name=None)]
@@ -127,9 +125,9 @@ def baseline(
         asked.name,
         asked.question,
         f"patient AUROC {reached:.3f}; by chance {chance.low:.3f} to {chance.high:.3f} (p {chance.p_value:.3f}); "
-        f"the network {network:.3f}, higher by {gain:.3f}",
+        f"the model {network:.3f}, higher by {gain:.3f}",
         {"features": list(features), **auroc, "permuted": asdict(chance), "gain": asdict(gain)},
-        f"red when this beats chance (p below {significance:g}) and the network is not surely better on the same patients, so "
+        f"red when this beats chance (p below {significance:g}) and the model is not surely better on the same patients, so "
         "that it may explain the result; amber when neither is sure",
         state,
         {RED: asked.advice, AMBER: MORE, CLEAR: ""}[state],
@@ -148,7 +146,7 @@ def matched(pairs: int, patients: int, auroc: Interval, network: Interval, years
     state = CLEAR if auroc.low > 0.5 and not few else RED if lost and not few and not auroc.low > 0.5 else AMBER
     return Check(
         "same_sex_and_age",
-        f"Does the network tell subtype from control among patients of the same sex, at most {years} years apart?",
+        f"Does the model tell subtype from control among patients of the same sex, at most {years} years apart?",
         f"patient AUROC {auroc:.3f} over {_count(pairs, 'pair')} of one fold, {_count(patients, 'patient')} of the subtype; "
         f"of all patients {network:.3f}"
         if pairs
@@ -165,18 +163,18 @@ def matched(pairs: int, patients: int, auroc: Interval, network: Interval, years
 
 def matched_unknown(years: int, what: str) -> Check:
     """The check of `matched` where sex and age are not known."""
-    question = f"Does the network tell subtype from control among patients of the same sex, at most {years} years apart?"
+    question = f"Does the model tell subtype from control among patients of the same sex, at most {years} years apart?"
     return _unanswered("same_sex_and_age", question, what, _ADD)
 
 
 def search_apart(tested: int, seen: int, leaked: bool) -> Check:
     """Whether the search for the network saw the patients whom it is tested on."""
-    found = "no search was made here for this network" if not seen else f"it saw {seen} of {_count(tested, 'test patient')}"
+    found = "no search was made here for this model" if not seen else f"it saw {seen} of {_count(tested, 'test patient')}"
     if seen:
         found += "; no figure is claimed" if leaked else ", who are left out of the figures"
     return Check(
         "search_apart",
-        "Was the network chosen without looking at the patients it is tested on?",
+        "Was the model chosen without looking at the patients it is tested on?",
         found,
         {"tested": tested, "seen_by_search": seen},
         "red when a search made here saw all test patients of a class, so that none is left to measure on",
@@ -193,7 +191,7 @@ def not_known(asked: Question, what: str) -> Check:
 
 def by_group(name: str, what: str, rows: list[dict[str, Any]], fewest: int, significance: float) -> Check:
     """Whether a group of patients is called right more rarely than the others; `rows` as of `groups.results`."""
-    question = f"Is the network right equally often whatever the patient's {what}?"
+    question = f"Is the model right equally often whatever the patient's {what}?"
     advice = "look at that group's patients and images; add patients of the group, or say of whom the model may be used"
     rule = (
         "red when in a group the share of patients called right, of either class, differs from the others' by more than chance "
@@ -233,7 +231,7 @@ def truth(images: pd.DataFrame, permutations: int, seed: int, significance: floa
         f"explains (cells shuffled within the patient, p not below {significance:g}); amber with fewer than {fewest} patients "
         "who show both"
     )
-    advice = "the network may know the patient by the staining: compare with colour_only, and augment the colours more strongly"
+    advice = "the model may know the patient by the staining: compare with colour_only, and augment the colours more strongly"
     own = images[images["label"] == 1]
     within = metrics.within_fold_auroc(own["diseased"], own["logit"], own["patient"])
     if math.isnan(within):  # no patient has both

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NETWORK, WEIGHTS = "encoder.network.json", "encoder.weights.h5"
-_BATCH = 32
+BATCH = 32
 
 
 def save(network: Any, folder: Path) -> Path:
@@ -47,8 +47,8 @@ def load(folder: Path, about: Mapping[str, Any]) -> Callable[[Iterable[NDArray[n
 
     def vectors(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
         waiting, made = iter(images), [np.empty((0, dimension), dtype=np.float32)]
-        while some := list(islice(waiting, _BATCH)):
-            batch = np.zeros((_BATCH, px, px, 3), dtype=np.uint8)
+        while some := list(islice(waiting, BATCH)):
+            batch = np.zeros((BATCH, px, px, 3), dtype=np.uint8)
             batch[: len(some)] = some
             made.append(np.asarray(network.predict_on_batch(prepare(batch)), dtype=np.float32)[: len(some)])
         return np.concatenate(made)

@@ -56,7 +56,8 @@ def read(file: Path, dimension: int, images: pd.DataFrame) -> Vectors:
             f"{file}: {len(vectors):,} vectors for the patient's {len(images):,} images of data/manifest.parquet (usable: "
             f"{int(usable.sum()):,}); bring one for each, or a Parquet file whose column path names them"
         )
-    chosen = np.ascontiguousarray(vectors[rows], dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        chosen = np.ascontiguousarray(vectors[rows], dtype=np.float32)
     if not np.isfinite(chosen).all():
         raise DataError(f"{file}: holds vectors that are no numbers (NaN or infinite); bring sound ones")
     return chosen
@@ -86,7 +87,8 @@ def _h5(file: Path) -> NDArray[np.generic]:
         raise DataError(f"{file}: not a sound HDF5 file: {str(error).splitlines()[0]}; bring it again") from None
     if len(tables) != 1:
         raise DataError(
-            f"{file}: {len(tables)} tables of numbers ({', '.join(tables) or 'none'}), not one; leave the vectors alone in it"
+            f"{file}: {len(tables)} tables of numbers (cells, dimension), not one ({', '.join(tables) or 'none of floats'}); "
+            "leave the vectors alone in it"
         )
     return next(iter(tables.values()))
 
@@ -96,4 +98,5 @@ def _parquet(file: Path) -> tuple[NDArray[np.generic], list[str] | None]:
         table = pd.read_parquet(file)
     except Exception as error:  # Arrow raises whatever its parser stumbles over
         raise DataError(f"{file}: not a sound Parquet file: {str(error).splitlines()[0]}; bring it again") from None
-    return table.select_dtypes("number").to_numpy(), table["path"].astype(str).tolist() if "path" in table else None
+    vectors = table.select_dtypes("number").to_numpy(dtype=np.float64, na_value=np.nan)
+    return vectors, table["path"].astype(str).tolist() if "path" in table else None

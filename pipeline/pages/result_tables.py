@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.common.config import Floors
 from pipeline.evaluation import figures, intervals
 from pipeline.evaluation.figures import Interval
 
@@ -59,20 +58,6 @@ def _with_bounds(row: Mapping[str, Any], confidence: float) -> dict[str, Any]:
         side: intervals.proportion(row[side]["right"], row[side]["patients"], confidence) for side in ("control", "subtype")
     }
     return {**row, "rates": rates}
-
-
-def missed_floors(headline: Mapping[str, Any], leaked: bool, floors: Floors, no_images: bool) -> list[str]:
-    """Which floors of `register` the figures do not reach, in words; a leaked result claims nothing and so misses none.
-
-    A learner that scores patients alone has no figure of images, and none is asked.
-    """
-    if leaked:
-        return []
-    return [
-        f"{figures.words(key)} below {floor:g}" if key in headline else f"{figures.words(key)} not measured"
-        for key, floor in floors.model_dump().items()
-        if not (key.startswith("image_") and no_images) and (key not in headline or not headline[key].value >= floor)
-    ]
 
 
 def sentence(patients: Mapping[bool, int], right: Mapping[bool, int]) -> str:

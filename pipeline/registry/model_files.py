@@ -61,6 +61,11 @@ def weights_file(about: Mapping[str, Any]) -> str:
     return _WEIGHTS[kind(about)]
 
 
+def encoder_folder(spec: Mapping[str, Any]) -> Path:
+    """Where in a model the encoder of a fold of kind `bag` lies: beside all folds, or in the fold that alone has it."""
+    return Path(f"fold-{spec['fold']}") if spec["encoder"].get("kind") == "network" else Path()
+
+
 @dataclass(frozen=True)
 class Logged:
     """A model that MLflow has."""
@@ -127,9 +132,9 @@ def log(
     folders: Sequence[Path],
     settings: Mapping[str, Any],
     staging: Path,
-    beside: Sequence[Path] = (),
+    beside: Mapping[str, Path],
 ) -> Logged:
-    """Bring a model to MLflow as part of a run; `beside` are the files of an encoder, where it has one.
+    """Bring a model to MLflow as part of a run; `beside` are the files of encoders, where it has any, by name in the model.
 
     `staging` is a folder of its own, gone afterwards. MLflow notes where things came from: it is named relative to this folder,
     and the code, whose whole path is noted, comes from a temporary one.
@@ -138,13 +143,13 @@ def log(
     try:
         networks.mkdir(parents=True)
         others = {name for of, names in _OF_KIND.items() if of != kind(settings) for name in names}
-        for name, file in {**_CODE, **{file.name: file for file in beside}}.items():
+        for name, file in {**_CODE, **beside}.items():
             if name in others:
                 continue
             (networks / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, networks / name)
         for folder in folders:
-            (networks / folder.name).mkdir()
+            (networks / folder.name).mkdir(exist_ok=True)
             for name in ("spec.json", weights_file(settings)):
                 shutil.copyfile(folder / name, networks / folder.name / name)
         # In a file: MLflow would show a model_config as parameters of the run, beside the knobs.

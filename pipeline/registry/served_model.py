@@ -92,49 +92,54 @@ class SubtypeModel(PythonModel):
         return f"{count}; a patient of training had at least {fewest}: the score of so few is unsure" if images < fewest else ""
 
     def _load_bags(self, folder: Path) -> None:
-        """Coefficients and temperature of every fold, and the encoder, if it is the one with which they were learned."""
-        self._bags, self._encode = _load_code(folder / "bags.py"), None
+        """Coefficients, temperature and encoder of every fold, if it is the one with which they were learned."""
+        self._bags = _load_code(folder / "bags.py")
+        encoders: dict[Path, Any] = {}  # of several folds one, or a network of each fold's own
         self._bag_folds = []
         for name, temperature in sorted(self.settings["temperatures"].items()):
             spec = json.loads((folder / name / "spec.json").read_text())
             with np.load(folder / name / "coefficients.npz") as stored:  # numbers, never objects: allow_pickle is off
                 coefficients = dict(stored)
-            self._bag_folds.append((spec["learner"], coefficients, float(temperature)))
             self._about = spec["encoder"]
+            place = folder / name if self._about.get("kind") == "network" else folder
+            self._bag_folds.append((spec["learner"], coefficients, float(temperature), place))
             if "weights_file_sha256" not in self._about:  # vectors were made elsewhere
                 continue
-            weights = folder / "encoder.weights.h5"
+            weights = place / "encoder.weights.h5"
             if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != self._about["weights_file_sha256"]:
                 raise _refused(
                     f"{weights}: not the encoder that {name} learned with (SHA-256 differs); register the model again"
                 )
-        if "weights_file_sha256" in self._about:
-            self._encode = _load_code(folder / "encoder.py").load(folder, self._about)
+            if place not in encoders:
+                encoders[place] = _load_code(folder / "encoder.py").load(place, self._about)
+        self._encoders = encoders
 
     def _score_patients(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """A row a patient."""
-        if self._encode is None:
+        if not self._encoders:
             name = self._about["name"]
             raise _refused(f"the vectors of the encoder {name} are made elsewhere: this model cannot make them of images")
         px = int(self._about["px"])
         seen = [self._resized(image, number, {px})[px] for number, image in enumerate(model_input["image"], start=1)]
-        vectors = self._encode(seen)
+        vectors = {place: encode(seen) for place, encode in self._encoders.items()}
         given = "patient" in model_input
         patients = _named(model_input["patient"]) if given else pd.Series([""] * len(seen), dtype=object)
         rows = patients.groupby(patients, sort=False).indices
-        bags = [vectors[of_patient] for of_patient in rows.values()]
-        of_folds = [self._bags.logits(learner, known, bags) / heat for learner, known, heat in self._bag_folds]
+        of_folds = [
+            self._bags.logits(learner, known, [vectors[place][of_patient] for of_patient in rows.values()]) / heat
+            for learner, known, heat, place in self._bag_folds
+        ]
         logits = np.mean(of_folds, axis=0)
         logits = self._calibration.get("intercept", 0.0) + self._calibration.get("slope", 1.0) * logits
         scores = self._pooling.probabilities(logits)
         return pd.DataFrame(
             {
                 "patient": list(rows),
-                "images": [len(bag) for bag in bags],
+                "images": [len(of_patient) for of_patient in rows.values()],
                 "patient_score": scores,
                 "patient_logit": logits,
                 "patient_call": scores > self.settings["operating_point"],
-                "patient_warning": [self._few(len(bag)) for bag in bags],
+                "patient_warning": [self._few(len(of_patient)) for of_patient in rows.values()],
             }
         )
 

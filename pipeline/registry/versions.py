@@ -10,8 +10,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -58,7 +58,7 @@ class Candidate:
     scores: pd.DataFrame  # out of fold, as `gate` reads them; `patient` is a key that tells nobody who it is
     pictures: list[Path]
     card: str  # Markdown
-    beside: Sequence[Path] = ()  # the encoder's files, where it has one
+    beside: Mapping[str, Path] = field(default_factory=dict)  # the files of encoders by name in the model, where it has any
 
     @property
     def cohort(self) -> str:

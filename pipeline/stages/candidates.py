@@ -1,7 +1,8 @@
 """Write what params.yaml says of every candidate as it counts for each subtype: data/candidates/<subtype>/<candidate>.json.
 
 The stages of a candidate depend on its file, so that a change of one network leaves all others alone, also where a subtype
-has no network of its own. What was made of candidates that are no longer named is removed; DVC's cache still has it.
+has no network of its own. What was made of candidates and encoders that are no longer named is removed; DVC's cache still has
+it. What .vectors keeps of such an encoder is named alone: to make it again takes long, and no cache has it.
 """
 
 from __future__ import annotations
@@ -24,16 +25,25 @@ def run(config: Config) -> None:
                 settings = config.candidate_of(subtype, name)
                 (folder / subtype / f"{name}.json").write_text(json.dumps(settings, indent=2) + "\n")
     for left_behind in _of_others(config):
-        console.say(f"candidates: {left_behind} removed: of no candidate of params.yaml")
+        console.say(f"candidates: {left_behind} removed: of no candidate or encoder of params.yaml")
         if left_behind.is_dir():
             shutil.rmtree(left_behind)
         else:
             left_behind.unlink()
+    if unused := [kept.name for kept in sorted(paths.KEPT_VECTORS.glob("*")) if kept.name not in config.encoders]:
+        console.say(
+            f"candidates: {paths.KEPT_VECTORS} keeps vectors of {', '.join(unused)}, no encoder of params.yaml; delete what "
+            "will not be needed again"
+        )
     console.say(f"candidates: {', '.join(config.candidates)} of {len(config.subtypes)} subtypes")
 
 
 def _of_others(config: Config) -> Iterator[Path]:
-    """What lies where a candidate's models, scores and reports belong, and is of none that params.yaml names."""
+    """What lies where candidates' models, scores and reports and encoders' vectors belong, of none that params.yaml names."""
+    encoders = {*config.encoders, *(f"{subtype}-{name}" for subtype in config.subtypes for name in config.embed_networks)}
+    for folder in sorted(paths.VECTORS.glob("*")):
+        if folder.name.removeprefix(".").removesuffix(".unfinished") not in encoders:
+            yield folder
     names = set(config.candidates)
     for subtype in config.subtypes:
         for folder in (paths.MODELS, paths.SCORED, paths.EVALUATED, paths.REPORTS, paths.REPORTS / "audit"):

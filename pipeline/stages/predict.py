@@ -155,7 +155,7 @@ def _champions(config: Config, um: float) -> list[Champion]:
         )
         found.remove(champion)
     if not found:
-        raise ModelError("no champion takes images: the vectors that they know are made elsewhere")
+        raise ModelError("no champion takes images: the vectors that they know are made elsewhere; promote a model that does")
     for champion in found:
         if champion.settings["um"] != um:
             raise DataError(

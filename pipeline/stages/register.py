@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline.common import console, files, paths
-from pipeline.common.config import Config, Floors, Register
+from pipeline.common.config import Config, Register
 from pipeline.common.errors import DataError, ModelError
 from pipeline.encoders import kept_network
-from pipeline.evaluation import figures, seen_by_search
+from pipeline.evaluation import figures, floors, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
 from pipeline.registry import (
@@ -89,7 +88,7 @@ def settle(
 
     `beside` are the digests of all that are registered with it: their order does not matter to what is asked of each.
     """
-    missed = missed_floors(candidate.metrics, rules.floors, model_files.kind(candidate.settings))
+    missed = floors.missed(candidate.metrics, rules.floors.of_kind(model_files.kind(candidate.settings)))
     with mlflow_server.deciding() as alone:
         standing = agreement.reach(client, candidate.subtype, candidate.cohort, alone)
         champion, history = standing.champion, standing.history
@@ -151,18 +150,6 @@ def _stays(missed: Sequence[str], by_hand: str | None, alone: bool) -> str:
     return "" if alone else f"is the champion, although {'; '.join(missed)}; kept: {_NOT_ALONE}"
 
 
-def missed_floors(metrics: Mapping[str, float], floors: Floors, kind: str = "cnn") -> list[str]:
-    """One sentence for every floor that `metrics` does not reach; a learner that scores patients alone has none of images."""
-    asked = {key: floor for key, floor in floors.model_dump().items() if kind != "bag" or not key.startswith("image_")}
-    return [
-        f"{key} {metrics[key]:.3f} is below the floor {floor:.3f}"
-        if key in metrics
-        else f"{key} is not claimed, because the search for this network saw its test patients"
-        for key, floor in asked.items()
-        if not metrics.get(key, math.nan) >= floor  # also when it is not a number
-    ]
-
-
 def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
     folders = [paths.fold(subtype, name, k) for k in sorted(config.folds)]
     report = paths.report(subtype, name)
@@ -206,26 +193,27 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
-        beside=_encoder(specs[folders[0].name]),
+        beside={name: file for spec in specs.values() for name, file in _encoder(spec).items()},
     )
 
 
-def _encoder(spec: Mapping[str, Any]) -> list[Path]:
-    """The files of the encoder that a bag model embeds images with; none where its vectors were made elsewhere.
+def _encoder(spec: Mapping[str, Any]) -> dict[str, Path]:
+    """The files of the encoder that a fold of a bag model embeds images with, by their names in the model.
+
+    None where its vectors were made elsewhere; where it is a network of this project, each fold has one of its own.
 
     Raises:
         ModelError: the encoder that is there is not the one behind the model.
     """
     learned = spec.get("encoder", {})
     if "weights_file_sha256" not in learned:
-        return []
-    folder = paths.encoder(learned["name"]).parent
-    found = [paths.existing(folder / name) for name in (kept_network.NETWORK, kept_network.WEIGHTS)]
-    if files.sha256(found[-1]) != learned["weights_file_sha256"]:
-        raise ModelError(
-            f"{found[-1]}: not the encoder that {spec['subtype']} {spec['candidate']} learned with; run `dvc repro`"
-        )
-    return found
+        return {}
+    folder, within = paths.encoder(learned["name"]).parent, model_files.encoder_folder(spec)
+    weights = paths.existing(folder / kept_network.WEIGHTS)
+    if files.sha256(weights) != learned["weights_file_sha256"]:
+        raise ModelError(f"{weights}: not the encoder that {spec['subtype']} {spec['candidate']} learned with; run `dvc repro`")
+    network = paths.existing(folder / kept_network.NETWORK)
+    return {(within / file.name).as_posix(): file for file in (network, weights)}
 
 
 def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:

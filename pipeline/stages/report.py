@@ -20,7 +20,7 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError, PipelineError
-from pipeline.evaluation import figures, genetics, paired, score_table, seen_by_search
+from pipeline.evaluation import figures, floors, genetics, paired, score_table, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.pages import (
     characteristics,
@@ -191,6 +191,7 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
     called, label = patients["called"], patients["label"] == 1
     counts = {False: int((~label).sum()), True: int(label.sum())}
     right = {False: int((~label & ~called).sum()), True: int((label & called).sum())}
+    reached = {key: figure.value for key, figure in headline.items() if isinstance(figure, Interval)}
     return {
         "name": subtype,
         "candidate": candidate,
@@ -204,7 +205,7 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "patients": counts,
         "right": right,
         "sentence": result_tables.sentence(counts, right),
-        "missed": result_tables.missed_floors(headline, leaked, config.register_.floors, not has_images),
+        "missed": [] if leaked else floors.missed(reached, config.register_.floors.of_kind(config.candidates[candidate].kind)),
         "table": patients[["patient", "label", "score", "called"]],
         "points": {value: strip_plot.points(patients[patients["label"] == value]) for value in (False, True)},
         "pictures": {

@@ -79,7 +79,12 @@ NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
         ({"audit.permutations": 19}, ["audit.permutations", "at least 20"]),
         ({"audit.significance": 0.001}, ["audit.permutations: 200", "audit.significance is 0.001", "at least 1000"]),
         ({"train.min_epochs": 99}, ["train.min_epochs", "above train.max_epochs"]),
-        ({"register.floors.image_accuracy": 1.2}, ["register.floors.image_accuracy", "less than or equal to 1"]),
+        ({"register.floors.cnn.image_accuracy": 1.2}, ["register.floors.cnn.image_accuracy", "less than or equal to 1"]),
+        (
+            {"register.floors.image_accuracy": 0.5},
+            ["register.floors.image_accuracy: is register.floors.cnn.image_accuracy now"],
+        ),
+        ({"register.floors.bag.image_accuracy": 0.5}, ["register.floors.bag.image_accuracy: unknown key"]),
     ],
 )
 def test_a_mistake_is_named_in_one_line(tmp_path: Path, changes: dict[str, Any], expected: list[str]) -> None:

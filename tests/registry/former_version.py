@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "train.precision": "float32",
     "candidates.published.networks": {SUBTYPE: {"first_conv": 2, "conv": [4], "dense": [4], "learning_rate": 0.01}},
     "evaluate.draws": 200,
-    "register.floors": dict.fromkeys(("image_accuracy", "patient_sensitivity", "patient_specificity"), 0.0),
+    "register.floors.cnn": dict.fromkeys(("image_accuracy", "patient_sensitivity", "patient_specificity"), 0.0),
     "tune.trials": 2,
     "tune.max_epochs": 2,
     "tune.space.first_conv": _WHOLE,

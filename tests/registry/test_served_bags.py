@@ -56,8 +56,9 @@ def encoder(folder: Path, seed: int = 1) -> dict[str, Any]:
 
 def build() -> config.Config:
     """What the stages before `train_bags` leave of drawn cells; then that, `evaluate` and `register`."""
-    floors = {"image_accuracy": 1.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0}
-    settings = bag_cohort.settings(Path.cwd(), **{"evaluate.draws": 100, "register.floors": floors})
+    floors = {"patient_sensitivity": 0.0, "patient_specificity": 0.0}
+    more = {"evaluate.draws": 100, "register.floors.bag": floors, "register.floors.cnn.image_accuracy": 1.0}
+    settings = bag_cohort.settings(Path.cwd(), **more)
     device.prepare("float32")
     about = encoder(paths.encoder(ENCODER).parent)
     embed = kept_network.load(paths.encoder(ENCODER).parent, about)
@@ -213,6 +214,27 @@ def test_over_http_a_row_a_patient(inside: Path, server: str) -> None:
     (alone,) = post(server, {"dataframe_records": [{"image": row["image"]} for row in rows if row["patient"] == "007"]})
     assert alone["patient_logit"] == pytest.approx(logits["007"], abs=1e-5)
     assert alone["images"] == 5
+
+
+def test_a_model_on_vectors_made_elsewhere_says_that_it_takes_no_images(inside: Path, tmp_path: Path) -> None:
+    (place,) = [path.parent for path in (inside / "mlartifacts" / SUBTYPE).rglob("MLmodel")]
+    copy = tmp_path / "model"
+    shutil.copytree(place, copy)
+    networks = copy / "artifacts/networks"
+    settings = json.loads((networks / "settings.json").read_text())
+    for name in (kept_network.NETWORK, kept_network.WEIGHTS):
+        (networks / name).unlink()
+        del settings["sha256"][name]
+    for spec in networks.glob("fold-*/spec.json"):
+        contents = json.loads(spec.read_text())
+        contents["encoder"] = {"kind": "vectors", "name": "dinobloom", "dimension": 6, "digest": "e5" * 32}
+        spec.write_text(json.dumps(contents))
+        settings["sha256"][spec.relative_to(networks).as_posix()] = files.sha256(spec)
+    (networks / "settings.json").write_text(json.dumps(settings))
+    model = mlflow.pyfunc.load_model(str(copy))
+    data, patients = images(inside)
+    with pytest.raises(MlflowException, match="the vectors of the encoder dinobloom are made elsewhere: this model cannot"):
+        model.predict(pd.DataFrame({"image": data, "patient": patients}))
 
 
 def test_another_encoder_is_refused_before_it_is_registered_and_where_it_is_loaded(inside: Path, tmp_path: Path) -> None:

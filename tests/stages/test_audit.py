@@ -247,7 +247,7 @@ def test_a_patient_in_two_folds_roles_or_classes_is_red_and_named(settings: conf
     assert "c03: more than once in the split" in people["value"]["examples"]
     put(split.assign(fold=split["fold"].where(split["patient"] != "N04", 2)), images)
     people = found(settings)["patients_apart"]
-    assert "N04: scored as test by the network of fold 4, dealt otherwise" in people["value"]["examples"]
+    assert "N04: scored as test by the model of fold 4, dealt otherwise" in people["value"]["examples"]
     images.loc[images["path"] == "NPM1/N05/image_1.tif", "patient"] = "c05"
     put(split, images)
     people = found(settings)["patients_apart"]

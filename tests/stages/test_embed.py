@@ -22,7 +22,8 @@ from PIL import Image
 
 from pipeline.common import config, files
 from pipeline.common.errors import ConfigError, DataError
-from pipeline.encoders import description
+from pipeline.encoders import description, kept_network
+from pipeline.images import decoding
 from pipeline.stages import embed, pack
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -174,6 +175,9 @@ def test_a_keras_application_with_weights_of_ones_own(params: Settings) -> None:
     pixels = np.asarray(Image.open(Path("data/raw") / path).resize((32, 32), Image.Resampling.BOX), dtype=np.float32)
     expected = np.asarray(network.predict_on_batch(pixels[None] / 127.5 - 1))[0]
     assert vectors("own")["control"][0] == pytest.approx(expected, abs=1e-5)
+    served = kept_network.load(Path("data/vectors/own"), json.loads(Path("data/vectors/own/encoder.json").read_text()))
+    box = decoding.resize(decoding.decode((Path("data/raw") / path).read_bytes()), 32)
+    assert np.array_equal(served([box])[0], vectors("own")["control"][0]), "prepared as its own module has it"
     with pytest.raises(ConfigError, match=r"encoders\.own\.file: own\.weights\.h5 doesn't hold the weights of ResNet50"):
         embed.run(params(changes_without_px(application(file, "ResNet50"))), "own")
     with pytest.raises(ConfigError, match=r"encoders\.own\.application: no 'Nonsense' in keras\.applications"):
@@ -228,12 +232,31 @@ def hold_nan() -> None:
         file["features"][0, 0] = np.nan
 
 
+def hold_whole_numbers() -> None:
+    with h5py.File("brought/NPM1/DDD.h5", "w") as file:
+        file["features"] = np.zeros((IMAGES, 8), np.int32)
+
+
+def be_too_large_for_float32() -> None:
+    with h5py.File("brought/NPM1/DDD.h5", "w") as file:
+        file["features"] = np.full((IMAGES, 8), 1e300)
+
+
+def lack_a_number() -> None:
+    table = pd.read_parquet("brought/NPM1/CCC.parquet").astype({"v3": "Float64"})
+    table.iloc[1, 3] = pd.NA
+    table.to_parquet("brought/NPM1/CCC.parquet")
+
+
 FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "too few": (shorten, r"DDD\.h5: 10 vectors for the patient's 12 images of data/manifest\.parquet \(usable: 11\)"),
     "missing": (lambda: Path("brought/NPM1/DDD.h5").unlink(), r"patient DDD of NPM1: no brought/NPM1/DDD\.h5 \(or \.parquet\)"),
     "twice": (lambda: Path("brought/DDD.h5").write_bytes(b""), r"DDD\.h5 and brought/DDD\.h5 are both there; leave one"),
     "damaged": (lambda: Path("brought/NPM1/DDD.h5").write_bytes(b"no"), r"DDD\.h5: not a sound HDF5 file"),
-    "two tables": (add_a_table, r"DDD\.h5: 2 tables of numbers \(features, more\), not one"),
+    "two tables": (add_a_table, r"DDD\.h5: 2 tables of numbers \(cells, dimension\), not one \(features, more\)"),
+    "whole numbers": (hold_whole_numbers, r"DDD\.h5: 0 tables of numbers \(cells, dimension\), not one \(none of floats\)"),
+    "too large": (be_too_large_for_float32, r"DDD\.h5: holds vectors that are no numbers"),
+    "a gap": (lack_a_number, r"CCC\.parquet: holds vectors that are no numbers"),
     "no numbers": (hold_nan, r"DDD\.h5: holds vectors that are no numbers"),
 }
 
@@ -251,6 +274,10 @@ def test_vectors_of_another_size_or_others_than_pinned_are_refused(params: Setti
     with pytest.raises(DataError, match=r"vectors of 8 numbers, not 9"):
         embed.run(made_elsewhere(params, 9), "brought")
     settings = made_elsewhere(params)
+    Path("brought").rename("moved")
+    with pytest.raises(ConfigError, match=r"encoders\.brought\.folder: brought is not a folder; bring the vectors there"):
+        embed.run(settings, "brought")
+    Path("moved").rename("brought")
     Path("brought/more").write_text("")
     with pytest.raises(ConfigError, match=r"encoders\.brought\.sha256: the files below brought have [0-9a-f]+, not "):
         embed.run(settings, "brought")

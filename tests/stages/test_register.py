@@ -122,7 +122,7 @@ def test_what_a_person_decided_stays_through_registrations_and_a_second_rollback
 def test_a_champion_that_no_longer_reaches_the_floors_is_none(settings: config.Config, params: Params) -> None:
     first = candidate("first", scores(1.0))
     settle(settings, first)
-    raised = params({"register.floors.image_accuracy": 0.95})
+    raised = params({"register.floors.cnn.image_accuracy": 0.95})
     assert settle(raised, first) == "challenger: image_accuracy 0.900 is below the floor 0.950"
     assert champion() == "none"
 

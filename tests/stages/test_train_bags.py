@@ -111,6 +111,12 @@ def test_what_does_not_fit_is_one_line(here: Path) -> None:
     np.save(file, sound[:-1])
     with pytest.raises(DataError, match=r"data/vectors/drawn/NPM1\.npy does not fit its table"):
         train_bags.run(settings, [SUBTYPE], ["bags"])
+    for spoiled in (file, paths.vector_rows(ENCODER, SUBTYPE), paths.encoder(ENCODER)):
+        content = spoiled.read_bytes()
+        spoiled.write_bytes(content[: len(content) // 2])
+        with pytest.raises(DataError, match=rf"{spoiled}: damaged \(.+\); run `dvc checkout --force data/vectors/drawn`"):
+            train_bags.run(settings, [SUBTYPE], ["bags"])
+        spoiled.write_bytes(content)
     sound[3, 2] = np.nan
     np.save(file, sound)
     with pytest.raises(DataError, match=r"patient P15 has a vector that is no number"):
@@ -126,6 +132,29 @@ def test_a_candidates_file_holds_all_that_its_training_follows_from(here: Path) 
     candidates.run(bag_cohort.settings(here))
     found = json.loads(paths.candidate(SUBTYPE, "bags").read_text())
     assert found == {"kind": "bag", "encoder": ENCODER, "learner": bag_cohort.POOLED}
+
+
+def test_vectors_of_an_encoder_that_is_gone_are_removed_and_what_is_kept_of_it_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag_cohort.cohort_files()
+    left = [paths.VECTORS / name for name in ("gone", f"{SUBTYPE}-published", ".gone.unfinished")]
+    for folder in (*left, paths.KEPT_VECTORS / "gone", paths.KEPT_VECTORS / ENCODER):
+        folder.mkdir(parents=True)
+    candidates.run(bag_cohort.settings(here))
+    said = " ".join(capsys.readouterr().out.split())
+    assert not [folder for folder in left if folder.exists()]
+    assert all(f"{folder} removed: of no candidate or encoder of params.yaml" in said for folder in left)
+    assert ".vectors keeps vectors of gone, no encoder of params.yaml; delete what will not be needed again" in said
+    assert (paths.KEPT_VECTORS / "gone").is_dir()
+    assert paths.encoder(ENCODER).is_file()
+
+
+def test_too_few_training_patients_are_one_line(here: Path) -> None:
+    bag_cohort.cohort_files((6, 3))
+    with pytest.raises(DataError, match=r"NPM1 fold 0: 1 training patients of NPM1; 2 are needed, to hold one out"):
+        train_bags.run(bag_cohort.settings(here), [SUBTYPE], ["bags"])
+    assert not paths.MODELS.exists()
 
 
 def test_a_stage_of_one_kind_is_not_for_another(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
