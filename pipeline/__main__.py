@@ -30,7 +30,7 @@ COHORT_STAGES = {
 }
 CANDIDATE_STAGES = {
     "train_bags": "train the learners that look at patients by their images' vectors, all folds",
-    "evaluate": "measure out-of-fold predictions",
+    "evaluate": "measure the predictions of test patients",
     "audit": "ask what else than the look of the cells could explain a result",
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",

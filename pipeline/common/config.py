@@ -16,6 +16,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
+from pipeline.common import paths
 from pipeline.common.errors import ConfigError
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ class Split(Section):
     """How patients are dealt to folds."""
 
     n_folds: Annotated[int, Field(ge=3)]
+    file: str | None  # a published dealing; None: they are dealt here
 
 
 class Pack(Section):
@@ -496,6 +498,9 @@ class Config(Section):
                 yield f"folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"
         if len(set(self.folds)) < len(self.folds):
             yield "folds: a fold is named twice"
+        named = self.split.file
+        if named is not None and (Path(named).parent != paths.PROTOCOLS or Path(named).suffix != ".csv"):
+            yield f"split.file: a .csv file in {paths.PROTOCOLS}, where DVC sees it change, not {named!r}"
         if self.train.min_epochs > self.train.max_epochs:
             yield f"train.min_epochs: {self.train.min_epochs} is above train.max_epochs ({self.train.max_epochs})"
 
