@@ -36,8 +36,14 @@ CANDIDATE_STAGES = {
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
 ENCODER_STAGES = {"embed": "make a vector of every usable image; goes on where it was stopped"}
-FOLD_STAGES = {"train": "train the networks that look at cells, one a fold"}
-OF_KIND = {"train": "cnn", "audit_networks": "cnn", "tune": "cnn", "train_bags": "bag"}  # the others are for any candidate
+FOLD_STAGES = {
+    "train": "train the networks that look at cells, one a fold",
+    "embed_networks": "make vectors by those networks, up to the layer before the last",
+}
+OF_KIND = {  # the others are for any candidate
+    **dict.fromkeys(("train", "embed_networks", "audit_networks", "tune"), "cnn"),
+    "train_bags": "bag",
+}
 # Beside the DAG.
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
@@ -76,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
                 stage.run(settings, encoder)
         elif chosen.stage in CANDIDATE_STAGES:
             stage.run(settings, subtypes, candidates)
-        elif os.environ.get("RESTORE_ONLY"):
+        elif chosen.stage == "train" and os.environ.get("RESTORE_ONLY"):
             raise ModelError(
                 f"train {subtypes[0]}: its outputs were to come from the DVC remote and are not there (RESTORE_ONLY)"
             )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.bags.scoring import Bag
 from pipeline.common import paths
 from pipeline.common.config import Config
-from pipeline.common.errors import DataError
+from pipeline.common.errors import DataError, LeakError
 from pipeline.folds import split_table
 
 
@@ -32,29 +32,56 @@ class Patients:
         return self.split["label"].to_numpy(np.int64)
 
 
-def read(config: Config, subtype: str, encoder: str) -> Patients:
-    """The bags, on disk until they are looked at.
+def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
+    """The bags from which a learner learns for `fold` and by which it is judged, on disk until they are looked at.
+
+    By a network of this project they are those of the fold's own: nobody who is scored trained the network, and of the patients
+    to learn from, who did, there are the vectors that the fold keeps apart.
 
     Raises:
         DataError: vectors, their tables and the split do not fit each other, or a vector is not of numbers.
+        LeakError: a network trained on a patient who is to be scored.
     """
     split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
-    about = json.loads(paths.existing(paths.encoder(encoder)).read_text(encoding="utf-8"))
+    place, *apart = places(config, subtype, encoder, fold)
+    about = json.loads(paths.existing(paths.encoder(place)).read_text(encoding="utf-8"))
+    if apart and json.loads(paths.existing(paths.encoder(apart[0])).read_text(encoding="utf-8")) != about:
+        raise DataError(f"{paths.encoder(place)} and {paths.encoder(apart[0])} are of two networks; run `dvc repro`")
     bags: dict[str, Bag] = {}
+    roles = split_table.roles(split, fold, config.split.n_folds)
     for label, name in enumerate((config.control, subtype)):
-        file = paths.vectors(encoder, name)
-        rows = pd.read_parquet(paths.existing(paths.vector_rows(encoder, name)))
-        vectors = np.load(paths.existing(file), mmap_mode="r")
-        if vectors.dtype != np.float32 or vectors.shape != (len(rows), about["dimension"]):
-            raise DataError(f"{file} does not fit its table or {paths.encoder(encoder)}; run `dvc repro embed`")
-        strangers = set(rows["patient"]) ^ set(split.loc[split["label"] == label, "patient"])
-        if strangers:
-            raise DataError(
-                f"patient {min(strangers)} of {name} is in only one of {paths.split_table(subtype)} and "
-                f"{paths.vector_rows(encoder, name)}; run `dvc repro`"
-            )
-        for patient, of_patient in rows.groupby("patient", sort=False).indices.items():
-            bags[str(patient)] = vectors[of_patient]
-            if not np.isfinite(bags[str(patient)]).all():
-                raise DataError(f"{file}: patient {patient} has a vector that is no number; run `dvc repro --force embed`")
+        expected = set(split.loc[split["label"] == label, "patient"])
+        learners = {patient for patient in expected if roles[patient] == "train"} if apart else set()
+        for folder, patients in zip((place, *apart), (expected - learners, learners), strict=False):
+            bags |= _bags(folder, name, about["dimension"], subtype, patients, learners)
     return Patients(split, [bags[patient] for patient in split["patient"]], about)
+
+
+def places(config: Config, subtype: str, encoder: str, fold: int) -> list[str]:
+    """Under which names below data/vectors lies what `read` reads."""
+    if encoder not in config.embed_networks:
+        return [encoder]
+    network = paths.of_network(subtype, encoder, fold)
+    return [network, f"{network}/{paths.TRAINED_ON}"]
+
+
+def _bags(place: str, name: str, dimension: int, subtype: str, patients: set[str], learners: set[str]) -> dict[str, Bag]:
+    """By patient, of one class: exactly of `patients`."""
+    file, table = paths.vectors(place, name), paths.vector_rows(place, name)
+    rows = pd.read_parquet(paths.existing(table))
+    vectors = np.load(paths.existing(file), mmap_mode="r")
+    if vectors.dtype != np.float32 or vectors.shape != (len(rows), dimension):
+        raise DataError(f"{file} does not fit its table or {paths.encoder(place)}; run `dvc repro embed`")
+    strangers = set(rows["patient"]) ^ patients
+    if leaked := strangers & learners:
+        raise LeakError(f"{file}: the network was trained on patient {min(leaked)}, who would be scored by it; run `dvc repro`")
+    if strangers:
+        raise DataError(
+            f"patient {min(strangers)} of {name} is in only one of {paths.split_table(subtype)} and {table}; run `dvc repro`"
+        )
+    bags = {}
+    for patient, of_patient in rows.groupby("patient", sort=False).indices.items():
+        bags[str(patient)] = vectors[of_patient]
+        if not np.isfinite(bags[str(patient)]).all():
+            raise DataError(f"{file}: patient {patient} has a vector that is no number; run `dvc repro --force embed`")
+    return bags

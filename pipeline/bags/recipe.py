@@ -14,6 +14,7 @@ from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
 from pipeline.common import files, paths
 from pipeline.common.config import Config, InstancesLearner, PooledLearner
+from pipeline.folds import split_table
 
 _PACKAGE = Path(__file__).parents[1]
 CODE = ("bags", "folds", "stages/train_bags.py")
@@ -36,10 +37,10 @@ def seed(seed: int, subtype: str, fold: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {subtype} {fold} bags".encode()).digest()[:4], "big")
 
 
-def digests(config: Config, subtype: str, encoder: str) -> dict[str, str]:
-    """SHA-256 of the vectors, the split and the code behind a bag model."""
-    classes = (config.control, subtype)
-    vectors = [path for name in classes for path in (paths.vectors(encoder, name), paths.vector_rows(encoder, name))]
+def digests(config: Config, subtype: str, places: Sequence[str]) -> dict[str, str]:
+    """SHA-256 of the vectors, which lie at `places` below data/vectors, the split and the code behind a bag model."""
+    classes = [(place, name) for place in places for name in (config.control, subtype)]
+    vectors = [path for of_class in classes for path in (paths.vectors(*of_class), paths.vector_rows(*of_class))]
     code = [module for place in CODE for module in _modules(_PACKAGE / place)]
     return {
         "vectors": files.sha256_of_all(vectors),
@@ -49,11 +50,11 @@ def digests(config: Config, subtype: str, encoder: str) -> dict[str, str]:
 
 
 def spec(
-    config: Config, subtype: str, candidate: str, fold: int, encoder: dict[str, Any], inputs: dict[str, str]
+    config: Config, subtype: str, candidate: str, fold: int, place: str, encoder: dict[str, Any], inputs: dict[str, str]
 ) -> dict[str, Any]:
-    """All that is needed to score with a fold's coefficients, and what they follow from."""
+    """All that is needed to score with a fold's coefficients, and what they follow from; `place` is where its vectors lie."""
     known = config.bag_of(candidate)
-    learner = known.learner.model_dump()
+    learner, searched_on = known.learner.model_dump(), config.tuned_on(subtype, candidate)
     contents = {
         "kind": "bag",
         "subtype": subtype,
@@ -61,7 +62,7 @@ def spec(
         "control": config.control,
         "fold": fold,
         "um": config.image_um,
-        "encoder": {"name": known.encoder, **encoder},
+        "encoder": {"name": place, **encoder},
         "learner": known.learner.name,
         "knobs": {
             "encoder": known.encoder,
@@ -72,6 +73,7 @@ def spec(
         },
         "machine": {"kind": "cpu", "name": platform.machine()},
         "inputs": inputs,
+        **({"tuned_on": split_table.told_apart(searched_on)} if searched_on else {}),
     }
     return {**contents, "training": hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()}
 

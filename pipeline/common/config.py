@@ -407,6 +407,7 @@ class Config(Section):
     kinds: Kinds
     candidates: Annotated[dict[Name, Annotated[CnnCandidate | BagCandidate, Field(discriminator="kind")]], Field(min_length=1)]
     encoders: Annotated[dict[Name, Encoder], Field(min_length=1)]
+    embed_networks: list[Name]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
     split: Split
@@ -436,13 +437,16 @@ class Config(Section):
         """What is said of a candidate, as it counts for a subtype."""
         known = self.candidates[candidate]
         if isinstance(known, BagCandidate):
-            return known.model_dump()
+            behind = {"network": self.candidate_of(subtype, known.encoder)} if known.encoder in self.embed_networks else {}
+            return {**known.model_dump(), **behind}
         return {"kind": known.kind, "network": self.network_of(subtype, candidate).model_dump()}
 
     def tuned_on(self, subtype: str, candidate: str) -> list[str]:
-        """The patients whom a search for the candidate's network saw; nobody, of a candidate that no search finds."""
+        """The patients whom a search for the candidate's network, or that behind its vectors, saw; nobody if none was made."""
         known = self.candidates[candidate]
-        return [] if isinstance(known, BagCandidate) else self.network_of(subtype, candidate).tuned_on or []
+        if isinstance(known, BagCandidate):
+            return self.tuned_on(subtype, known.encoder) if known.encoder in self.embed_networks else []
+        return self.network_of(subtype, candidate).tuned_on or []
 
     def px_of(self, subtype: str, candidate: str) -> int:
         """Side of the images that a subtype's network looks at: of the packed cells, or less."""
@@ -511,9 +515,12 @@ class Config(Section):
                 if names.count(name) != int(kind == candidate.kind):
                     yield f"kinds.{kind}: must name the candidates of kind {kind}, each once; look at {name}"
             if isinstance(candidate, BagCandidate):
-                if candidate.encoder not in self.encoders:
+                if candidate.encoder not in (*self.encoders, *self.embed_networks):
                     known = ", ".join(self.encoders)
-                    yield f"candidates.{name}.encoder: there is no encoder {candidate.encoder}; encoders has: {known}"
+                    yield (
+                        f"candidates.{name}.encoder: there is no encoder {candidate.encoder}; encoders has: {known}; "
+                        f"embed_networks: {', '.join(self.embed_networks) or 'none'}"
+                    )
                 continue
             for subtype in self.subtypes:
                 if subtype not in candidate.networks and DEFAULT not in candidate.networks:
@@ -528,6 +535,11 @@ class Config(Section):
                     yield f"{key}: {px} does not divide pack.px ({self.pack.px}): whole blocks of pixels are averaged"
                 if px < 2**halvings:
                     yield f"{key}: {px} px do not survive {halvings} poolings; at least {2**halvings}"
+        for name in self.embed_networks:
+            if name not in self.kinds.cnn or self.embed_networks.count(name) > 1:
+                yield f"embed_networks: must name candidates of kind cnn, each once; look at {name}"
+            if name in self.encoders:
+                yield f"embed_networks: {name} is one of encoders too; call that something else"
         for kind, names in by_kind.items():
             for name in names:
                 if name not in self.candidates:

@@ -37,6 +37,7 @@ SEARCHES = Path(".tune")
 KEPT_VECTORS = Path(".vectors")
 STUDIES = SEARCHES / "studies.db"
 REQUIREMENTS = Path("requirements.lock")
+TRAINED_ON = "trained_on"  # beside the vectors by a fold's network, those of its training patients
 
 
 def existing(path: Path) -> Path:
@@ -88,6 +89,11 @@ def vector_rows(encoder: str, class_name: str) -> Path:
 def encoder(encoder: str) -> Path:
     """What the vectors of an encoder follow from."""
     return VECTORS / encoder / "encoder.json"
+
+
+def of_network(subtype: str, candidate: str, k: int) -> str:
+    """A fold's network as an encoder, by the name under which its vectors lie; no other encoder's holds a dash."""
+    return f"{subtype}-{candidate}/fold-{k}"
 
 
 def candidate(subtype: str, candidate: str) -> Path:

@@ -29,19 +29,23 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
 
     Raises:
         DataError: vectors are missing, or do not fit the split.
+        LeakError: a patient is to be scored by vectors of a network that trained on him or her.
     """
     for subtype, candidate in itertools.product(subtypes, candidates):
         encoder, start = config.bag_of(candidate).encoder, time.monotonic()
-        everybody = patients.read(config, subtype, encoder)
-        inputs = recipe.digests(config, subtype, encoder)
         target = paths.fold(subtype, candidate, 0).parent
         unfinished = paths.CHECKPOINTS / f"{subtype}-{candidate}-unfinished"
         # One thread: several wait for each other more than they help, and their number may change the last digits.
         with threadpool_limits(1), files.folder_in_one_step(target, unfinished) as folder:
+            places: list[str] = []
             for fold in sorted(config.folds):
+                before, places = places, patients.places(config, subtype, encoder, fold)
+                if places != before:  # those of a network are others for each fold
+                    everybody = patients.read(config, subtype, encoder, fold)
+                    inputs = recipe.digests(config, subtype, places)
                 place = folder / paths.fold(subtype, candidate, fold).name
                 place.mkdir()
-                spec = recipe.spec(config, subtype, candidate, fold, everybody.encoder, inputs)
+                spec = recipe.spec(config, subtype, candidate, fold, places[0], everybody.encoder, inputs)
                 (place / "spec.json").write_text(json.dumps(spec, indent=2) + "\n")
                 _train(config, subtype, candidate, fold, everybody, place)
         took = console.duration(time.monotonic() - start)
