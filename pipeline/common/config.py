@@ -395,6 +395,21 @@ class Tune(Section):
     space: Space
 
 
+class Transfer(Section):
+    """How a subtype of few patients is learned, beside the others."""
+
+    base: Name
+    general: Name
+    patients: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
+    from_scratch: bool
+
+    @model_validator(mode="after")
+    def _numbers_ascend(self) -> Self:
+        if self.patients != sorted(set(self.patients)):
+            raise ValueError(f"patients must ascend, not {self.patients}")
+        return self
+
+
 class Config(Section):
     """The whole of params.yaml."""
 
@@ -418,6 +433,7 @@ class Config(Section):
     report: Report
     register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
     tune: Tune
+    transfer: Transfer
 
     @property
     def classes(self) -> list[str]:
@@ -473,7 +489,7 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() in ("validation", "audit", "tune"):
+            if name.lower() in ("validation", "audit", "tune", "transfer"):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"

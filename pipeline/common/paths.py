@@ -136,6 +136,11 @@ def tuned(subtype: str) -> Path:
     return REPORTS / "tune" / subtype
 
 
+def transferred(subtype: str) -> Path:
+    """What a subtype of few patients reaches by the networks of the others."""
+    return REPORTS / "transfer" / subtype
+
+
 def audit_networks(subtype: str, candidate: str) -> Path:
     """What networks reach that were trained to be wrong in one thing."""
     return REPORTS / "audit" / subtype / f"{candidate}_networks.json"
