@@ -171,9 +171,8 @@ def _slot(class_name: str, control: str) -> int:
     if class_name == control:
         return 0
     if class_name not in (*SUBTYPES, ON_DEMAND):
-        raise ValueError(
-            f"Unknown subtype {class_name!r}: known are {', '.join((*SUBTYPES, ON_DEMAND))}, and {control!r} as control."
-        )
+        known = ", ".join((*SUBTYPES, ON_DEMAND))
+        raise ValueError(f"Unknown subtype {class_name!r}: known are {known}, and {control!r} as control.")
     return 1 + (*SUBTYPES, ON_DEMAND).index(class_name)
 
 

@@ -47,7 +47,7 @@ def run(config: Config, subtype: str) -> None:
     settings.chosen_candidates(config, known.general, "bag")
     if config.bag_of(known.general).encoder not in config.encoders:
         raise ConfigError(
-            f"transfer.general: {known.general} learns on our own networks; name one whose encoder is in encoders"
+            f"transfer.general: {known.general} learns on networks made here; name one with an encoder of encoders"
         )
     others = [name for name in config.subtypes if name != subtype]
     if not others:
@@ -86,7 +86,7 @@ def run(config: Config, subtype: str) -> None:
     for checkpoint in paths.CHECKPOINTS.glob(f"{subtype}-transfer-*"):
         checkpoint.unlink()
     table = curve.reached(scores, config.evaluate.confidence)
-    metrics = [(f"patient_auroc_{row.way}", row.patient_auroc, row.size) for row in table.itertuples() if row.way]
+    metrics = curve.metrics(table)
     try:
         with mlflow_server.answering():
             transfer_run.log(client, lineage, metrics, folder)

@@ -69,3 +69,9 @@ def shown(table: pd.DataFrame, size: int, ways: Iterable[str]) -> dict[str, Any]
     """A line of the table: the number of patients who learned, and what each way reaches."""
     own = table[table["size"] == size].set_index("way")
     return {"size": size, "figures": [Interval(*own.loc[way, ["patient_auroc", "low", "high"]]) for way in ways]}
+
+
+def metrics(table: pd.DataFrame) -> list[tuple[str, float, int]]:
+    """For MLflow: name, value, and the number of patients who learned in place of a step."""
+    rows = zip(table["way"], table["patient_auroc"], table["size"], strict=True)
+    return [(f"patient_auroc_{way}", float(value), int(size)) for way, value, size in rows]

@@ -1,8 +1,8 @@
 """Who learns and who is tested when few patients of a new subtype are known: the same people for every way of learning.
 
 A fold's networks of the other subtypes trained on all controls but those of two folds: whom they test (the fold's own) and whom
-they validated on (the next fold's). The former are tested here too, the latter learn here: no vector of a control is one that its
-network learned by heart. Patients of the new subtype no network has seen; those who learn are drawn from all folds but the tested.
+they validated on (the next fold's). The former are tested here too, the latter learn here: no vector of a control is one that
+its network learned by heart. No network has seen a patient of the new subtype; those who learn are of all folds but the tested.
 """
 
 from __future__ import annotations
