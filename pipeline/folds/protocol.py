@@ -80,14 +80,8 @@ def read(
             f"{file}: has roles, so one network is trained: set split.n_folds: {len(ROLES)} and folds: [0] in params.yaml "
             "(fold 0 tests, 1 validates, 2 trains)"
         )
+    _require_known(file, rows, identity, set(patients["who"]), pseudonyms)
     _require_once(file, rows, identity)
-    strangers = (row for row in rows if identity(row.patient) not in set(patients["who"]))
-    for row in strangers:
-        if pseudonyms:
-            raise DataError(f"{file} line {row.line}: is of nobody in the cohort; ingest.pseudonyms is on: name pseudonyms")
-        raise DataError(
-            f"{file} line {row.line}: there is no patient {row.patient!r} in the cohort; correct or remove the line"
-        )
     listed = {identity(row.patient): _fold(file, row, form, n_folds) for row in rows}
     usable = patients[patients["usable"]]
     missing = usable[~usable["who"].isin(list(listed))].sort_values("patient")
@@ -148,17 +142,27 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{file} line {reader.line_num}: not CSV ({error}); save it as CSV UTF-8 again") from None
 
 
+def _require_known(file: Path, rows: list[Row], identity: Callable[[str], str], known: set[str], pseudonyms: bool) -> None:
+    for row in rows:
+        if identity(row.patient) not in known:
+            where = f"{file} line {row.line}"
+            if pseudonyms:
+                raise DataError(f"{where}: is of nobody in the cohort; ingest.pseudonyms is on: name pseudonyms")
+            raise DataError(f"{where}: there is no patient {row.patient!r} in the cohort; correct or remove the line")
+
+
 def _require_once(file: Path, rows: list[Row], identity: Callable[[str], str]) -> None:
     lines: dict[str, Row] = {}
     for row in rows:
         first = lines.setdefault(identity(row.patient), row)
         if first is not row:
-            named = row.patient if row.patient == first.patient else f"{row.patient!r} ({first.patient!r} in the other)"
+            other = "" if row.patient == first.patient else f" ({first.patient!r} in the other)"
+            named = f"{row.patient!r}{other}"
             raise DataError(f"{file} lines {first.line} and {row.line}: both are of patient {named}; keep one of them")
 
 
 def _fold(file: Path, row: Row, form: Form, n_folds: int) -> int:
-    where = f"{file} line {row.line}: patient {row.patient}"
+    where = f"{file} line {row.line}: patient {row.patient!r}"
     if form == "role":
         if row.place.lower() not in ROLES:
             raise DataError(f"{where} has the role {row.place!r}; allowed: train, val, test")

@@ -154,10 +154,10 @@ WRONG = {
     "unknown patient": ([*FOLDS, ("ZZZ", "0")], "fold", r"theirs.csv line 29: there is no patient 'ZZZ' in the cohort"),
     "twice": ([*FOLDS, ("n00", "0")], "fold", r"theirs.csv lines 11 and 29: both are of patient 'n00' \('N00' in the other\)"),
     "missing": (without("N03", "N04"), "fold", r"patient N03 of class NPM1 is not in it \(2 such\); add a line, or exclude"),
-    "no such fold": ([*without("N00"), ("N00", "3")], "fold", r"line 28: patient N00 has the fold '3'; allowed: 0 to 2"),
-    "no number": ([*without("N00"), ("N00", "one")], "fold", r"line 28: patient N00 has the fold 'one'; allowed: 0 to 2"),
+    "no such fold": ([*without("N00"), ("N00", "3")], "fold", r"line 28: patient 'N00' has the fold '3'; allowed: 0 to 2"),
+    "no number": ([*without("N00"), ("N00", "one")], "fold", r"line 28: patient 'N00' has the fold 'one'; allowed: 0 to 2"),
     "no fold": ([*without("N00"), ("N00", "")], "fold", r"line 28: a patient and a fold are needed"),
-    "no such role": ([*ROLES[:-1], ("P08", "dev")], "role", r"line 28: patient P08 has the role 'dev'; allowed: train, val"),
+    "no such role": ([*ROLES[:-1], ("P08", "dev")], "role", r"line 28: patient 'P08' has the role 'dev'; allowed: train, val"),
     "no test": ([(who, "train") for who in EVERYBODY], "role", r"class NPM1 has no patient with role test"),
     "an empty fold": ([(who, str(int(fold) % 2)) for who, fold in FOLDS], "fold", r"class NPM1 has no patient with fold 2,"),
     "no train": (
@@ -210,7 +210,7 @@ def test_roles_need_one_network_and_a_file_a_place_that_dvc_sees(params: Setting
 
 def test_with_pseudonyms_a_name_of_nobody_is_not_quoted(params: Settings) -> None:
     manifest()
-    write([*FOLDS, ("Smith", "0")])
+    write([*FOLDS, ("Smith", "0"), ("Smith", "0")])
     with pytest.raises(DataError, match=re.escape("line 29: is of nobody in the cohort")) as raised:
         split.run(params({**BY_FOLDS, "ingest.pseudonyms": True}))
     assert "Smith" not in str(raised.value)
