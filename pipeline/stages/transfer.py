@@ -23,6 +23,7 @@ from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, TrackingError
 from pipeline.evaluation import plots
 from pipeline.folds import split_table
+from pipeline.names import patient_names
 from pipeline.networks import recipe
 from pipeline.pages import rendering
 from pipeline.registry import mlflow_server, transfer_run
@@ -38,7 +39,7 @@ def run(config: Config, subtype: str) -> None:
     """Write the curve, the scores behind it, its page and its lineage, and bring them to MLflow.
 
     Raises:
-        ConfigError: there is no other subtype, or `transfer` names what is not there.
+        ConfigError: there is no other subtype, `transfer` names what is not there, or a search saw who is to be tested.
         DataError, LeakError: vectors or networks are missing, or a network has seen who is to be tested.
     """
     files.require_writable(paths.transferred(subtype))
@@ -59,6 +60,7 @@ def run(config: Config, subtype: str) -> None:
     if left_out := [size for size in known.patients if size not in sizes]:
         console.say(f"transfer {subtype}: left out, for want of patients: {', '.join(map(str, left_out))}")
     drawn = [draws.draw(split, fold, size, config.split.n_folds, config.seed) for fold in folds for size in sizes]
+    _require_unsearched(config, [*others, subtype], {name for one in drawn for name in one.tested["patient"]})
     for one, other in itertools.product(drawn, others):
         table = pd.read_csv(paths.existing(paths.split_table(other)), **split_table.CSV_FORMAT)
         draws.require_unseen(one, other, table, config.split.n_folds)
@@ -93,6 +95,16 @@ def run(config: Config, subtype: str) -> None:
     except TrackingError as error:
         console.warn(str(error))
     console.say(f"transfer: {folder}/index.html; MLflow: {mlflow_server.shown_address()}, experiment {subtype}")
+
+
+def _require_unsearched(config: Config, subtypes: list[str], tested: set[str]) -> None:
+    """Refuse networks that a search chose by patients who are tested here: their figures would be flattered."""
+    for name in subtypes:
+        if seen := sum(patient_names.are_among(sorted(tested), config.tuned_on(name, config.transfer.base))):
+            raise ConfigError(
+                f"candidates.{config.transfer.base}.networks.{name}.tuned_on: the search for it saw {seen} patients who "
+                "are tested here; name a transfer.base that no search found"
+            )
 
 
 def _lineage(config: Config, subtype: str, networks: list[dict[str, Any]]) -> dict[str, Any]:

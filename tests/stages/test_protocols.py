@@ -18,6 +18,8 @@ from ruamel.yaml import YAML
 from pipeline.common import config, paths
 from pipeline.common.errors import ConfigError, DataError, LeakError
 from pipeline.evaluation import published_protocols
+from pipeline.evaluation.figures import Interval
+from pipeline.pages import protocol
 from pipeline.stages import deal, evaluate, report, split
 
 Settings = Callable[[dict[str, Any]], config.Config]
@@ -220,7 +222,7 @@ def test_dvc_sees_the_file_change() -> None:
     assert str(paths.PROTOCOLS) in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]["split"]["deps"]
 
 
-def page(folder: Path, name: str, role: bool) -> str:
+def page(folder: Path, name: str) -> str:
     """The page of a tiny cohort whose patients were dealt by data/protocols/<name>.csv."""
     values = {
         "subtypes": SUBTYPES,
@@ -233,7 +235,7 @@ def page(folder: Path, name: str, role: bool) -> str:
     settings = config.load(write_params(folder / "params.yaml", values))
     cohort_files(settings)
     tested = {"control": 4, **dict.fromkeys(SUBTYPES, 4)}
-    said = {"name": name, "file": settings.split.file, "sha256": "ab" * 32, "form": "role" if role else "fold",
+    said = {"name": name, "file": settings.split.file, "sha256": "ab" * 32, "form": "role",
             "tested": tested, "val_dealt": 6, "absent": 0}  # fmt: skip
     paths.PROTOCOL.write_text(json.dumps(said))
     evaluate.run(settings, SUBTYPES, ["published"])
@@ -244,7 +246,7 @@ def page(folder: Path, name: str, role: bool) -> str:
 
 
 def test_the_page_of_roles_speaks_of_no_folds_and_of_figures_that_cannot_be_compared(here: Path) -> None:
-    text = page(here, "genbloom", role=True)
+    text = page(here, "genbloom")
     assert "Published protocol: genbloom" in text
     assert "6 of its training patients were dealt to it here" in text
     assert "An interval about 0.83 of 43 patients reaches \u00b1 0.11 (95 %)" in text
@@ -254,19 +256,24 @@ def test_the_page_of_roles_speaks_of_no_folds_and_of_figures_that_cannot_be_comp
     assert "out of fold" not in text.lower().replace("-", " ")
     assert "fold k" not in text
     assert "Test*" in text
-
-
-def test_a_published_figure_stands_beside_ours_of_the_same_patients(here: Path) -> None:
-    text = page(here, "scemila", role=False)
-    row = pd.read_csv(paths.report("PML_RARA", "published") / "figures.csv").set_index(["level", "figure"]).loc["patient"]
-    ours = row.loc["f1"].iloc[0] if isinstance(row.loc["f1"], pd.DataFrame) else row.loc["f1"]
-    shown = f"F1 of APL (PML::RARA) 0.86 \u00b1 0.05 {ours['value']:.2f} {ours['low']:.2f} to {ours['high']:.2f} PML_RARA"
-    assert shown in text
-    assert "by data/protocols/scemila.csv" in text
-    settings = config.load(here / "params.yaml")
     paths.PROTOCOL.write_text(json.dumps({**json.loads(paths.PROTOCOL.read_text()), "file": "data/protocols/other.csv"}))
-    with pytest.raises(DataError, match=r"is of data/protocols/other\.csv, split\.file names data/protocols/scemila\.csv"):
-        report.run(settings)
+    with pytest.raises(DataError, match=r"is of data/protocols/other\.csv, split\.file names data/protocols/genbloom\.csv"):
+        report.run(config.load(here / "params.yaml"))
+
+
+def test_a_published_figure_stands_beside_ours_of_the_same_patients() -> None:
+    found = {name: Interval(value, value - 0.1, value + 0.1) for name, value in (("f1", 0.9), ("balanced_accuracy", 0.7))}
+    one = {"title": "PML_RARA (bags)", "leaked": False, "all": {("patient", "f1", "usual"): found["f1"]}}
+    subtypes = [{"name": "NPM1", "candidates": [one]}, {"name": "PML_RARA", "candidates": [one, {**one, "leaked": True}]}]
+    dealing = {"name": "scemila", "tested": {"control": 60}}
+    (row,) = protocol.describe(dealing, subtypes, {}, 0.95)["rows"]
+    assert (row["figure"].value, row["figure"].spread) == (0.86, 0.05)
+    assert row["ours"] == [("PML_RARA (bags)", found["f1"])], "a leaked figure is not claimed"
+    tested = {"control": 13, "CBFB_MYH11": 9, "NPM1": 8, "RUNX1_RUNX1T1": 7, "PML_RARA": 6}
+    told = protocol.describe({"name": "genbloom", "tested": tested}, subtypes, found, 0.95)
+    assert told["same_numbers"]
+    assert [row["ours"] for row in told["rows"]] == [[("all classes at once", found["balanced_accuracy"])]] * 3
+    assert protocol.describe({"name": "mine", "tested": tested}, subtypes, {}, 0.95)["published"] is None
 
 
 def test_an_interval_over_43_patients() -> None:

@@ -184,6 +184,14 @@ def test_what_cannot_be_built_upon_is_one_line(
     assert (paths.transferred(NEW) / "curve.csv").read_bytes() == before
 
 
+def test_networks_that_a_search_chose_by_the_tested_patients_are_refused(cohort: Path) -> None:
+    networks = settings(cohort).candidates["published"].model_dump()["networks"]
+    networks["PML_RARA"] = {**networks["default"], "tuned_on": ["c0", "nobody"]}
+    chosen = settings(cohort, **{"candidates.published.networks": networks})
+    with pytest.raises(ConfigError, match=r"PML_RARA\.tuned_on: the search for it saw 1 patients who are tested"):
+        transfer.run(chosen, NEW)
+
+
 def test_it_takes_other_subtypes_and_the_candidates_that_are_named(here: Path) -> None:
     with pytest.raises(ConfigError, match="has no other, whose networks could be built upon"):
         transfer.run(settings(here, subtypes=[NEW]), NEW)
