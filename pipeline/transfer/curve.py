@@ -17,7 +17,7 @@ from pipeline.evaluation.figures import Interval
 WAYS = {
     "scratch": "from scratch",
     "general": "on general vectors",
-    "own": "on vectors of our networks of the other subtypes",
+    "own": "on vectors of the other subtypes' networks",
     "general_all": "on general vectors, with all other controls too",
 }
 _COMPARED = (("own", "scratch"), ("own", "general"), ("general", "scratch"))
@@ -52,16 +52,16 @@ def comparisons(scores: pd.DataFrame, confidence: float) -> list[Comparison]:
         for size in sorted({size for tried, size in tables if tried == way}):
             if (other, size) in tables:
                 gain = intervals.gain(tables[way, size], tables[other, size], confidence)
-                found.append(Comparison(way, other, size, gain, verdict(gain, way)))
+                found.append(Comparison(way, other, size, gain, verdict(gain, other)))
     return found
 
 
-def verdict(gain: Interval, way: str) -> str:
-    """A gain in words; that vectors of our own networks harm is negative transfer."""
+def verdict(gain: Interval, other: str) -> str:
+    """A gain in words; what was learned elsewhere and does worse than nothing learned elsewhere is negative transfer."""
     if gain.high < 0:
-        return "negative transfer" if way == "own" else "worse"
+        return "negative transfer" if other == "scratch" else "worse"
     if gain.low > 0:
-        return "transfer helps" if way == "own" else "better"
+        return "transfer helps" if other == "scratch" else "better"
     return "not told apart"
 
 

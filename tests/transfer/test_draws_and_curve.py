@@ -86,7 +86,8 @@ def test_vectors_of_our_networks_that_harm_are_negative_transfer() -> None:
     assert verdicts(scores(scratch=0.0, own=3.0))["own", "scratch"] == "transfer helps"
     assert verdicts(scores(scratch=1.0, own=1.0))["own", "scratch"] == "not told apart"
     found = verdicts(scores(scratch=3.0, general=0.0, own=3.0))
-    assert (found["general", "scratch"], found["own", "general"]) == ("worse", "transfer helps")
+    assert (found["general", "scratch"], found["own", "general"]) == ("negative transfer", "better")
+    assert verdicts(scores(general=3.0, own=0.0)) == {("own", "general"): "worse"}
 
 
 def test_the_curve_has_every_way_and_its_bounds() -> None:
