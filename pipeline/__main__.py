@@ -30,7 +30,7 @@ COHORT_STAGES = {
 }
 CANDIDATE_STAGES = {
     "train_bags": "train the learners that look at patients by their images' vectors, all folds",
-    "evaluate": "measure out-of-fold predictions",
+    "evaluate": "measure the predictions of test patients",
     "audit": "ask what else than the look of the cells could explain a result",
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
@@ -49,6 +49,7 @@ SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
 ROLLBACK = "name the version that the champion replaced champion again"
 TUNE = "search a better network for a subtype, on one fold's training patients; goes on where it was stopped"
+TRANSFER = "learn a subtype of few patients on what the networks of the others learned; a learning curve"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
 
@@ -73,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
             stage.rollback(chosen.subtype, chosen.because)
         elif chosen.stage == "tune":
             stage.run(settings, chosen.subtype, config.one_candidate(candidates), chosen.apply, chosen.only_trials)
+        elif chosen.stage == "transfer":
+            stage.run(settings, chosen.subtype)
         elif chosen.stage == "predict":
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES:
@@ -127,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--candidate", help="as which candidate of params.yaml; needed where there are several")
     tune.add_argument("--apply", action="store_true", help="put the winner into params.yaml; `dvc repro` then trains it")
     tune.add_argument("--only-trials", action="store_true", help="end with the trials: one worker of several")
+    transfer = stages.add_parser("transfer", help=TRANSFER, description=TRANSFER[0].upper() + TRANSFER[1:] + ".")
+    transfer.add_argument("subtype", help="one of params.yaml's subtypes; the others' networks are there already")
     predict = stages.add_parser("predict", help=PREDICT, description=PREDICT[0].upper() + PREDICT[1:] + ".")
     predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")

@@ -47,6 +47,7 @@ def hidden(cells: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return found
 
 
+_PLACES = 20  # among which a published dealing's folds are laid out
 IMAGES: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"greyscale": grey, "cell_hidden": hidden}
 
 
@@ -56,12 +57,22 @@ def dealt(config: Config, twin: str, split: pd.DataFrame, images: pd.DataFrame, 
     if twin == "image_split":
         order = images.assign(draw=rng.random(len(images))).groupby("patient")["draw"].rank(method="first") - 1
         turn = images["patient"].map({patient: n for n, patient in enumerate(sorted(set(images["patient"])))})
-        folds = (order + turn).astype(int) % config.split.n_folds
+        places = _places(config, split)
+        folds = places[(order + turn).astype(int) % len(places)]
         return images.assign(role=[split_table.role(of, fold, config.split.n_folds) for of in folds])
     if twin == "labels_shuffled":
         labels = pd.Series(shuffled(split["label"], split["fold"], rng), index=split["patient"])
         images = images.assign(label=images["patient"].map(labels))
     return images.assign(role=images["patient"].map(split_table.roles(split, fold, config.split.n_folds)))
+
+
+def _places(config: Config, split: pd.DataFrame) -> NDArray[np.int64]:
+    """The folds to which images are dealt in turn: each once, or as often as a published dealing makes them large."""
+    folds = np.arange(config.split.n_folds)
+    if config.split.file is None:
+        return folds
+    shares = split.groupby("fold")["images"].sum().reindex(folds) / split["images"].sum()
+    return np.repeat(folds, np.maximum(1, np.round(_PLACES * shares.to_numpy())).astype(int))
 
 
 def reached(scored: pd.DataFrame) -> dict[str, float]:

@@ -16,6 +16,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
+from pipeline.common import paths
 from pipeline.common.errors import ConfigError
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ class Split(Section):
     """How patients are dealt to folds."""
 
     n_folds: Annotated[int, Field(ge=3)]
+    file: str | None  # a published dealing; None: they are dealt here
 
 
 class Pack(Section):
@@ -412,6 +414,21 @@ class Tune(Section):
     space: Space
 
 
+class Transfer(Section):
+    """How a subtype of few patients is learned, beside the others."""
+
+    base: Name
+    general: Name
+    patients: Annotated[list[Annotated[int, Field(ge=2)]], Field(min_length=1)]
+    from_scratch: bool
+
+    @model_validator(mode="after")
+    def _numbers_ascend(self) -> Self:
+        if self.patients != sorted(set(self.patients)):
+            raise ValueError(f"patients must ascend, not {self.patients}")
+        return self
+
+
 class Config(Section):
     """The whole of params.yaml."""
 
@@ -435,6 +452,7 @@ class Config(Section):
     report: Report
     register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
     tune: Tune
+    transfer: Transfer
 
     @property
     def classes(self) -> list[str]:
@@ -490,7 +508,7 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() in ("validation", "audit", "tune"):
+            if name.lower() in ("validation", "audit", "tune", "transfer"):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"
@@ -519,6 +537,9 @@ class Config(Section):
                 yield f"folds: there is no fold {fold}; allowed: 0 to {self.split.n_folds - 1} (split.n_folds)"
         if len(set(self.folds)) < len(self.folds):
             yield "folds: a fold is named twice"
+        named = self.split.file
+        if named is not None and (Path(named).parent != paths.PROTOCOLS or Path(named).suffix != ".csv"):
+            yield f"split.file: a .csv file in {paths.PROTOCOLS}, where DVC sees it change, not {named!r}"
         if self.train.min_epochs > self.train.max_epochs:
             yield f"train.min_epochs: {self.train.min_epochs} is above train.max_epochs ({self.train.max_epochs})"
 

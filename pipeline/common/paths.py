@@ -16,8 +16,10 @@ TRUTH = Path("data/truth.parquet")
 EXCLUDE = Path("data/exclude.csv")
 DECISIONS = Path("data/decisions.jsonl")
 FOLDS = Path("data/folds.csv")
+PROTOCOLS = Path("data/protocols")
 MANIFEST = Path("data/manifest.parquet")
 SPLITS = Path("data/splits")
+PROTOCOL = SPLITS / "protocol.json"
 CELLS = Path("data/cells")
 CANDIDATES = Path("data/candidates")
 VECTORS = Path("data/vectors")
@@ -132,6 +134,11 @@ def search(study: str) -> Path:
 def tuned(subtype: str) -> Path:
     """What the last search for one subtype found."""
     return REPORTS / "tune" / subtype
+
+
+def transferred(subtype: str) -> Path:
+    """What a subtype of few patients reaches by the networks of the others."""
+    return REPORTS / "transfer" / subtype
 
 
 def audit_networks(subtype: str, candidate: str) -> Path:

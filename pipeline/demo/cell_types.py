@@ -193,4 +193,14 @@ CELL_TYPES: dict[str, CellType] = {
         auer_rods=(0, 1),
         auer_length_um=(3.5, 5.5),
     ),
+    # KMT2A::MLLT3, FAB M5a: monoblasts, large, with a round nucleus of lacy chromatin, much greyish-blue cytoplasm and vacuoles
+    # (WHO 2017, the same chapter; Bain, ch. 9). Drawn on demand alone.
+    "monoblast": CellType(
+        (13.0, 17.4),
+        Nucleus((1, 1), (0.56, 0.68), (0.04, 0.2), wobble=0.13, grain_um=0.4, contrast=0.5, crease=0.35),
+        (0.70, 0.71, 0.83),
+        granules=(_AZUROPHIL_DUST,),
+        vacuoles=(1, 6),
+        outline=0.2,
+    ),
 }

@@ -26,6 +26,9 @@ from pipeline.demo.shapes import between
 Kind = Literal["normal", "leukaemic", "ambiguous", "artefact"]
 
 SUBTYPES: tuple[str, ...] = ("PML_RARA", "NPM1", "CBFB_MYH11", "RUNX1_RUNX1T1")
+# Drawn where somebody asks for it: a leukaemia that the others' networks have never seen.
+ON_DEMAND = "KMT2A_MLLT3"
+_MOST_ON_DEMAND = 1000
 
 # Parts per cell type. Normal: a differential count, with more lymphocytes and monocytes than average because those are
 # the cells a blast is mistaken for. Diseased: WHO 2017 and FAB descriptions, see `cell_types`.
@@ -44,6 +47,7 @@ _DISEASED_CELLS = {
     "NPM1": {"cup_blast": 75, "blast": 25},
     "CBFB_MYH11": {"monocytic_blast": 60, "abnormal_eosinophil": 30, "blast": 10},
     "RUNX1_RUNX1T1": {"hof_blast": 70, "maturing_granulocyte": 30},
+    ON_DEMAND: {"monoblast": 80, "blast": 20},
 }
 
 # Parts per way in which an image tells nothing.
@@ -112,7 +116,7 @@ def draw_patients(
     patients = []
     for class_name, count in patients_per_class.items():
         slot = _slot(class_name, control)
-        own_ids = ids[slot :: len(SUBTYPES) + 1]
+        own_ids = _own_ids(ids, slot)
         if not 0 <= count <= len(own_ids):
             raise ValueError(f"{count} patients of class {class_name}: possible are 0 to {len(own_ids)}.")
         for patient_id in own_ids[:count]:
@@ -161,14 +165,21 @@ def draw_cells(patient: Patient, control: str, seed: int) -> Iterator[Cell]:
 
 
 def _slot(class_name: str, control: str) -> int:
-    """0 for the control class, 1 to 4 for the subtypes."""
-    if control in SUBTYPES:
+    """0 for the control class, 1 to 4 for the subtypes, 5 for the one on demand."""
+    if control in (*SUBTYPES, ON_DEMAND):
         raise ValueError(f"{control} is a subtype's name: call the control class something else.")
     if class_name == control:
         return 0
-    if class_name not in SUBTYPES:
-        raise ValueError(f"Unknown subtype {class_name!r}: known are {', '.join(SUBTYPES)}, and {control!r} as control.")
-    return 1 + SUBTYPES.index(class_name)
+    if class_name not in (*SUBTYPES, ON_DEMAND):
+        known = ", ".join((*SUBTYPES, ON_DEMAND))
+        raise ValueError(f"Unknown subtype {class_name!r}: known are {known}, and {control!r} as control.")
+    return 1 + (*SUBTYPES, ON_DEMAND).index(class_name)
+
+
+def _own_ids(ids: list[str], slot: int) -> list[str]:
+    """Those of a class; of the one on demand from the other end of its neighbour's, so that nobody else's change."""
+    classes = len(SUBTYPES) + 1
+    return ids[slot::classes] if slot < classes else ids[classes - 1 :: classes][: -_MOST_ON_DEMAND - 1 : -1]
 
 
 def _shuffled_ids(seed: int) -> list[str]:

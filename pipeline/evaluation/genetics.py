@@ -1,4 +1,4 @@
-"""What the four subtypes are in the words of haematology. A subtype that is not listed has no entry."""
+"""What the subtypes are in the words of haematology. A subtype that is not listed has no entry."""
 
 from __future__ import annotations
 
@@ -19,5 +19,10 @@ NAMES: dict[str, dict[str, str]] = {
         "WHO classification": "AML with RUNX1::RUNX1T1",
         "Genetic change": "t(8;21)(q22;q22)",
         "FAB type": "M2",
+    },
+    "KMT2A_MLLT3": {
+        "WHO classification": "AML with KMT2A::MLLT3",
+        "Genetic change": "t(9;11)(p21.3;q23.3)",
+        "FAB type": "M5, M4",
     },
 }

@@ -6,6 +6,7 @@ Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which people wit
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -22,6 +23,7 @@ from pipeline.evaluation.figures import Interval
 matplotlib.rcdefaults()  # not as a matplotlibrc here or in somebody's home would have it
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6E6E6E"
+_FOUR = (GREY, BLUE, ORANGE, "#009E73")  # of ways to learn
 COLOURS = (BLUE, ORANGE)  # of images and of patients
 
 
@@ -125,3 +127,25 @@ def _lines(axes: Axes, bands: dict[str, pd.DataFrame], curve: str, labels: dict[
     for (level, band), colour in zip(bands.items(), COLOURS, strict=False):
         axes.fill_between(band["at"], band[f"{curve}_low"], band[f"{curve}_high"], color=colour, alpha=0.15, lw=0)
         axes.plot(band["at"], band[curve], color=colour, label=labels[level])
+
+
+def learning_curves(table: pd.DataFrame, words: Mapping[str, str], title: str) -> Figure:
+    """Patient AUROC by the number of patients who learned, a line with intervals for each way; `table` as `transfer` has it."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    sizes = sorted(set(table["size"]))
+    ways = [way for way in words if way in set(table["way"])]
+    for number, way in enumerate(ways):
+        own = table[table["way"] == way].sort_values("size")
+        places = np.array([sizes.index(size) for size in own["size"]]) + 0.08 * (number - (len(ways) - 1) / 2)
+        reach = np.nan_to_num(np.abs(own[["low", "high"]].to_numpy(np.float64).T - own["patient_auroc"].to_numpy()))
+        axes.errorbar(
+            places, own["patient_auroc"], reach, marker="os^D"[number % 4], ms=5, lw=1.3, capsize=3,
+            color=_FOUR[number % 4], label=words[way],
+        )  # fmt: skip
+    axes.axhline(0.5, color=GREY, lw=1, ls=":")
+    axes.set(title=title, xlabel="patients of the subtype who learned", ylabel="patient AUROC", ylim=(0, 1.02))
+    axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

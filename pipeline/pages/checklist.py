@@ -99,9 +99,12 @@ def _missing(page: Page) -> str:
 
 
 def _partitions(page: Page) -> str:
-    config = page["config"]
+    config, protocol = page["config"], page["protocol"]
+    if protocol and protocol["form"] == "role":
+        return f"Whole patients, by {protocol['file']}: who trains, who validates (stops training, calibrates) and who tests"
     trained = ", ".join(map(str, page["folds"]))
-    return f"{config.split.n_folds} folds of whole patients; tested: {trained}; the next fold stops training and calibrates"
+    by = f", by {protocol['file']}" if protocol else ""
+    return f"{config.split.n_folds} folds of whole patients{by}; tested: {trained}; the next fold stops training and calibrates"
 
 
 def _standardised(page: Page) -> str:

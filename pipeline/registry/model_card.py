@@ -44,6 +44,7 @@ class Facts:
     weights_sha256: Mapping[str, str]
     tuned_on: Mapping[str, Any] | None  # how many patients a search saw, and their digest
     leaked: bool  # whether it saw the test patients
+    protocol: str | None = None  # the file of a published dealing
     encoder: Mapping[str, Any] | None = None  # behind a model that scores patients alone
 
 
@@ -97,7 +98,7 @@ def _data(facts: Facts) -> str:
         "### Data\n\n"
         f"Cohort `{source['cohort']}` (source {source['source']}, {source['files']:,} files, sha256 `{source['sha256'][:12]}`)"
         f"{': synthetic cells, drawn from a seed. The results say nothing about leukaemia' if demo else ''}. "
-        f"Folds trained: {trained} of {facts.n_folds}, dealt by patient."
+        f"Folds trained: {trained} of {facts.n_folds}, dealt by patient{f', by `{facts.protocol}`' if facts.protocol else ''}."
         + (f"\n\nData: {_CITATION}." if cited and not demo else "")
     )
 

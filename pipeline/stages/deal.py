@@ -1,4 +1,7 @@
-"""Deal the patients who have no fold yet, in data/folds.csv, which is in git: nobody is moved who need not be."""
+"""Deal the patients who have no fold yet, in data/folds.csv, which is in git: nobody is moved who need not be.
+
+Where `split.file` names a published dealing, nobody is dealt here.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,10 @@ def run(config: Config) -> None:
     linked = look_alikes.link(usable["patient"].tolist(), usable["look_alike"].tolist())
     patients["set"] = patients["patient"].map(linked)
     before = ledger.read(paths.FOLDS, patient_names.identity)
+    if config.split.file is not None:
+        console.say(f"deal: {config.split.file} deals; {paths.FOLDS} stays as it is, for the day split.file is null again")
+        ledger.write_down(paths.FOLDS, dict(zip(before["patient"], before["fold"], strict=True)))
+        return
     known = _known(before, patients, config.split.n_folds)
     dealt = dealer.deal(patients, known, config.split.n_folds, config.seed)
     spelled: dict[str, str] = dict(zip(patients["who"], patients["patient"], strict=True))

@@ -1,4 +1,4 @@
-"""Measure a candidate's out-of-fold predictions: data/scored/<subtype>/<candidate>.parquet, reports/<subtype>/<candidate>/.
+"""Measure a candidate on its test patients: data/scored/<subtype>/<candidate>.parquet, reports/<subtype>/<candidate>/.
 
 Only the scores of test patients count: every patient is scored by the one network that had not seen him or her, and nobody
 counts whom the search for that network saw. What a fold's scores are worth is fixed without its test patients. A learner that

@@ -179,6 +179,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         weights_sha256=weights,
         tuned_on=specs[folders[0].name].get("tuned_on"),
         leaked=leaked,
+        protocol=config.split.file,
         encoder=specs[folders[0].name].get("encoder"),
     )
     return versions.Candidate(

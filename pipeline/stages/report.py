@@ -28,6 +28,7 @@ from pipeline.pages import (
     contact_sheet,
     participants,
     projections,
+    protocol,
     rendering,
     result_tables,
     strip_plot,
@@ -69,6 +70,7 @@ def run(config: Config) -> None:
         "all_figures": figures.ALL,
         "subtypes": subtypes,
         "cohort": _cohort(config),
+        "protocol": _protocol(config, subtypes),
         "rules": result_tables.rules(c["audit"] for subtype in subtypes for c in subtype["candidates"]),
         "made": _made(config),
     }
@@ -137,6 +139,16 @@ def _cohort(config: Config) -> dict[str, Any]:
         "people": {name: characteristics.describe(own) for name, own in people.items()},
         "people_by_fold": {name: characteristics.by_fold(own, config.split.n_folds) for name, own in people.items()},
     }
+
+
+def _protocol(config: Config, subtypes: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The published dealing, where there is one."""
+    if config.split.file is None:
+        return None
+    dealing = _read(paths.PROTOCOL, _json, DataError)
+    if dealing["file"] != config.split.file:
+        raise DataError(f"{paths.PROTOCOL}: is of {dealing['file']}, split.file names {config.split.file}; run `dvc repro`")
+    return protocol.describe(dealing, subtypes, {}, config.evaluate.confidence)
 
 
 def _people(config: Config, splits: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

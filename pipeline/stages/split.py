@@ -1,13 +1,21 @@
-"""Write data/splits/<subtype>.csv: which fold every patient of a subtype and of control is in, as data/folds.csv says."""
+"""Write data/splits/<subtype>.csv: which fold every patient of a subtype and of control is in.
+
+As data/folds.csv says, or the published dealing that `split.file` names; what is to be known of that is in protocol.json there.
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pandas as pd
 
-from pipeline.common import console, paths
+from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
-from pipeline.folds import ledger, split_table
+from pipeline.folds import ledger, protocol, split_table
+from pipeline.folds.protocol import Dealing
+from pipeline.images import look_alikes
 from pipeline.names import patient_names
 
 _COLUMNS = ["path", "class", "patient", "pixels_sha256", "look_alike", "error"]
@@ -18,7 +26,13 @@ def run(config: Config) -> None:
     manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_COLUMNS)
     usable = manifest[manifest["error"] == ""]
     patients = usable.groupby(["class", "patient"], sort=True).size().rename("images").reset_index()
-    patients["fold"] = _folds(patients["patient"], config.split.n_folds)
+    if config.split.file is None:
+        patients["fold"] = _folds(patients["patient"], config.split.n_folds)
+        paths.fresh(paths.PROTOCOL)
+    else:
+        dealing = _published(config, Path(config.split.file), manifest)
+        patients["fold"] = patients["patient"].map(patient_names.identity).map(dealing.folds)
+        files.write(paths.PROTOCOL, json.dumps(dealing.described(), indent=2) + "\n")
     rows = []
     for subtype in config.subtypes:
         split = split_table.split(patients, config.control, subtype, config.split.n_folds)
@@ -46,3 +60,28 @@ def _folds(patients: pd.Series, n_folds: int) -> pd.Series:
             f"{paths.FOLDS}: {len(missing)} patients have no fold, first {missing[0]}; `{ledger.COMMAND}` deals them"
         )
     return folds.astype("int64")
+
+
+def _published(config: Config, file: Path, manifest: pd.DataFrame) -> Dealing:
+    """The dealing of a file for all patients of the manifest, those included of whom nothing is usable."""
+    patients = manifest.assign(usable=manifest["error"] == "")
+    patients = patients.groupby(["class", "patient"], sort=True)["usable"].any().reset_index()
+    patients["who"] = patients["patient"].map(patient_names.identity)
+    usable = manifest[manifest["error"] == ""]
+    linked = look_alikes.link(usable["patient"].tolist(), usable["look_alike"].tolist())
+    patients["set"] = patients["patient"].map(linked).fillna(-1).astype("int64")
+    split_table.require_one_class(patients.loc[patients["usable"], "who"])
+    dealing = protocol.read(
+        file,
+        patients,
+        config.split.n_folds,
+        sorted(config.folds),
+        config.seed,
+        patient_names.identity,
+        config.ingest.pseudonyms,
+    )
+    if dealing.absent:
+        console.say(f"split: {file}: {dealing.absent} of its patients have no usable image here, and are left out")
+    if dealing.val_dealt:
+        console.say(f"split: {file} names nobody who validates: {dealing.val_dealt} of those who train were dealt to it")
+    return dealing

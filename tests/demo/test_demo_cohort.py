@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.demo.cohort import SUBTYPES, Patient, draw_cells, draw_patients
+from pipeline.demo.cohort import ON_DEMAND, SUBTYPES, Patient, draw_cells, draw_patients
 from pipeline.demo.smear import IMAGE_PX
 
 EVERY_CLASS = {"control": 3, **dict.fromkeys(SUBTYPES, 2)}
@@ -181,3 +181,12 @@ def test_mean_colour_does_not_give_the_class_away():
         auroc = (np.stack(colours[subtype])[:, None] > control[None]).mean(axis=(0, 1))
         # With no difference at all, 24 against 24 patients give 0.50 +- 0.08.
         assert ((auroc > 0.22) & (auroc < 0.78)).all(), f"{subtype}: {auroc}"
+
+
+def test_the_leukaemia_on_demand_changes_nobody_else_and_has_cells_of_its_own():
+    more = cohort({**EVERY_CLASS, ON_DEMAND: 40})
+    assert more[:-40] == cohort()
+    assert len({patient.patient for patient in more}) == len(more)
+    (sick,) = cohort({ON_DEMAND: 1}, images=(40, 40), share=(0.9, 0.9), unusable=(0.0, 0.0))
+    assert "monoblast" in {cell.cell_type for cell in draw_cells(sick, "control", 11)}
+    assert {cell.kind for cell in draw_cells(sick, "control", 11)} == {"normal", "leukaemic"}
