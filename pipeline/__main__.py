@@ -35,9 +35,20 @@ CANDIDATE_STAGES = {
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
+ALL_CLASSES_STAGES = {
+    "call": "call every patient control or one of the subtypes, out of fold, by the vectors of the candidates of kind bag",
+    "register_call": "bring the calls' models to MLflow; name the best champion",
+}
 ENCODER_STAGES = {"embed": "make a vector of every usable image; goes on where it was stopped"}
 FOLD_STAGES = {"train": "train the networks that look at cells, one a fold"}
-OF_KIND = {"train": "cnn", "audit_networks": "cnn", "tune": "cnn", "train_bags": "bag"}  # the others are for any candidate
+OF_KIND = {
+    "train": "cnn",
+    "audit_networks": "cnn",
+    "tune": "cnn",
+    "train_bags": "bag",
+    "call": "bag",
+    "register_call": "bag",
+}  # the others are for any candidate
 # Beside the DAG.
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
@@ -71,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES:
             stage.run(settings)
+        elif chosen.stage in ALL_CLASSES_STAGES:
+            stage.run(settings, candidates)
         elif chosen.stage in ENCODER_STAGES:
             for encoder in encoders:
                 stage.run(settings, encoder)
@@ -105,12 +118,13 @@ def _parser() -> argparse.ArgumentParser:
         description="One stage of the pipeline, by hand. `dvc repro` runs all that are stale, in order.",
     )
     stages = parser.add_subparsers(dest="stage", metavar="stage", required=True)
-    for name, purpose in {**COHORT_STAGES, **ENCODER_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}.items():
+    for name, purpose in {**COHORT_STAGES, **ENCODER_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES, **ALL_CLASSES_STAGES}.items():
         stage = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name in ENCODER_STAGES:
             stage.add_argument("encoder", nargs="?", help="one of params.yaml's encoders; all of them when left out")
         elif name not in COHORT_STAGES:
-            stage.add_argument("subtype", nargs="?", help="one of params.yaml's subtypes; all of them when left out")
+            if name not in ALL_CLASSES_STAGES:
+                stage.add_argument("subtype", nargs="?", help="one of params.yaml's subtypes; all of them when left out")
             stage.add_argument("--candidate", help="one of params.yaml's candidates; all of them when left out")
         if name in FOLD_STAGES:
             stage.add_argument("fold", nargs="?", type=int, help="one of params.yaml's folds; all of them when left out")

@@ -1,7 +1,7 @@
 """What a call says of a patient: a probability for every class, and the set of classes that cannot be ruled out.
 
-Arrays of classes are in the order control, subtypes. This file travels with every registered call, so that a patient is answered
-by it as the figures were measured; it imports nothing of this package, and nothing but NumPy.
+Arrays of classes are in the order control, subtypes. This file travels with every registered call, so that a patient is
+answered by it as the figures were measured; it imports nothing of this package, and nothing but NumPy.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_TINY = 1e-9  # a coverage in decimals is not exact
 UNSURE, NONE = "can't say", "none of these"
 
 
-def logits(coefficients: Mapping[str, NDArray[np.generic]], table: Floats) -> Floats:
+def logits(coefficients: Mapping[str, Floats], table: Floats) -> Floats:
     """A logit for every class, `(patients, classes)`, of features `(patients, features)`."""
     return np.asarray(table @ coefficients["weights"] + coefficients["intercept"], dtype=np.float64)
 
@@ -48,6 +49,11 @@ def p_values(known: Sequence[tuple[Ints, Floats]], own: Sequence[Floats]) -> Flo
             as_strange[:, label] += len(of_class) - np.searchsorted(of_class, values[:, label] - 1e-12, "left")
             n[label] += len(of_class)
     return np.asarray(as_strange / n)
+
+
+def inside(p_values: Floats, coverage: float) -> NDArray[np.bool_]:
+    """Which classes cannot be ruled out, of the shape of `p_values`."""
+    return np.asarray(p_values > 1 - coverage + _TINY)
 
 
 def in_words(chosen: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The two ways to call a patient, cross-fitted: all classes by one regression on the vectors, or on the binary learners' logits.
+"""The two ways to call a patient, cross-fitted: one regression of all classes on the vectors, or on the binary tests' logits.
 
 Nothing that a patient's answer rests on (features' scales, regressions, penalties, temperatures, patients he or she is held
 against) has seen the patient, nor any other of the same fold.
@@ -50,7 +50,7 @@ def regressions(config: Config, table: Floats, everybody: Everybody) -> Joint:
 
 
 def binary_tests(config: Config, candidate: str, everybody: Everybody) -> Crossed:
-    """The logits of the candidate's learner of every subtype against control, `(patients, subtypes)`, of patients of any class."""
+    """Logits of patients of any class by the candidate's learner of each subtype against control, `(patients, subtypes)`."""
     labels = everybody.labels
     learner = config.bag_of(candidate).learner.name
 
@@ -59,11 +59,11 @@ def binary_tests(config: Config, candidate: str, everybody: Everybody) -> Crosse
         for number, subtype in enumerate(config.subtypes, start=1):
             own = rows[np.isin(labels[rows], (0, number))]
             seed = recipe.seed(config.seed, subtype, without[0] * config.split.n_folds + without[1])
-            bags = [everybody.bags[row] for row in own]
+            bags = [everybody.bags[row] for row in own.tolist()]
             known.append(recipe.fit(config, candidate, bags, (labels[own] == number).astype(np.int64), seed))
 
         def score(others: Ints) -> Floats:
-            bags = [everybody.bags[row] for row in others]
+            bags = [everybody.bags[row] for row in others.tolist()]
             return np.stack([scoring.logits(learner, coefficients, bags) for coefficients in known], axis=1)
 
         return score

@@ -1,7 +1,7 @@
 """Sets of classes that hold a patient's own as often as is stated, over patients and class by class: conformal prediction.
 
-A class stays in a patient's set unless fewer than 1 - coverage of its other patients look as strange in it. Several classes left
-mean "can't say", none "none of these". As it is done class by class, coverage holds whatever the mix of classes is where the
+A class stays in a patient's set unless at most 1 - coverage of its patients look as strange in it. Several classes left mean
+"can't say", none "none of these". As it is done class by class, coverage holds whatever the mix of classes is where the
 call is used; what it rests on is that the patients there look like those here.
 """
 
@@ -40,12 +40,18 @@ def promise(patients: int, coverage: float) -> Promise:
 
 
 def promises(labels: Ints, folds: Ints, classes: int, coverage: float) -> list[Promise]:
-    """For each class the promise that holds in every fold: with the patients outside the fold that has most of them."""
+    """For each class the promise to the patients of the fold outside which there are fewest of that class."""
     found = []
     for label in range(classes):
         by_fold = np.bincount(folds[labels == label], minlength=1)
         found.append(promise(int(by_fold.sum() - by_fold.max()), coverage))
     return found
+
+
+def expected(labels: Ints, folds: Ints, coverage: float) -> float:
+    """What coverage the sets of these patients have on average by the numbers alone: never less than asked for."""
+    kept = [promise(int(((labels == label) & (folds != k)).sum()), coverage) for label, k in zip(labels, folds, strict=True)]
+    return float(np.mean([one.coverage for one in kept]))
 
 
 def out_of_fold(scores: Crossed, labels: Ints) -> Floats:
@@ -63,8 +69,3 @@ def out_of_fold(scores: Crossed, labels: Ints) -> Floats:
         own = [answer.strangeness(scores.without(k, j, k)) for j in others]
         found[scores.rows(k)] = answer.p_values(known, own)
     return found
-
-
-def sets(p_values: Floats, coverage: float) -> np.ndarray:
-    """Which classes cannot be ruled out, bool `(patients, classes)`."""
-    return np.asarray(p_values > 1 - coverage + _TINY)

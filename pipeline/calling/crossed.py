@@ -1,7 +1,7 @@
 """Scores of patients by models that have seen neither of two folds, for every two of them.
 
-A patient of fold k is scored by the models without k and another fold j. Whatever is fitted for fold k, of what the models
-without k say of the patients of the other folds j, is therefore of patients who were not learned from, and nothing of fold k has
+A patient of fold k is scored by the models without k and another fold j. Whatever is fitted for fold k, to what the models
+without k and j say of the patients of j, is therefore fitted to patients who were not learned from, and nothing of fold k has
 gone into it, not by way of the models either. A model without k and j treats the patients of k and of j alike.
 """
 
@@ -40,7 +40,7 @@ class Crossed:
 
     def tested(self, k: int) -> Floats:
         """What is said of the patients of fold k: the mean of the models without it."""
-        return np.mean([self.without(k, j, k) for j in self.numbers if j != k], axis=0)
+        return np.asarray(np.mean([self.without(k, j, k) for j in self.numbers if j != k], axis=0))
 
     def out_of_fold(self) -> Floats:
         """`tested` of everybody, `(patients, columns)`."""

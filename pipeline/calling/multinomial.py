@@ -16,7 +16,7 @@ def fit(table: Floats, labels: Ints, classes: int, settings: Call, seed: int) ->
 
     The penalty has the lowest log loss on patients held out in turn.
     """
-    loss = {penalty: 0.0 for penalty in sorted(settings.penalties, reverse=True)}
+    loss = dict.fromkeys(sorted(settings.penalties, reverse=True), 0.0)
     if len(loss) > 1:
         for rows, held_out in inner_folds.deal(labels, settings.inner_folds, seed):
             for penalty, found in _path(table[rows], labels[rows], classes, list(loss)):
@@ -44,7 +44,7 @@ def _path(table: Floats, labels: Ints, classes: int, penalties: list[float]) -> 
     same and takes a fraction of the time where features are many.
     """
     mean = table.mean(axis=0)
-    # One scale for all features: by its own, one that hardly varies among those learned from would outweigh all in a new patient.
+    # One scale for all: by its own, a feature that hardly varies among those learned from could outweigh all in a new patient.
     scale = float(np.sqrt(((table - mean) ** 2).sum(axis=1).mean())) or 1.0  # a patient's squared length is about 1
     u, s, directions = np.linalg.svd((table - mean) / scale, full_matrices=False)
     found = []

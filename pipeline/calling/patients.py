@@ -32,7 +32,7 @@ class Everybody:
     @property
     def labels(self) -> NDArray[np.int64]:
         """The place of every patient's class among `names`, `(patients,)`."""
-        return pd.Index(self.names).get_indexer(self.table["class"]).astype(np.int64)
+        return pd.Index(self.names).get_indexer(pd.Index(self.table["class"])).astype(np.int64)
 
     @property
     def folds(self) -> NDArray[np.int64]:
@@ -58,14 +58,14 @@ def read(config: Config, encoder: str) -> Everybody:
         if controls is None:
             controls = theirs
             tables.append(theirs.assign(**{"class": config.control}))
-            bags += [found.bags[row] for row in np.flatnonzero(~own)]
+            bags += [found.bags[row] for row in np.flatnonzero(~own).tolist()]
         elif not controls.equals(theirs):
             raise LeakError(
                 f"{paths.split_table(subtype)}: does not deal the controls as {paths.split_table(config.subtypes[0])} does; "
                 "run `dvc repro split`"
             )
         tables.append(found.split.loc[own, ["patient", "fold", "images"]].assign(**{"class": subtype}))
-        bags += [found.bags[row] for row in np.flatnonzero(own)]
+        bags += [found.bags[row] for row in np.flatnonzero(own).tolist()]
     table = pd.concat(tables, ignore_index=True)[["patient", "class", "fold", "images"]]
     split_table.require_one_class(table["patient"])
     _require_enough(table, config)
@@ -79,6 +79,6 @@ def _require_enough(table: pd.DataFrame, config: Config) -> None:
         left = int(by_fold.sum() - by_fold.nlargest(2).sum())
         if left < _FEWEST:
             raise DataError(
-                f"class {name}: {left} of {by_fold.sum()} patients are left to learn from without two of the folds; a call needs "
-                f"{_FEWEST}: more patients, or more folds (split.n_folds)"
+                f"class {name}: {left} of {by_fold.sum()} patients are left to learn from without two of the folds; a call "
+                f"needs {_FEWEST}: more patients, or more folds (split.n_folds)"
             )
