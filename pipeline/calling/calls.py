@@ -20,6 +20,7 @@ from pipeline.calling.patients import Everybody
 from pipeline.common.config import Config
 
 _TEMPERATURES = (0.05, 20.0)
+_LOG_SD = 0.5  # of the prior: a temperature is thought to lie between 1/2.7 and 2.7
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,14 @@ def calibrated(scores: Crossed, labels: Ints) -> Floats:
 
 
 def temperature(labels: Ints, logits: Floats) -> float:
-    """The number by which logits are divided so that the log loss is least (Guo et al. 2017, ICML); between .05 and 20."""
+    """The number by which logits are divided so that the log loss is least (Guo et al. 2017, ICML), held near 1 by a prior.
+
+    That is on its logarithm, as in `evaluation/calibration`: without it few patients whom the logits happen to separate would
+    make everybody certain.
+    """
 
     def loss(logarithm: float) -> float:
-        return multinomial.log_loss(labels, logits, float(np.exp(logarithm)))
+        of_patients = len(labels) * multinomial.log_loss(labels, logits, float(np.exp(logarithm)))
+        return of_patients + (logarithm / _LOG_SD) ** 2 / 2
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded").x))
