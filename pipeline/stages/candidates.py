@@ -35,7 +35,7 @@ def run(config: Config) -> None:
 def _of_others(config: Config) -> Iterator[Path]:
     """What lies where a candidate's models, scores and reports belong, and is of none that params.yaml names."""
     names = set(config.candidates)
-    for subtype in config.subtypes:
+    for subtype in (*config.subtypes, "call"):
         for folder in (paths.MODELS, paths.SCORED, paths.EVALUATED, paths.REPORTS, paths.REPORTS / "audit"):
             for path in sorted((folder / subtype).glob("*")):
                 if path.name.removesuffix(path.suffix).removesuffix("_networks") not in names:
