@@ -49,10 +49,12 @@ OF_KIND = {
     "call": "bag",
     "register_call": "bag",
 }  # the others are for any candidate
+CALL = "call"  # the model of all classes, where a subtype's is asked for
 # Beside the DAG.
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
 ROLLBACK = "name the version that the champion replaced champion again"
+BY_HAND = {"promote": PROMOTE, "rollback": ROLLBACK}
 TUNE = "search a better network for a subtype, on one fold's training patients; goes on where it was stopped"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
@@ -63,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     addresses.reach_loopback_directly()
     try:
         settings = config.load()
-        subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
+        named = getattr(chosen, "subtype", None)
+        subtypes = config.chosen_subtypes(settings, None if named == CALL and chosen.stage in BY_HAND else named)
         kind = OF_KIND.get(chosen.stage)
         candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None), kind)
         encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
@@ -139,9 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")
     predict.add_argument("--output", type=Path, help="folder for the results; predictions/<folder's name> when left out")
-    for name, purpose in {"promote": PROMOTE, "rollback": ROLLBACK}.items():
+    for name, purpose in BY_HAND.items():
         by_hand = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
-        by_hand.add_argument("subtype", help="one of params.yaml's subtypes")
+        by_hand.add_argument("subtype", help="one of params.yaml's subtypes, or call")
         if name == "promote":
             by_hand.add_argument("version", help="number of the version in MLflow")
         by_hand.add_argument("--because", required=True, help="the reason, which is written down with the version")
