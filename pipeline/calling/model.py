@@ -22,7 +22,8 @@ from pipeline.common import files, paths
 from pipeline.common.config import Config
 
 COEFFICIENTS = "coefficients.npz"
-_CODE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
+_ROOMS = ("bags", "calling", "folds")
 
 
 def write(config: Config, candidate: str, everybody: Everybody, found: Joint, folder: Path) -> None:
@@ -54,11 +55,12 @@ def of_fold(found: Joint, labels: Ints, k: int) -> dict[str, Floats | Ints]:
 
 def digests(config: Config, encoder: str) -> dict[str, str]:
     """SHA-256 of the vectors, the splits and the code behind a call."""
+    code = [module for room in _ROOMS for module in sorted((_PACKAGE / room).glob("*.py"))] + [_PACKAGE / "stages" / "call.py"]
     vectors = [path for name in config.classes for path in (paths.vectors(encoder, name), paths.vector_rows(encoder, name))]
     return {
         "vectors": files.sha256_of_all(vectors),
         "split": files.sha256_of_all([paths.split_table(subtype) for subtype in config.subtypes]),
-        "code": files.sha256_of_all(sorted(_CODE.glob("*.py"))),
+        "code": files.sha256_of_all(code),
     }
 
 
