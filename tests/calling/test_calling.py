@@ -152,7 +152,7 @@ def test_sets_hold_the_class_of_new_patients_as_often_as_promised() -> None:
     settings = known.model_copy(update={"call": known.call.model_copy(update={"penalties": [0.01]})})
     centres = np.eye(3, 6) * 1.5
     held, of_everybody = [], []
-    for _ in range(10):
+    for _ in range(16):
         labels = np.repeat([0, 1, 2], 15)
         table = pd.DataFrame({"class": [f"c{label}" for label in labels], "fold": np.tile(np.arange(5), 9)})
         everybody = Everybody(table, [], ["c0", "c1", "c2"], {})
