@@ -41,6 +41,7 @@ def run(config: Config, candidates: list[str]) -> None:
         models = [versions.log_candidate(client, candidate) for candidate in every]
         beside = {candidate.digest for candidate in every}
         for candidate, model in zip(every, models, strict=True):
+            versions.note(client, model, classes=" ".join(config.classes))
             console.say(f"{NAME} v{model.version} ({candidate.name}): {_settle(config, client, model, candidate, beside)}")
         if lost := agreement.absent(client, NAME, every[0].cohort):
             console.say(bringing_back.champion(lost))
@@ -69,11 +70,13 @@ def _settle(
             verdict = gate.Verdict("challenger", "was rolled back by hand; promote it by hand", {})
         elif standing.absent:
             verdict = gate.Verdict("challenger", f"not promoted: the champion of {paths.DECISIONS} is not in this MLflow", {})
+        elif champion is not None and (theirs := champion.tags.get("classes", "")) != model.tags["classes"]:
+            verdict = gate.Verdict("not comparable", f"the champion knows other classes: {theirs}; promote it by hand", {})
         else:
-            theirs = versions.scores(client, champion) if champion else None
+            scores = versions.scores(client, champion) if champion else None
             compared, now = len(others - history.unopposed - beside), len(beside | {candidate.digest})
             missed = _missed(candidate)
-            verdict = call_gate.judge(candidate.scores, theirs, missed, rules, config.seed, compared, now)
+            verdict = call_gate.judge(candidate.scores, scores, missed, rules, config.seed, compared, now)
         if verdict.alias == versions.CHAMPION and not alone:
             verdict = gate.Verdict("challenger", f"{verdict.reason}; not promoted: other machines may decide now", {})
         line, time = f"{verdict.decision}: {verdict.reason}", decisions.now()

@@ -32,6 +32,7 @@ from pipeline.registry import mlflow_server
 from pipeline.stages import call, evaluate, predict, promote, register, register_call, train_bags
 
 PX, IMAGES, OF_CLASS = 16, 8, 9
+FLOORS = {"image_accuracy": 1.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0}
 
 
 def encoder(folder: Path, seed: int = 1) -> dict[str, Any]:
@@ -56,8 +57,7 @@ def encoder(folder: Path, seed: int = 1) -> dict[str, Any]:
 
 def build() -> config.Config:
     """What the stages before `train_bags` leave of drawn cells; then that, `evaluate` and `register`."""
-    floors = {"image_accuracy": 1.0, "patient_sensitivity": 0.0, "patient_specificity": 0.0}
-    changes = {"evaluate.draws": 100, "register.floors": floors, "call.coverage": 0.8}
+    changes = {"evaluate.draws": 100, "register.floors": FLOORS, "call.coverage": 0.8}
     settings = bag_cohort.settings(Path.cwd(), **changes)
     device.prepare("float32")
     about = encoder(paths.encoder(ENCODER).parent)
@@ -200,7 +200,7 @@ def test_predict_answers_of_all_classes_as_the_call_measured(inside: Path, capsy
 
 
 def test_the_call_has_an_experiment_and_a_champion_of_its_own_and_can_be_registered_again(
-    inside: Path, capsys: pytest.CaptureFixture[str]
+    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = mlflow_server.connect()
     (version,) = client.search_model_versions("name = 'call'")
@@ -213,6 +213,15 @@ def test_the_call_has_an_experiment_and_a_champion_of_its_own_and_can_be_registe
     register_call.run(config.load(inside / "params.yaml"), ["bags"])
     assert len(client.search_model_versions("name = 'call'")) == 1
     assert "call v1 (bags): champion" in capsys.readouterr().out
+    changed = bag_cohort.settings(
+        tmp_path, **{"register.floors": FLOORS, "call.coverage": 0.7}
+    )  # another answer, so another call
+    client.set_model_version_tag("call", "1", "classes", "control PML_RARA")
+    register_call.run(changed, ["bags"])
+    assert "call v2 (bags): not comparable: the champion knows other classes: control PML_RARA" in capsys.readouterr().out
+    aliases = client.get_registered_model("call").aliases
+    assert {name: str(number) for name, number in aliases.items()} == {"champion": "1", "challenger": "2"}
+    client.set_model_version_tag("call", "1", "classes", "control NPM1")
 
 
 def test_python_without_this_package_scores_as_predict_does(inside: Path, tmp_path: Path) -> None:
