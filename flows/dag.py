@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from flows import ROOT
 from flows.errors import FlowError
 
@@ -28,7 +30,8 @@ class Stage:
     def title(self) -> str:
         """The name as people read it: `train NPM1 published fold 0`."""
         fold = "" if self.fold is None else f"fold {self.fold}"
-        return " ".join(part for part in (self.kind, self.subtype, self.candidate, fold) if part)
+        of = [part for part in (self.subtype, self.candidate, fold) if part]
+        return " ".join([self.kind, *of]) if of else self.name.replace("@", " ")
 
 
 def find_stale(status: Mapping[str, object], every: Sequence[Stage]) -> set[str]:
@@ -56,9 +59,11 @@ def read_stages(folder: Path = ROOT) -> list[Stage]:
     try:
         with Repo(str(folder)) as repo:
             graph = repo.index.graph
+            known = YAML(typ="safe", pure=True).load(folder / "dvc.yaml")["stages"]
+            matrices = {kind: list(stage.get("matrix", {})) for kind, stage in known.items()}
             position = {stage: number for number, stage in enumerate(repo.index.stages)}
             return [
-                _read_stage(stage, graph)
+                _read_stage(stage, graph, matrices)
                 for stage in lexicographical_topological_sort(graph.reverse(copy=True), key=position.__getitem__)
             ]
     except DvcException as error:
@@ -96,16 +101,16 @@ def choose(
     return list(kept.values())
 
 
-def _read_stage(stage: Any, graph: Any) -> Stage:
+def _read_stage(stage: Any, graph: Any, matrices: Mapping[str, Sequence[str]]) -> Stage:
     name = stage.name
     kind, _, item = name.partition("@")
-    subtype, candidate, fold = [*item.split("-"), "", ""][:3]  # no name holds a dash
+    of = dict(zip(matrices[kind], item.split("-"), strict=False))  # no name holds a dash
     return Stage(
         name=name,
         kind=kind,
-        subtype=subtype,
-        candidate=candidate,
-        fold=int(fold) if fold else None,
+        subtype=of.get("subtype", ""),
+        candidate=of.get("candidate", ""),
+        fold=int(of["fold"]) if "fold" in of else None,
         after=tuple(sorted(other.name for other in graph.successors(stage))),
         outs=tuple(out.def_path for out in stage.outs),
         deps=tuple(dep.def_path for dep in stage.deps if dep.def_path),

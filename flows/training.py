@@ -68,6 +68,12 @@ def register_again(subtypes: Sequence[str]) -> None:
         dvc_stages.run_pipeline("register", *chosen, say=get_run_logger().info)
 
 
+@service_task("register calls that were there")
+def register_calls_again() -> None:
+    """The same of the models that give one answer of all classes."""
+    dvc_stages.run_pipeline("register_call", say=get_run_logger().info)
+
+
 @flow(name="training", flow_run_name=lambda: _run_name(), task_runner=cast(Any, ThreadPoolTaskRunner()))
 def training(
     subtypes: list[str] | None = None, folds: list[int] | None = None, force: bool = False, deployment: str | None = None
@@ -141,6 +147,10 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     if again := [stage.subtype for stage in registered if futures[stage.name].state.name != "Ran"]:
         everything = len(registered) == sum(stage.kind == "register" for stage in every)  # MLflow's import takes seconds: once
         state = register_again([] if everything else again, return_state=True)
+        if not state.is_completed():
+            failed.append(reason(state))
+    if any(stage.kind == "register_call" and futures[stage.name].state.name != "Ran" for stage in completed):
+        state = register_calls_again(return_state=True)
         if not state.is_completed():
             failed.append(reason(state))
     publish_results(completed)

@@ -35,6 +35,10 @@ CANDIDATE_STAGES = {
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
+ALL_CLASSES_STAGES = {
+    "call": "call every patient control or one of the subtypes, out of fold, by the vectors of the candidates of kind bag",
+    "register_call": "bring the calls' models to MLflow; name the best champion",
+}
 ENCODER_STAGES = {"embed": "make a vector of every usable image; goes on where it was stopped"}
 FOLD_STAGES = {
     "train": "train the networks that look at cells, one a fold",
@@ -42,12 +46,14 @@ FOLD_STAGES = {
 }
 OF_KIND = {  # the others are for any candidate
     **dict.fromkeys(("train", "embed_networks", "audit_networks", "tune"), "cnn"),
-    "train_bags": "bag",
+    **dict.fromkeys(("train_bags", "call", "register_call"), "bag"),
 }
+CALL = "call"  # the model of all classes, where a subtype's is asked for
 # Beside the DAG.
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
 ROLLBACK = "name the version that the champion replaced champion again"
+BY_HAND = {"promote": PROMOTE, "rollback": ROLLBACK}
 TUNE = "search a better network for a subtype, on one fold's training patients; goes on where it was stopped"
 TRANSFER = "learn a subtype of few patients on what the networks of the others learned; a learning curve"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
@@ -59,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     addresses.reach_loopback_directly()
     try:
         settings = config.load()
-        subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
+        named = getattr(chosen, "subtype", None)
+        subtypes = config.chosen_subtypes(settings, None if named == CALL and chosen.stage in BY_HAND else named)
         kind = OF_KIND.get(chosen.stage)
         candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None), kind)
         encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
@@ -80,6 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES:
             stage.run(settings)
+        elif chosen.stage in ALL_CLASSES_STAGES:
+            stage.run(settings, candidates)
         elif chosen.stage in ENCODER_STAGES:
             for encoder in encoders:
                 stage.run(settings, encoder)
@@ -114,12 +123,13 @@ def _parser() -> argparse.ArgumentParser:
         description="One stage of the pipeline, by hand. `dvc repro` runs all that are stale, in order.",
     )
     stages = parser.add_subparsers(dest="stage", metavar="stage", required=True)
-    for name, purpose in {**COHORT_STAGES, **ENCODER_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}.items():
+    for name, purpose in {**COHORT_STAGES, **ENCODER_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES, **ALL_CLASSES_STAGES}.items():
         stage = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name in ENCODER_STAGES:
             stage.add_argument("encoder", nargs="?", help="one of params.yaml's encoders; all of them when left out")
         elif name not in COHORT_STAGES:
-            stage.add_argument("subtype", nargs="?", help="one of params.yaml's subtypes; all of them when left out")
+            if name not in ALL_CLASSES_STAGES:
+                stage.add_argument("subtype", nargs="?", help="one of params.yaml's subtypes; all of them when left out")
             stage.add_argument("--candidate", help="one of params.yaml's candidates; all of them when left out")
         if name in FOLD_STAGES:
             stage.add_argument("fold", nargs="?", type=int, help="one of params.yaml's folds; all of them when left out")
@@ -136,9 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")
     predict.add_argument("--output", type=Path, help="folder for the results; predictions/<folder's name> when left out")
-    for name, purpose in {"promote": PROMOTE, "rollback": ROLLBACK}.items():
+    for name, purpose in BY_HAND.items():
         by_hand = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
-        by_hand.add_argument("subtype", help="one of params.yaml's subtypes")
+        by_hand.add_argument("subtype", help="one of params.yaml's subtypes, or call")
         if name == "promote":
             by_hand.add_argument("version", help="number of the version in MLflow")
         by_hand.add_argument("--because", required=True, help="the reason, which is written down with the version")

@@ -18,14 +18,15 @@ import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
 
-from pipeline.__main__ import CANDIDATE_STAGES, COHORT_STAGES, ENCODER_STAGES, FOLD_STAGES
+from pipeline.__main__ import ALL_CLASSES_STAGES, CANDIDATE_STAGES, COHORT_STAGES, ENCODER_STAGES, FOLD_STAGES
 from pipeline.common import config
 from pipeline.networks import recipe
 from pipeline.registry import model_files
 
 PIPELINE = ROOT / "pipeline"
 ROOMS = sorted(path.name for path in PIPELINE.iterdir() if (path / "__init__.py").is_file())
-STAGES = {**COHORT_STAGES, **ENCODER_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES}
+STAGES = {**COHORT_STAGES, **ENCODER_STAGES, **FOLD_STAGES, **CANDIDATE_STAGES, **ALL_CLASSES_STAGES}
+REGISTER = ("register", "register_call")
 TRAVELS = [module.relative_to(PIPELINE).as_posix() for module in model_files.CODE]
 
 # They change no result: settings, paths, the terminal, cores; and, but for `register`, the record kept in MLflow.
@@ -46,7 +47,7 @@ def own_imports(module: Path) -> frozenset[Path]:
 
 def rooms_behind(stage: str) -> set[str]:
     """The rooms with a module that the stage imports, directly or not; behind an inert one nothing is followed."""
-    inert = INERT if stage == "register" else INERT | {RECORDS}
+    inert = INERT if stage in REGISTER else INERT | {RECORDS}
     seen: set[Path] = set()
     waiting = [PIPELINE / "stages" / f"{stage}.py"]
     while waiting:
@@ -119,7 +120,7 @@ def test_stage_is_module_is_command_is_params_section() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_are_the_stage_and_the_rooms_behind_it(stage: str) -> None:
-    travels = {Path(module).parts[0] for module in TRAVELS} if stage == "register" else set()
+    travels = {Path(module).parts[0] for module in TRAVELS} if stage in REGISTER else set()
     assert code_deps(stage) == {f"stages/{stage}.py"} | rooms_behind(stage) | travels
 
 
@@ -143,7 +144,7 @@ ASKED = {
     "network_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates"},
     "train_of": {"train"},
     "tuned_on": {"data/candidates/${item.subtype}/${item.candidate}.json"},
-    "bag_of": {"data/candidates/${item.subtype}/${item.candidate}.json"},
+    "bag_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates.${item.candidate}"},
     "candidate_of": {"candidates"},
 }
 
@@ -157,6 +158,7 @@ def test_every_parameter_a_stage_reads_is_one_of_its_params(stage: str) -> None:
     modules += [PIPELINE / "auditing/twins.py"] if stage == "audit_networks" else []
     modules += [PIPELINE / "networks" / f"{name}.py" for name in ("recipe", "training") if stage in ("train", "audit_networks")]
     modules += [PIPELINE / "bags" / f"{name}.py" for name in ("recipe", "patients") if stage == "train_bags"]
+    modules += [PIPELINE / "calling" / f"{name}.py" for name in ("calls", "model", "patients") if stage == "call"]
     read = set()
     for module in modules:
         for node in ast.walk(ast.parse(module.read_text())):

@@ -272,6 +272,15 @@ class Evaluate(Section):
     bins: Annotated[int, Field(ge=2)]
 
 
+class Call(Section):
+    """How patients are called one of all classes, and how often the set of classes shall hold the right one."""
+
+    coverage: Annotated[float, Field(gt=0.5, lt=1)]
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]]
+    penalties: Penalties
+    inner_folds: InnerFolds
+
+
 class Audit(Section):
     """How the audit decides, and for which subtypes it trains."""
 
@@ -448,6 +457,7 @@ class Config(Section):
     pack: Pack
     train: Train
     evaluate: Evaluate
+    call: Call
     audit: Audit
     report: Report
     register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
@@ -508,7 +518,7 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() in ("validation", "audit", "tune", "transfer"):
+            if name.lower() in ("validation", "audit", "tune", "transfer", "call"):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"

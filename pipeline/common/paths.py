@@ -144,3 +144,13 @@ def transferred(subtype: str) -> Path:
 def audit_networks(subtype: str, candidate: str) -> Path:
     """What networks reach that were trained to be wrong in one thing."""
     return REPORTS / "audit" / subtype / f"{candidate}_networks.json"
+
+
+def called(candidate: str) -> Path:
+    """What calls new patients one of all classes, by a candidate's vectors: a folder a fold."""
+    return MODELS / "call" / candidate
+
+
+def call_report(candidate: str) -> Path:
+    """Everybody's call by a candidate's vectors, and how good they are."""
+    return REPORTS / "call" / candidate

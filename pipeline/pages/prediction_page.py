@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -38,6 +38,8 @@ class Found:
     table: pd.DataFrame  # a row a patient and subtype
     scored: pd.DataFrame  # a row an image and subtype
     left_out: pd.DataFrame  # a row a file that does not count
+    call: Champion | None = None  # gives one answer of all classes
+    calls: pd.DataFrame = field(default_factory=pd.DataFrame)  # a row a patient, as it answers
 
 
 def file_name(patient: str) -> str:
@@ -63,6 +65,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
         threshold=config.evaluate.threshold,
         control=config.control,
         um=found.um,
+        call=_call(found, patient),
         tests=[
             {
                 **rows[model.subtype],
@@ -73,6 +76,16 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
             for model in found.models
         ],
     )
+
+
+def _call(found: Found, patient: str) -> dict[str, Any] | None:
+    """The answer of all classes for a patient, and the classes by falling probability."""
+    if found.call is None:
+        return None
+    (row,) = found.calls[found.calls["patient"] == patient].to_dict("records")
+    ranked = sorted(found.call.settings["classes"], key=lambda name: -row[f"probability_{name}"])
+    classes = [{"name": name, "probability": row[f"probability_{name}"], "kept": name in row["set"].split()} for name in ranked]
+    return {**{str(key): value for key, value in row.items()}, "classes": classes, "coverage": found.call.settings["coverage"]}
 
 
 @cache

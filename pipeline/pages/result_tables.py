@@ -108,3 +108,24 @@ def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def interval(row: Mapping[str, Any], *columns: str) -> Interval:
     """The interval whose value and bounds stand in three columns of a row, empty where they are not known."""
     return Interval(*(math.nan if row[column] == "" else float(row[column]) for column in columns))
+
+
+def with_intervals(classes: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The rows of a call's classes.csv by class, with the shares called and covered as figures."""
+    found = {}
+    for row in classes.to_dict("records"):
+        shares = {
+            f"{key}_share": Interval(row[key] / row["patients"], row[f"{key}_low"], row[f"{key}_high"])
+            for key in ("called", "covered")
+        }
+        found[str(row["class"])] = {str(key): value for key, value in row.items()} | shares
+    return found
+
+
+def by_test(tests: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """The rows of a call's tests.csv, by test and class, with the share called as a figure."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in tests.to_dict("records"):
+        rate = Interval(row["share"], row["low"], row["high"])
+        found.setdefault(row["test"], {})[row["class"]] = {str(key): value for key, value in row.items()} | {"rate": rate}
+    return found

@@ -15,18 +15,20 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from pipeline.common import environment
+from pipeline.common import console, environment
 from pipeline.common.errors import ModelError
 from pipeline.images.decoding import Pixels
 from pipeline.registry import mlflow_server, model_files, versions
 
 _LOADER = "mlflow.pyfunc.loaders.code_model"
-_NEEDED = ("um", "px", "operating_point", "reference", "cohort", "sha256", "temperatures")
+CALL = "call"  # the registered model that gives one answer of all classes
+_NEEDED = ("um", "px", "reference", "cohort", "sha256")
+_NEEDED_OF_SUBTYPES = ("operating_point", "temperatures")
 
 
 @dataclass(frozen=True)
 class Champion:
-    """A subtype's model, ready to score, and what `register` wrote down with it."""
+    """A subtype's model, or the call's, ready to score, and what `register` wrote down with it."""
 
     subtype: str
     version: str
@@ -47,6 +49,11 @@ class Champion:
         """Mean of the folds' calibrated logits of the one patient whose images these are, where it scores patients alone."""
         rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
         return float(self.model.predict(rows, params={"um": um})["patient_logit"].iloc[0])
+
+    def call(self, images: Sequence[Pixels], um: float) -> dict[str, Any]:
+        """What a call answers of the one patient whose images these are: `served_model` says which columns."""
+        rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
+        return dict(self.model.predict(rows, params={"um": um}).drop(columns="patient").iloc[0])
 
     def logits(self, images: Sequence[Pixels], um: float) -> NDArray[np.float64]:
         """Mean of the folds' calibrated logits `(n,)` of images of `um` micrometres."""
@@ -77,10 +84,12 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
         except (MlflowException, OSError, ValueError, ImportError) as error:
             if mlflow_server.went_away(error):  # `mlflow_server.answering` says so
                 raise
-            again = f"`python -m pipeline register {subtype}` where it was trained makes its files again, if they were deleted"
+            command = "register_call" if subtype == CALL else f"register {subtype}"
+            again = f"`python -m pipeline {command}` where it was trained makes its files again, if they were deleted"
             raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}; {again}") from None
         settings = getattr(model.unwrap_python_model(), "settings", {})
-    if missing := [key for key in _NEEDED if key not in settings]:
+    needed = _NEEDED if subtype == CALL else (*_NEEDED, *_NEEDED_OF_SUBTYPES)
+    if missing := [key for key in needed if key not in settings]:
         raise ModelError(
             f"{name}: was registered without {missing[0]}, by an earlier version; run `python -m pipeline register`"
         )
@@ -90,6 +99,22 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
     }
     _require_tagged(name, version, entrance | weights)
     return Champion(subtype, str(version.version), settings, model)
+
+
+def load_call(client: mlflow_server.Client, um: float) -> Champion | None:
+    """The champion that gives one answer of all classes; None, and why is said, where none takes images of `um` micrometres."""
+    with mlflow_server.answering():
+        champion = load(client, CALL)
+    if champion is None:
+        why = f"{CALL}: has no champion in MLflow; `python -m pipeline register_call` brings it there"
+    elif not champion.takes_images:
+        why = f"{CALL} v{champion.version}: knows vectors that are made elsewhere, and no images"
+    elif champion.settings["um"] != um:
+        why = f"{CALL} v{champion.version}: knows a field of view of {champion.settings['um']:g} um and no other"
+    else:
+        return champion
+    console.warn(f"{why}; patients get no answer of all classes")
+    return None
 
 
 def _require_code(name: str, folder: str) -> None:

@@ -112,13 +112,14 @@ def log_data(client: MlflowClient, run: Run, spec: Mapping[str, Any]) -> None:
     """Name the data that a run learned from: where it lies and its digest, nothing of it."""
     if run.inputs is not None and run.inputs.dataset_inputs:
         return
-    classes = f"{spec['control']} and {spec['subtype']}"
+    names = spec.get("classes") or [spec["control"], spec["subtype"]]
+    classes = " and ".join(names)
     kind, name, place = "cells", f"cells of {classes}, {spec.get('px')} px", "data/cells"
     if "vectors" in spec["inputs"]:
         kind, name, place = "vectors", f"vectors of {classes}", f"data/vectors/{spec['encoder']['name']}"
     data = {
-        kind: (name, [f"{place}/{spec[key]}.npy" for key in ("control", "subtype")]),
-        "split": (f"split of {classes} by patient", [f"data/splits/{spec['subtype']}.csv"]),
+        kind: (name, [f"{place}/{of_class}.npy" for of_class in names]),
+        "split": (f"split of {classes} by patient", [f"data/splits/{subtype}.csv" for subtype in names[1:]]),
     }
     inputs = [
         DatasetInput(

@@ -30,6 +30,7 @@ _CODE = {
     "network.py": _PACKAGE / "networks" / "model.py",
     "bags.py": _PACKAGE / "bags" / "scoring.py",
     "encoder.py": _PACKAGE / "encoders" / "kept_network.py",
+    "call.py": _PACKAGE / "calling" / "answer.py",
     "pooling.py": _PACKAGE / "evaluation" / "pooling.py",
     **{
         f"images/{name}.py": _PACKAGE / "images" / f"{name}.py"
@@ -40,8 +41,12 @@ CODE = (_SERVED, *_CODE.values())
 _NEEDED = ("imagecodecs", "keras", "numpy", "pillow", "simplejpeg", "tensorflow")  # what that imports
 # To be raised when this code gives the same pixels another score than before: every model is then registered again, with it.
 SERVING = 1
-_OF_KIND = {"cnn": ("network.py",), "bag": ("bags.py", "encoder.py")}  # what only a model of that kind takes along
-_WEIGHTS = {"cnn": "model.weights.h5", "bag": "coefficients.npz"}
+_OF_KIND = {  # what only models of some kinds take along
+    "cnn": ("network.py", "pooling.py"),
+    "bag": ("bags.py", "encoder.py", "pooling.py"),
+    "call": ("bags.py", "call.py", "encoder.py"),
+}
+_WEIGHTS = {"cnn": "model.weights.h5", "bag": "coefficients.npz", "call": "coefficients.npz"}
 _SETTINGS = "settings.json"
 _NETWORKS = Path("artifacts/networks")  # within a model
 _ENTRANCE = (Path("MLmodel"), Path(_ENTRANCE_CODE), _NETWORKS / _SETTINGS)
@@ -142,7 +147,7 @@ def log(
     networks = staging / _NETWORKS.name
     try:
         networks.mkdir(parents=True)
-        others = {name for of, names in _OF_KIND.items() if of != kind(settings) for name in names}
+        others = {name for names in _OF_KIND.values() for name in names} - set(_OF_KIND[kind(settings)])
         for name, file in {**_CODE, **beside}.items():
             if name in others:
                 continue
@@ -161,7 +166,7 @@ def log(
                 name="model",
                 python_model=shutil.copyfile(_SERVED, str(Path(code, _ENTRANCE_CODE))),
                 artifacts={_NETWORKS.name: str(networks)},
-                signature=_signature(float(settings["um"]), kind(settings)),
+                signature=_signature(settings),
                 pip_requirements=[f"{name}=={metadata.version(name)}" for name in _NEEDED],
             )
     finally:
@@ -185,17 +190,23 @@ def _fetched(place: str, names: Sequence[Path], folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _signature(um: float, kind: str) -> ModelSignature:
+def _signature(settings: Mapping[str, Any]) -> ModelSignature:
     """What the served model takes and gives."""
+    of_kind, um = kind(settings), float(settings["um"])
     of_images = [ColSpec(DataType.double, "score"), ColSpec(DataType.double, "logit")]
     of_patients = [ColSpec(DataType.double, "patient_score", required=False)]
     of_patients.append(ColSpec(DataType.boolean, "patient_call", required=False))
-    if kind == "bag":
+    if of_kind == "bag":
         of_images = [ColSpec(DataType.string, "patient"), ColSpec(DataType.long, "images")]
         of_patients = [ColSpec(DataType.double, "patient_score"), ColSpec(DataType.double, "patient_logit")]
         of_patients.append(ColSpec(DataType.boolean, "patient_call"))
+    if of_kind == "call":
+        of_images = [ColSpec(DataType.string, "patient"), ColSpec(DataType.long, "images")]
+        of_patients = [ColSpec(DataType.string, "call"), ColSpec(DataType.double, "probability")]
+        of_patients += [ColSpec(DataType.string, "set"), ColSpec(DataType.string, "answer")]
+        of_patients += [ColSpec(DataType.double, f"probability_{name}") for name in settings["classes"]]
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image"), ColSpec(DataType.string, "patient", required=False)]),
-        outputs=Schema([*of_images, *of_patients, ColSpec(DataType.string, "patient_warning", required=kind == "bag")]),
+        outputs=Schema([*of_images, *of_patients, ColSpec(DataType.string, "patient_warning", required=of_kind != "cnn")]),
         params=ParamSchema([ParamSpec("um", DataType.double, um)]),
     )

@@ -14,6 +14,10 @@ to rely on that ("" where nothing speaks against it).
 Out of a learner that scores patients alone, a row a patient, in the order in which they first appear: `patient` (empty where no
 patients are given: all images are then one patient's), `images`, `patient_score`, `patient_logit`, `patient_call`,
 `patient_warning`.
+
+Out of a call, a row a patient likewise: `patient`, `images`, `call`, the likeliest class, `probability`, its own, `set`, the
+classes that cannot be ruled out at the coverage that the settings name, with blanks between, `answer`, what that amounts to in
+words (empty where too few patients are known for that coverage), `probability_<class>`, which add up to 1, `patient_warning`.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +56,9 @@ class SubtypeModel(PythonModel):
         if (backend := os.environ.get("KERAS_BACKEND") or _BACKENDS[0]) not in _BACKENDS:
             raise _refused(f"KERAS_BACKEND: must be {' or '.join(_BACKENDS)}, not {backend!r}; unset it")
         self._images = _load_code(folder / "images" / "decoding.py")
+        if self.settings.get("kind") == "call":
+            self._load_call(folder)
+            return
         self._pooling = _load_code(folder / "pooling.py")
         self._calibration = self.settings.get("patient_calibration", {})  # an earlier version calibrated images alone
         self._of_patients = self.settings.get("kind") == "bag"
@@ -70,6 +78,8 @@ class SubtypeModel(PythonModel):
         um, trained_um = float((params or {}).get("um", self.settings["um"])), self.settings["um"]
         if um != trained_um:
             raise _refused(f"um: images of {um:g} um; the model knows a field of view of {trained_um:g} um and no other")
+        if self.settings.get("kind") == "call":
+            return self._call_patients(model_input)
         if self._of_patients:
             return self._score_patients(model_input)
         sides = {px for _, px, _ in self._folds}
@@ -94,15 +104,28 @@ class SubtypeModel(PythonModel):
     def _load_bags(self, folder: Path) -> None:
         """Coefficients, temperature and encoder of every fold, if it is the one with which they were learned."""
         self._bags = _load_code(folder / "bags.py")
-        encoders: dict[Path, Any] = {}  # of several folds one, or a network of each fold's own
-        self._bag_folds = []
-        for name, temperature in sorted(self.settings["temperatures"].items()):
+        self._bag_folds = [
+            (spec["learner"], coefficients, float(self.settings["temperatures"][place.name]), encoder)
+            for spec, coefficients, place, encoder in self._learned(folder, list(self.settings["temperatures"]))
+        ]
+
+    def _load_call(self, folder: Path) -> None:
+        """The regression of every fold, the strangeness of its patients, and the encoder."""
+        self._bags, self._call = _load_code(folder / "bags.py"), _load_code(folder / "call.py")
+        self._call_folds = [
+            (coefficients, encoder) for _, coefficients, _, encoder in self._learned(folder, self.settings["folds"])
+        ]
+
+    def _learned(self, folder: Path, folds: list[str]) -> list[tuple[dict[str, Any], dict[str, Any], Path, Path]]:
+        """Spec, coefficients, folder and encoder's folder of every fold; loads encoders, if they are those behind the folds."""
+        learned = []
+        self._encoders: dict[Path, Any] = {}  # of several folds one, or a network of each fold's own
+        for name in sorted(folds):
             spec = json.loads((folder / name / "spec.json").read_text())
-            with np.load(folder / name / "coefficients.npz") as stored:  # numbers, never objects: allow_pickle is off
-                coefficients = dict(stored)
             self._about = spec["encoder"]
             place = folder / name if self._about.get("kind") == "network" else folder
-            self._bag_folds.append((spec["learner"], coefficients, float(temperature), place))
+            with np.load(folder / name / "coefficients.npz") as stored:  # numbers, never objects: allow_pickle is off
+                learned.append((spec, dict(stored), folder / name, place))
             if "weights_file_sha256" not in self._about:  # vectors were made elsewhere
                 continue
             weights = place / "encoder.weights.h5"
@@ -110,12 +133,12 @@ class SubtypeModel(PythonModel):
                 raise _refused(
                     f"{weights}: not the encoder that {name} learned with (SHA-256 differs); register the model again"
                 )
-            if place not in encoders:
-                encoders[place] = _load_code(folder / "encoder.py").load(place, self._about)
-        self._encoders = encoders
+            if place not in self._encoders:
+                self._encoders[place] = _load_code(folder / "encoder.py").load(place, self._about)
+        return learned
 
-    def _score_patients(self, model_input: pd.DataFrame) -> pd.DataFrame:
-        """A row a patient."""
+    def _embedded(self, model_input: pd.DataFrame) -> dict[str, dict[Path, Any]]:
+        """The vectors of every patient by each encoder, in the order in which they first appear."""
         if not self._encoders:
             name = self._about["name"]
             raise _refused(f"the vectors of the encoder {name} are made elsewhere: this model cannot make them of images")
@@ -125,21 +148,52 @@ class SubtypeModel(PythonModel):
         given = "patient" in model_input
         patients = _named(model_input["patient"]) if given else pd.Series([""] * len(seen), dtype=object)
         rows = patients.groupby(patients, sort=False).indices
+        return {str(patient): {place: by[of_patient] for place, by in vectors.items()} for patient, of_patient in rows.items()}
+
+    def _call_patients(self, model_input: pd.DataFrame) -> pd.DataFrame:
+        """A row a patient, by what `calling` measured: probabilities by all folds, the set by every fold's own patients."""
+        embedded, names = self._embedded(model_input), self.settings["classes"]
+        of_folds, known = [], []
+        for fold, encoder in self._call_folds:
+            table = [self._bags.statistics(by[encoder], fold["quantiles"]) for by in embedded.values()]
+            of_folds.append(self._call.logits(fold, np.stack(table)))
+            known.append((fold["classes"], fold["strangeness"]))
+        scores = self._call.probabilities(np.mean(of_folds, axis=0), self.settings["temperature"])
+        p_values = self._call.p_values(known, [self._call.strangeness(logits) for logits in of_folds])
+        coverage = self.settings["coverage"]
+        inside = self._call.inside(p_values, 0.0 if coverage is None else coverage)
+        sets = [[name for name, kept in zip(names, row, strict=True) if kept] for row in inside]
+        return pd.DataFrame(
+            {
+                "patient": list(embedded),
+                "images": list(map(_images, embedded.values())),
+                "call": [names[place] for place in scores.argmax(axis=1)],
+                "probability": scores.max(axis=1),
+                "set": [" ".join(classes) for classes in sets],
+                "answer": ["" if coverage is None else self._call.in_words(classes) for classes in sets],
+                **{f"probability_{name}": scores[:, column] for column, name in enumerate(names)},
+                "patient_warning": [self._few(_images(by)) for by in embedded.values()],
+            }
+        )
+
+    def _score_patients(self, model_input: pd.DataFrame) -> pd.DataFrame:
+        """A row a patient."""
+        embedded = self._embedded(model_input)
         of_folds = [
-            self._bags.logits(learner, known, [vectors[place][of_patient] for of_patient in rows.values()]) / heat
-            for learner, known, heat, place in self._bag_folds
+            self._bags.logits(learner, known, [by[encoder] for by in embedded.values()]) / heat
+            for learner, known, heat, encoder in self._bag_folds
         ]
         logits = np.mean(of_folds, axis=0)
         logits = self._calibration.get("intercept", 0.0) + self._calibration.get("slope", 1.0) * logits
         scores = self._pooling.probabilities(logits)
         return pd.DataFrame(
             {
-                "patient": list(rows),
-                "images": [len(of_patient) for of_patient in rows.values()],
+                "patient": list(embedded),
+                "images": list(map(_images, embedded.values())),
                 "patient_score": scores,
                 "patient_logit": logits,
                 "patient_call": scores > self.settings["operating_point"],
-                "patient_warning": [self._few(len(of_patient)) for of_patient in rows.values()],
+                "patient_warning": [self._few(_images(by)) for by in embedded.values()],
             }
         )
 
@@ -182,6 +236,11 @@ class SubtypeModel(PythonModel):
             for network, px, temperature in self._folds
         ]
         return np.mean(of_folds, axis=0)[:-1]
+
+
+def _images(vectors: Mapping[Path, Any]) -> int:
+    """How many a patient has, whose vectors by any encoder these are."""
+    return len(next(iter(vectors.values())))
 
 
 def _named(patients: pd.Series) -> pd.Series:

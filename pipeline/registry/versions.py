@@ -37,7 +37,7 @@ _FORMER = "candidate.former"  # tag: the digest before
 _GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone: the number of the one that took its place
 _VERDICT = "\n### Verdict\n\n"
 _ABOUT = (
-    "{} against healthy control, from images of single white blood cells. For research only, not for diagnosis. `champion` is "
+    "{}, from images of single white blood cells. For research only, not for diagnosis. `champion` is "
     "the version to use: it reached the floors and passed the gate against the one before; `challenger` is the newest that "
     "did not. A version's tag `verdict` says why; its description is its model card."
 )
@@ -59,6 +59,7 @@ class Candidate:
     pictures: list[Path]
     card: str  # Markdown
     beside: Mapping[str, Path] = field(default_factory=dict)  # the files of encoders by name in the model, where it has any
+    question: str = ""  # that it answers, where that is not the subtype against control
 
     @property
     def cohort(self) -> str:
@@ -351,8 +352,9 @@ def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
 def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"
     logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
+    question = candidate.question or f"{candidate.subtype} against healthy control"
     try:
-        client.create_registered_model(candidate.subtype, description=_ABOUT.format(candidate.subtype))
+        client.create_registered_model(candidate.subtype, description=_ABOUT.format(question))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -45,7 +45,7 @@ def _of_others(config: Config) -> Iterator[Path]:
         if folder.name.removeprefix(".").removesuffix(".unfinished") not in encoders:
             yield folder
     names = set(config.candidates)
-    for subtype in config.subtypes:
+    for subtype in (*config.subtypes, "call"):
         for folder in (paths.MODELS, paths.SCORED, paths.EVALUATED, paths.REPORTS, paths.REPORTS / "audit"):
             for path in sorted((folder / subtype).glob("*")):
                 if path.name.removesuffix(path.suffix).removesuffix("_networks") not in names:

@@ -2,7 +2,8 @@
 
 A patient is a folder of images. Every image is held against what its model was made from, and counts all the same; what
 training would quarantine is left out, with its reason. Pixels are in memory for some hundred images at a time, of a patient
-where a champion scores patients alone; of such a champion images have no score.
+where a champion scores patients alone; of such a champion images have no score. Where the call has a champion, every patient
+gets one answer of all classes too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pipeline.pages import prediction_page, rendering
 from pipeline.registry import champions, mlflow_server, training_range
 from pipeline.registry.champions import Champion
 
-TABLE, IMAGES, QUARANTINE = "predictions.csv", "images.csv", "quarantine.csv"
+TABLE, IMAGES, QUARANTINE, CALLS = "predictions.csv", "images.csv", "quarantine.csv", "calls.csv"
 _IMAGES_AT_ONCE = 256
 _PATIENTS_SHOWN = 25  # on the terminal; the table has all
 _SHOWN = ["patient", "images", "left out", "subtype", "score", "call", "unlike training"]
@@ -61,19 +62,24 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
     _require_free(target)
     with _gathered(target.resolve()) as unfinished:
         models = _champions(config, um)
-        scored, left_out, of_patients = _score(patients, models, um)
+        call = champions.load_call(mlflow_server.connect(), um) if config.kinds.bag else None
+        scored, left_out, of_patients, calls = _score(patients, models, call, um)
         if scored.empty:
             first = left_out.iloc[0]
             raise DataError(f"{folder}: no usable image; first {first['patient']}/{first['image']}: {first['reason']}")
         table = _by_patient(config, scored, models, of_patients)
         for name, rows in ((TABLE, table), (IMAGES, scored.drop(columns="logit")), (QUARANTINE, left_out)):
             rows.to_csv(unfinished / name, index=False)
-        found = prediction_page.Found(models, um, table, scored, left_out)
+        if call:
+            calls.to_csv(unfinished / CALLS, index=False)
+        found = prediction_page.Found(models, um, table, scored, left_out, call, calls)
         names = list(dict.fromkeys(table["patient"]))
         for patient in console.track(names, len(names), "writing pages"):
             page = prediction_page.render(config, found, patient, patients[patient])
             (unfinished / prediction_page.file_name(patient)).write_text(page, encoding="utf-8", newline="\n")
     _show(target, table, left_out, list(patients))
+    if call:
+        _show_calls(target, calls, call)
 
 
 def _patients(folder: Path) -> dict[str, dict[str, Path]]:
@@ -125,7 +131,7 @@ def _require_free(target: Path) -> None:
         return
     names = {entry.name for entry in target.iterdir()} if target.is_dir() else {""}
     tables = {TABLE, IMAGES, QUARANTINE}
-    if names and not (tables <= names and all(name.endswith(".html") for name in names - tables)):
+    if names and not (tables <= names and all(name.endswith(".html") for name in names - tables - {CALLS})):
         raise DataError(f"{target}: exists and is no earlier prediction; name another folder with --output")
 
 
@@ -166,24 +172,26 @@ def _champions(config: Config, um: float) -> list[Champion]:
 
 
 def _score(
-    patients: Mapping[str, Mapping[str, Path]], models: Sequence[Champion], um: float
-) -> tuple[pd.DataFrame, pd.DataFrame, PatientLogits]:
+    patients: Mapping[str, Mapping[str, Path]], models: Sequence[Champion], call: Champion | None, um: float
+) -> tuple[pd.DataFrame, pd.DataFrame, PatientLogits, pd.DataFrame]:
     """A row an image and subtype: patient, image, subtype, score, logit, unlike; and a row a file left out.
 
-    Score and logit are NaN of a champion that scores patients alone: its logits are the third answer.
+    Score and logit are NaN of a champion that scores patients alone: its logits are the third answer. The fourth is a row a
+    patient, as `call` answers.
     """
     chunks = [
         (patient, list(files.items())[start : start + _IMAGES_AT_ONCE])
         for patient, files in patients.items()
         for start in range(0, len(files), _IMAGES_AT_ONCE)
     ]
-    sides = {int(model.settings["px"]) for model in models}
+    sides = {int(model.settings["px"]) for model in (*models, *([call] if call else []))}
     scored: list[tuple[object, ...]] = []
     left_out: list[tuple[str, str, str]] = []
     first_with: dict[str, tuple[str, str]] = {}  # SHA-256 of the pixels -> patient and image
     shared: list[str] = []
     of_patients: PatientLogits = {}
     bags = [model for model in models if model.of_patients]
+    calls: list[dict[str, object]] = []
     bag: list[Seen] = []
     lasts = {patient: number for number, (patient, _) in enumerate(chunks)}
     with ThreadPoolExecutor() as pool:
@@ -201,8 +209,10 @@ def _score(
                     shared += [f"{owner}/{first} and {patient}/{seen.image}"] if owner != patient else []
             for model in models if usable else []:
                 scored += _rows(patient, usable, model, um)
-            bag += usable if bags else []
+            bag += usable if bags or call else []
             if number == lasts[patient]:
+                if bag and call:
+                    calls.append({"patient": patient, **call.call(_pixels(bag, call), um), "model_version": call.version})
                 for model in bags if bag else []:
                     of_patients[patient, model.subtype] = model.patient_logit(_pixels(bag, model), um)
                 bag = []
@@ -210,7 +220,7 @@ def _score(
         console.warn(f"{len(shared):,} images are the same in two patients, first {shared[0]}: were they mixed up?")
     columns = ["patient", "image", "subtype", "score", "logit", "unlike"]
     left = pd.DataFrame(left_out, columns=["patient", "image", "reason"])
-    return pd.DataFrame(scored, columns=columns), left, of_patients
+    return pd.DataFrame(scored, columns=columns), left, of_patients, pd.DataFrame(calls)
 
 
 def _pixels(seen: Sequence[Seen], model: Champion) -> list[decoding.Pixels]:
@@ -295,3 +305,17 @@ def _show(target: Path, table: pd.DataFrame, left_out: pd.DataFrame, patients: S
         console.say(f"left out: {len(left_out):,} files; the reasons are in {target / QUARANTINE}")
     console.say("All tests may fire on any leukaemia: a call does not say which. For research only, not for diagnosis.")
     console.say(f"predict: {target}: {TABLE}, {IMAGES} and a page for each patient")
+
+
+def _show_calls(target: Path, calls: pd.DataFrame, call: Champion) -> None:
+    """One line a patient: the likeliest class, its probability, and what cannot be ruled out."""
+    lines = [
+        [row["patient"], row["call"], rendering.score(row["probability"]), row["answer"] or "–"]
+        for row in calls.head(_PATIENTS_SHOWN).to_dict("records")
+    ]
+    coverage = call.settings["coverage"]
+    sets = "no sets: too few patients are known" if coverage is None else f"sets at coverage {coverage:g}"
+    console.table(
+        f"one answer of all classes, call v{call.version}; {sets}", ["patient", "likeliest", "probability", "answer"], lines
+    )
+    console.say(f"call: {target / CALLS}; it knows {', '.join(call.settings['classes'])} and no other leukaemia")

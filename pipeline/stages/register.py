@@ -6,9 +6,8 @@ is that of the rules, and against the champion, of now. So it also fills an empt
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ import pandas as pd
 
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config, Register
-from pipeline.common.errors import DataError, ModelError
-from pipeline.encoders import kept_network
+from pipeline.common.errors import ModelError
 from pipeline.evaluation import figures, floors, seen_by_search
-from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
 from pipeline.registry import (
     agreement,
@@ -30,12 +27,12 @@ from pipeline.registry import (
     mlflow_server,
     model_card,
     model_files,
+    trained_files,
     training_range,
     versions,
 )
 
 _SHOWN = ("image_accuracy", "patient_auroc")
-_KEYS = 4  # of a patient
 _NOT_ALONE = "other machines may decide at the same time; let REGISTRY_LOCK name a PostgreSQL database that all share"
 
 
@@ -190,31 +187,12 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         weights_sha256=weights,
         settings=settings,
         results_md5=files.md5(results) if (results := paths.evaluated(subtype, name)).is_file() else "",
-        metrics=dict(as_metrics(found)),
+        metrics=dict(trained_files.as_metrics(found)),
         scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
-        beside={name: file for spec in specs.values() for name, file in _encoder(spec).items()},
+        beside={name: file for spec in specs.values() for name, file in trained_files.encoder(spec).items()},
     )
-
-
-def _encoder(spec: Mapping[str, Any]) -> dict[str, Path]:
-    """The files of the encoder that a fold of a bag model embeds images with, by their names in the model.
-
-    None where its vectors were made elsewhere; where it is a network of this project, each fold has one of its own.
-
-    Raises:
-        ModelError: the encoder that is there is not the one behind the model.
-    """
-    learned = spec.get("encoder", {})
-    if "weights_file_sha256" not in learned:
-        return {}
-    folder, within = paths.encoder(learned["name"]).parent, model_files.encoder_folder(spec)
-    weights = paths.existing(folder / kept_network.WEIGHTS)
-    if files.sha256(weights) != learned["weights_file_sha256"]:
-        raise ModelError(f"{weights}: not the encoder that {spec['subtype']} {spec['candidate']} learned with; run `dvc repro`")
-    network = paths.existing(folder / kept_network.NETWORK)
-    return {(within / file.name).as_posix(): file for file in (network, weights)}
 
 
 def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
@@ -251,29 +229,6 @@ def _seen(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scores(report: Path) -> pd.DataFrame:
-    """The patients' calibrated out-of-fold logits. Names stay here: keys follow from a patient's name and pictures.
-
-    So whoever has the pictures can tell the same patient again, and nobody else can. There are several, of the pictures whose
-    digests come first, so that the patient is the same when a picture comes or goes.
-    """
-    images = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["patient", "pixels_sha256", "error"])
-    usable = images[images["error"] == ""].sort_values("pixels_sha256").drop_duplicates(["patient", "pixels_sha256"])
-    first = usable.groupby("patient")["pixels_sha256"].agg(lambda digests: list(digests.head(_KEYS)))
+    """The patients' calibrated out-of-fold logits, under keys."""
     table = pd.read_csv(paths.existing(report / "patients.csv"), dtype={"patient": "str"}, keep_default_na=False)
-    if strangers := set(table["patient"]) - set(first.index):
-        raise DataError(f"{paths.MANIFEST}: has no usable image of patient {min(strangers)}; run `dvc repro`")
-    keys = [" ".join(_key(name, digest) for digest in first[name]) for name in table["patient"]]
-    return table.assign(patient=keys, logit=table["logit"].astype(float))[gate.SCORES]
-
-
-def _key(patient: str, pixels_sha256: str) -> str:
-    return hashlib.sha256(f"{patient} {pixels_sha256}".encode()).hexdigest()[:16]
-
-
-def as_metrics(found: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The figures of metrics.json as MLflow's metrics: three for a figure with bounds, one for a count."""
-    for key, figure in found.items():
-        if isinstance(figure, dict):
-            yield from figures.flat(key, Interval(**figure))
-        else:
-            yield key, float(figure)
+    return trained_files.under_keys(table.assign(logit=table["logit"].astype(float)))[gate.SCORES]

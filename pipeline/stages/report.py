@@ -73,6 +73,7 @@ def run(config: Config) -> None:
         "protocol": _protocol(config, subtypes),
         "rules": result_tables.rules(c["audit"] for subtype in subtypes for c in subtype["candidates"]),
         "made": _made(config),
+        "calls": [_call(config, candidate) for candidate in config.kinds.bag],
     }
     content["demo"] = content["cohort"]["source"]["source"] == "demo"
     page = rendering.template(TEMPLATE).render(**content, checklist=checklist.items(content))
@@ -235,6 +236,34 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "knobs": _settings(specs[min(specs)]["knobs"]),
         "specs": specs,
     }
+
+
+def _call(config: Config, candidate: str) -> dict[str, Any]:
+    """What the page says of the one answer of all classes, by a candidate's vectors."""
+    folder = paths.call_report(candidate)
+    found, _ = _read(folder / "metrics.json", _headline, ModelError)
+    tables = {
+        name: _read(folder / "calls" / f"{name}.csv", _table, ModelError)
+        for name in ("patients", "confusion", "classes", "coverages", "tests")
+    }
+    if tables["confusion"]["class"].tolist() != config.classes:
+        raise ModelError(f"{folder}: not of params.yaml's classes; run `dvc repro`")
+    return {
+        "candidate": candidate,
+        "figures": found,
+        "kept": "coverage" in found,
+        "confusion": {row["class"]: row for row in tables["confusion"].to_dict("records")},
+        "classes": result_tables.with_intervals(tables["classes"]),
+        "coverages": tables["coverages"].to_dict("records"),
+        "tests": result_tables.by_test(tables["tests"]),
+        "patients": tables["patients"].sort_values(["class", "patient"], key=_in_order(config)).to_dict("records"),
+    }
+
+
+def _in_order(config: Config) -> Callable[[pd.Series], pd.Series]:
+    """Classes in the order of params.yaml, patients by name."""
+    places = {name: str(number) for number, name in enumerate(config.classes)}
+    return lambda column: column.map(places) if column.name == "class" else column
 
 
 def _audit(config: Config, subtype: str, candidate: str) -> result_tables.Audit:

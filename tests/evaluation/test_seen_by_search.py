@@ -16,9 +16,9 @@ from pipeline.common import config, paths
 from pipeline.common.errors import ConfigError, ModelError
 from pipeline.evaluation import floors, seen_by_search
 from pipeline.folds import split_table
-from pipeline.registry import model_card
+from pipeline.registry import model_card, trained_files
 from pipeline.search import space
-from pipeline.stages import evaluate, register, report
+from pipeline.stages import evaluate, report
 
 Params = Callable[[dict[str, Any]], config.Config]
 FOLDS = [0, 1]
@@ -99,7 +99,7 @@ def test_where_nobody_is_left_no_figure_is_claimed(tuned: Any) -> None:
     html = page(settings)
     assert "None is claimed: the search that found this network saw all of these patients" in html
     assert "Leak: no figure below is claimed." in html
-    missed = floors.missed(dict(register.as_metrics(metrics())), settings.register_.floors.of_kind("cnn"))
+    missed = floors.missed(dict(trained_files.as_metrics(metrics())), settings.register_.floors.of_kind("cnn"))
     assert len(missed) == 3
     assert all("is not claimed, because the search for this network saw its test patients" in line for line in missed)
 

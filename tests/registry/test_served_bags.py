@@ -29,9 +29,15 @@ from pipeline.evaluation.pooling import probabilities
 from pipeline.images import decoding, manifest
 from pipeline.machine import device
 from pipeline.registry import mlflow_server
-from pipeline.stages import evaluate, predict, register, train_bags
+from pipeline.stages import call, evaluate, predict, promote, register, register_call, train_bags
 
 PX, IMAGES, OF_CLASS = 16, 8, 9
+CHANGES = {
+    "evaluate.draws": 100,
+    "register.floors.bag": {"patient_sensitivity": 0.0, "patient_specificity": 0.0},
+    "register.floors.cnn.image_accuracy": 1.0,
+    "call.coverage": 0.8,
+}
 
 
 def encoder(folder: Path, seed: int = 1) -> dict[str, Any]:
@@ -56,9 +62,7 @@ def encoder(folder: Path, seed: int = 1) -> dict[str, Any]:
 
 def build() -> config.Config:
     """What the stages before `train_bags` leave of drawn cells; then that, `evaluate` and `register`."""
-    floors = {"patient_sensitivity": 0.0, "patient_specificity": 0.0}
-    more = {"evaluate.draws": 100, "register.floors.bag": floors, "register.floors.cnn.image_accuracy": 1.0}
-    settings = bag_cohort.settings(Path.cwd(), **more)
+    settings = bag_cohort.settings(Path.cwd(), **CHANGES)
     device.prepare("float32")
     about = encoder(paths.encoder(ENCODER).parent)
     embed = kept_network.load(paths.encoder(ENCODER).parent, about)
@@ -83,6 +87,9 @@ def build() -> config.Config:
     train_bags.run(settings, [SUBTYPE], ["bags"])
     evaluate.run(settings, [SUBTYPE], ["bags"])
     register.run(settings, [SUBTYPE], ["bags"])
+    call.run(settings, ["bags"])
+    register_call.run(settings, ["bags"])
+    promote.run("call", "1", "to be asked something")  # it calls drawn cells by random weights no better than chance
     return settings
 
 
@@ -161,6 +168,64 @@ def test_predict_writes_a_score_a_patient_and_none_an_image(inside: Path) -> Non
     assert "most suspicious cells" not in page
 
 
+def called(project: Path) -> pd.DataFrame:
+    """Probabilities and sets by the files of `call` and the encoder, by hand."""
+    data, patients = images(project)
+    embed = kept_network.load(paths.encoder(ENCODER).parent, json.loads(paths.encoder(ENCODER).read_text()))
+    vectors = embed([decoding.resize(decoding.decode(one), PX) for one in data])
+    rows = []
+    for patient in dict.fromkeys(patients):
+        bag, logits, as_strange = vectors[[name == patient for name in patients]], [], np.ones(2)
+        for k in range(FOLDS):
+            spec = json.loads((paths.called("bags") / f"fold-{k}" / "spec.json").read_text())
+            with np.load(paths.called("bags") / f"fold-{k}" / "coefficients.npz") as kept:
+                own = scoring.statistics(bag, kept["quantiles"]) @ kept["weights"] + kept["intercept"]
+                strange = 1 - np.exp(own) / np.exp(own).sum()
+                for label in (0, 1):
+                    as_strange[label] += (kept["strangeness"][kept["classes"] == label] >= strange[label] - 1e-12).sum()
+            logits.append(own)
+        scores = np.exp(np.mean(logits, axis=0) / spec["temperature"])
+        inside = [name for name, p in zip(spec["classes"], as_strange / (OF_CLASS + 1), strict=True) if p > 0.2 + 1e-9]
+        rows.append({"patient": patient, "probability_NPM1": scores[1] / scores.sum(), "set": " ".join(inside)})
+    return pd.DataFrame(rows).set_index("patient")
+
+
+def test_predict_answers_of_all_classes_as_the_call_measured(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict.run(config.load(inside / "params.yaml"), inside / "incoming", None, inside / "called")
+    found = pd.read_csv(inside / "called" / "calls.csv", dtype={"patient": "str"}, keep_default_na=False).set_index("patient")
+    expected = called(inside)
+    assert found["set"].to_dict() == expected["set"].to_dict()
+    np.testing.assert_allclose(found["probability_NPM1"], expected["probability_NPM1"].loc[found.index], atol=1e-6)
+    np.testing.assert_allclose(found["probability_NPM1"] + found["probability_control"], 1)
+    assert found["images"].to_dict() == {"007": 5, "Ünal": 7}
+    shown = capsys.readouterr().out
+    assert "one answer of all classes, call v1; sets at coverage 0.8" in " ".join(shown.split())
+    assert "One answer of all classes: likeliest" in (inside / "called" / "007.html").read_text(encoding="utf-8")
+
+
+def test_the_call_has_an_experiment_and_a_champion_of_its_own_and_can_be_registered_again(
+    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = mlflow_server.connect()
+    (version,) = client.search_model_versions("name = 'call'")
+    run = client.get_run(version.run_id)
+    assert client.get_experiment(run.info.experiment_id).name == "call"
+    assert {"balanced_accuracy", "balanced_accuracy_low", "coverage", "mean_set_size"} <= set(run.data.metrics)
+    verdicts = [text for tag, text in sorted(version.tags.items()) if tag.startswith("decided.")]
+    assert "challenger: its balanced accuracy is not above chance" in verdicts[0]
+    assert "promoted by hand: to be asked something" in verdicts[1]
+    register_call.run(config.load(inside / "params.yaml"), ["bags"])
+    assert len(client.search_model_versions("name = 'call'")) == 1
+    assert "call v1 (bags): champion" in capsys.readouterr().out
+    changed = bag_cohort.settings(tmp_path, **{**CHANGES, "call.coverage": 0.7})  # another answer, so another call
+    client.set_model_version_tag("call", "1", "classes", "control PML_RARA")
+    register_call.run(changed, ["bags"])
+    assert "call v2 (bags): not comparable: the champion knows other classes: control PML_RARA" in capsys.readouterr().out
+    aliases = client.get_registered_model("call").aliases
+    assert {name: str(number) for name, number in aliases.items()} == {"champion": "1", "challenger": "2"}
+    client.set_model_version_tag("call", "1", "classes", "control NPM1")
+
+
 def test_python_without_this_package_scores_as_predict_does(inside: Path, tmp_path: Path) -> None:
     shutil.copytree(inside / "incoming", tmp_path / "incoming")
     script = (
@@ -170,7 +235,9 @@ def test_python_without_this_package_scores_as_predict_does(inside: Path, tmp_pa
         "found = sorted(pathlib.Path('incoming').rglob('*.tif'))\n"
         "rows = pd.DataFrame({'image': [p.read_bytes() for p in found], 'patient': [p.parent.name for p in found]})\n"
         "answer = model.predict(rows.iloc[::-1])\n"
+        "call = mlflow.pyfunc.load_model('models:/call@champion').predict(rows)\n"
         "assert 'pipeline' not in sys.modules\n"
+        "print(json.dumps(call.to_dict('records')))\n"
         "print(json.dumps(answer.to_dict('records')))\n"
     )
     environment = {**CLEAN, "MLFLOW_TRACKING_URI": f"sqlite:///{inside}/mlflow.db"}
@@ -183,6 +250,8 @@ def test_python_without_this_package_scores_as_predict_does(inside: Path, tmp_pa
     assert {row["patient"]: row["images"] for row in answer} == {"007": 5, "Ünal": 7}
     for row in answer:
         assert row["patient_logit"] == pytest.approx(logits[row["patient"]], abs=1e-5)
+    calls = json.loads(done.stdout.splitlines()[-2])
+    assert {row["patient"]: row["set"] for row in calls} == called(inside)["set"].to_dict()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,151 @@
+"""Bring the calls' models to MLflow, an experiment and a registered model `call` of their own; name the best champion.
+
+As `register` it works from the files alone and can be repeated. A call becomes champion if it calls better than chance and,
+where there is a champion, gives the patients' own classes higher probabilities by more than chance (`registry/call_gate`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.common import console, files, paths
+from pipeline.common.config import Config
+from pipeline.images import manifest
+from pipeline.registry import (
+    agreement,
+    bringing_back,
+    call_card,
+    call_gate,
+    decisions,
+    gate,
+    mlflow_server,
+    model_files,
+    trained_files,
+    training_range,
+    versions,
+)
+
+NAME = "call"
+
+
+def run(config: Config, candidates: list[str]) -> None:
+    """Register the calls by each candidate's vectors and print what became of each."""
+    client = mlflow_server.connect()
+    with mlflow_server.answering():
+        every = [_candidate(config, name) for name in candidates]
+        every.sort(key=lambda candidate: candidate.metrics["log_loss"])  # where nobody is champion yet, the best is
+        models = [versions.log_candidate(client, candidate) for candidate in every]
+        beside = {candidate.digest for candidate in every}
+        for candidate, model in zip(every, models, strict=True):
+            versions.note(client, model, classes=" ".join(config.classes))
+            console.say(f"{NAME} v{model.version} ({candidate.name}): {_settle(config, client, model, candidate, beside)}")
+        if lost := agreement.absent(client, NAME, every[0].cohort):
+            console.say(bringing_back.champion(lost))
+    console.say(f"MLflow: {mlflow_server.shown_address()}")
+    decisions.tell()
+
+
+def _settle(
+    config: Config,
+    client: mlflow_server.Client,
+    model: versions.Version,
+    candidate: versions.Candidate,
+    beside: set[str],
+) -> str:
+    """Judge a call against the champion of this moment and name it accordingly; returns the verdict, one line."""
+    rules = config.register_.gate
+    with mlflow_server.deciding() as alone:
+        standing = agreement.reach(client, NAME, candidate.cohort, alone)
+        champion, history = standing.champion, standing.history
+        model = client.get_model_version(model.name, model.version)  # as it is now: the lock may have been waited for
+        if champion is not None and champion.version == model.version:
+            versions.describe(client, model, model.tags.get("verdict", "is the champion"))
+            return "champion: is the champion"
+        others = (versions.judged(client, model) | history.judged) - versions.digests(model)
+        if versions.digests(model) & set(history.rolled_back):
+            verdict = gate.Verdict("challenger", "was rolled back by hand; promote it by hand", {})
+        elif standing.absent:
+            verdict = gate.Verdict("challenger", f"not promoted: the champion of {paths.DECISIONS} is not in this MLflow", {})
+        elif champion is not None and (theirs := champion.tags.get("classes", "")) != model.tags["classes"]:
+            verdict = gate.Verdict("not comparable", f"the champion knows other classes: {theirs}; promote it by hand", {})
+        else:
+            scores = versions.scores(client, champion) if champion else None
+            compared, now = len(others - history.unopposed - beside), len(beside | {candidate.digest})
+            missed = _missed(candidate)
+            verdict = call_gate.judge(candidate.scores, scores, missed, rules, config.seed, compared, now)
+        if verdict.alias == versions.CHAMPION and not alone:
+            verdict = gate.Verdict("challenger", f"{verdict.reason}; not promoted: other machines may decide now", {})
+        line, time = f"{verdict.decision}: {verdict.reason}", decisions.now()
+        if alone and not history.holds(candidate.digest, verdict.decision, verdict.reason):
+            before = champion or standing.absent
+            said = agreement.line(client, model, candidate.cohort, verdict.decision, verdict.reason, time, before, len(others))
+            decisions.append([said])
+        about = {"verdict": line, "figures": verdict.figures, "rules": rules.model_dump(), "tried_before": len(others)}
+        versions.decide(client, model, verdict.alias, about, time)
+    return line
+
+
+def _missed(candidate: versions.Candidate) -> list[str]:
+    """Why a call is no champion whatever others are."""
+    low, chance = candidate.metrics["balanced_accuracy_low"], 1 / len(candidate.settings["classes"])
+    return [] if low > chance else [f"its balanced accuracy is not above chance: {low:.3f} at least, chance is {chance:.3f}"]
+
+
+def _candidate(config: Config, name: str) -> versions.Candidate:
+    report = paths.call_report(name)
+    found = json.loads(paths.existing(report / "metrics.json").read_text())
+    folders = [paths.called(name) / f"fold-{k}" for k in range(config.split.n_folds)]
+    specs = {folder.name: json.loads(paths.existing(folder / "spec.json").read_text()) for folder in folders}
+    weights = {
+        folder.name: files.sha256(paths.existing(folder / model_files.weights_file(specs[folder.name]))) for folder in folders
+    }
+    spec = specs[folders[0].name]
+    settings = _settings(config, spec, sorted(specs), kept="coverage" in found)
+    digest = model_files.identity(weights, specs, settings)
+    patients = pd.read_csv(paths.existing(report / "calls" / "patients.csv"), dtype={"patient": "str"}, keep_default_na=False)
+    return versions.Candidate(
+        subtype=NAME,
+        name=name,
+        digest=digest,
+        folders=folders,
+        weights_sha256=weights,
+        settings=settings,
+        results_md5=files.md5(paths.existing(paths.evaluated(NAME, name))),
+        metrics=dict(trained_files.as_metrics(found)),
+        scores=_scores(config, patients),
+        pictures=[],
+        card=call_card.markdown(settings, found, config.evaluate.confidence, digest),
+        beside=trained_files.encoder(spec),
+        question=f"One answer of {', '.join(config.classes)} for a patient",
+    )
+
+
+def _settings(config: Config, spec: dict[str, Any], folds: list[str], *, kept: bool) -> dict[str, Any]:
+    """What the served model's code and `predict` read besides regressions; `kept`: whether sets can keep their coverage."""
+    images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
+    return {
+        "serving": model_files.SERVING,
+        "kind": "call",
+        "subtype": NAME,
+        "classes": spec["classes"],
+        "cohort": json.loads(paths.existing(paths.SOURCE).read_text()),
+        "um": spec["um"],
+        "px": spec["encoder"].get("px"),
+        "folds": folds,
+        "temperature": spec["temperature"],
+        "coverage": config.call.coverage if kept else None,
+        "fewest_images": config.validate_.min_images_per_patient,
+        "reference": training_range.of(images[images["class"].isin(config.classes)]),
+    }
+
+
+def _scores(config: Config, patients: pd.DataFrame) -> pd.DataFrame:
+    """What `call_gate` compares by, of everybody, under keys that tell nobody who it is."""
+    places = pd.Index(config.classes).get_indexer(pd.Index(patients["class"]))
+    own = patients[config.classes].to_numpy(np.float64)[np.arange(len(patients)), places]
+    table = patients[["patient", "fold"]].assign(label=places, logit=np.log(np.maximum(own, 1e-300)))
+    return trained_files.under_keys(table)[gate.SCORES]
