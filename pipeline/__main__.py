@@ -39,6 +39,7 @@ ENCODER_STAGES = {"embed": "make a vector of every usable image; goes on where i
 FOLD_STAGES = {"train": "train the networks that look at cells, one a fold"}
 OF_KIND = {"train": "cnn", "audit_networks": "cnn", "tune": "cnn", "train_bags": "bag"}  # the others are for any candidate
 # Beside the DAG.
+INIT = "write params.yaml for a cohort of your own, by what lies in its folder"
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
 ROLLBACK = "name the version that the champion replaced champion again"
@@ -51,6 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     addresses.reach_loopback_directly()
     try:
+        if chosen.stage == "init":  # there may be no params.yaml yet
+            init = importlib.import_module("pipeline.stages.init")
+            init.run(chosen.folder, chosen.um, chosen.control, chosen.name, chosen.replace)
+            return 0
         settings = config.load()
         subtypes = config.chosen_subtypes(settings, getattr(chosen, "subtype", None))
         kind = OF_KIND.get(chosen.stage)
@@ -114,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("--candidate", help="one of params.yaml's candidates; all of them when left out")
         if name in FOLD_STAGES:
             stage.add_argument("fold", nargs="?", type=int, help="one of params.yaml's folds; all of them when left out")
+    init = stages.add_parser("init", help=INIT, description=INIT[0].upper() + INIT[1:] + ".")
+    init.add_argument("folder", type=Path, help="the folder, or ZIP archive, that holds the class folders, or one above")
+    init.add_argument("--um", type=float, help="side of the images in micrometres; asked for when left out")
+    init.add_argument("--control", help="the class that is label 0 of every classifier; told by its name when left out")
+    init.add_argument("--name", help="name and release of the cohort, as reports show it; the folder's when left out")
+    init.add_argument("--replace", action="store_true", help="replace params.yaml; else the new one is written beside it")
     source = stages.add_parser("source", help=SOURCE, description=SOURCE[0].upper() + SOURCE[1:] + ".")
     source.add_argument("--take", action="store_true", help="raise ingest.kaggle.version in params.yaml to the newest version")
     tune = stages.add_parser("tune", help=TUNE, description=TUNE[0].upper() + TUNE[1:] + ". Settings: params.yaml's tune.")
