@@ -62,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
         candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None), kind)
         encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
+        if chosen.stage == "predict":  # a wrong folder is told before MLflow is loaded, which takes seconds
+            importlib.import_module("pipeline.cohort.new_patients").find(chosen.folder)
         stage = importlib.import_module(f"pipeline.stages.{'promote' if chosen.stage == 'rollback' else chosen.stage}")
         if chosen.stage == "source":
             status: int = stage.run(settings, chosen.take)

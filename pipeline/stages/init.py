@@ -1,6 +1,7 @@
 """Write params.yaml for a cohort of one's own: what its folders say, and of the rest what params.kaggle.yaml says.
 
-Beside the DAG. Whatever is assumed is said. A params.yaml that is there is replaced only if asked; else the new one lies beside.
+Beside the DAG. Whatever is assumed is said. A params.yaml that is there is replaced only if asked; else the new one lies
+beside it.
 """
 
 from __future__ import annotations
