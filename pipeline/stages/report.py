@@ -73,7 +73,7 @@ def run(config: Config) -> None:
         "rules": result_tables.rules(c["audit"] for subtype in subtypes for c in subtype["candidates"]),
         "made": _made(config),
     }
-    content["title"] = _title(config, content["cohort"]["source"]["cohort"])
+    content["title"] = _title(config)
     content["published"] = any("published" in known["by_class"] for subtype in subtypes for known in subtype["candidates"])
     content["demo"] = content["cohort"]["source"]["source"] == "demo"
     page = rendering.template(TEMPLATE).render(**content, checklist=checklist.items(content))
@@ -236,10 +236,10 @@ def _audit(config: Config, subtype: str, candidate: str) -> result_tables.Audit:
     return result_tables.audit(checks, config.evaluate.confidence)
 
 
-def _title(config: Config, cohort: str) -> str:
+def _title(config: Config) -> str:
     if genetics.all_known(config.subtypes):
         return "Genetic AML subtypes from single-cell images"
-    return f"{cohort}: {', '.join(config.subtypes)} told from {config.control} by single-cell images"
+    return f"{', '.join(config.subtypes)} told from {config.control} by single-cell images"
 
 
 def _made(config: Config) -> dict[str, Any]:
