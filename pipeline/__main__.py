@@ -40,6 +40,7 @@ FOLD_STAGES = {"train": "train the networks that look at cells, one a fold"}
 OF_KIND = {"train": "cnn", "audit_networks": "cnn", "tune": "cnn", "train_bags": "bag"}  # the others are for any candidate
 # Beside the DAG.
 INIT = "write params.yaml for a cohort of your own, by what lies in its folder"
+RESULTS = "show the figures of all candidates in one table"
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
 ROLLBACK = "name the version that the champion replaced champion again"
@@ -76,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings, chosen.subtype, config.one_candidate(candidates), chosen.apply, chosen.only_trials)
         elif chosen.stage == "predict":
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
-        elif chosen.stage in COHORT_STAGES:
+        elif chosen.stage in COHORT_STAGES or chosen.stage == "results":
             stage.run(settings)
         elif chosen.stage in ENCODER_STAGES:
             for encoder in encoders:
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--control", help="the class that is label 0 of every classifier; told by its name when left out")
     init.add_argument("--name", help="name and release of the cohort, as reports show it; the folder's when left out")
     init.add_argument("--replace", action="store_true", help="replace params.yaml; else the new one is written beside it")
+    stages.add_parser("results", help=RESULTS, description=RESULTS[0].upper() + RESULTS[1:] + ".")
     source = stages.add_parser("source", help=SOURCE, description=SOURCE[0].upper() + SOURCE[1:] + ".")
     source.add_argument("--take", action="store_true", help="raise ingest.kaggle.version in params.yaml to the newest version")
     tune = stages.add_parser("tune", help=TUNE, description=TUNE[0].upper() + TUNE[1:] + ". Settings: params.yaml's tune.")

@@ -25,7 +25,7 @@ from pipeline.registry import mlflow_database
 
 _LONGEST_DIGEST = 36  # MLflow's limit
 VIEW = "pipeline"  # the runs' page with `?viewStateShareKey=` this shows the columns below, whoever opens it
-_COLUMNS = ["patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy", "kept_val_loss", "val_loss"]
+_COLUMNS = ["patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy", "kept_val_loss"]
 _ABOUT = (
     "{}: one run a candidate, with figures, pictures and card; below it one a trained fold, with its curves. Compare "
     "candidates by `patient_auroc` and its bounds, trainings by `kept_val_loss`, the loss of the epoch whose weights were kept "

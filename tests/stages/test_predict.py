@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import shutil
@@ -203,6 +204,21 @@ def test_bad_input_is_one_line_and_leaves_what_was_there(there: Path, printed: s
     put(tmp_path / "long" / ("P" * 251), registered.cells("NPM1", 1, seed=7))
     refused(DataError, "too long a name for a patient's page; shorten it", str(tmp_path / "long"))
     refused(DataError, "cannot be made (Not a directory)", "incoming", output=str(tmp_path / "mine.txt" / "below"))
+
+
+def test_the_record_says_what_it_holds_and_how_long_a_training_took(there: Path, printed: str) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{there}/mlflow.db")
+    experiment = client.get_experiment_by_name("NPM1")
+    assert "kept_val_loss" in experiment.tags["mlflow.note.content"]
+    columns = json.loads(experiment.tags["mlflow.sharedViewState.pipeline"])["selectedColumns"]
+    runs = client.search_runs([experiment.experiment_id])
+    folds = [run for run in runs if "fold" in run.data.tags]
+    (candidate,) = [run for run in runs if "candidate" in run.data.tags]
+    logged = {f"metrics.`{name}`" for name in candidate.data.metrics} | {"tags.`verdict`"}
+    assert set(columns) - logged <= {"metrics.`kept_val_loss`"}, "a column of the view is one that runs have"
+    assert candidate.info.start_time == min(run.info.start_time for run in folds)
+    took = sum(run.info.end_time - run.info.start_time for run in folds)
+    assert candidate.info.end_time - candidate.info.start_time == took
 
 
 def test_a_wrong_folder_is_told_before_anything_heavy_is_loaded(project: Path) -> None:
