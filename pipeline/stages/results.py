@@ -34,9 +34,7 @@ def run(config: Config) -> None:
             except ValueError:
                 raise ModelError(f"{file}: damaged; `dvc repro` makes it again") from None
             tested = figures.get("patients", "–")
-            rows.append(
-                [subtype, candidate, tested, *("none claimed" if leaked else _shown(figures.get(key)) for key in _SHOWN)]
-            )
+            rows.append([subtype, candidate, tested, *("leaked" if leaked else _shown(figures.get(key)) for key in _SHOWN)])
     if not rows:
         raise ModelError(f"{paths.REPORTS}: no metrics.json of params.yaml's subtypes and candidates; run `dvc repro`")
     columns = ["subtype", "candidate", "n", *(key.removeprefix("patient_").replace("_", " ") for key in _SHOWN)]

@@ -23,7 +23,7 @@ def test_a_line_a_candidate_with_intervals(here: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert ".83" in said
     assert "(.10–1.00)" in said
-    assert "none claimed" in said, "of patients whom a search saw"
+    assert "leaked" in said, "of patients whom a search saw"
     assert "not evaluated yet: CBFB_MYH11 published" in said
     (here / "reports/NPM1/published/metrics.json").write_text("{")
     assert main(["results"]) == 2
