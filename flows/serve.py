@@ -36,7 +36,8 @@ def run() -> int:
     (ROOT / "reports").mkdir(exist_ok=True)  # served also before there is anything in it
     with contextlib.suppress(KeyboardInterrupt), local_servers.running(*servers):
         _say(f"Prefect  {address['prefect']}    flow runs, schedules, results")
-        _say(f"MLflow   {address['mlflow']}    models compared{' (MLFLOW_TRACKING_URI)' if given_mlflow else ''}")
+        trainings = f"{address['mlflow']}/#/experiments?workflowType=machine_learning"  # its first page is of chats
+        _say(f"MLflow   {trainings}    models compared{' (MLFLOW_TRACKING_URI)' if given_mlflow else ''}")
         _say(f"reports  {address['reports']}    reports/index.html and the validation")
         _say(f"logs     {ROOT / '.logs'}/    Ctrl-C stops everything")
         from prefect import serve

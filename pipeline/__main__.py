@@ -50,6 +50,8 @@ OF_KIND = {  # the others are for any candidate
 }
 CALL = "call"  # the model of all classes, where a subtype's is asked for
 # Beside the DAG.
+INIT = "write params.yaml for a cohort of your own, by what lies in its folder"
+RESULTS = "show the figures of all candidates in one table"
 SOURCE = "say whether the source has something new; exit status 3 if so"
 PROMOTE = "name a version of a subtype's model champion by hand"
 ROLLBACK = "name the version that the champion replaced champion again"
@@ -64,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     addresses.reach_loopback_directly()
     try:
+        if chosen.stage == "init":  # there may be no params.yaml yet
+            init = importlib.import_module("pipeline.stages.init")
+            init.run(chosen.folder, chosen.um, chosen.control, chosen.name, chosen.replace)
+            return 0
         settings = config.load()
         named = getattr(chosen, "subtype", None)
         subtypes = config.chosen_subtypes(settings, None if named == CALL and chosen.stage in BY_HAND else named)
@@ -71,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
         candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None), kind)
         encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
+        if chosen.stage == "predict":  # a wrong folder is told before MLflow is loaded, which takes seconds
+            importlib.import_module("pipeline.cohort.new_patients").find(chosen.folder)
         stage = importlib.import_module(f"pipeline.stages.{'promote' if chosen.stage == 'rollback' else chosen.stage}")
         if chosen.stage == "source":
             status: int = stage.run(settings, chosen.take)
@@ -85,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings, chosen.subtype)
         elif chosen.stage == "predict":
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
-        elif chosen.stage in COHORT_STAGES:
+        elif chosen.stage in COHORT_STAGES or chosen.stage == "results":
             stage.run(settings)
         elif chosen.stage in ALL_CLASSES_STAGES:
             stage.run(settings, candidates)
@@ -133,6 +141,13 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument("--candidate", help="one of params.yaml's candidates; all of them when left out")
         if name in FOLD_STAGES:
             stage.add_argument("fold", nargs="?", type=int, help="one of params.yaml's folds; all of them when left out")
+    init = stages.add_parser("init", help=INIT, description=INIT[0].upper() + INIT[1:] + ".")
+    init.add_argument("folder", type=Path, help="the folder, or ZIP archive, that holds the class folders, or one above")
+    init.add_argument("--um", type=float, help="side of the images in micrometres; asked for when left out")
+    init.add_argument("--control", help="the class that is label 0 of every classifier; told by its name when left out")
+    init.add_argument("--name", help="name and release of the cohort, as reports show it; the folder's when left out")
+    init.add_argument("--replace", action="store_true", help="replace params.yaml; else the new one is written beside it")
+    stages.add_parser("results", help=RESULTS, description=RESULTS[0].upper() + RESULTS[1:] + ".")
     source = stages.add_parser("source", help=SOURCE, description=SOURCE[0].upper() + SOURCE[1:] + ".")
     source.add_argument("--take", action="store_true", help="raise ingest.kaggle.version in params.yaml to the newest version")
     tune = stages.add_parser("tune", help=TUNE, description=TUNE[0].upper() + TUNE[1:] + ". Settings: params.yaml's tune.")

@@ -184,12 +184,31 @@ def test_a_new_setting_of_training_makes_networks_and_twins_stale(stage: str) ->
     assert "train" in dag()[stage]["params"], "the section as a whole"
 
 
-def test_the_readme_has_every_room_and_module() -> None:
-    tree = (ROOT / "README.md").read_text().split("## What is where")[1]
+def test_the_map_has_every_room_and_module() -> None:
+    tree = (ROOT / "docs/map.md").read_text()
     for folder in [*(PIPELINE / room for room in ROOMS), ROOT / "flows"]:
         (lines,) = re.findall(rf"^ *{folder.name}/( +.*\n(?: {{15}}.*\n)*)", tree, re.MULTILINE)
         modules = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("__")}
         assert set(re.findall(r"(\w+)\s+\(", lines)) == modules, folder
+
+
+def test_the_readme_is_short_and_no_link_of_the_docs_leads_nowhere() -> None:
+    """A link to a heading as GitHub names it: lower case, without punctuation, dashes for blanks."""
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").glob("*.md"))
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+    index = (ROOT / "docs/README.md").read_text()
+    assert not [page.name for page in pages[3:] if page.name != "README.md" and f"({page.name})" not in index]
+    dead = []
+    for page in pages:
+        for place, _, heading in re.findall(r"\]\((?!https?:)([^)#]*)(#?)([^)]*)\)", page.read_text()):
+            target = page.parent / place if place else page
+            if not target.exists():
+                dead.append(f"{page.name}: {place}")
+            elif heading:
+                titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+                names = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+                dead += [] if heading in names else [f"{page.name}: {place}#{heading}"]
+    assert not dead
 
 
 def test_help_and_mistakes_need_no_heavy_library() -> None:

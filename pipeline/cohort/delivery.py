@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohort import download, patients
+from pipeline.cohort import download, first_look, patients
 from pipeline.cohort.pseudonyms import Names
 from pipeline.cohort.trees import DamagedError, Folder, NotCopied, Tree
 from pipeline.cohort.zip_archive import Archive
@@ -27,7 +27,6 @@ from pipeline.common.errors import ConfigError, DataError, PipelineError
 from pipeline.names import image_paths, leftovers
 
 EMPTY = f"{leftovers.NOT_THERE}: the folder is empty; complete it, and run `dvc repro` again"
-_DEEPEST_COHORT_LEVEL = 3  # a cohort may lie below a folder such as `data/`
 _LITTER_NAMED = 6  # kinds of it that are named
 
 
@@ -267,7 +266,7 @@ def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:
         return config.ingest.class_folders.get(name, name)
 
     level = [""]
-    for _ in range(_DEEPEST_COHORT_LEVEL + 1):
+    for _ in range(first_look.DEEPEST_LEVEL + 1):
         below = {parent: source.children(parent)[0] for parent in level}
         parents = [parent for parent, folders in below.items() if any(class_of(child) in config.classes for child in folders)]
         if len(parents) > 1:
@@ -278,7 +277,11 @@ def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:
         if parents:
             return _class_folders(config, source, {folder: class_of(folder) for folder in below[parents[0]]}, parents[0])
         level = [child for folders in below.values() for child in folders]
-    raise DataError(f"{source.where('')}: no folder named like a class ({', '.join(config.classes)}); see ingest.class_folders")
+    found = "" if config.ingest.pseudonyms else f"{first_look.there(source)}. "  # they may be named after patients
+    raise DataError(
+        f"{source.where('')}: no folder named like a class ({', '.join(config.classes)}); {found}"
+        "Name them in ingest.class_folders, or let `python -m pipeline init FOLDER` write params.yaml for what lies there"
+    )
 
 
 def _class_folders(config: Config, source: Tree, found: dict[str, str], parent: str) -> list[tuple[str, str]]:

@@ -57,6 +57,13 @@ def fail(text: str) -> None:
     _errors.print(f"error: {text}", markup=False)
 
 
+def ask(question: str) -> str | None:
+    """What the person at the terminal answers; None where nobody sits there."""
+    if not (sys.stdin.isatty() and _console.is_terminal):
+        return None
+    return _console.input(f"{question} ", markup=False).strip()
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; numbers are right-aligned."""
     rows = [list(row) for row in rows]

@@ -32,6 +32,36 @@ def set_value(keys: Sequence[str], value: Any, path: Path = Path("params.yaml"))
         _require_only(keys, value, path, unfinished)
 
 
+def with_values(text: str, changes: Sequence[tuple[Sequence[str], Any]]) -> str:
+    """The text of a params.yaml with other values at keys that it has; whether it is valid then is the caller's to ask."""
+    for keys, value in changes:
+        key: Node | None = None
+        node: Node | None = YAML(typ="rt", pure=True).compose(text)
+        for name in keys:
+            assert isinstance(node, MappingNode)
+            key, node = next(entry for entry in node.value if entry[0].value == name)
+        assert key is not None
+        assert node is not None
+        begin, end = node.start_mark.index, _end(node)
+        comment = text[end : text.index("\n", end)]
+        if key.end_mark.line < node.start_mark.line:  # a block of lines below the key, which keeps its comment
+            begin = key.end_mark.index + 1
+            comment = text[begin : text.index("\n", begin)]
+            text = f"{text[:begin]} {_shown(value)}{_aligned(comment, -1 - len(_shown(value)))}{text[end:]}"
+        else:
+            replaced = _replaced(text, node, value)
+            longer = len(replaced) - len(text)
+            stop = end + longer
+            text = replaced[:stop] + _aligned(comment, -longer) + replaced[stop + len(comment) :]
+    return text
+
+
+def _aligned(comment: str, by: int) -> str:
+    """What stands behind a value, moved to where it stood before if there is room."""
+    bare = comment.lstrip(" ")
+    return " " * max(1, len(comment) - len(bare) + by) + bare if bare.startswith("#") else comment
+
+
 def _replaced(text: str, node: Node, value: Any) -> str:
     indent = " " * (_line_indent(text, node.start_mark.index) + 2)
     return text[: node.start_mark.index] + _flow(value, indent, node.start_mark.column) + text[_end(node) :]
@@ -85,7 +115,7 @@ def _flow(entry: Any, indent: str, column: int) -> str:
     """`{key: value, ...}` that begins in `column`, broken into lines at commas; what is no mapping as it is."""
     if not isinstance(entry, Mapping):
         return _shown(entry)
-    words = ", ".join(f"{key}: {_shown(value)}" for key, value in entry.items()).split(" ")
+    words = ", ".join(f"{_shown(key)}: {_shown(value)}" for key, value in entry.items()).split(" ")
     lines: list[str] = []
     line = "{"
     for word in words:
@@ -104,6 +134,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         text = repr(value)
         return text if "." in text or "e" not in text else text.replace("e", ".0e")  # what YAML 1.1 takes for a number too
+    if value is None:
+        return "null"
     if isinstance(value, str):
         return value if YAML(typ="safe", pure=True).load(value) == value else f'"{value}"'
     return str(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # WHO classification of AML with recurrent genetic abnormalities; FAB: the morphological type it goes with.
 NAMES: dict[str, dict[str, str]] = {
     "PML_RARA": {
@@ -26,3 +28,8 @@ NAMES: dict[str, dict[str, str]] = {
         "FAB type": "M5, M4",
     },
 }
+
+
+def all_known(subtypes: Iterable[str]) -> bool:
+    """Whether a page may speak of acute myeloid leukaemia; of another cohort it only knows what its classes are called."""
+    return all(subtype in NAMES for subtype in subtypes)

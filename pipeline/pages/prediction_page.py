@@ -12,6 +12,7 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -23,7 +24,8 @@ from pipeline.images import decoding, reading
 from pipeline.pages import contact_sheet, rendering
 from pipeline.registry.champions import Champion
 
-TEMPLATE = "prediction_page.html.j2"
+TEMPLATE, INDEX_TEMPLATE = "prediction_page.html.j2", "prediction_index.html.j2"
+INDEX = "index.html"
 _ON_A_SHEET = 8
 _CELL_PX = 144
 _MANY_UNLIKE = 0.1  # share of a patient's images from which the page speaks of it
@@ -43,8 +45,8 @@ class Found:
 
 
 def file_name(patient: str) -> str:
-    """The file name of a patient's page."""
-    return f"{patient}.html"
+    """The file name of a patient's page; nobody's is the index's."""
+    return f"{patient}.html" if f"{patient}.html".lower() != INDEX else f"patient {patient}.html"
 
 
 def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]) -> str:
@@ -54,7 +56,8 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
     unlike = own[own["unlike"] != ""].groupby("image", sort=False)["unlike"].first()
     here = config.validate_.min_images_per_patient  # where a model of an earlier version does not say
     fewest = max(int(model.settings.get("fewest_images", here)) for model in found.models)
-    return _template().render(
+    return _template(TEMPLATE).render(
+        aml=genetics.all_known(model.subtype for model in found.models),
         patient=patient,
         images=own["image"].nunique(),
         few=own["image"].nunique() < fewest,
@@ -71,6 +74,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
                 **rows[model.subtype],
                 "genetics": genetics.NAMES.get(model.subtype, {}),
                 "settings": model.settings,
+                "point": point_name(model),
                 "sheet": None if model.of_patients else _sheet(own[own["subtype"] == model.subtype], files),
             }
             for model in found.models
@@ -88,9 +92,37 @@ def _call(found: Found, patient: str) -> dict[str, Any] | None:
     return {**{str(key): value for key, value in row.items()}, "classes": classes, "coverage": found.call.settings["coverage"]}
 
 
+def render_index(config: Config, found: Found, patients: Sequence[str]) -> str:
+    """A page with a row a patient, also those of whom no image counts, that links to theirs."""
+    rows = {patient: own.set_index("subtype") for patient, own in found.table.groupby("patient", sort=False)}
+    subtypes = [model.subtype for model in found.models]
+    return _template(INDEX_TEMPLATE).render(
+        aml=genetics.all_known(subtypes),
+        control=config.control,
+        subtypes=subtypes,
+        demo=any(model.settings["cohort"]["source"] == "demo" for model in found.models),
+        points={model.subtype: (point_name(model), model.settings["operating_point"]) for model in found.models},
+        patients=[
+            {
+                "name": patient,
+                "page": quote(file_name(patient)),
+                "images": int(rows[patient]["images"].max()) if patient in rows else 0,
+                "left_out": int((found.left_out["patient"] == patient).sum()),
+                "tests": rows[patient].loc[subtypes].to_dict("records") if patient in rows else [],
+            }
+            for patient in patients
+        ],
+    )
+
+
+def point_name(model: Champion) -> str:
+    """What the threshold of a model is called: where no fold had controls enough, no operating point was chosen."""
+    return "usual threshold" if model.settings.get("operating_point_chosen") == [] else "operating point"
+
+
 @cache
-def _template() -> jinja2.Template:
-    return rendering.template(TEMPLATE)
+def _template(name: str) -> jinja2.Template:
+    return rendering.template(name)
 
 
 def _sheet(scored: pd.DataFrame, files: Mapping[str, Path]) -> dict[str, Any]:

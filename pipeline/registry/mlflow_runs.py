@@ -10,20 +10,27 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, ViewType
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from pipeline.common import console
 from pipeline.registry import mlflow_database
 
 _LONGEST_DIGEST = 36  # MLflow's limit
+VIEW = "pipeline"  # the runs' page with `?viewStateShareKey=` this shows the columns below, whoever opens it
+_COLUMNS = ["patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy", "kept_val_loss"]
+_ABOUT = (
+    "{}: one run a candidate, with figures, pictures and card; below it one a trained fold, with its curves. Compare "
+    "candidates by `patient_auroc` and its bounds, trainings by `kept_val_loss`, the loss of the epoch whose weights were kept "
+    "(`val_loss` ends with the last). [The columns that matter](#/experiments/{}/runs?viewStateShareKey={})"
+)
 
 
 def of_training(client: MlflowClient, spec: Mapping[str, Any]) -> Run:
@@ -52,19 +59,32 @@ def ensure_experiment(client: MlflowClient, subtype: str) -> str:
     """The id of the subtype's experiment, made if it is not there."""
     experiment = client.get_experiment_by_name(subtype)
     if experiment is not None:
+        _describe(client, experiment)
         if experiment.lifecycle_stage == "deleted":  # by hand, in MLflow's pages
             client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
     try:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # the page shows trainings, not chats
-        return str(
-            client.create_experiment(subtype, artifact_location=_artifact_location(client.tracking_uri, subtype), tags=kind)
-        )
+        made = client.create_experiment(subtype, artifact_location=_artifact_location(client.tracking_uri, subtype), tags=kind)
+        _describe(client, client.get_experiment(made))
+        return str(made)
     except MlflowException:
         made_meanwhile = client.get_experiment_by_name(subtype)  # by a training of another fold
         if made_meanwhile is None:
             raise
         return str(made_meanwhile.experiment_id)
+
+
+def _describe(client: MlflowClient, experiment: Experiment) -> None:
+    """Say what the experiment holds, and which columns its page shows; what somebody wrote in the place of it stays."""
+    view = {"selectedColumns": [f"metrics.`{name}`" for name in _COLUMNS] + ["tags.`verdict`"]}
+    told = {
+        "mlflow.note.content": _ABOUT.format(experiment.name, experiment.experiment_id, VIEW),
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+    }
+    for key, value in told.items():
+        if key not in experiment.tags and experiment.lifecycle_stage != "deleted":
+            client.set_experiment_tag(experiment.experiment_id, key, value)
 
 
 def _artifact_location(address: str, subtype: str) -> str | None:
@@ -151,11 +171,19 @@ def history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["epoch", "kept"])
 
 
+def kept_val_loss(folders: Sequence[Path]) -> float | None:
+    """The validation loss of the kept epoch, mean over trainings; None where the learner has no epochs."""
+    kept = [curves.loc[curves["kept"] == 1, "val_loss"].iloc[0] for curves in map(history, folders) if len(curves)]
+    return sum(map(float, kept)) / len(kept) if kept else None
+
+
 def complete(client: MlflowClient, run_id: str, folder: Path) -> None:
     """The training is over and its files are in `folder`."""
     curves = history(folder)
     if len(curves):
-        client.set_tag(run_id, "kept_epoch", str(int(curves.loc[curves["kept"] == 1, "epoch"].iloc[0]) + 1))
+        kept = curves[curves["kept"] == 1].iloc[0]
+        client.log_metric(run_id, "kept_val_loss", float(kept["val_loss"]))
+        client.set_tag(run_id, "kept_epoch", str(int(kept["epoch"]) + 1))
     for name in ("spec.json", "history.csv"):
         if (folder / name).is_file():
             client.log_artifact(run_id, str(folder / name))

@@ -159,14 +159,17 @@ def _beside_published(facts: Facts) -> list[str]:
 
 
 def _limits(facts: Facts) -> str:
+    aml = genetics.all_known([facts.subtype])
     return "\n".join(
         [
             "### Limits",
             "",
-            f"- One question, {facts.subtype} against healthy donors. Tests of several subtypes may all fire on any leukaemia; "
-            "the highest score is not a diagnosis. Other leukaemias and reactive changes were never asked about.",
+            f"- One question, {facts.subtype} against {'healthy donors' if aml else 'the controls'}. Tests of several subtypes "
+            f"may all fire on any {'leukaemia' if aml else 'disease'}; the highest score is not a diagnosis. Other "
+            f"{'leukaemias' if aml else 'diseases'} and reactive changes were never asked about.",
             "- Another hospital, microscope or staining was not tested, and scores may fail there without a sign.",
-            "- Labels are weak: they belong to the patient, and smears of leukaemia hold normal cells too.",
+            "- Labels are weak: they belong to the patient, and "
+            f"{'smears of leukaemia hold normal cells too' if aml else 'not every cell need show what the patient has'}.",
             "- Controls differ from patients in age and sex, perhaps in the day of staining: see the report's audit.",
             f"- {_operating_point(facts)}",
         ]

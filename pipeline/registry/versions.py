@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -121,9 +121,11 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     lost = model if model and not (its_run and _has_files(client, model, candidate)) else None
     same_experiment = its_run is not None and its_run.info.experiment_id == experiment
     run = its_run if same_experiment else mlflow_runs.find(client, experiment, "candidate", candidate.digest)
+    took_ms, began_ms = _trained(client, fold_runs)
     if run is None:
         run = client.create_run(
             experiment,
+            start_time=began_ms,
             run_name=mlflow_runs.in_experiment(_run_name(client, candidate, spec)),
             tags={"candidate": candidate.digest, "candidate.name": candidate.name, **mlflow_runs.origin(spec)},
         )
@@ -131,7 +133,9 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     run_id = run.info.run_id
     mlflow_runs.log_params(client, run, spec["knobs"])
     now = int(time.time() * 1000)
-    changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
+    loss = mlflow_runs.kept_val_loss(candidate.folders)
+    figures = {**candidate.metrics, **({} if loss is None else {"kept_val_loss": loss})}
+    changed = {key: value for key, value in figures.items() if run.data.metrics.get(key) != value}
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
     for key, value in {**mlflow_runs.provenance(), "mlflow.note.content": candidate.card}.items():
         client.set_tag(run_id, key, value)
@@ -150,8 +154,15 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
     searched = {key: value for key, value in mlflow_runs.origin(spec).items() if key.startswith("tuned_on.")}
     note(client, model, patients=patients, cohort=candidate.cohort, results_md5=candidate.results_md5, **searched)
-    client.set_terminated(run_id)
+    if run.info.status != "FINISHED":  # said again, it would have lasted until now
+        client.set_terminated(run_id, end_time=run.info.start_time + took_ms)
     return client.get_model_version(model.name, model.version)
+
+
+def _trained(client: MlflowClient, fold_runs: Sequence[str]) -> tuple[int, int]:
+    """Milliseconds that the trainings of the folds took together, and when the first began: what a candidate's run shows."""
+    times = [client.get_run(run_id).info for run_id in fold_runs]
+    return sum((time.end_time or time.start_time) - time.start_time for time in times), min(time.start_time for time in times)
 
 
 def run_of(client: MlflowClient, model: ModelVersion) -> Run | None:

@@ -1,8 +1,9 @@
 """Write what params.yaml says of every candidate as it counts for each subtype: data/candidates/<subtype>/<candidate>.json.
 
 The stages of a candidate depend on its file, so that a change of one network leaves all others alone, also where a subtype
-has no network of its own. What was made of candidates and encoders that are no longer named is removed; DVC's cache still has
-it. What .vectors keeps of such an encoder is named alone: to make it again takes long, and no cache has it.
+has no network of its own. What was made of candidates and encoders that are no longer named is removed, and so are the reports
+of subtypes that are not; DVC's cache still has it, or git. What .vectors keeps of such an encoder is named alone: to make it
+again takes long, and no cache has it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def run(config: Config) -> None:
                 settings = config.candidate_of(subtype, name)
                 (folder / subtype / f"{name}.json").write_text(json.dumps(settings, indent=2) + "\n")
     for left_behind in _of_others(config):
-        console.say(f"candidates: {left_behind} removed: of no candidate or encoder of params.yaml")
+        console.say(f"candidates: {left_behind} removed: of nothing that params.yaml names")
         if left_behind.is_dir():
             shutil.rmtree(left_behind)
         else:
@@ -50,5 +51,7 @@ def _of_others(config: Config) -> Iterator[Path]:
             for path in sorted((folder / subtype).glob("*")):
                 if path.name.removesuffix(path.suffix).removesuffix("_networks") not in names:
                     yield path
+    reports = {path.parents[1] for path in paths.REPORTS.glob("*/*/metrics.json")} | set((paths.REPORTS / "audit").glob("*/"))
+    yield from sorted(path for path in reports if path.name not in (*config.subtypes, "call", "transfer", "tune"))
     for place in (paths.EVALUATED, paths.REPORTS / "audit"):  # where a former version's lay, which knew one candidate
         yield from sorted(place.glob("*.json"))

@@ -300,7 +300,8 @@ def _write_plots(
     names = (config.control, subtype)
     settings = config.evaluate
     if history is not None:
-        history[["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]].to_csv(
+        columns = ["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]
+        history.assign(epoch=history["epoch"] + 1)[columns].to_csv(  # `dvc plots` shows it, to people, who count from 1
             paths.fresh(folder / "history.csv"), index=False
         )
         plots.save(folder / "loss.png", plots.loss_curves(history, f"{subtype}: loss"))

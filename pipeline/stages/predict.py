@@ -21,13 +21,15 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from pipeline.cohort import new_patients
 from pipeline.common import console, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import FULL, DataError, ModelError
 from pipeline.common.files import folder_in_one_step
+from pipeline.evaluation import genetics
 from pipeline.evaluation.pooling import patient_scores, probabilities
 from pipeline.images import decoding, manifest, reading
-from pipeline.names import image_paths, leftovers, patient_names
+from pipeline.names import image_paths
 from pipeline.pages import prediction_page, rendering
 from pipeline.registry import champions, mlflow_server, training_range
 from pipeline.registry.champions import Champion
@@ -35,7 +37,6 @@ from pipeline.registry.champions import Champion
 TABLE, IMAGES, QUARANTINE, CALLS = "predictions.csv", "images.csv", "quarantine.csv", "calls.csv"
 _IMAGES_AT_ONCE = 256
 _PATIENTS_SHOWN = 25  # on the terminal; the table has all
-_SHOWN = ["patient", "images", "left out", "subtype", "score", "call", "unlike training"]
 _LONGEST_NAME = 255  # bytes, of a file on Linux
 
 
@@ -57,7 +58,11 @@ class Seen:
 def run(config: Config, folder: Path, um: float | None, output: Path | None) -> None:
     """Write the tables and the pages, and print what was found."""
     um = config.image_um if um is None else um
-    patients = _patients(folder)
+    patients, without = new_patients.find(folder)
+    if without:
+        console.warn(f"{len(without)} of the folders hold no image and are left out, first {without[0]}")
+    if too_long := [name for name in patients if len(prediction_page.file_name(name).encode()) > _LONGEST_NAME]:
+        raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
     target = output or paths.PREDICTIONS / folder.resolve().name
     _require_free(target)
     with _gathered(target.resolve()) as unfinished:
@@ -77,52 +82,11 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
         for patient in console.track(names, len(names), "writing pages"):
             page = prediction_page.render(config, found, patient, patients[patient])
             (unfinished / prediction_page.file_name(patient)).write_text(page, encoding="utf-8", newline="\n")
+        index = prediction_page.render_index(config, found, list(patients))
+        (unfinished / prediction_page.INDEX).write_text(index, encoding="utf-8", newline="\n")
     _show(target, table, left_out, list(patients))
     if call:
         _show_calls(target, calls, call)
-
-
-def _patients(folder: Path) -> dict[str, dict[str, Path]]:
-    """The image files of each patient by file name, in natural order.
-
-    Raises:
-        DataError: there is no such folder, it is neither a patient's nor one of patients, or two folders are one patient's.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: not a folder; name a patient's folder of images, or a folder of such folders")
-    own, below = _entries(folder)
-    if any(image_paths.is_image_name(name) for name in own):
-        if below:
-            raise DataError(f"{folder}: holds images and folders; name a patient's folder, or a folder of patients' folders")
-        return {reading.shown(folder.resolve().name): own}
-    found = {name: _entries(place)[0] for name, place in below.items()}
-    patients = {name: files for name, files in found.items() if any(map(image_paths.is_image_name, files))}
-    if not patients:
-        raise DataError(f"{folder}: no {image_paths.EXTENSIONS} file in it or in the folders directly in it")
-    for spellings in patient_names.spelled_apart(below[name].name for name in patients).values():
-        raise DataError(
-            f"{folder}: {patient_names.shown(*spellings)} are one patient's name; make them one folder, or rename one of them"
-        )
-    if without := [name for name in found if name not in patients]:
-        console.warn(f"{len(without)} of the folders hold no image and are left out, first {without[0]}")
-    if too_long := [name for name in patients if len(prediction_page.file_name(name).encode()) > _LONGEST_NAME]:
-        raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
-    return patients
-
-
-def _entries(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """The files and the folders that lie in a folder, by name; no folders that are litter."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: image_paths.natural(entry.name))
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror}); correct its permissions") from None
-    files: dict[str, Path] = {}
-    folders: dict[str, Path] = {}
-    for entry in entries:
-        if entry.is_dir() and leftovers.litter(entry.name):
-            continue
-        (folders if entry.is_dir() else files)[reading.shown(entry.name)] = Path(entry.path)
-    return files, folders
 
 
 def _require_free(target: Path) -> None:
@@ -289,22 +253,25 @@ def _gathered(target: Path) -> Iterator[Path]:
 
 
 def _show(target: Path, table: pd.DataFrame, left_out: pd.DataFrame, patients: Sequence[str]) -> None:
+    subtypes = list(dict.fromkeys(table["subtype"]))
     by_patient = {str(patient): rows.to_dict("records") for patient, rows in table.groupby("patient", sort=False)}
     counts = left_out["patient"].value_counts()
     lines = []
     for patient in patients[:_PATIENTS_SHOWN]:
-        of_patient = by_patient.get(patient, [{"images": 0, "images_unlike": "–", "subtype": "no usable image", "score": ""}])
-        for number, row in enumerate(of_patient):
-            named = [patient, row["images"], counts.get(patient, 0)] if number == 0 else ["", "", ""]
-            score = rendering.score(row["score"]) if row["score"] != "" else "–"
-            lines.append([*named, row["subtype"], score, "called" if row.get("called") else "–", row["images_unlike"]])
-    console.table("one test a line, subtype against control", _SHOWN, lines)
+        rows = by_patient.get(patient, [])
+        scores = [f"{rendering.score(row['score'])}{' called' if row['called'] else ''}" for row in rows]
+        scores = scores or ["no usable image", *["–"] * (len(subtypes) - 1)]
+        images, unlike = (max((row[key] for row in rows), default=0) for key in ("images", "images_unlike"))
+        lines.append([patient, images, counts.get(patient, 0), *scores, unlike])
+    columns = ["patient", "images", "left out", *subtypes, "unlike training"]
+    console.table("a score a test, each of one subtype against control", columns, lines)
     if (more := len(patients) - _PATIENTS_SHOWN) > 0:
         console.say(f"and {more:,} more patients")
     if len(left_out):
         console.say(f"left out: {len(left_out):,} files; the reasons are in {target / QUARANTINE}")
-    console.say("All tests may fire on any leukaemia: a call does not say which. For research only, not for diagnosis.")
-    console.say(f"predict: {target}: {TABLE}, {IMAGES} and a page for each patient")
+    disease = "leukaemia" if genetics.all_known(subtypes) else "disease"
+    console.say(f"All tests may fire on any {disease}: a call does not say which. For research only, not for diagnosis.")
+    console.say(f"predict: {target}: {TABLE}, {IMAGES}, {prediction_page.INDEX} and a page for each patient")
 
 
 def _show_calls(target: Path, calls: pd.DataFrame, call: Champion) -> None:
@@ -318,4 +285,4 @@ def _show_calls(target: Path, calls: pd.DataFrame, call: Champion) -> None:
     console.table(
         f"one answer of all classes, call v{call.version}; {sets}", ["patient", "likeliest", "probability", "answer"], lines
     )
-    console.say(f"call: {target / CALLS}; it knows {', '.join(call.settings['classes'])} and no other leukaemia")
+    console.say(f"call: {target / CALLS}; it knows {', '.join(call.settings['classes'])} and nothing else")

@@ -63,6 +63,7 @@ def run(config: Config) -> None:
     content: dict[str, Any] = {
         "config": config,
         "control": config.control,
+        "aml": genetics.all_known(config.subtypes),
         "threshold": config.evaluate.threshold,
         "percent": f"{100 * config.evaluate.confidence:g} %",
         "folds": sorted(config.folds),
@@ -75,6 +76,8 @@ def run(config: Config) -> None:
         "made": _made(config),
         "calls": [_call(config, candidate) for candidate in config.kinds.bag],
     }
+    content["title"] = _title(config)
+    content["published"] = any("published" in known["by_class"] for subtype in subtypes for known in subtype["candidates"])
     content["demo"] = content["cohort"]["source"]["source"] == "demo"
     page = rendering.template(TEMPLATE).render(**content, checklist=checklist.items(content))
     files.write(paths.REPORT_PAGE, page)
@@ -273,6 +276,12 @@ def _audit(config: Config, subtype: str, candidate: str) -> result_tables.Audit:
         answers.append(paths.audit_networks(subtype, candidate))
     checks = [check for path in answers for check in _read(path, _json, ModelError)["checks"]]
     return result_tables.audit(checks, config.evaluate.confidence)
+
+
+def _title(config: Config) -> str:
+    if genetics.all_known(config.subtypes):
+        return "Genetic AML subtypes from single-cell images"
+    return f"{', '.join(config.subtypes)} told from {config.control} by single-cell images"
 
 
 def _made(config: Config) -> dict[str, Any]:

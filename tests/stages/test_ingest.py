@@ -75,7 +75,11 @@ def test_what_was_there_before_is_replaced_and_the_digest_follows_the_content(
         (lambda root: None, ConfigError, "COHORT_DIR is not set"),
         (lambda root: root / "nowhere", ConfigError, "nowhere is neither a folder nor a ZIP archive"),
         (lambda root: root, ConfigError, "lie in each other"),
-        (lambda root: root / "empty", DataError, "no folder named like a class"),
+        (
+            lambda root: root / "empty",
+            DataError,
+            r"no folder named like a class .*it holds the folders letters\. .*pipeline init",
+        ),
         (lambda root: root / "half", DataError, "no folder for class control; found NPM1"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import mlflow
 import numpy as np
@@ -82,9 +84,10 @@ def run(folder: str, um: float | None = None, output: str | None = None) -> None
 
 def test_the_table_has_every_test_of_every_patient_and_says_what_it_does_not_mean(printed: str) -> None:
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
-    assert [row[0] for row in rows if row[0]] == ["007", "<b>Ünal", "bad", "none"]
-    assert sum("PML_RARA" in row for row in rows) == sum("NPM1" in row for row in rows) == 3
-    assert any(row[:4] == ["none", "0", "1", "no usable image"] for row in rows)
+    assert [row[0] for row in rows] == ["007", "<b>Ünal", "bad", "none"], "one line a patient"
+    (head,) = [line for line in printed.splitlines() if "unlike training" in line]
+    assert [name.strip() for name in head.split("┃")[4:-2]] == registered.REGISTERED
+    assert rows[-1][:4] == ["none", "0", "1", "no usable image"]
     assert "warning: CBFB_MYH11: has no champion in MLflow; the other subtypes are scored without it" in printed
     assert "left out: 6 files; the reasons are in predictions/incoming/quarantine.csv" in printed
     assert "All tests may fire on any leukaemia" in printed
@@ -128,8 +131,12 @@ def test_unusable_files_are_left_out_with_their_reason(project: Path, printed: s
 
 def test_every_patient_has_a_page_that_stands_alone(project: Path, printed: str) -> None:
     folder = project / "predictions/incoming"
-    names = {path.stem for path in folder.glob("*.html")}
+    names = {path.stem for path in folder.glob("*.html")} - {"index"}
     assert names == {"007", ODD, "bad"}
+    index = (folder / "index.html").read_text()
+    links = [unquote(link) for link in re.findall(r'href="([^"]+)"', index)]
+    assert links == ["007.html", f"{ODD}.html", "bad.html"]
+    assert "no usable image" in index, "of the patient without a page"
     table = pd.read_csv(folder / "predictions.csv", dtype={"patient": "str"})
     for patient in names:
         page = (folder / f"{patient}.html").read_text()
@@ -197,6 +204,38 @@ def test_bad_input_is_one_line_and_leaves_what_was_there(there: Path, printed: s
     put(tmp_path / "long" / ("P" * 251), registered.cells("NPM1", 1, seed=7))
     refused(DataError, "too long a name for a patient's page; shorten it", str(tmp_path / "long"))
     refused(DataError, "cannot be made (Not a directory)", "incoming", output=str(tmp_path / "mine.txt" / "below"))
+
+
+def test_the_record_says_what_it_holds_and_how_long_a_training_took(there: Path, printed: str) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{there}/mlflow.db")
+    experiment = client.get_experiment_by_name("NPM1")
+    assert "kept_val_loss" in experiment.tags["mlflow.note.content"]
+    columns = json.loads(experiment.tags["mlflow.sharedViewState.pipeline"])["selectedColumns"]
+    runs = client.search_runs([experiment.experiment_id])
+    folds = [run for run in runs if "fold" in run.data.tags]
+    (candidate,) = [run for run in runs if "candidate" in run.data.tags]
+    logged = {f"metrics.`{name}`" for name in candidate.data.metrics} | {"tags.`verdict`"}
+    assert set(columns) - logged <= {"metrics.`kept_val_loss`"}, "a column of the view is one that runs have"
+    assert candidate.info.start_time == min(run.info.start_time for run in folds)
+    took = sum(run.info.end_time - run.info.start_time for run in folds)
+    assert candidate.info.end_time - candidate.info.start_time == took
+
+
+def test_a_wrong_folder_is_told_before_anything_heavy_is_loaded(project: Path) -> None:
+    code = (
+        "import sys; from pipeline.__main__ import main; status = main(['predict', 'nowhere'])\n"
+        "print(status, {'mlflow', 'tensorflow', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project,
+        env={**CLEAN, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "2 set()\n"
+    assert done.stderr.startswith("error: nowhere: not a folder")
 
 
 def test_without_any_champion_it_says_what_to_do(there: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,223 @@
+"""Write params.yaml for a cohort of one's own: what its folders say, and of the rest what params.kaggle.yaml says.
+
+Beside the DAG. Whatever is assumed is said. A params.yaml that is there is replaced only if asked; else the new one lies
+beside it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipeline.cohort import first_look
+from pipeline.cohort.first_look import Class
+from pipeline.cohort.trees import Folder, NotCopied, Tree
+from pipeline.cohort.zip_archive import Archive
+from pipeline.common import config, console, files, params_file
+from pipeline.common.errors import ConfigError, DataError
+from pipeline.images import decoding
+
+TEMPLATE = Path("params.kaggle.yaml")
+PARAMS = Path("params.yaml")
+BESIDE = Path("params.init.yaml")
+_CONTROLS = ("control", "controls", "normal", "normals", "healthy", "healthy_control", "healthy_donor")
+_FEWEST_FOLDS, _MOST_FOLDS = 3, 5
+_SMALL_STEPS = 150  # an epoch of fewer training steps is too short for Keras' BatchNorm momentum and the published rates
+_SMALLEST_PX = 16  # which four poolings leave one pixel of
+
+
+def run(folder: Path, um: float | None, control: str | None, name: str | None, replace: bool) -> None:
+    """Look at `folder` (or ZIP archive), of which `um` is the side of an image in micrometres; write params.yaml.
+
+    Raises:
+        DataError: no cohort lies there, or too few patients of a class.
+        ConfigError: nothing says how large the field of view is, or which class is the control.
+    """
+    if not TEMPLATE.is_file():
+        raise ConfigError(f"{TEMPLATE}: not found; run this in the folder that holds it")
+    source = _opened(folder)
+    found = first_look.classes(source)
+    console.table(
+        str(folder),
+        ["class folder", "patients", "images", "images a patient"],
+        [[known.name, len(known.patients), known.images, _range(known)] for known in found],
+    )
+    cohort = name or folder.resolve().stem
+    assumed = [] if name else [f"cohort: {cohort}, by its folder (--name says another)"]
+    names = _class_names(found, assumed)
+    chosen = _control(list(names.values()), control, assumed)
+    px = _image_px(source, found, assumed)
+    um = _um(um)
+    changes = [
+        *_cohort_changes(names, chosen, cohort),
+        (["image_px"], px),
+        (["image_um"], um),
+        *_sizes(found, px, assumed),
+    ]
+    target = PARAMS if replace or not PARAMS.exists() else BESIDE
+    text = _headed(TEMPLATE.read_text(encoding="utf-8"), folder.name, names, found)
+    with files.in_one_step(target) as unfinished:
+        unfinished.write_text(params_file.with_values(text, changes), encoding="utf-8")
+        try:
+            config.load(unfinished)
+        except ConfigError as error:
+            raise ConfigError(f"{folder}: {str(error).removeprefix(f'{unfinished}: ')}") from None
+    for line in assumed:
+        console.say(f"assumed  {line}")
+    console.say(f"init: wrote {target}; every other setting is {TEMPLATE}'s")
+    if target == BESIDE:
+        console.say(f"{PARAMS} is there and stays as it is; to take the new one: mv {BESIDE} {PARAMS}   (or init --replace)")
+    console.say(f"then: export COHORT_DIR={shlex.quote(str(folder.resolve()))}; dvc repro")
+
+
+def _opened(folder: Path) -> Tree:
+    if not folder.exists():
+        raise DataError(f"{folder}: is not there; name the folder, or ZIP archive, that holds the class folders")
+    if folder.is_dir():
+        return Folder(folder)
+    return Archive(folder, config.load(TEMPLATE).ingest.archive)
+
+
+def _range(known: Class) -> str:
+    counts = [len(images) for images in known.patients.values()]
+    return f"{min(counts)} to {max(counts)}"
+
+
+def _class_names(found: list[Class], assumed: list[str]) -> dict[str, str]:
+    """Folder -> class, of letters, digits and underscores: a class is a folder, a DVC stage and an MLflow model."""
+    names = {known.name: re.sub(r"[^A-Za-z0-9]+", "_", known.name).strip("_") for known in found}
+    for folder, name in names.items():
+        if not name or list(names.values()).count(name) > 1:
+            raise DataError(f"{folder}: its name makes no class name of its own ({name or 'no letter'}); rename the folder")
+        if name != folder:
+            assumed.append(f"folder {folder} is class {name} (ingest.class_folders)")
+    return names
+
+
+def _control(names: list[str], control: str | None, assumed: list[str]) -> str:
+    if control is None:
+        known = [name for name in names if name.lower() in _CONTROLS]
+        if len(known) == 1:
+            assumed.append(f"control: {known[0]}, by its name (--control says another)")
+            return known[0]
+        control = console.ask(f"Which class is the control, label 0 of every classifier? ({', '.join(names)})")
+    if control is None:
+        raise ConfigError(f"which class is the control? Say it: --control NAME, one of {', '.join(names)}")
+    if control not in names:
+        raise ConfigError(f"there is no class {control}; found: {', '.join(names)}")
+    return control
+
+
+def _um(um: float | None) -> float:
+    if um is None:
+        answer = console.ask("How many micrometres is the side of an image?") or ""
+        try:
+            um = float(answer)
+        except ValueError:
+            raise ConfigError(
+                "no image says how large its field of view is, and a model of one size is wrong for another; say it: "
+                "--um and the side of an image in micrometres (of CellaVision's 144 px images of the published cohort: 24.9)"
+            ) from None
+    if not 0 < um < 10_000:
+        raise ConfigError(f"--um: the side of an image in micrometres is above 0, not {um:g}")
+    return um
+
+
+def _image_px(source: Tree, found: list[Class], assumed: list[str]) -> int:
+    """The side most patients' first image has."""
+    sides: Counter[int] = Counter()
+    fault = ""
+    firsts = [images[0] for known in found for images in known.patients.values()]
+    for path in firsts:
+        try:
+            seen = decoding.inspect(b"".join(source.chunks(path)), None)
+        except NotCopied as reason:
+            fault = fault or f"{source.where(path)}: {reason}"
+            continue
+        if seen.pixels is None:
+            fault = fault or f"{source.where(path)}: {seen.reason}"
+        else:
+            sides[seen.width] += 1
+    if not sides:
+        raise DataError(f"{fault}; of {len(firsts)} images looked at, one a patient, none can be used")
+    px = sides.most_common(1)[0][0]
+    if px < _SMALLEST_PX:
+        raise DataError(f"{source.where(firsts[0])}: {px} px do not survive the networks' poolings; at least {_SMALLEST_PX}")
+    others = len(firsts) - sides[px]
+    assumed.append(
+        f"image_px: {px}, as {sides[px]} of {len(firsts)} images looked at, one a patient"
+        + (f"; {others} others would be quarantined ({fault or 'another size'})" if others else "")
+    )
+    return px
+
+
+def _cohort_changes(names: dict[str, str], control: str, cohort: str) -> list[tuple[list[str], Any]]:
+    return [
+        (["control"], control),
+        (["subtypes"], [name for name in names.values() if name != control]),
+        (["ingest", "source"], "folder"),
+        (["ingest", "cohort"], cohort),
+        (["ingest", "class_folders"], {folder: name for folder, name in names.items() if name != folder}),
+        (["validate", "expected"], None),
+    ]
+
+
+def _sizes(found: list[Class], px: int, assumed: list[str]) -> list[tuple[list[str], Any]]:
+    """Settings that follow from how much there is; the template's are of the published cohort, of 189 patients."""
+    template = config.load(TEMPLATE)
+    least = min(found, key=lambda known: len(known.patients))
+    patients = len(least.patients)
+    if patients < _FEWEST_FOLDS:
+        raise DataError(
+            f"{least.folder}: {patients} patients; training, validation and test need one each, so at least {_FEWEST_FOLDS}"
+        )
+    n_folds = min(_MOST_FOLDS, patients)
+    images = min(len(own) for known in found for own in known.patients.values())
+    rules = template.validate_
+    packed = min(template.pack.px, px)
+    halves = [packed // 2] if packed % 2 == 0 and packed // 2 >= _SMALLEST_PX else []
+    changes: list[tuple[list[str], Any]] = [
+        (["split", "n_folds"], n_folds),
+        (["folds"], list(range(n_folds))),
+        (["validate", "min_images_per_patient"], min(rules.min_images_per_patient, max(1, images // 2))),
+        (["validate", "min_patients_per_class"], min(rules.min_patients_per_class, max(n_folds, patients // 2))),
+        (["register", "gate", "fewest_patients"], min(template.register_.gate.fewest_patients, max(4, patients))),
+        (["pack", "px"], packed),
+        (["tune", "space", "px"], [*halves, packed]),
+    ]
+    assumed.append(
+        f"validate: a patient has at least {changes[2][1]} usable images, a class {changes[3][1]} patients (the fewest found: "
+        f"{images} and {patients})"
+    )
+    most = template.train.images_per_class
+    steps = 2 * min(min(most or known.images, known.images) for known in found)
+    steps = steps * (n_folds - 2) // n_folds // template.train.batch_size
+    if steps < _SMALL_STEPS:
+        changes += [
+            (["train", "batch_size"], 16),
+            (["train", "batch_norm_momentum"], 0.9),
+            (["train", "min_epochs"], 3),
+        ]
+        networks = template.candidates["published"].model_dump()["networks"]
+        changes += [(["candidates", "published", "networks", name, "learning_rate"], 1e-4) for name in networks]
+        assumed.append(
+            f"train: an epoch has only some {steps} steps, so as for the demo: batches of 16, BatchNorm's momentum .9, "
+            "3 epochs at least, learning rate 1e-4"
+        )
+    return changes
+
+
+def _headed(template: str, folder: str, names: dict[str, str], found: list[Class]) -> str:
+    """The template under a comment that says where the values are from."""
+    counts = [f"#   {names[known.name]}: {{patients: {len(known.patients)}, images: {known.images}}}" for known in found]
+    head = [
+        f"# Every setting that changes a result: by `python -m pipeline init` for {folder}, the rest as in {TEMPLATE}.",
+        "# Found there; below `validate.expected` these lines would stop a run whose delivery has more or fewer:",
+        *counts,
+    ]
+    lines = template.splitlines()
+    first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return "\n".join([*head, *lines[first:]]) + "\n"

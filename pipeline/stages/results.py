@@ -1,0 +1,52 @@
+"""Show the figures of reports/*/*/metrics.json in one table: what `dvc metrics show` has, in a form for people.
+
+Beside the DAG; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.common import console, paths
+from pipeline.common.config import Config
+from pipeline.common.errors import ModelError
+from pipeline.evaluation import seen_by_search
+
+_SHOWN = ("patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy")
+
+
+def run(config: Config) -> None:
+    """Print a line a candidate that was evaluated: each figure with its interval.
+
+    Raises:
+        ModelError: nothing was evaluated yet, or a file cannot be read.
+    """
+    rows, missing = [], []
+    for subtype in config.subtypes:
+        for candidate in config.candidates:
+            file = paths.report(subtype, candidate) / "metrics.json"
+            if not file.is_file():
+                missing.append(f"{subtype} {candidate}")
+                continue
+            try:
+                figures, leaked = seen_by_search.read(json.loads(file.read_text()))
+            except ValueError:
+                raise ModelError(f"{file}: damaged; `dvc repro` makes it again") from None
+            tested = figures.get("patients", "–")
+            rows.append([subtype, candidate, tested, *("leaked" if leaked else _shown(figures.get(key)) for key in _SHOWN)])
+    if not rows:
+        raise ModelError(f"{paths.REPORTS}: no metrics.json of params.yaml's subtypes and candidates; run `dvc repro`")
+    columns = ["subtype", "candidate", "n", *(key.removeprefix("patient_").replace("_", " ") for key in _SHOWN)]
+    console.table(
+        f"of n test patients, out of fold; {100 * config.evaluate.confidence:g} % intervals over patients", columns, rows
+    )
+    if missing:
+        console.say(f"not evaluated yet: {', '.join(missing)}")
+
+
+def _shown(figure: Any) -> str:
+    if not isinstance(figure, dict):
+        return "–"
+    value, low, high = (f"{figure[key]:.2f}".removeprefix("0") for key in ("value", "low", "high"))
+    return f"{value} ({low}–{high})"
