@@ -149,7 +149,7 @@ def test_the_first_screen_has_a_sentence_an_interval_and_a_verdict_for_every_can
     said = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in screen.split("<li>")[1:]]
     assert len(said) == len(SUBTYPES)
     assert said[0].startswith(f"NPM1 {right[1]} of 4 found, {4 - right[0]} of 4 healthy called wrongly Patient AUROC ")
-    assert said[0].endswith("Audit : ✗ 1 red , 1 nothing to judge")
+    assert said[0].endswith("Audit : ✗ 1 red , 1 nothing to judge Training : 7a7a7a7a7a7a and 1 more")
     auroc = json.loads((paths.report("NPM1", "published") / "metrics.json").read_text())["patient_auroc"]
     assert f'x1="{100 * auroc["low"]:.2f}%" x2="{100 * auroc["high"]:.2f}%"' in screen
 
