@@ -178,6 +178,15 @@ def test_a_limit_on_the_size_of_files_is_one_line(packed: Path) -> None:
     assert said.startswith(f"error: {packed}: File too large; allow larger files (ulimit -f unlimited)"), said
 
 
+@pytest.mark.parametrize("in_one_step", [files.in_one_step, files.folder_in_one_step])
+def test_a_full_disk_is_said_of_what_was_being_written(tmp_path: Path, in_one_step: Any) -> None:
+    """The system's own error, when a file that is open is written to, names none."""
+    with pytest.raises(OSError, match="No space left") as refused, in_one_step(tmp_path / "made"):
+        Path("/dev/full").write_text("x")
+    assert refused.value.filename == str(tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_group_may_go_on_with_what_is_made(packed: Path) -> None:
     """The umask says who may write; nothing is narrower than that."""
     target = packed / "group" / "fold-0"
