@@ -41,10 +41,10 @@ def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings
     poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
     assert settle(settings, poor).startswith("challenger: patient_sensitivity 0.400 is below the floor 0.500")
     assert champion() == "none"
-    first = candidate("first", scores(1.0))
+    first = candidate("first", scores(0.5))
     assert settle(settings, first) == "champion: no champion yet, and all floors are reached"
     assert settle(settings, first) == "champion: is the champion, and all floors are reached"
-    worse = settle(settings, candidate("worse", scores(0.5, seed=1)))
+    worse = settle(settings, candidate("worse", scores(0.2, seed=1)))
     assert worse.startswith("challenger: patient AUROC 0.")
     assert worse.endswith("tried before in this cohort: 2")
     assert champion() == "first"
