@@ -41,16 +41,13 @@ def compare(places: Floats, y: NDArray[np.int64], fold: NDArray[Any], draws: int
 
     Were the candidate no better, each patient's two places might as well be exchanged: `chance` is the share of `draws` such
     exchanges, by a coin for each patient, that have as high a gain (Bandos, Rockette & Gur 2005, Statistics in Medicine
-    24:2873; Venkatraman & Begg 1996, Biometrika 83:835). Their spread is made wider where it is too small: what is of a pair
-    and not of its two patients is halved between them, and where one class spreads more than the other a few of its patients
-    decide.
+    24:2873; Venkatraman & Begg 1996, Biometrika 83:835). Where they spread less than the gain itself they are stretched:
+    what is of a pair and not of its two patients is halved between them, and where one class spreads more than the other a few
+    of its patients decide.
     """
     shares, aurocs, variance = _shares(places, y, fold)
     gain, spread = shares.sum(axis=-1), (shares**2).sum(axis=-1)
-    ratio = np.divide(variance, spread, out=np.ones_like(spread), where=spread > 0)
-    wider = np.sqrt(
-        np.maximum((1 + ratio) / 2, 1)
-    )  # to have the mean of both variances, and no less than that of the exchanges
+    wider = np.sqrt(np.maximum(np.divide(variance, spread, out=np.ones_like(spread), where=spread > 0), 1))
     coins = np.random.default_rng(seed).integers(2, size=(draws, len(y)), dtype=np.int8).astype(np.float64)
     exchanged = wider * (2 * np.tensordot(coins, shares, axes=(1, -1)) - gain)
     reached = (1 + (exchanged >= gain - _LEAST).sum(axis=0)) / (1 + draws)
@@ -58,14 +55,14 @@ def compare(places: Floats, y: NDArray[np.int64], fold: NDArray[Any], draws: int
 
 
 def _shares(places: Floats, y: NDArray[np.int64], fold: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
-    """What each patient `(..., n)` adds to the gain, both AUROCs `(..., 2)`, and the gain's variance over pairs `(...)`.
+    """What each patient `(..., n)` adds to the gain, both AUROCs `(..., 2)`, and the gain's variance `(...)`.
 
-    Exchanging a patient's two places turns the sign of his or her share and leaves the others' shares alone. The products of
-    the gains of any two pairs that share a patient add up to a variance that is right on average where neither is better, but
-    varies more than that of the exchanges.
+    Exchanging a patient's two places turns the sign of his or her share and leaves the others' shares alone. The variance is
+    right on average, whoever is better: the covariances of any two pairs that share a patient, about the squared mean as pairs
+    have it that share none.
     """
     shares, aurocs = np.zeros((*places.shape[:-2], len(y))), np.zeros(places.shape[:-1])
-    variance, pairs = np.zeros(places.shape[:-2]), 0
+    products, together, pairs = np.zeros(places.shape[:-2]), 0, 0
     for own in (fold == number for number in np.unique(fold)):
         controls, others = np.flatnonzero(own & (y == 0)), np.flatnonzero(own & (y == 1))
         # above[..., a, b, i, j]: whether place a of patient j lies above place b of control i
@@ -78,5 +75,8 @@ def _shares(places: Floats, y: NDArray[np.int64], fold: NDArray[Any]) -> tuple[F
         pairs += len(controls) * len(others)
         gains = same / 2
         squares = sum((gains.sum(axis=axis) ** 2).sum(axis=-1) for axis in (-1, -2))
-        variance += squares - (gains**2).sum(axis=(-1, -2))
-    return shares / pairs, aurocs / pairs, variance / pairs**2
+        products += squares - (gains**2).sum(axis=(-1, -2))
+        together += len(controls) * len(others) * (len(controls) + len(others) - 1)
+    shares, share = shares / pairs, together / pairs**2  # of all two pairs, those that share a patient
+    off = products / pairs**2 - share * shares.sum(axis=-1) ** 2
+    return shares, aurocs / pairs, off / (1 - share) if share < 1 else np.zeros_like(off)

@@ -57,7 +57,7 @@ def kinds() -> list[tuple[str, str]]:
 def test_a_challenger_does_not_become_champion_because_mlflow_was_lost(
     settings: config.Config, lose_mlflow: Callable[[str], None]
 ) -> None:
-    first, worse = candidate("first", scores(1.0)), candidate("worse", scores(0.5, seed=1))
+    first, worse = candidate("first", scores(0.5)), candidate("worse", scores(0.2, seed=1))
     settle(settings, first)
     before = settle(settings, worse)
     assert before.endswith("tried before in this cohort: 1")
@@ -76,7 +76,7 @@ def test_a_challenger_does_not_become_champion_because_mlflow_was_lost(
 
 def test_what_a_person_decided_outlives_mlflow(settings: config.Config, lose_mlflow: Callable[[str], None]) -> None:
     poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
-    first, better = candidate("first", scores(1.0)), candidate("better", scores(4.0, seed=1))
+    first, better = candidate("first", scores(0.5)), candidate("better", scores(4.0, seed=1))
     for given in (first, better):
         settle(settings, given)
     promote.rollback("NPM1", "reads the clinic's slides worse")
@@ -105,7 +105,7 @@ def test_what_a_person_decided_outlives_mlflow(settings: config.Config, lose_mlf
 
 def test_a_rollback_to_one_that_mlflow_lost_says_so(settings: config.Config, lose_mlflow: Callable[[str], None]) -> None:
     better = candidate("better", scores(4.0, seed=1))
-    settle(settings, candidate("first", scores(1.0)))
+    settle(settings, candidate("first", scores(0.5)))
     settle(settings, better)
     lose_mlflow("second")
     settle(settings, better)
@@ -117,7 +117,7 @@ def test_a_rollback_to_one_that_mlflow_lost_says_so(settings: config.Config, los
 def test_what_mlflow_held_before_there_was_a_file_is_written_down_once(
     settings: config.Config, capsys: pytest.CaptureFixture[str], lose_mlflow: Callable[[str], None]
 ) -> None:
-    first, better, worse = (candidate(name, scores(far, seed=1)) for name, far in (("first", 1.0), ("better", 4.0), ("x", 0.5)))
+    first, better, worse = (candidate(name, scores(far, seed=1)) for name, far in (("first", 0.5), ("better", 4.0), ("x", 0.2)))
     settle(settings, first)
     settle(settings, better)
     promote.rollback("NPM1", "reads the clinic's slides worse")
@@ -135,8 +135,8 @@ def test_what_mlflow_held_before_there_was_a_file_is_written_down_once(
 
 def test_an_older_mlflow_gives_way_to_the_file(settings: config.Config, lose_mlflow: Callable[[str], None]) -> None:
     """It was filled from a checkout that did not know the champion."""
-    worse = candidate("worse", scores(0.5, seed=1))
-    settle(settings, candidate("first", scores(1.0)))
+    worse = candidate("worse", scores(0.2, seed=1))
+    settle(settings, candidate("first", scores(0.5)))
     known = paths.DECISIONS.read_bytes()
     paths.DECISIONS.unlink()
     lose_mlflow("second")
@@ -198,7 +198,7 @@ def test_a_line_that_is_no_decision_is_named_and_never_left_out(settings: config
     paths.DECISIONS.parent.mkdir()
     paths.DECISIONS.write_text(text)
     with pytest.raises(ModelError) as refused:
-        settle(settings, candidate("first", scores(1.0)))
+        settle(settings, candidate("first", scores(0.5)))
     assert f"data/decisions.jsonl, {said}" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert champion() == "none"
@@ -208,7 +208,7 @@ def test_a_line_that_is_no_decision_is_named_and_never_left_out(settings: config
 def test_a_decision_after_a_last_line_without_an_end_stands_on_its_own(settings: config.Config) -> None:
     paths.DECISIONS.parent.mkdir()
     paths.DECISIONS.write_text(decision("a", "2026-01-01T00:00:00Z", kind="challenger").rstrip())
-    settle(settings, candidate("first", scores(1.0)))
+    settle(settings, candidate("first", scores(0.5)))
     assert kinds() == [("a", "challenger"), ("first", "champion")]
 
 

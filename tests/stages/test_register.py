@@ -68,7 +68,7 @@ def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
     settings: config.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     better = candidate("better", scores(4.0, seed=1))
-    settle(settings, candidate("first", scores(1.0)))
+    settle(settings, candidate("first", scores(0.5)))
     settle(settings, better)
     promote.rollback("NPM1", "reads the clinic's slides worse")
     assert champion() == "first"
@@ -95,7 +95,7 @@ def test_what_a_person_decided_stays_through_registrations_and_a_second_rollback
 ) -> None:
     poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
     settle(settings, poor)
-    settle(settings, candidate("first", scores(1.0)))
+    settle(settings, candidate("first", scores(0.5)))
     better, client = candidate("better", scores(4.0, seed=1)), mlflow_server.connect()
     settle(settings, better)
     waiting = versions.log_candidate(client, better)
@@ -120,7 +120,7 @@ def test_what_a_person_decided_stays_through_registrations_and_a_second_rollback
 
 
 def test_a_champion_that_no_longer_reaches_the_floors_is_none(settings: config.Config, params: Params) -> None:
-    first = candidate("first", scores(1.0))
+    first = candidate("first", scores(0.5))
     settle(settings, first)
     raised = params({"register.floors.cnn.image_accuracy": 0.95})
     assert settle(raised, first) == "challenger: image_accuracy 0.900 is below the floor 0.950"
@@ -141,7 +141,7 @@ def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(
     settings: config.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REGISTRY_LOCK", "http://mlflow.example:5000")  # as an MLflow server on another machine
-    assert "not promoted: other machines may decide" in settle(settings, candidate("first", scores(1.0)))
+    assert "not promoted: other machines may decide" in settle(settings, candidate("first", scores(0.5)))
     assert champion() == "none"
     with pytest.raises(TrackingError, match="let REGISTRY_LOCK name a PostgreSQL database"):
         promote.run("NPM1", "1", "why not")
