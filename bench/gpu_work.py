@@ -176,7 +176,7 @@ def _attention(fits: int, tiny: bool) -> None:
     bags = [rng.normal(label, 1, (images, dimension)).astype(np.float32) for label in labels * 0.1]
     for fit in range(fits):
         started = time.perf_counter()
-        attention.fit(bags, labels, SETTINGS["attention"], fit)  # type: ignore[arg-type]
+        attention.fit(bags, labels, SETTINGS["attention"], fit)  # type: ignore[arg-type]  # of three kinds of settings
         print(f"seconds {time.perf_counter() - started:.1f}", flush=True)
 
 
