@@ -40,7 +40,7 @@ secrets: ## passwords and settings for the team's servers (infra/compose.yaml), 
 test: $(SYNCED) ## run all tests but those of `make rehearse`
 	python -m pytest
 
-rehearse: $(SYNCED) ## test a team's servers, saved, lost and restored; its workers, killed; schedules; a whole refresh (some minutes)
+rehearse: $(SYNCED) ## test whole runs cut off, a team's servers lost and restored, workers killed, schedules, a refresh (some minutes)
 	python -m pytest -m rehearsal
 
 check: $(SYNCED) ## lint, formatting, types, who imports whom
