@@ -19,7 +19,15 @@ settings.register_profile("here", deadline=None, max_examples=40)  # no timed te
 settings.load_profile("here")
 
 # These wait for servers, flows and trainings; the others fill the gaps.
-SLOWEST_FIRST = ["test_team", "test_workers", "test_end_to_end_faults", "test_flow_faults", "test_end_to_end", "test_flows"]
+SLOWEST_FIRST = [
+    "test_team",
+    "test_workers",
+    "test_end_to_end_faults",
+    "test_deliveries",
+    "test_flow_faults",
+    "test_end_to_end",
+    "test_flows",
+]
 
 REAL_CELLS = ROOT.parent / "shared" / "real_cells"
 

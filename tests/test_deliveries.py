@@ -14,6 +14,8 @@ from PIL import Image
 from processes import CLEAN
 from small_project import TINY, copy_of_the_repository
 
+pytestmark = pytest.mark.rehearsal
+
 PX = 32
 FOLDER = {
     "subtypes": ["NPM1"],

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 from mlflow import MlflowClient
 from processes import CLEAN
+
+pytestmark = pytest.mark.rehearsal
 
 # What `train` and `register` do with MLflow, without the hours: a training of one epoch stands in files, and is recorded.
 STAGE = """
