@@ -36,6 +36,7 @@ CHANGES = {
     "evaluate.draws": 100,
     "register.floors.bag": {"patient_sensitivity": 0.0, "patient_specificity": 0.0},
     "register.floors.cnn.image_accuracy": 1.0,
+    "call.candidates": ["bags"],
     "call.coverage": 0.8,
 }
 
