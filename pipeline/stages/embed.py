@@ -120,8 +120,8 @@ def _take(name: str, settings: VectorsEncoder, tables: Mapping[str, pd.DataFrame
         _describe(folder, description.described(settings.model_dump(exclude={"folder"}), settings.dimension))
     if others := made_elsewhere.strangers(source, taken):
         console.warn(
-            f"embed: {name}: {len(others)} of the files below {source} are of nobody who has usable images in {paths.MANIFEST}, "
-            f"first {others[0]}"
+            f"embed: {name}: {len(others)} of the files below {source} are of nobody who has usable images in "
+            f"{paths.MANIFEST}, first {others[0]}"
         )
     _say(name, {key: table[table["error"] == ""] for key, table in tables.items()}, settings.dimension)
 
