@@ -36,7 +36,7 @@ CANDIDATE_STAGES = {
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
 ALL_CLASSES_STAGES = {
-    "call": "call every patient control or one of the subtypes, out of fold, by the vectors of the candidates of kind bag",
+    "call": "call every patient control or one of the subtypes, out of fold, by the vectors of call.candidates",
     "register_call": "bring the calls' models to MLflow; name the best champion",
 }
 ENCODER_STAGES = {"embed": "make a vector of every usable image; goes on where it was stopped"}
@@ -46,7 +46,7 @@ FOLD_STAGES = {
 }
 OF_KIND = {  # the others are for any candidate
     **dict.fromkeys(("train", "embed_networks", "audit_networks", "tune"), "cnn"),
-    **dict.fromkeys(("train_bags", "call", "register_call"), "bag"),
+    "train_bags": "bag",
 }
 CALL = "call"  # the model of all classes, where a subtype's is asked for
 # Beside the DAG.
@@ -73,8 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
         settings = config.load()
         named = getattr(chosen, "subtype", None)
         subtypes = config.chosen_subtypes(settings, None if named == CALL and chosen.stage in BY_HAND else named)
-        kind = OF_KIND.get(chosen.stage)
-        candidates = config.chosen_candidates(settings, getattr(chosen, "candidate", None), kind)
+        candidate = getattr(chosen, "candidate", None)
+        if chosen.stage in ALL_CLASSES_STAGES:
+            candidates = config.chosen_for_call(settings, candidate)
+        else:
+            candidates = config.chosen_candidates(settings, candidate, OF_KIND.get(chosen.stage))
         encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
         if chosen.stage == "predict":  # a wrong folder is told before MLflow is loaded, which takes seconds

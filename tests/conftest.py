@@ -36,6 +36,7 @@ def write_params(target: Path, changes: dict[str, Any]) -> Path:
     """params.yaml of the repository at `target`, with values at dotted keys replaced; of its candidates the network alone."""
     values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
     values["kinds"]["bag"], values["candidates"] = [], {"published": values["candidates"]["published"]}
+    values["call"]["candidates"] = []
     for key, value in changes.items():
         *sections, last = key.split(".")
         section = values

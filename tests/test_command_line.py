@@ -36,6 +36,7 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         (["register", "NPM1"], "reports/NPM1/published/metrics.json: not there"),
         (["report"], "reports/PML_RARA/published/metrics.json: not there"),
         (["predict", "nowhere"], "nowhere: not a folder; name a patient's folder of images"),
+        (["call"], "call.candidates names nobody: there is no call; name a candidate of kind bag there"),
     ],
 )
 def test_one_line_and_status_2(

@@ -45,7 +45,7 @@ def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
         DataError: vectors, their tables and the split do not fit each other, or a vector is not of numbers.
         LeakError: a network trained on a patient who is to be scored.
     """
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+    split = _read(paths.split_table(subtype), _split)
     place, *apart = places(config, subtype, encoder, fold)
     about = _read(paths.encoder(place), lambda file: dict(json.loads(file.read_text(encoding="utf-8"))))
     if apart and _read(paths.encoder(apart[0]), lambda file: json.loads(file.read_text(encoding="utf-8"))) != about:
@@ -57,6 +57,12 @@ def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
         learners = {patient for patient in expected if roles[patient] == "train"} if apart else set()
         for folder, patients in zip((place, *apart), (expected - learners, learners), strict=False):
             bags |= _bags(folder, name, about.get("dimension"), subtype, patients, learners)
+    for patient, images in zip(split["patient"], split["images"], strict=True):
+        if len(bags[patient]) != images:
+            raise DataError(
+                f"patient {patient}: {len(bags[patient]):,} vectors in {paths.encoder(place).parent}, and {images:,} images in "
+                f"{paths.split_table(subtype)}; run `dvc repro`"
+            )
     return Patients(split, [bags[patient] for patient in split["patient"]], about)
 
 
@@ -71,7 +77,7 @@ def places(config: Config, subtype: str, encoder: str, fold: int) -> list[str]:
 def _bags(place: str, name: str, dimension: int | None, subtype: str, patients: set[str], learners: set[str]) -> dict[str, Bag]:
     """By patient, of one class: exactly of `patients`."""
     file, table = paths.vectors(place, name), paths.vector_rows(place, name)
-    rows = _read(table, pd.read_parquet)
+    rows = _read(table, lambda found: pd.read_parquet(found, columns=["patient", "path"]))
     vectors = _read(file, lambda found: np.load(found, mmap_mode="r"))
     if vectors.dtype != np.float32 or vectors.shape != (len(rows), dimension):
         raise DataError(f"{file} does not fit its table or {paths.encoder(place)}; run `dvc repro embed`")
@@ -90,9 +96,14 @@ def _bags(place: str, name: str, dimension: int | None, subtype: str, patients: 
     return bags
 
 
+def _split(file: Path) -> pd.DataFrame:
+    table: pd.DataFrame = pd.read_csv(file, usecols=split_table.COLUMNS, **split_table.CSV_FORMAT)
+    return table
+
+
 def _read(file: Path, reader: Callable[[Path], T]) -> T:
-    """What `reader` makes of a file of `embed` or `embed_networks`."""
+    """What `reader` makes of a file of a stage before."""
     try:
         return reader(paths.existing(file))
-    except (ValueError, EOFError) as error:  # Arrow's, NumPy's and JSON's are such
+    except (ValueError, TypeError, EOFError) as error:  # Arrow's, NumPy's, pandas' and JSON's are such
         raise DataError(f"{file}: damaged ({str(error).splitlines()[0]}); run `dvc checkout --force {file.parent}`") from None

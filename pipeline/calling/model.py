@@ -69,6 +69,7 @@ def spec(
 ) -> dict[str, Any]:
     """All that is needed to answer with a fold's coefficients, and what they follow from."""
     known = config.bag_of(candidate)
+    settings = config.call
     contents = {
         "kind": "call",
         "subtype": "call",
@@ -78,7 +79,12 @@ def spec(
         "um": config.image_um,
         "encoder": {"name": known.encoder, **everybody.encoder},
         "temperature": temperature,
-        "knobs": {"encoder": known.encoder, **config.call.model_dump(), "seed": config.seed, "n_folds": config.split.n_folds},
+        "knobs": {
+            "encoder": known.encoder,
+            **settings.model_dump(exclude={"candidates"}),  # who else calls changes nothing
+            "seed": config.seed,
+            "n_folds": config.split.n_folds,
+        },
         "machine": {"kind": "cpu", "name": platform.machine()},
         "inputs": inputs,
     }

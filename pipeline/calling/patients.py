@@ -14,7 +14,7 @@ from pipeline.bags import patients
 from pipeline.bags.scoring import Bag
 from pipeline.common import paths
 from pipeline.common.config import Config
-from pipeline.common.errors import ConfigError, DataError, LeakError
+from pipeline.common.errors import DataError, LeakError
 from pipeline.folds import split_table
 
 _FEWEST = 2  # patients of a class, to learn from and to choose a penalty by
@@ -46,13 +46,7 @@ def read(config: Config, encoder: str) -> Everybody:
     Raises:
         DataError: vectors and splits do not fit each other, or a class is too small.
         LeakError: the splits do not deal a patient alike.
-        ConfigError: the encoder is a network of one subtype and one fold.
     """
-    if encoder in config.embed_networks:
-        raise ConfigError(
-            f"call: the vectors by {encoder} are of another network for every subtype and fold, and one answer of all classes "
-            "needs the same ones of everybody; leave the candidate that learns on them out, or give it an encoder of `encoders`"
-        )
     tables, bags = [], []
     about: dict[str, Any] = {}
     controls: pd.DataFrame | None = None

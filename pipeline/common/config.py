@@ -273,8 +273,9 @@ class Evaluate(Section):
 
 
 class Call(Section):
-    """How patients are called one of all classes, and how often the set of classes shall hold the right one."""
+    """By whose vectors patients are called one of all classes, how, and how often the set shall hold the right one."""
 
+    candidates: list[Name]
     coverage: Annotated[float, Field(gt=0.5, lt=1)]
     quantiles: list[Annotated[float, Field(gt=0, lt=1)]]
     penalties: Penalties
@@ -585,6 +586,14 @@ class Config(Section):
                 yield f"embed_networks: must name candidates of kind cnn, each once; look at {name}"
             if name in self.encoders:
                 yield f"embed_networks: {name} is one of encoders too; call that something else"
+        for name in self.call.candidates:
+            if name not in self.kinds.bag or self.call.candidates.count(name) > 1:
+                yield f"call.candidates: must name candidates of kind bag, each once, or none ([]); look at {name}"
+            elif (encoder := self.bag_of(name).encoder) in self.embed_networks:
+                yield (
+                    f"call.candidates: {name} learns on vectors by {encoder}, a network of its own for every subtype and fold; "
+                    "one answer of all classes needs the same vectors of everybody: leave it out"
+                )
         for kind, names in by_kind.items():
             for name in names:
                 if name not in self.candidates:
@@ -691,6 +700,16 @@ def chosen_candidates(config: Config, candidate: str | None, kind: str | None = 
             f"candidate {candidate} is of kind {config.candidates[candidate].kind}; {', '.join(of_kind)} is {kind}"
         )
     return [candidate] if candidate else of_kind
+
+
+def chosen_for_call(config: Config, candidate: str | None) -> list[str]:
+    """The one candidate named, or all by whose vectors patients are called; another is refused, and so is none at all."""
+    known = config.call.candidates
+    if not known:
+        raise ConfigError("call.candidates names nobody: there is no call; name a candidate of kind bag there")
+    if candidate is not None and candidate not in known:
+        raise ConfigError(f"nobody is called by {candidate}; params.yaml's call.candidates has: {', '.join(known)}")
+    return [candidate] if candidate else known
 
 
 def one_candidate(candidates: list[str]) -> str:

@@ -1,13 +1,13 @@
 """Vectors that somebody else made, one file a patient: `<patient>.h5` or `.parquet`, in a folder or in its `<class>` folders.
 
 An HDF5 file holds one table of numbers `(cells, dimension)`; so do all columns of numbers of a Parquet file, which may name
-each row's image in a column `path` (as data/manifest.parquet does, or by the file's name alone). Without names rows are in the
-manifest's order of the patient's images, usable or not.
+each row's image in a column `path` (as data/manifest.parquet does, or by the file's name alone; an image of another patient is
+refused). Without names rows are in the manifest's order of the patient's images, usable or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import h5py
@@ -35,6 +35,11 @@ def file_of(folder: Path, class_name: str, patient: str) -> Path:
     return found[0]
 
 
+def strangers(folder: Path, taken: Collection[Path]) -> list[Path]:
+    """The files of vectors below a folder that nobody's vectors were taken from."""
+    return sorted({file for file in folder.rglob("*") if file.suffix in _SUFFIXES} - set(taken))
+
+
 def read(file: Path, dimension: int, images: pd.DataFrame) -> Vectors:
     """`(usable images, dimension)` of a patient whose `images` are rows of the manifest: path, error.
 
@@ -48,7 +53,7 @@ def read(file: Path, dimension: int, images: pd.DataFrame) -> Vectors:
             f"{file}: vectors of {vectors.shape[1]} numbers, not {dimension}; correct its `dimension`, or bring others"
         )
     if named is not None:
-        rows = _rows(file, named, images.loc[usable, "path"].tolist())
+        rows = _rows(file, named, images["path"].tolist(), images.loc[usable, "path"].tolist())
     elif len(vectors) == len(images):
         rows = np.flatnonzero(usable)
     else:
@@ -63,10 +68,20 @@ def read(file: Path, dimension: int, images: pd.DataFrame) -> Vectors:
     return chosen
 
 
-def _rows(file: Path, named: Sequence[str], wanted: Sequence[str]) -> NDArray[np.intp]:
-    by_name = {name.rsplit("/", 1)[-1]: row for row, name in enumerate(named)}
-    if len(by_name) < len(named):
-        raise DataError(f"{file}: names an image twice; leave each once")
+def _rows(file: Path, named: Sequence[object], known: Sequence[str], wanted: Sequence[str]) -> NDArray[np.intp]:
+    """The row of each of the images `wanted`; whatever a row names must be one of the patient's, all of which are `known`."""
+    by_name: dict[str, int] = {}
+    patients = {path.rsplit("/", 1)[-1]: path.split("/")[-2] for path in known}
+    for row, said in enumerate(map(str, named)):
+        name = said.rsplit("/", 1)[-1]
+        if name not in patients or f"/{said}".split("/")[-2] not in ("", patients[name]):
+            raise DataError(
+                f"{file}: row {row + 1} names {said!r}, which is no image of the patient in data/manifest.parquet; name each "
+                "row's own, or leave the row out"
+            )
+        if name in by_name:
+            raise DataError(f"{file}: names {name} twice; leave each once")
+        by_name[name] = row
     missing = [path for path in wanted if path.rsplit("/", 1)[-1] not in by_name]
     if missing:
         raise DataError(f"{file}: no vector of {missing[0]} ({len(missing):,} missing); bring all, or exclude the images")
@@ -93,10 +108,10 @@ def _h5(file: Path) -> NDArray[np.generic]:
     return next(iter(tables.values()))
 
 
-def _parquet(file: Path) -> tuple[NDArray[np.generic], list[str] | None]:
+def _parquet(file: Path) -> tuple[NDArray[np.generic], list[object] | None]:
     try:
         table = pd.read_parquet(file)
     except Exception as error:  # Arrow raises whatever its parser stumbles over
         raise DataError(f"{file}: not a sound Parquet file: {str(error).splitlines()[0]}; bring it again") from None
     vectors = table.select_dtypes("number").to_numpy(dtype=np.float64, na_value=np.nan)
-    return vectors, table["path"].astype(str).tolist() if "path" in table else None
+    return vectors, table["path"].tolist() if "path" in table else None

@@ -107,15 +107,22 @@ def _take(name: str, settings: VectorsEncoder, tables: Mapping[str, pd.DataFrame
             f"encoders.{name}.sha256: the files below {source} have {found}, not {settings.sha256}; bring those "
             "that are meant, or name the digest of these if they are"
         )
+    taken: list[Path] = []
     with files.folder_in_one_step(paths.encoder(name).parent) as folder:
         for class_name, table in tables.items():
             usable = table[table["error"] == ""]
             of_patient = {}
             for patient in usable["patient"].unique():
                 file = made_elsewhere.file_of(source, class_name, patient)
+                taken.append(file)
                 of_patient[patient] = iter(made_elsewhere.read(file, settings.dimension, table[table["patient"] == patient]))
             _write(folder, class_name, usable, (next(of_patient[who]) for who in usable["patient"]), settings.dimension)
         _describe(folder, description.described(settings.model_dump(exclude={"folder"}), settings.dimension))
+    if others := made_elsewhere.strangers(source, taken):
+        console.warn(
+            f"embed: {name}: {len(others)} of the files below {source} are of nobody who has usable images in "
+            f"{paths.MANIFEST}, first {others[0]}"
+        )
     _say(name, {key: table[table["error"] == ""] for key, table in tables.items()}, settings.dimension)
 
 

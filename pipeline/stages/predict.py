@@ -67,7 +67,7 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
     _require_free(target)
     with _gathered(target.resolve()) as unfinished:
         models = _champions(config, um)
-        call = champions.load_call(mlflow_server.connect(), um) if config.kinds.bag else None
+        call = champions.load_call(mlflow_server.connect(), um) if config.call.candidates else None
         scored, left_out, of_patients, calls = _score(patients, models, call, um)
         if scored.empty:
             first = left_out.iloc[0]

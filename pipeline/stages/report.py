@@ -74,7 +74,7 @@ def run(config: Config) -> None:
         "protocol": _protocol(config, subtypes),
         "rules": result_tables.rules(c["audit"] for subtype in subtypes for c in subtype["candidates"]),
         "made": _made(config),
-        "calls": [_call(config, candidate) for candidate in config.kinds.bag],
+        "calls": [_call(config, candidate) for candidate in config.call.candidates],
     }
     content["title"] = _title(config)
     content["published"] = any("published" in known["by_class"] for subtype in subtypes for known in subtype["candidates"])

@@ -103,7 +103,7 @@ def test_the_regression_weighs_classes_alike_and_is_the_plain_one() -> None:
     rng = np.random.default_rng(3)
     labels = np.repeat([0, 1, 2], [20, 6, 9])
     table = rng.normal(size=(35, 50)) + labels[:, None] * 0.3
-    settings = config.Call(coverage=0.9, quantiles=[], penalties=[0.01], inner_folds=2)
+    settings = config.Call(candidates=[], coverage=0.9, quantiles=[], penalties=[0.01], inner_folds=2)
     found = multinomial.fit(table, labels, 3, settings, 1)
     mean = table.mean(axis=0)
     scale = np.sqrt(((table - mean) ** 2).sum(axis=1).mean())

@@ -26,6 +26,7 @@ def test_the_published_networks_are_the_same_in_both_settings() -> None:
 
 POOLED = {"name": "pooled", "quantiles": [0.9], "penalties": [0.1], "inner_folds": 3}
 NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
+BAG = {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "efficientnet_lite0", "learner": POOLED}}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,13 @@ NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
             ["candidates.b.learner.name", "'tree' is not one of 'pooled', 'instances', 'attention'"],
         ),
         ({"candidates.b": {"encoder": "e"}}, ["candidates.b.kind: missing"]),
+        ({"call.candidates": ["nobody"]}, ["call.candidates", "of kind bag", "look at nobody"]),
+        ({"call.candidates": ["published"]}, ["call.candidates", "of kind bag", "look at published"]),
+        ({**BAG, "call.candidates": ["b", "b"]}, ["call.candidates", "each once", "look at b"]),
+        (
+            {**BAG, "candidates.b.encoder": "published", "embed_networks": ["published"], "call.candidates": ["b"]},
+            ["call.candidates: b learns on vectors by published, a network of its own", "leave it out"],
+        ),
         ({"candidates.published.networks.NPM1.px": 20}, ["candidates.published.networks.NPM1.px", "20 does not divide"]),
         ({"train.models": {"NPM1": NETWORK}}, ["train.models", "candidates.published.networks"]),
         ({"train.folds": [0]}, ["train.folds", "is the key folds"]),

@@ -29,13 +29,14 @@ from pipeline.evaluation.pooling import probabilities
 from pipeline.images import decoding, manifest
 from pipeline.machine import device
 from pipeline.registry import mlflow_server
-from pipeline.stages import call, evaluate, predict, promote, register, register_call, train_bags
+from pipeline.stages import call, embed, evaluate, predict, promote, register, register_call, train_bags
 
 PX, IMAGES, OF_CLASS = 16, 8, 9
 CHANGES = {
     "evaluate.draws": 100,
     "register.floors.bag": {"patient_sensitivity": 0.0, "patient_specificity": 0.0},
     "register.floors.cnn.image_accuracy": 1.0,
+    "call.candidates": ["bags"],
     "call.coverage": 0.8,
 }
 
@@ -73,7 +74,9 @@ def build() -> config.Config:
             patient = f"{'CN'[label]}{number:02}"
             cells = registered.cells(name, IMAGES, seed=10 * number + label)
             own = [f"{name}/{patient}/image_{n}.tif" for n in range(IMAGES)]
-            rows += [registered._manifest_row(path, data) for path, data in zip(own, cells, strict=True)]
+            for path, data in zip(own, cells, strict=True):
+                files.write(paths.RAW / path, data)
+                rows.append({**registered._manifest_row(path, data), "sha256": files.sha256(paths.RAW / path)})
             listed += [(patient, path) for path in own]
             vectors.append(embed([decoding.resize(decoding.decode(data), PX) for data in cells]))
             split.append((patient, label, number % FOLDS, IMAGES))
@@ -304,6 +307,39 @@ def test_a_model_on_vectors_made_elsewhere_says_that_it_takes_no_images(inside: 
     data, patients = images(inside)
     with pytest.raises(MlflowException, match="the vectors of the encoder dinobloom are made elsewhere: this model cannot"):
         model.predict(pd.DataFrame({"image": data, "patient": patients}))
+
+
+def test_a_model_on_a_keras_application_prepares_images_as_that_does(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    shutil.copytree(inside / "data", tmp_path / "data")
+    keras.utils.set_random_seed(1)
+    network = keras.applications.MobileNet(include_top=False, weights=None, pooling="avg", input_shape=(32, 32, 3))
+    network.save_weights("own.weights.h5")
+    own = {"kind": "application", "application": "MobileNet", "px": 32, "file": "own.weights.h5"}
+    own |= {"weights_sha256": files.sha256(tmp_path / "own.weights.h5")}
+    learner = {"kind": "bag", "encoder": "own", "learner": bag_cohort.POOLED}
+    settings = bag_cohort.settings(tmp_path, **{**CHANGES, "encoders": {"own": own}, "candidates": {"bags": learner}})
+    embed.run(settings, "own")
+    for stage in (train_bags, evaluate, register):
+        stage.run(settings, [SUBTYPE], ["bags"])
+
+    data, patients = images(inside)
+    found = mlflow.pyfunc.load_model(f"models:/{SUBTYPE}/1").predict(pd.DataFrame({"image": data, "patient": patients}))
+    shown = np.stack([decoding.resize(decoding.decode(one), 32) for one in data])
+    vectors = np.asarray(network.predict_on_batch(shown / np.float32(127.5) - 1))  # Keras' "tf" mode, of the MobileNets
+    folds = pd.read_csv(paths.report(SUBTYPE, "bags") / "folds.csv").set_index("fold")
+    for answer in found.to_dict("records"):
+        bag, logits = vectors[[name == answer["patient"] for name in patients]], []
+        for k in range(FOLDS):
+            with np.load(paths.fold(SUBTYPE, "bags", k) / train_bags.COEFFICIENTS) as known:
+                logits.append(scoring.logits("pooled", dict(known), [bag])[0] / folds.loc[k, "temperature"])
+        expected = folds["intercept"].mean() + folds["slope"].mean() * np.mean(logits)
+        assert answer["patient_logit"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_another_encoder_is_refused_before_it_is_registered_and_where_it_is_loaded(inside: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pipeline.stages import call, report
 
 SUBTYPES = ["NPM1", "PML_RARA"]
 CLASSES = ["control", *SUBTYPES]
-CALL = {"coverage": 0.8, "quantiles": [0.75], "penalties": [0.01], "inner_folds": 2}
+CALL = {"candidates": ["bags"], "coverage": 0.8, "quantiles": [0.75], "penalties": [0.01], "inner_folds": 2}
 
 
 def settings(folder: Path, **more: Any) -> config.Config:

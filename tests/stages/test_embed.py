@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,8 +211,16 @@ def brought() -> dict[str, np.ndarray]:
     return made
 
 
-def test_vectors_made_elsewhere_become_rows_of_the_usable_images(params: Settings, brought: dict[str, np.ndarray]) -> None:
+def test_vectors_made_elsewhere_become_rows_of_the_usable_images(
+    params: Settings, brought: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
     embed.run(made_elsewhere(params), "brought")
+    assert capsys.readouterr().err == ""
+    shutil.copy("brought/NPM1/DDD.h5", "brought/NPM1/EEE.h5")
+    name("image_11.tif")  # without the folders
+    embed.run(made_elsewhere(params), "brought")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 of the files below brought are of nobody who has usable images in data/manifest.parquet, first" in said
     for class_name, patients in CLASSES.items():
         expected = np.concatenate([np.delete(brought[patient], 2, axis=0) for patient in patients])
         assert np.array_equal(vectors("brought")[class_name], expected)
@@ -242,6 +251,12 @@ def be_too_large_for_float32() -> None:
         file["features"] = np.full((IMAGES, 8), 1e300)
 
 
+def name(path: str | None) -> None:
+    table = pd.read_parquet("brought/NPM1/CCC.parquet")
+    table["path"] = [path, *table["path"][1:]]
+    table.to_parquet("brought/NPM1/CCC.parquet")
+
+
 def lack_a_number() -> None:
     table = pd.read_parquet("brought/NPM1/CCC.parquet").astype({"v3": "Float64"})
     table.iloc[1, 3] = pd.NA
@@ -257,6 +272,13 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "whole numbers": (hold_whole_numbers, r"DDD\.h5: 0 tables of numbers \(cells, dimension\), not one \(none of floats\)"),
     "too large": (be_too_large_for_float32, r"DDD\.h5: holds vectors that are no numbers"),
     "a gap": (lack_a_number, r"CCC\.parquet: holds vectors that are no numbers"),
+    "of somebody else": (
+        lambda: name("NPM1/DDD/image_11.tif"),
+        r"CCC\.parquet: row 1 names 'NPM1/DDD/image_11\.tif', which is no image of the patient in data/manifest",
+    ),
+    "of nothing": (lambda: name("image_99.tif"), r"CCC\.parquet: row 1 names 'image_99\.tif', which is no image"),
+    "without a name": (lambda: name(None), r"CCC\.parquet: row 1 names '(nan|None)', which is no image of the patient"),
+    "named twice": (lambda: name("NPM1/CCC/image_3.tif"), r"CCC\.parquet: names image_3\.tif twice; leave each once"),
     "no numbers": (hold_nan, r"DDD\.h5: holds vectors that are no numbers"),
 }
 

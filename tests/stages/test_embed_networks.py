@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import bag_cohort
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import registered
 
+from pipeline.bags import scoring
 from pipeline.common import config, files, paths
 from pipeline.common.errors import DataError, LeakError, ModelError
+from pipeline.encoders import kept_network
 from pipeline.folds import split_table
-from pipeline.stages import embed_networks, train_bags
+from pipeline.images import manifest
+from pipeline.stages import embed_networks, evaluate, register, train_bags
 
 SUBTYPE, FOLDS, PX, UNITS = "NPM1", 3, 16, 6
 PATIENTS, IMAGES = 6, 5  # of each class, of each patient
@@ -91,6 +96,7 @@ def settings(folder: Path) -> config.Config:
                 "bags": {"kind": "bag", "encoder": "published", "learner": {**bag_cohort.POOLED, "inner_folds": 2}},
             },
             "embed_networks": ["published"],
+            "evaluate.draws": 100,
         },
     )
 
@@ -142,6 +148,44 @@ def test_nobody_is_scored_by_vectors_or_learners_that_have_seen_the_patient_and_
     assert sorted(tested) == sorted(split()["patient"])
     train_bags.run(chosen, [SUBTYPE], ["bags"])
     assert [(paths.fold(SUBTYPE, "bags", k) / train_bags.COEFFICIENTS).read_bytes() for k in range(FOLDS)] == before
+
+
+def test_a_registered_model_takes_the_network_of_each_fold_along_and_scores_by_it(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.networks import model
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{cohort}/mlflow.db")
+    cells = {name: np.load(paths.cells(name)) for name in ("control", SUBTYPE)}
+    rows = [
+        registered._manifest_row(path, registered.tiff(cell))
+        for name in cells
+        for path, cell in zip(pd.read_parquet(paths.cell_rows(name))["path"], cells[name], strict=True)
+    ]
+    manifest.build(rows).to_parquet(paths.MANIFEST, index=False)
+    source = {"source": "demo", "cohort": "demo", "files": 60, "bytes": 1, "sha256": "0" * 64, "metadata": ""}
+    paths.SOURCE.write_text(json.dumps(source))
+    for stage in (train_bags, evaluate, register):
+        stage.run(settings(cohort), [SUBTYPE], ["bags"])
+
+    asked = [cells[name][:IMAGES] for name in cells]
+    frame = pd.DataFrame({"image": list(np.concatenate(asked)), "patient": np.repeat(["x", "y"], IMAGES)})
+    answers = mlflow.pyfunc.load_model(f"models:/{SUBTYPE}/1").predict(frame)
+    folds, logits = pd.read_csv(paths.report(SUBTYPE, "bags") / "folds.csv").set_index("fold"), []
+    for fold in range(FOLDS):
+        place = paths.fold(SUBTYPE, "published", fold)
+        network = model.build(json.loads((place / "spec.json").read_text()))
+        network.load_weights(place / "model.weights.h5")
+        bags = [np.asarray(type(network)(network.inputs, network.layers[-1].input).predict_on_batch(own)) for own in asked]
+        with np.load(paths.fold(SUBTYPE, "bags", fold) / train_bags.COEFFICIENTS) as known:
+            logits.append(scoring.logits("pooled", dict(known), bags) / folds.loc[fold, "temperature"])
+    expected = folds["intercept"].mean() + folds["slope"].mean() * np.mean(logits, axis=0)
+    assert answers["patient_logit"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+    one, other = (paths.encoder(paths.of_network(SUBTYPE, "published", k)).parent / kept_network.WEIGHTS for k in (0, 1))
+    shutil.copy(other, one)
+    with pytest.raises(ModelError, match=r"fold-0/encoder\.weights\.h5: not the encoder that NPM1 bags learned with"):
+        register.run(settings(cohort), [SUBTYPE], ["bags"])
 
 
 def test_a_network_of_another_split_makes_no_vectors(cohort: Path) -> None:

@@ -30,6 +30,7 @@ def results(tmp_path_factory):
     values = config.load(PARAMS).model_dump(by_alias=True)
     values["subtypes"] = SUBTYPES
     values["kinds"]["bag"], values["candidates"] = [], {"published": values["candidates"]["published"]}
+    values["call"]["candidates"] = []
     values["candidates"]["published"]["networks"]["NEW"] = values["candidates"]["published"]["networks"]["NPM1"]
     values["ingest"]["demo"]["patients"]["NEW"] = 10
     values["folds"] = [1, 0]
@@ -218,6 +219,10 @@ def test_only_a_demo_is_called_synthetic(settings):
     paths.SOURCE.write_text(json.dumps(source))
     report.run(settings)
     assert "synthetic" not in page().text
+
+
+def test_where_no_candidate_calls_it_is_said(settings):
+    assert "Nobody was called one of all classes: call.candidates in params.yaml names no candidate." in page().text
 
 
 def test_broken_rules_show_what_to_do(settings):

@@ -117,6 +117,17 @@ def test_what_does_not_fit_is_one_line(here: Path) -> None:
         with pytest.raises(DataError, match=rf"{spoiled}: damaged \(.+\); run `dvc checkout --force data/vectors/drawn`"):
             train_bags.run(settings, [SUBTYPE], ["bags"])
         spoiled.write_bytes(content)
+    sound_table = pd.read_parquet(paths.vector_rows(ENCODER, SUBTYPE))
+    sound_table[["path"]].to_parquet(paths.vector_rows(ENCODER, SUBTYPE))
+    with pytest.raises(DataError, match=r"NPM1\.parquet: damaged"):
+        train_bags.run(settings, [SUBTYPE], ["bags"])
+    sound_table.iloc[:-1].to_parquet(paths.vector_rows(ENCODER, SUBTYPE))
+    np.save(file, sound[:-1])
+    with pytest.raises(
+        DataError, match=r"patient P26: \d+ vectors in data/vectors/drawn, and \d+ images in data/splits/NPM1\.csv"
+    ):
+        train_bags.run(settings, [SUBTYPE], ["bags"])
+    sound_table.to_parquet(paths.vector_rows(ENCODER, SUBTYPE))
     sound[3, 2] = np.nan
     np.save(file, sound)
     with pytest.raises(DataError, match=r"patient P15 has a vector that is no number"):
@@ -125,6 +136,10 @@ def test_what_does_not_fit_is_one_line(here: Path) -> None:
     split.iloc[1:].to_csv(paths.split_table(SUBTYPE), index=False)
     with pytest.raises(DataError, match=r"patient P00 of control is in only one of"):
         train_bags.run(settings, [SUBTYPE], ["bags"])
+    for faulty in ("", "patient,label\n"):
+        paths.split_table(SUBTYPE).write_text(faulty)
+        with pytest.raises(DataError, match=r"NPM1\.csv: damaged \(.+\); run `dvc checkout --force data/splits`"):
+            train_bags.run(settings, [SUBTYPE], ["bags"])
     assert not paths.MODELS.exists()
 
 
