@@ -95,11 +95,6 @@ def _read(path: Path, reader: Callable[[Path], T], error: type[PipelineError]) -
         raise error(f"{path}: cannot be read ({reason}); delete it and run `dvc repro`") from None
 
 
-def _exists(path: Path) -> Path:
-    path.stat()
-    return path
-
-
 def _json(path: Path) -> dict[str, Any]:
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return values
@@ -221,7 +216,7 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "figures": headline,
         "has_images": has_images,
         "leaked": leaked,
-        "results": files.md5(_read(paths.evaluated(subtype, candidate), _exists, ModelError)),
+        "results": _read(paths.evaluated(subtype, candidate), files.md5, ModelError),
         "seen_by_search": headline.get("patients_seen_by_search", 0),
         "by_class": result_tables.by_class(tables["by_class"]) if has_images else {},
         "patients": counts,
