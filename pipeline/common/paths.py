@@ -121,6 +121,11 @@ def evaluated(subtype: str, candidate: str) -> Path:
     return EVALUATED / subtype / f"{candidate}.json"
 
 
+def verdicts(subtype: str) -> Path:
+    """What the gate said of the candidates of a subtype; no output of DVC's, since MLflow decides it."""
+    return REPORTS / subtype / "verdicts.html"
+
+
 def audit(subtype: str, candidate: str) -> Path:
     """What else than morphology could explain the results of one candidate of a subtype."""
     return REPORTS / "audit" / subtype / f"{candidate}.json"

@@ -108,7 +108,7 @@ def _partitions(page: Page) -> str:
 
 
 def _standardised(page: Page) -> str:
-    return "Red, green and blue less their mean over the training images, by their standard deviation"
+    return "What is learned from (a network's colours, a learner's vectors) less its mean in training, by its standard deviation"
 
 
 def _model(page: Page) -> str:
@@ -123,16 +123,18 @@ def _measures(page: Page) -> str:
 
 def _recalibration(page: Page) -> str:
     first = page["subtypes"][0]["candidates"][0]
+    lines = ", ".join(f"{row['intercept']:.2f} + {row['slope']:.2f} x" for row in first["folds"])
     heats = ", ".join(f"{row['temperature']:.2f}" for row in first["folds"])
-    return f"A temperature a fold, of validation patients ({first['title']}: {heats})"
+    images = f"of images a temperature a fold, by its validation patients ({heats})"
+    return f"{first['title']}: {images}; of patients a line a fold, by those of other folds ({lines})"
 
 
 def _predictions(page: Page) -> str:
-    return f"A patient's score is the probability at the mean logit of the images; called above {page['threshold']:g}"
+    return f"A patient's score is the probability at the calibrated mean logit of the images; called above {page['threshold']:g}"
 
 
 def _imbalance(page: Page) -> str:
-    return "Every batch is half and half; scores are therefore for as many of either class, and moved where a share matters"
+    return "Both classes weigh the same in training; scores are therefore for as many of either class, and moved where a share matters"
 
 
 def _fairness(page: Page) -> str:

@@ -28,9 +28,9 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def data_uri(png: bytes) -> str:
+def data_uri(picture: bytes, kind: str = "png") -> str:
     """A picture as an address that holds it."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def number(value: float, decimals: int = 0) -> str:

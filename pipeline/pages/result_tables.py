@@ -60,10 +60,16 @@ def _with_bounds(row: Mapping[str, Any], confidence: float) -> dict[str, Any]:
     return {**row, "rates": rates}
 
 
-def sentence(patients: Mapping[bool, int], right: Mapping[bool, int]) -> str:
-    """How many of the subtype's patients (True) and of the healthy (False) were called right, as a person would say it."""
+def sentence(patients: Mapping[bool, int], right: Mapping[bool, int], controls: str) -> str:
+    """How many of the subtype's patients (True) and of the `controls` (False) were called right, as a person would say it."""
     wrong = patients[False] - right[False]
-    return f"{right[True]} of {patients[True]} found, {wrong} of {patients[False]} healthy called wrongly"
+    return f"{right[True]} of {patients[True]} found, {wrong} of {patients[False]} {controls} called wrongly"
+
+
+def called(rows: pd.DataFrame) -> dict[tuple[bool, bool], int]:
+    """How many of the subtype (True) and of the control were called the subtype (True) and not; the rows are images or patients."""
+    counted = Counter(zip(rows["label"] == 1, rows["called"].astype(bool), strict=True))
+    return {(label, call): counted[label, call] for label in (False, True) for call in (False, True)}
 
 
 def by_class(table: pd.DataFrame) -> dict[str, dict[str, Any]]:

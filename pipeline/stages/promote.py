@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pipeline.common import console, paths
 from pipeline.common.errors import ModelError
-from pipeline.registry import agreement, bringing_back, decisions, mlflow_server, versions
+from pipeline.registry import agreement, bringing_back, decisions, mlflow_server, verdicts_page, versions
 
 
 def run(subtype: str, version: str, because: str) -> None:
@@ -116,5 +116,6 @@ def _crown(
 ) -> None:
     about = {"verdict": f"{how}: {because} ({time.isoformat(timespec='seconds')})", versions.BY_HAND: because}
     versions.decide(client, model, versions.CHAMPION, about, time)
+    verdicts_page.write(client, model.name)
     instead = f" instead of version {champion.version}" if champion else ""
     console.say(f"{model.name}: version {model.version} is champion{instead}; {about['verdict']}")

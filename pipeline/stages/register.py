@@ -29,6 +29,7 @@ from pipeline.registry import (
     model_files,
     trained_files,
     training_range,
+    verdicts_page,
     versions,
 )
 
@@ -57,6 +58,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
                 reasons.append(f"{model.name} v{model.version}: {verdicts[candidate.name]}")
             if lost := agreement.absent(client, subtype, every[0].cohort):
                 reasons.append(bringing_back.champion(lost))
+            verdicts_page.write(client, subtype)
     shown = map(figures.words, _SHOWN)
     console.table("models", ["subtype", *(["candidate"] if several else []), *shown, "version"], rows)  # within 80 columns
     for reason in reasons:

@@ -26,6 +26,7 @@ from pipeline.registry import (
     model_files,
     trained_files,
     training_range,
+    verdicts_page,
     versions,
 )
 
@@ -45,6 +46,7 @@ def run(config: Config, candidates: list[str]) -> None:
             console.say(f"{NAME} v{model.version} ({candidate.name}): {_settle(config, client, model, candidate, beside)}")
         if lost := agreement.absent(client, NAME, every[0].cohort):
             console.say(bringing_back.champion(lost))
+        verdicts_page.write(client, NAME)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
     decisions.tell()
 

@@ -24,6 +24,7 @@ from pipeline.evaluation import figures, floors, genetics, paired, score_table, 
 from pipeline.evaluation.figures import Interval
 from pipeline.pages import (
     characteristics,
+    charts,
     checklist,
     contact_sheet,
     participants,
@@ -50,7 +51,6 @@ _LIBRARIES = (
     "dvc",
 )
 _ON_A_SHEET = 12
-_PICTURES = ("confusion", "roc", "pr", "reliability", "loss")
 
 
 def run(config: Config) -> None:
@@ -216,19 +216,16 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "figures": headline,
         "has_images": has_images,
         "leaked": leaked,
+        "results": _read(paths.evaluated(subtype, candidate), files.md5, ModelError),
         "seen_by_search": headline.get("patients_seen_by_search", 0),
         "by_class": result_tables.by_class(tables["by_class"]) if has_images else {},
         "patients": counts,
         "right": right,
-        "sentence": result_tables.sentence(counts, right),
+        "sentence": result_tables.sentence(counts, right, "healthy" if genetics.all_known(config.subtypes) else config.control),
         "missed": [] if leaked else floors.missed(reached, config.register_.floors.of_kind(config.candidates[candidate].kind)),
         "table": patients[["patient", "label", "score", "called"]],
         "points": {value: strip_plot.points(patients[patients["label"] == value]) for value in (False, True)},
-        "pictures": {
-            name: rendering.data_uri(_read(folder / "plots" / f"{name}.png", Path.read_bytes, ModelError))
-            for name in _PICTURES
-            if has_images or (folder / "plots" / f"{name}.png").is_file()
-        },
+        **_charts(folder, {"image": tested, "patient": patients} if has_images else {"patient": patients}),
         "all": result_tables.by_level(tables["figures"]),
         "folds": tables["folds"].to_dict("records"),
         "operating_point": result_tables.operating_point(tables["folds"]),
@@ -238,6 +235,20 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         "sheets": _sheets(config, subtype, tested) if has_images else [],
         "knobs": _settings(specs[min(specs)]["knobs"]),
         "specs": specs,
+    }
+
+
+def _charts(folder: Path, levels: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Who was called what, and the curves; `levels` are the test images, if they are scored, and the test patients."""
+    bands = _read(folder / "plots" / "bands.csv", pd.read_csv, ModelError)
+    bins = _read(folder / "reliability.csv", pd.read_csv, ModelError)
+    history = folder / "plots" / "history.csv"
+    return {
+        "called": {level: result_tables.called(rows) for level, rows in levels.items()},
+        "curves": {curve: charts.curves(bands, curve) for curve in ("roc", "pr")},
+        "chance": {"roc": [charts.diagonal()], "pr": [charts.flat(rows["label"].mean()) for rows in levels.values()]},
+        "reliability": charts.reliability(bins, levels["patient"]),
+        "losses": charts.losses(_read(history, pd.read_csv, ModelError)) if history.is_file() else None,
     }
 
 
@@ -342,7 +353,8 @@ def _sheet(class_name: str, chosen: list[str], captions: list[str]) -> str:
     positions = pd.Index(_read(rows, pd.read_parquet, DataError)["path"]).get_indexer(pd.Index(chosen))
     if (positions < 0).any() or positions.max() >= len(pixels):
         raise DataError(f"{cells}: does not hold all test images of {class_name}; run `dvc repro`")
-    return rendering.data_uri(contact_sheet.png(contact_sheet.compose(np.asarray(pixels[positions]), captions)))
+    sheet = contact_sheet.compose(np.asarray(pixels[positions]), captions)
+    return rendering.data_uri(contact_sheet.webp(sheet), "webp")
 
 
 def _of_label(split: pd.DataFrame, label: int) -> pd.DataFrame:

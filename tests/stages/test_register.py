@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ from candidates import candidate, champion, race
 from processes import Postgres
 from scores import scores
 
-from pipeline.common import config
+from pipeline.common import config, files, paths
 from pipeline.common.errors import ModelError, TrackingError
-from pipeline.registry import gate, locks, mlflow_server, versions
+from pipeline.registry import gate, locks, mlflow_server, verdicts_page, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -88,6 +90,35 @@ def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
             promote.run("NPM1", version, "why not")
     promote.rollback("NPM1", "after all")
     assert champion() == "first"
+
+
+def test_the_verdict_page_speaks_of_the_results_that_lie_here_and_of_no_others(settings: config.Config) -> None:
+    def given(name: str, mean: float) -> versions.Candidate:
+        file = paths.evaluated("NPM1", name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+        return replace(candidate(name, scores(mean)), results_md5=files.md5(file))
+
+    def page() -> str:
+        verdicts_page.write(mlflow_server.connect(), "NPM1")
+        return " ".join(re.sub(r"<[^>]+>", " ", paths.verdicts("NPM1").read_text().split("<body>")[1]).split())
+
+    first, worse = given("<b>first", 1.0), given("worse", 0.2)
+    assert page() == "Gate: no verdict on these results ( register )"
+    settle(settings, first)
+    settle(settings, worse)
+    assert "Gate: ★ champion v1 ( why ), commit" in page()
+    assert "Gate: challenger v2 ( why ), commit" in page()
+    assert "Verdict challenger: patient AUROC 0." in page()
+    written = paths.verdicts("NPM1").read_text()
+    assert all(f'id="{given.results_md5}"' in written for given in (first, worse))
+    assert "<b>" not in written
+    promote.run("NPM1", "2", "a person wanted it")
+    assert "Gate: was champion v1 ( why ), commit" in page()
+    assert "Gate: ★ champion v2 ( why ), commit" in page()
+    assert "Verdict promoted by hand: a person wanted it" in page()
+    paths.evaluated("NPM1", "worse").write_text("measured anew")
+    assert "★" not in page()  # these results nobody judged
 
 
 def test_what_a_person_decided_stays_through_registrations_and_a_second_rollback_goes_further_back(
