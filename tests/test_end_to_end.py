@@ -105,9 +105,11 @@ def test_mlflow_shows_the_curves_the_knobs_and_the_folds_below_their_model(repos
         )
         assert fold.data.params["learning_rate"] == "0.001"
         assert len(fold.data.tags["sha256.cells"]) == len(fold.data.tags["sha256.split"]) == 64
-        figure = json.loads((repository / "reports" / subtype / "published" / "metrics.json").read_text())["patient_auroc"]
-        assert model.data.metrics["patient_auroc"] == figure["value"]
-        assert model.data.metrics["patient_auroc_low"] == figure["low"]
+        figures = json.loads((repository / "reports" / subtype / "published" / "metrics.json").read_text())
+        assert model.data.metrics["patient_auroc"] == figures["patient_auroc"]["value"]
+        assert model.data.metrics["patient_auroc_low"] == figures["patient_auroc"]["low"]
+        (kept,) = history.loc[history["kept"] == 1, "val_loss"]
+        assert {figures["kept_val_loss"], *(run.data.metrics["kept_val_loss"] for run in (model, fold))} == {kept}
 
 
 def test_the_registered_model_scores_an_image_file_as_the_evaluation_does(repository: Path) -> None:

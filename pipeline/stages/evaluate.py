@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, astuple
 from pathlib import Path
 
@@ -58,7 +58,13 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         patients["called"] = patients["score"] > config.evaluate.threshold
         found = _measure(config, images, patients)
         folder = paths.report(subtype, candidate)
-        _write_tables(config, subtype, folder, images, patients, calibrations, found, leaked, left_out)
+        counts = {
+            "images": int(patients["images"].sum()),
+            "patients": len(patients),
+            **({"patients_seen_by_search": left_out} if left_out else {}),
+            **({} if history is None else {"kept_val_loss": float(history.loc[history["kept"] == 1, "val_loss"].mean())}),
+        }
+        _write_tables(config, subtype, folder, images, patients, calibrations, found, leaked, counts)
         _write_plots(config, subtype, folder / "plots", images, patients, history, found)
         # what `report` and `register` depend on, since DVC knows no pattern of paths as a dependency
         files.write(paths.evaluated(subtype, candidate), json.dumps(files.sha256_below(folder), indent=2) + "\n")
@@ -188,14 +194,9 @@ def _write_tables(
     calibrations: pd.DataFrame,
     found: dict[str, Interval],
     leaked: bool,
-    left_out: int,
+    counts: Mapping[str, float],
 ) -> None:
     headline = {key: asdict(found[key]) for key in figures.keys(figures.HEADLINE) if key in found}
-    counts = {
-        "images": int(patients["images"].sum()),
-        "patients": len(patients),
-        **({"patients_seen_by_search": left_out} if left_out else {}),
-    }
     contents = {**seen_by_search.named(headline, leaked), **counts}
     paths.fresh(folder / "metrics.json").write_text(json.dumps(contents, indent=2) + "\n")
     tables = {
