@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from functools import cache
@@ -170,3 +171,32 @@ def test_the_files_that_git_ignores_are_those_that_are_made() -> None:
     left = ["dvc_plots/index.html", "predictions/NPM1/index.html", "mlflow.db", ".tune/studies.db", "dvc-remote/files"]
     done = subprocess.run(["git", "check-ignore", *left], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.split() == left
+
+
+def test_the_diagram_has_every_stage_and_no_arrow_that_dvc_does_not_have() -> None:
+    stages = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+    (picture,) = [block.text for block in blocks(ROOT / "README.md") if block.language == "mermaid"]
+    drawn = set()
+    for line in picture.splitlines()[1:]:
+        groups = [re.findall(r"\w+", part) for part in re.split(r"-->|-\.->", re.sub(r"\[.*?\]", "", line))]
+        drawn |= {(a, b) for before, after in itertools.pairwise(groups) for a in before for b in after}
+    assert {name for arrow in drawn for name in arrow} == {*stages, "source", "params"}
+    made = {name: _places(stage.get("outs", []), stage.get("metrics", [])) for name, stage in stages.items()}
+    needed = {name: _places(stage.get("deps", [])) for name, stage in stages.items()}
+    wrong = [
+        (before, after)
+        for before, after in drawn
+        if before in stages and not any(_meet(out, dep) for out in made[before] for dep in needed[after])
+    ]
+    assert not wrong
+
+
+def _places(*lists: list[Any]) -> list[list[str]]:
+    """Paths of dvc.yaml in parts; what a matrix puts in is a star."""
+    listed = [next(iter(place)) if isinstance(place, dict) else place for places in lists for place in places]
+    return [["*" if "$" in part else part for part in place.split("/")] for place in listed]
+
+
+def _meet(one: list[str], other: list[str]) -> bool:
+    """Whether one path is the other, or lies below it."""
+    return all(a == b or "*" in (a, b) for a, b in zip(one, other, strict=False))
