@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import subprocess
 from functools import cache
@@ -171,6 +172,29 @@ def test_the_files_that_git_ignores_are_those_that_are_made() -> None:
     left = ["dvc_plots/index.html", "predictions/NPM1/index.html", "mlflow.db", ".tune/studies.db", "dvc-remote/files"]
     done = subprocess.run(["git", "check-ignore", *left], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.split() == left
+
+
+def test_a_notebook_holds_no_results_and_its_code_parses() -> None:
+    """A picture in it would be a patient's cell."""
+    for file in (ROOT / "notebooks").glob("*.ipynb"):
+        notebook = json.loads(file.read_text())
+        code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        assert (notebook["nbformat"], len({cell["id"] for cell in notebook["cells"]})) == (4, len(notebook["cells"]))
+        assert not [cell for cell in code if cell["outputs"] or cell["execution_count"]]
+        compile("\n".join("".join(cell["source"]) for cell in code), str(file), "exec")
+
+
+def test_patients_data_is_kept_out_of_a_commit() -> None:
+    hooks = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    (guard,) = [hook for hook in hooks if hook["id"] == "patients"]
+
+    def stopped(name: str) -> bool:
+        return bool(re.search(guard["files"], name)) and not re.search(guard["exclude"], name)
+
+    ours = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert not [name for name in ours if stopped(name)]
+    theirs = ["data/raw/NPM1/ALW/image_1.tif", "data/patients.csv", "notes/cell.TIFF", "data/manifest.parquet", "cohort.xlsx"]
+    assert [name for name in theirs if not stopped(name)] == []
 
 
 def test_the_diagram_has_every_stage_and_no_arrow_that_dvc_does_not_have() -> None:

@@ -102,6 +102,7 @@ def copy(demo: Path, tmp_path: Path) -> Path:
     target = tmp_path / "demo"
     large = shutil.ignore_patterns("cache", "mlartifacts", "tmp")
     shutil.copytree(demo, target, symlinks=True, ignore=large)
+    (target / "mlartifacts").symlink_to(demo / "mlartifacts")
     shell(target, f"dvc cache dir --local {demo}/.dvc/cache")
     return target
 

@@ -132,6 +132,18 @@ print(json.dumps(float(abs(scores - 1 / (1 + np.exp(-scored["logit"].to_numpy() 
     assert float(printed.strip()) < 1e-6, "and TensorFlow does not greet"
 
 
+def test_the_notebook_runs_from_its_own_folder(repository: Path) -> None:
+    """Its cells one after the other, as a notebook program would, but for their pictures."""
+    cells = json.loads((repository / "notebooks/champion.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    printed = call(repository / "notebooks", "python", "-c", code, MPLBACKEND="agg")
+    assert "NPM1 v1: champion" in printed
+    patient = sorted((repository / "data/raw/NPM1").iterdir())[0]
+    assert f"{patient.name}: {len(list(patient.iterdir()))} images" in printed
+    assert "called NPM1" in printed
+    assert [path.name for path in (repository / "notebooks").iterdir()] == ["champion.ipynb"]
+
+
 def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -> None:
     original = (repository / "params.yaml").read_bytes()
     try:
