@@ -73,8 +73,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(_text(value)) for value in row))
-    width = max(_console.width, 100) if not _console.is_terminal else _console.width
-    _console.print(grid, width=width, soft_wrap=False)
+    if not _console.is_terminal:  # a log, a pipe: rich would take 80, and fold names
+        _console.width = max(_console.width, 100)
+    _console.print(grid, soft_wrap=False)
     sys.stdout.flush()
 
 

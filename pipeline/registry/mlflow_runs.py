@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -169,12 +169,6 @@ def history(folder: Path) -> pd.DataFrame:
     """The epochs of a training; none where the learner has none."""
     file = folder / "history.csv"
     return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["epoch", "kept"])
-
-
-def kept_val_loss(folders: Sequence[Path]) -> float | None:
-    """The validation loss of the kept epoch, mean over trainings; None where the learner has no epochs."""
-    kept = [curves.loc[curves["kept"] == 1, "val_loss"].iloc[0] for curves in map(history, folders) if len(curves)]
-    return sum(map(float, kept)) / len(kept) if kept else None
 
 
 def complete(client: MlflowClient, run_id: str, folder: Path) -> None:

@@ -22,12 +22,13 @@ words (empty where too few patients are known for that coverage), `probability_<
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ class SubtypeModel(PythonModel):
         if self._of_patients:
             self._load_bags(folder)
             return
-        self._network = _load_code(folder / "network.py")
+        with _tensorflow_muted():
+            self._network = _load_code(folder / "network.py")
         self._folds = []
         for name, temperature in sorted(self.settings["temperatures"].items()):
             spec = json.loads((folder / name / "spec.json").read_text())
@@ -134,7 +136,8 @@ class SubtypeModel(PythonModel):
                     f"{weights}: not the encoder that {name} learned with (SHA-256 differs); register the model again"
                 )
             if place not in self._encoders:
-                self._encoders[place] = _load_code(folder / "encoder.py").load(place, self._about)
+                with _tensorflow_muted():
+                    self._encoders[place] = _load_code(folder / "encoder.py").load(place, self._about)
         return learned
 
     def _embedded(self, model_input: pd.DataFrame) -> dict[str, dict[Path, Any]]:
@@ -260,6 +263,20 @@ def _require_registered(folder: Path, registered: dict[str, str]) -> None:
             raise _refused(f"{folder / name}: is missing; register the model again")
         if hashlib.sha256(here[name].read_bytes()).hexdigest() != registered.get(name):
             raise _refused(f"{here[name]}: not the file that was registered (SHA-256 differs); nothing is loaded")
+
+
+@contextlib.contextmanager
+def _tensorflow_muted() -> Iterator[None]:
+    """Its libraries greet on file descriptor 2 when they are loaded, before any log level counts; errors still raise."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _load_code(path: Path) -> Any:

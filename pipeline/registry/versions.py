@@ -133,9 +133,7 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     run_id = run.info.run_id
     mlflow_runs.log_params(client, run, spec["knobs"])
     now = int(time.time() * 1000)
-    loss = mlflow_runs.kept_val_loss(candidate.folders)
-    figures = {**candidate.metrics, **({} if loss is None else {"kept_val_loss": loss})}
-    changed = {key: value for key, value in figures.items() if run.data.metrics.get(key) != value}
+    changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
     for key, value in {**mlflow_runs.provenance(), "mlflow.note.content": candidate.card}.items():
         client.set_tag(run_id, key, value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, astuple
 from pathlib import Path
 
@@ -58,8 +58,14 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         patients["called"] = patients["score"] > config.evaluate.threshold
         found = _measure(config, images, patients)
         folder = paths.report(subtype, candidate)
-        _write_tables(config, subtype, folder, images, patients, calibrations, found, leaked, left_out)
-        _write_plots(config, subtype, folder / "plots", images, patients, history, found)
+        counts = {
+            "images": int(patients["images"].sum()),
+            "patients": len(patients),
+            **({"patients_seen_by_search": left_out} if left_out else {}),
+            **({} if history is None else {"kept_val_loss": float(history.loc[history["kept"] == 1, "val_loss"].mean())}),
+        }
+        _write_tables(config, subtype, folder, images, patients, calibrations, found, leaked, counts)
+        _write_plots(config, subtype, folder, images, patients, history, found)
         # what `report` and `register` depend on, since DVC knows no pattern of paths as a dependency
         files.write(paths.evaluated(subtype, candidate), json.dumps(files.sha256_below(folder), indent=2) + "\n")
         if left_out:
@@ -188,14 +194,9 @@ def _write_tables(
     calibrations: pd.DataFrame,
     found: dict[str, Interval],
     leaked: bool,
-    left_out: int,
+    counts: Mapping[str, float],
 ) -> None:
     headline = {key: asdict(found[key]) for key in figures.keys(figures.HEADLINE) if key in found}
-    counts = {
-        "images": int(patients["images"].sum()),
-        "patients": len(patients),
-        **({"patients_seen_by_search": left_out} if left_out else {}),
-    }
     contents = {**seen_by_search.named(headline, leaked), **counts}
     paths.fresh(folder / "metrics.json").write_text(json.dumps(contents, indent=2) + "\n")
     tables = {
@@ -295,28 +296,28 @@ def _write_plots(
     history: pd.DataFrame | None,
     found: dict[str, Interval],
 ) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # what a learner of another kind left
+    """Pictures in `plots`, which `dvc plots` shows without a script from elsewhere; the curves behind them in `curves`."""
+    pictures, tables = folder / "plots", folder / "curves"
+    for place in (pictures, tables):
+        shutil.rmtree(place, ignore_errors=True)  # what a learner of another kind left
     levels = {"patient": patients} if images is None else {"image": images, "patient": patients}
     names = (config.control, subtype)
     settings = config.evaluate
     if history is not None:
         columns = ["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]
-        history.assign(epoch=history["epoch"] + 1)[columns].to_csv(  # `dvc plots` shows it, to people, who count from 1
-            paths.fresh(folder / "history.csv"), index=False
-        )
-        plots.save(folder / "loss.png", plots.loss_curves(history, f"{subtype}: loss"))
-    calls = next(iter(levels.values()))[["label", "called"]].astype(int).map(lambda value: names[value])
-    calls.set_axis(["actual", "called"], axis=1).to_csv(paths.fresh(folder / "calls.csv"), index=False)
-    metrics.roc_curve(patients["label"], patients["logit"]).to_csv(paths.fresh(folder / "roc.csv"), index=False)
+        counted = history.assign(epoch=history["epoch"] + 1)  # as people do, from 1
+        counted[columns].to_csv(paths.fresh(tables / "history.csv"), index=False)
+        plots.save(pictures / "loss.png", plots.loss_curves(history, f"{subtype}: loss"))
+    metrics.roc_curve(patients["label"], patients["logit"]).to_csv(paths.fresh(tables / "roc.csv"), index=False)
     bands = {
         level: intervals.bands(resampling.summarise(table, settings.threshold), _BAND_DRAWS, config.seed, settings.confidence)
         for level, table in levels.items()
     }
-    pd.concat(bands, names=["level"]).reset_index("level").to_csv(paths.fresh(folder / "bands.csv"), index=False)
-    tables = {level: metrics.confusion(table["label"], table["called"]) for level, table in levels.items()}
+    pd.concat(bands, names=["level"]).reset_index("level").to_csv(paths.fresh(tables / "bands.csv"), index=False)
+    confusions = {level: metrics.confusion(table["label"], table["called"]) for level, table in levels.items()}
     shares = {level: float(table["label"].mean()) for level, table in levels.items()}
-    plots.save(folder / "confusion.png", plots.confusion_matrices(tables, names))
+    plots.save(pictures / "confusion.png", plots.confusion_matrices(confusions, names))
     area = "AUROC" if patients["fold"].nunique() == 1 else "AUROC within folds"
-    plots.save(folder / "roc.png", plots.roc_curves(bands, {level: found[f"{level}_auroc"] for level in levels}, area))
-    plots.save(folder / "pr.png", plots.pr_curves(bands, {level: found[f"{level}_auprc"] for level in levels}, shares))
-    plots.save(folder / "reliability.png", plots.reliability(_reliability(config, patients), _at_class_mix(patients)))
+    plots.save(pictures / "roc.png", plots.roc_curves(bands, {level: found[f"{level}_auroc"] for level in levels}, area))
+    plots.save(pictures / "pr.png", plots.pr_curves(bands, {level: found[f"{level}_auprc"] for level in levels}, shares))
+    plots.save(pictures / "reliability.png", plots.reliability(_reliability(config, patients), _at_class_mix(patients)))

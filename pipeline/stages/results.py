@@ -34,10 +34,12 @@ def run(config: Config) -> None:
             except ValueError:
                 raise ModelError(f"{file}: damaged; `dvc repro` makes it again") from None
             tested = figures.get("patients", "–")
-            rows.append([subtype, candidate, tested, *("leaked" if leaked else _shown(figures.get(key)) for key in _SHOWN)])
+            rows.append(
+                [f"{subtype}\n{candidate}", tested, *("leaked" if leaked else _shown(figures.get(key)) for key in _SHOWN)]
+            )
     if not rows:
         raise ModelError(f"{paths.REPORTS}: no metrics.json of params.yaml's subtypes and candidates; run `dvc repro`")
-    columns = ["subtype", "candidate", "n", *(key.removeprefix("patient_").replace("_", " ") for key in _SHOWN)]
+    columns = ["", "n", *(key.removeprefix("patient_").replace("_", " ").replace("auroc", "AUROC") for key in _SHOWN)]
     console.table(
         f"of n test patients, out of fold; {100 * config.evaluate.confidence:g} % intervals over patients", columns, rows
     )
@@ -49,4 +51,4 @@ def _shown(figure: Any) -> str:
     if not isinstance(figure, dict):
         return "–"
     value, low, high = (f"{figure[key]:.2f}".removeprefix("0") for key in ("value", "low", "high"))
-    return f"{value} ({low}–{high})"
+    return f"{value}\n({low}–{high})"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +20,8 @@ from pipeline.common.config import Config
 from pipeline.folds import split_table
 from pipeline.networks import recipe
 from pipeline.registry import mlflow_server
+
+LogEpoch = Callable[[Mapping[str, float]], None]
 
 
 def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
@@ -46,7 +50,10 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
         )
     target = paths.fold(subtype, candidate, fold)
     with mlflow_server.follow_training(prepared.spec) as follower:
-        trained = training.train(prepared, recipe.seed(config.seed, subtype, fold), checkpoint, follower.log_epoch)
+        log_epoch: LogEpoch = follower.log_epoch
+        if not checkpoint.exists():  # else the epochs before a kill are told first, all at once
+            log_epoch = _telling_how_long(log_epoch, config.train_of(subtype, candidate).max_epochs)
+        trained = training.train(prepared, recipe.seed(config.seed, subtype, fold), checkpoint, log_epoch)
         predictions = pd.concat([trained.scored(role).assign(split=role) for role in ("val", "test")], ignore_index=True)
         curves = pd.DataFrame(trained.history)
         unfinished = paths.CHECKPOINTS / f"{what}-unfinished"  # beside it, DVC would take it for a fold
@@ -62,6 +69,22 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
             shutil.rmtree(other)
         else:
             other.unlink(missing_ok=True)
+
+
+def _telling_how_long(log_epoch: LogEpoch, epochs: int) -> LogEpoch:
+    """As `log_epoch`; the first time it also says how long the training can take: the first epoch is the longest."""
+    began: float | None = time.monotonic()
+
+    def log(row: Mapping[str, float]) -> None:
+        nonlocal began
+        left = epochs - int(row["epoch"]) - 1
+        if began is not None and left > 0:
+            longest = console.duration(left * (time.monotonic() - began))
+            console.say(f"at most about {longest} for the {left} epochs left; train.patience ends most trainings earlier")
+        began = None
+        log_epoch(row)
+
+    return log
 
 
 def _others(checkpoint: Path, *names: str) -> list[Path]:

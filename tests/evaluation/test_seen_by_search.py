@@ -90,6 +90,7 @@ def test_patients_whom_the_search_saw_leave_the_figures(tuned: Any, capsys: pyte
     assert folds.loc[1, ["controls", "subtype_patients"]].tolist() == [0, 0]  # its network is there, with its temperature
     assert "4 of them are test patients here and left out of every figure" in html
     assert "patients_seen_by_search" not in metrics("NEW")
+    assert metrics("NEW")["kept_val_loss"] == pytest.approx(0.6)  # of validation patients, whom every training sees
 
 
 def test_where_nobody_is_left_no_figure_is_claimed(tuned: Any) -> None:
