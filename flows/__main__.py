@@ -25,18 +25,29 @@ def main(arguments: list[str] | None = None) -> int:
     tuning.add_argument("--apply", action="store_true", help="put the winner into params.yaml")
     flows.add_parser("serve", help="Prefect, MLflow, the reports and the schedules on this machine, until Ctrl-C")
     flows.add_parser("check", help="look whether DVC's cache is what it says; delete what was edited in place")
+    past = flows.add_parser("history", help="say who was champion when and why, and how to have it back; needs git alone")
+    past.add_argument("subtype", help="one of params.yaml's subtypes, or call")
+    past.add_argument("--on", help="the champion at the end of this day (UTC), as in 2026-11-01; all of them when left out")
     deploying = flows.add_parser("deploy", help="put the schedules on the Prefect server that PREFECT_API_URL names")
     deploying.add_argument("--trainers", action="store_true", help="instead: offer this clone for trainings of others")
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
-    from flows import cache_check, deploy, local_servers, serve  # none of them imports Prefect before its address is set
+    from flows import (
+        cache_check,
+        deploy,
+        history,
+        local_servers,
+        serve,
+    )  # none of them imports Prefect before its address is set
 
     try:
         if name == "serve":
             return serve.run()
         if name == "check":
             return cache_check.run()
+        if name == "history":
+            return history.run(**chosen)
         if name == "deploy":
             return deploy.run(**chosen)
         local_servers.ensure_prefect()
