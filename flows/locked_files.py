@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +76,16 @@ def files(named: Mapping[str, str], cache: Path) -> Files:
 def _listed(listing: Path) -> Iterator[tuple[str, str]]:
     for row in json.loads(listing.read_bytes()):
         yield row["relpath"], row["md5"]
+
+
+def fetch(digests: Collection[str]) -> str:
+    """Bring objects from DVC's remote into the cache, as far as it has them; why not all of them came, empty if they did."""
+    from dvc.repo import Repo
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    try:
+        with Repo(".") as repo:
+            result = repo.cloud.pull([HashInfo("md5", digest) for digest in digests])
+    except Exception as error:  # DVC's own, and whatever the client of a remote raises
+        return " ".join(str(error).split()) or type(error).__name__
+    return f"it has no {min(info.value for info in result.failed)}" if result.failed else ""

@@ -10,23 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import small_history
 from processes import CLEAN
+from small_history import commit, git
 
 from flows import __main__ as flows
 from pipeline.common import paths
 
 WEIGHTS = b"the weights of the first"
-
-
-def git(*arguments: str, by: str = "Anna") -> str:
-    who = ["-c", f"user.name={by}", "-c", f"user.email={by}@localhost"]
-    return subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def commit(by: str = "Anna") -> str:
-    git("add", "--all")
-    git("commit", "--quiet", "--message", "decided", by=by)
-    return git("rev-parse", "HEAD")
+EVALUATED = "data/evaluated/NPM1/published.json"
 
 
 def decision(digest: str, time: str, kind: str = "champion", **more: object) -> str:
@@ -41,34 +33,16 @@ def write(*lines: str) -> None:
     paths.DECISIONS.write_text("".join(lines))
 
 
-def keep(content: bytes, ending: str = "") -> str:
-    """An object of DVC's cache; its name."""
-    digest = hashlib.md5(content).hexdigest() + ending
-    path = Path(".dvc/cache/files/md5") / digest[:2] / digest[2:]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return digest
-
-
 def lock(results: bytes, weights: bytes) -> str:
-    """dvc.yaml, and a dvc.lock that names results and a fold's weights, all in the cache; the digest of the results."""
-    folder = keep(json.dumps([{"md5": keep(weights), "relpath": "coefficients.npz"}]).encode(), ".dir")
-    model, evaluated = "models/NPM1/published/fold-0", "data/evaluated/NPM1/published.json"
-    stage = f"stages:\n  all:\n    cmd: 'true'\n    outs:\n    - {{}}{evaluated}{{}}\n    - {{}}{model}{{}}\n"
-    Path("dvc.yaml").write_text(stage.format(*[""] * 4))
-    named = [f", md5: {digest}, hash: md5}}" for digest in (keep(results), folder)]
-    Path("dvc.lock").write_text("schema: '2.0'\n" + stage.format("{path: ", named[0], "{path: ", named[1]))
-    return hashlib.md5(results).hexdigest()
+    """A dvc.lock that names results and a fold's weights; the digest of the results."""
+    digests = small_history.lock({EVALUATED: results, "models/NPM1/published/fold-0": {"coefficients.npz": weights}})
+    return digests[EVALUATED]
 
 
 @pytest.fixture
 def project(here: Path) -> Path:
     """A repository in which nothing was decided yet."""
-    git("init", "--quiet", "--initial-branch=main")
-    Path(".dvc").mkdir()
-    Path(".dvc/config").write_text("[core]\n    analytics = false\n")
-    Path(".gitignore").write_text(".dvc/cache\n.dvc/tmp\n.dvc/config.local\n.worktrees\nmodels\ndata/evaluated\n")
-    commit()
+    small_history.start()
     return here
 
 
@@ -125,8 +99,7 @@ def test_what_dvcs_cache_lacks_is_said(project: Path, capsys: pytest.CaptureFixt
     write(decision("first000", "2026-01-10", results_md5=md5, weights_sha256={"fold-0": "0" * 64}))
     commit()
     assert "weights: not in DVC's cache here, or not those of the decision: fold-0" in history(capsys)
-    kept = Path(".dvc/cache/files/md5") / md5[:2] / md5[2:]
-    kept.unlink()
+    small_history.kept(md5).unlink()
     assert "DVC's cache here lacks 1 of 2 files; `dvc fetch --all-commits` brings them" in history(capsys)
 
 

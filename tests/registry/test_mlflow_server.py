@@ -17,6 +17,7 @@ from pipeline.common.errors import ConfigError, RefusedError, TrackingError
 from pipeline.registry import mlflow_address, mlflow_server
 
 CONNECT = """
+from pipeline.registry import mlflow_server
 client = mlflow_server.connect()
 print(sorted(experiment.name for experiment in client.search_experiments()), len(client.search_registered_models()))
 """
