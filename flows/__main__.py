@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from typing import Any
 
 from flows.errors import FlowError
+
+# Command -> its module, of those that are no flow; Prefect is not imported before its address is set.
+_NO_FLOWS = {"serve": "serve", "check": "cache_check", "history": "history", "compare": "compare", "deploy": "deploy"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,20 +29,24 @@ def main(arguments: list[str] | None = None) -> int:
     tuning.add_argument("--apply", action="store_true", help="put the winner into params.yaml")
     flows.add_parser("serve", help="Prefect, MLflow, the reports and the schedules on this machine, until Ctrl-C")
     flows.add_parser("check", help="look whether DVC's cache is what it says; delete what was edited in place")
+    past = flows.add_parser("history", help="say who was champion when and why, and how to have it back; needs git alone")
+    past.add_argument("subtype", help="one of params.yaml's subtypes, or call")
+    past.add_argument("--on", help="the champion at the end of this day (UTC), as in 2026-11-01; all of them when left out")
+    beside = flows.add_parser("compare", help="set the results here beside those of another commit, patient by patient")
+    beside.add_argument("ref", help="a branch, tag or commit, as main")
+    beside.add_argument("--output", default="comparison", help="folder for comparison.md and its pictures (comparison)")
+    beside.add_argument("--fail-on-regression", action="store_true", help="exit status 3 where a result got worse")
     deploying = flows.add_parser("deploy", help="put the schedules on the Prefect server that PREFECT_API_URL names")
     deploying.add_argument("--trainers", action="store_true", help="instead: offer this clone for trainings of others")
     chosen = vars(parser.parse_args(arguments))
     name = chosen.pop("flow")
 
-    from flows import cache_check, deploy, local_servers, serve  # none of them imports Prefect before its address is set
-
     try:
-        if name == "serve":
-            return serve.run()
-        if name == "check":
-            return cache_check.run()
-        if name == "deploy":
-            return deploy.run(**chosen)
+        if name in _NO_FLOWS:
+            status: int = importlib.import_module(f"flows.{_NO_FLOWS[name]}").run(**chosen)
+            return status
+        from flows import local_servers
+
         local_servers.ensure_prefect()
     except FlowError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -107,6 +107,7 @@ def run_pipeline(
     say: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
     fine: Collection[int] = (0,),
+    folder: Path = ROOT,
 ) -> tuple[int, list[str]]:
     """Run a command of the pipeline that is not a stage; its exit status, one of `fine`, and the last lines of its output.
 
@@ -114,7 +115,7 @@ def run_pipeline(
         UnreachableError: a service did not answer.
         FlowError: it failed; the message is the line that says why.
     """
-    status, lines = child_process.run(["python", "-m", "pipeline", *arguments], ROOT, say, environment)
+    status, lines = child_process.run(["python", "-m", "pipeline", *arguments], folder, say, environment)
     if status not in fine:
         kind = UnreachableError if status == UNREACHABLE else FlowError
         raise kind(_find_reason(lines) or f"python -m pipeline {' '.join(arguments)} ended with status {status}")

@@ -58,6 +58,7 @@ ROLLBACK = "name the version that the champion replaced champion again"
 BY_HAND = {"promote": PROMOTE, "rollback": ROLLBACK}
 TUNE = "search a better network for a subtype, on one fold's training patients; goes on where it was stopped"
 TRANSFER = "learn a subtype of few patients on what the networks of the others learned; a learning curve"
+COMPARE = "set two states of the results beside each other; `python -m flows compare` calls it with two commits"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
 
@@ -86,6 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.stage == "source":
             status: int = stage.run(settings, chosen.take)
             return status
+        if chosen.stage == "compare":
+            worse: int = stage.run(settings, chosen.before, chosen.after, tuple(chosen.called), chosen.note, chosen.output)
+            return worse
         if chosen.stage == "promote":
             stage.run(chosen.subtype, chosen.version, chosen.because)
         elif chosen.stage == "rollback":
@@ -160,6 +164,12 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--only-trials", action="store_true", help="end with the trials: one worker of several")
     transfer = stages.add_parser("transfer", help=TRANSFER, description=TRANSFER[0].upper() + TRANSFER[1:] + ".")
     transfer.add_argument("subtype", help="one of params.yaml's subtypes; the others' networks are there already")
+    compare = stages.add_parser("compare", help=COMPARE, description=COMPARE[0].upper() + COMPARE[1:] + ".")
+    for name in ("before", "after"):
+        compare.add_argument(name, type=Path, help="a folder with reports/<subtype>/<candidate>/metrics.json and patients.csv")
+    compare.add_argument("--called", nargs=2, default=("before", "after"), help="what the two are called on the page")
+    compare.add_argument("--note", action="append", default=[], help="a sentence below its first line")
+    compare.add_argument("--output", type=Path, required=True, help="folder for comparison.md and its pictures")
     predict = stages.add_parser("predict", help=PREDICT, description=PREDICT[0].upper() + PREDICT[1:] + ".")
     predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")

@@ -14,7 +14,7 @@ from processes import CLEAN
 from scores import scores
 
 from pipeline.common import config
-from pipeline.registry import decisions, gate, mlflow_server, versions
+from pipeline.registry import decisions, gate, mlflow_address, mlflow_server, versions
 from pipeline.stages import register
 
 REACHED = {"image_accuracy": 0.9, "patient_auroc": 0.9, "patient_sensitivity": 0.9, "patient_specificity": 0.9}
@@ -64,7 +64,7 @@ def race(settings: config.Config, folder: Path, number: int) -> None:
         subprocess.Popen(
             [sys.executable, __file__, str(n)],
             cwd=folder,
-            env={**CLEAN, "MLFLOW_TRACKING_URI": mlflow_server.address(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+            env={**CLEAN, "MLFLOW_TRACKING_URI": mlflow_address.address(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
             stderr=subprocess.PIPE,
             text=True,
         )

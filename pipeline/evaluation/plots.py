@@ -129,6 +129,18 @@ def _lines(axes: Axes, bands: dict[str, pd.DataFrame], curve: str, labels: dict[
         axes.plot(band["at"], band[curve], color=colour, label=labels[level])
 
 
+def two_states(patients: pd.DataFrame, title: str) -> Figure:
+    """Every patient's score now against the one before (`score_before`), both classes; who is off the line changed."""
+    figure, axes = _square("score before", "score now")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    for label, (words, colour) in enumerate(zip(("control", "subtype"), COLOURS, strict=True)):
+        own = patients[patients["label"] == label]
+        axes.plot(own["score_before"], own["score"], "o", color=colour, ms=4, alpha=0.7, label=words)
+    axes.set(title=title)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def learning_curves(table: pd.DataFrame, words: Mapping[str, str], title: str) -> Figure:
     """Patient AUROC by the number of patients who learned, a line with intervals for each way; `table` as `transfer` has it."""
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")

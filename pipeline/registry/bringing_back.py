@@ -1,14 +1,19 @@
-"""How a candidate that MLflow lost comes back: which commit holds its files, and the commands that register it from there."""
+"""How a candidate that MLflow lost comes back: which commit holds its files, and the commands that register it from there.
+
+Needs git alone: MLflow is not asked, nor imported.
+"""
 
 from __future__ import annotations
 
 import shlex
 
 from pipeline.common import paths
-from pipeline.registry import mlflow_runs, mlflow_server
+from pipeline.common.checkout import git
+from pipeline.registry import mlflow_address
 from pipeline.registry.decisions import Decision
 
 _LOCK = "dvc.lock"
+_CALL = "call"  # the model of all classes, which has a command of its own
 
 
 def champion(lost: Decision) -> str:
@@ -31,26 +36,28 @@ def named(lost: Decision) -> str:
 
 
 def commit_of(lost: Decision) -> tuple[str, bool]:
-    """The newest commit whose dvc.lock names its results, and True; else the one it was registered at, if that was clean."""
+    """A commit whose dvc.lock names its results, this or else the newest, and True; or that of the registration, if clean."""
     if lost.results_md5:
-        touched = mlflow_runs.git("log", "--all", "--format=%H", f"-S{lost.results_md5}", "--", _LOCK).split()
-        for commit in touched:
-            if mlflow_runs.git("grep", "--name-only", lost.results_md5, commit, "--", _LOCK):
+        here = git("rev-parse", "HEAD").split()
+        touched = git("log", "--all", "--format=%H", f"-S{lost.results_md5}", "--", _LOCK).split()
+        for commit in here + touched:
+            if git("grep", "--name-only", lost.results_md5, commit, "--", _LOCK):
                 return commit, True
-    known = lost.commit and mlflow_runs.git("rev-parse", "--verify", "--quiet", f"{lost.commit}^{{commit}}")
+    known = lost.commit and git("rev-parse", "--verify", "--quiet", f"{lost.commit}^{{commit}}")
     return (lost.commit if known and not lost.dirty else ""), False
 
 
 def commands(lost: Decision, commit: str) -> list[str]:
     """To be typed one after the other in the checkout's root, with its environment; what lies there stays as it is."""
     folder = f".worktrees/{lost.subtype}-{lost.digest[:8]}"
-    database = mlflow_server.database()
+    database = mlflow_address.database()
     address = "" if database is None else f"MLFLOW_TRACKING_URI={shlex.quote(f'sqlite:///{database}')} "
+    register = f"register_{_CALL}" if lost.subtype == _CALL else f"register {lost.subtype}"
     return [
         f"git worktree add --detach {folder} {commit[:12]}",
         f'dvc --cd {folder} cache dir --local "$(dvc cache dir)"',
         f"dvc --cd {folder} checkout",
-        f"(cd {folder} && {address}python -m pipeline register {lost.subtype})",
+        f"(cd {folder} && {address}python -m pipeline {register})",
         f"git worktree remove --force {folder}",
-        f"python -m pipeline register {lost.subtype}",
+        f"python -m pipeline {register}",
     ]

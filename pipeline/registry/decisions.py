@@ -6,7 +6,7 @@ one that is there twice counts once: what git makes of two branches (`merge=unio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,9 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from pipeline.common import console, files, paths
+from pipeline.common.checkout import git
 from pipeline.common.errors import ModelError
-from pipeline.registry import mlflow_runs, mlflow_server
+from pipeline.registry import mlflow_address
 
 Kind = Literal[
     "champion", "challenger", "not comparable", "promoted by hand", "rolled back", "champion again", "was champion in MLflow"
@@ -46,6 +47,15 @@ class Decision(BaseModel):
     commit: str  # of the checkout that registered it; empty outside git
     dirty: bool
     replaced: str | None  # the digest of who was champion before
+
+
+@dataclass(frozen=True)
+class Reign:
+    """A champion's time: the line that made it champion, until when, and what ended it; the last two None where it goes on."""
+
+    line: Decision
+    until: datetime | None = None
+    ended: Decision | None = None
 
 
 @dataclass
@@ -95,7 +105,7 @@ class History:
 
 def path() -> Path:
     """The file of this checkout, also where DVC runs an experiment in a copy of it."""
-    return mlflow_server.home() / paths.DECISIONS
+    return mlflow_address.home() / paths.DECISIONS
 
 
 def read(subtype: str, cohort: str) -> History:
@@ -104,19 +114,21 @@ def read(subtype: str, cohort: str) -> History:
     Raises:
         ModelError: a line of the file is none, or not a whole one.
     """
-    history = History()
-    for line in _lines(path()):
+    history, file = History(), path()
+    for line in parse(file.read_bytes(), str(file)) if file.exists() else []:
         if (line.subtype, line.cohort) == (subtype, cohort):
             history.add(line)
     return history
 
 
-def _lines(file: Path) -> list[Decision]:
-    """All decisions, oldest first, each once."""
-    if not file.exists():
-        return []
+def parse(content: bytes, name: str) -> list[Decision]:
+    """All decisions of a file's content, oldest first, each once.
+
+    Raises:
+        ModelError: a line is none, or not a whole one; the message calls the file `name`.
+    """
     found: dict[str, Decision] = {}
-    for number, text in enumerate(file.read_bytes().split(b"\n"), start=1):
+    for number, text in enumerate(content.split(b"\n"), start=1):
         if not text.strip():
             continue
         try:
@@ -126,11 +138,26 @@ def _lines(file: Path) -> list[Decision]:
             key = ".".join(map(str, first["loc"]))
             what = f"is no decision ({key}: {first['msg']})" if key else "is cut off, or no decision"
             raise ModelError(
-                f"{file}, line {number}: {what}; `git diff {paths.DECISIONS}` shows what changed: mend the line or take it "
+                f"{name}, line {number}: {what}; `git diff {paths.DECISIONS}` shows what changed: mend the line or take it "
                 "out, then run this again"
             ) from None
         found[line.model_dump_json()] = line
     return [line for _, line in sorted(found.items(), key=lambda item: (item[1].time, item[0]))]
+
+
+def reigns(lines: Iterable[Decision]) -> list[Reign]:
+    """Who was champion when, by the lines of one subtype and cohort in order of time; a gap between two is nobody's."""
+    history, found = History(), list[Reign]()
+    for line in lines:
+        before = history.champion
+        history.add(line)
+        if history.champion is before:
+            continue
+        if before is not None:
+            found[-1] = Reign(found[-1].line, line.time, line)
+        if history.champion is not None:
+            found.append(Reign(history.champion))
+    return found
 
 
 def append(lines: Sequence[Decision]) -> None:
@@ -138,7 +165,7 @@ def append(lines: Sequence[Decision]) -> None:
     if not lines:
         return
     file = path()
-    lock = mlflow_server.home() / paths.CHECKPOINTS / "decisions.lock"
+    lock = mlflow_address.home() / paths.CHECKPOINTS / "decisions.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):  # other addresses of MLflow's have other locks
         before = file.read_bytes() if file.exists() else b""
@@ -148,7 +175,7 @@ def append(lines: Sequence[Decision]) -> None:
 
 def tell() -> None:
     """One line, as long as there are decisions that are in no commit: it is the user who commits."""
-    if mlflow_runs.git("status", "--porcelain", "--untracked-files=all", "--", str(path())):
+    if git("status", "--porcelain", "--untracked-files=all", "--", str(path())):
         console.say(
             f"{paths.DECISIONS}: has decisions that are not committed; commit it, with params.yaml, dvc.lock and reports"
         )

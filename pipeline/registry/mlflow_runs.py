@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from pipeline.common import console
+from pipeline.common.checkout import git
 from pipeline.registry import mlflow_database
 
 _LONGEST_DIGEST = 36  # MLflow's limit
@@ -193,19 +190,3 @@ def provenance() -> dict[str, str]:
         return named
     dirty = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports", ":!data/decisions.jsonl")
     return {"git_commit": commit, "git_dirty": str(bool(dirty)).lower(), **named}
-
-
-def git(*arguments: str) -> str:
-    """What git says; nothing where it is not installed, or refuses. Where a folder is another user's, that is said."""
-    program = shutil.which("git")
-    if program is None:
-        return ""
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
-    if "dubious ownership" in done.stderr:
-        _warn_once(f"git: {' '.join(done.stderr.split())}; until then no run says at which commit it was made")
-    return done.stdout.strip()
-
-
-@cache
-def _warn_once(text: str) -> None:
-    console.warn(text)

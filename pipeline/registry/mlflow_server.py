@@ -1,8 +1,7 @@
 """MLflow: where it is, whether it answers, who may decide over its models, and a training followed there while it runs.
 
-`runs` has what a run says, `registry` the models. The address is MLFLOW_TRACKING_URI, else the file mlflow.db. A server that
-does not answer when a training starts stops it before an epoch is spent; one that goes away while the network trains costs a
-warning, and `register` completes the run from the files.
+`mlflow_runs` has what a run says, `versions` the models. A server that does not answer when a training starts stops it before
+an epoch is spent; one that goes away while the network trains costs a warning, and `register` completes the run from the files.
 """
 
 from __future__ import annotations
@@ -28,11 +27,10 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from pipeline.common import addresses, console
 from pipeline.common.errors import ConfigError, ModelError, RefusedError, TrackingError
 from pipeline.registry import locks, mlflow_database, mlflow_runs
+from pipeline.registry.mlflow_address import DATABASE, SQLITE, address, database, home
 
 Client: TypeAlias = MlflowClient  # what the other modules call it
 
-_DATABASE = Path("mlflow.db")
-_SQLITE = "sqlite:///"
 _LOAD_EVERY_S = 5
 _AWAY = re.compile(r"failed with (timeout )?exception|failed with error code (401|403|413|429|5\d\d)|database is locked")
 _REFUSED = re.compile(r"failed with error code (401|403)")
@@ -54,23 +52,6 @@ class Follower(Protocol):
 
     def finish(self, folder: Path) -> None:
         """Be told that the training is done and its files are in `folder`."""
-
-
-def address() -> str:
-    """Where MLflow keeps its records: MLFLOW_TRACKING_URI, else a database file; a relative one lies in `home`."""
-    named = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{_DATABASE}"
-    return f"{_SQLITE}{home() / named.removeprefix(_SQLITE)}" if named.startswith(_SQLITE) else named
-
-
-def database() -> Path | None:
-    """The file that keeps the records, whole path, where it is one."""
-    return Path(address().removeprefix(_SQLITE)).resolve() if address().startswith(_SQLITE) else None
-
-
-def home() -> Path:
-    """This folder; for an experiment that DVC runs in a copy of the checkout, deleted afterwards, the checkout itself."""
-    root = Path(os.environ.get("DVC_ROOT") or ".")
-    return root if Path.cwd().is_relative_to(root / ".dvc") else Path()
 
 
 def shown_address() -> str:
@@ -111,10 +92,10 @@ def connect() -> Client:
         if not went_away(error):
             raise ConfigError(
                 f"{said} cannot be used ({addresses.first_line(error)}); name an MLflow server, or unset the variable to use "
-                f"{_DATABASE}"
+                f"{DATABASE}"
             ) from None
         raise TrackingError(
-            f"{said} does not answer ({addresses.first_line(error)}); start it, or unset the variable to use {_DATABASE}"
+            f"{said} does not answer ({addresses.first_line(error)}); start it, or unset the variable to use {DATABASE}"
         ) from None
     return client
 
@@ -127,9 +108,9 @@ def _require_possible(uri: str) -> None:
     """
     said = f"MLFLOW_TRACKING_URI: {addresses.shown(uri)}"
     if uri.startswith("sqlite:"):
-        if not uri.startswith(_SQLITE) or uri.removeprefix(_SQLITE).rpartition("/")[2] in ("", ":memory:"):
-            raise ConfigError(f"{said} names no file; write {_SQLITE}{_DATABASE}, or with four slashes for a whole path")
-        file = Path(uri.removeprefix(_SQLITE))
+        if not uri.startswith(SQLITE) or uri.removeprefix(SQLITE).rpartition("/")[2] in ("", ":memory:"):
+            raise ConfigError(f"{said} names no file; write {SQLITE}{DATABASE}, or with four slashes for a whole path")
+        file = Path(uri.removeprefix(SQLITE))
         if file.is_dir() or not file.parent.is_dir():
             raise ConfigError(
                 f"{said}: {'is a folder' if file.is_dir() else 'its folder is not there'}; name a file in a folder"
@@ -138,7 +119,7 @@ def _require_possible(uri: str) -> None:
         raise ConfigError(f"{said} does not say how to reach it; write http://{uri}")
     elif uri.startswith("file:") or ":" not in uri.partition("/")[0]:
         raise ConfigError(
-            f"{said} is a folder, in which MLflow keeps no records any more; name a database file ({_SQLITE}{_DATABASE}) or a "
+            f"{said} is a folder, in which MLflow keeps no records any more; name a database file ({SQLITE}{DATABASE}) or a "
             "server (http://127.0.0.1:5000), or unset the variable"
         )
 
@@ -208,7 +189,7 @@ def deciding() -> AbstractContextManager[bool]:
 
     It gives False when nothing can ensure that; see `locks.deciding`.
     """
-    return locks.deciding(os.environ.get("REGISTRY_LOCK") or address(), home() / _DATABASE)
+    return locks.deciding(os.environ.get("REGISTRY_LOCK") or address(), home() / DATABASE)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from mlflow.cli import gc
 from scores import scores
 
 from pipeline.common import config
-from pipeline.registry import mlflow_server, versions
+from pipeline.registry import mlflow_address, mlflow_server, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -34,7 +34,7 @@ def settle(settings: config.Config, given: versions.Candidate) -> str:
 
 def purge() -> None:
     """What was deleted is deleted for good."""
-    address = mlflow_server.address()
+    address = mlflow_address.address()
     done = CliRunner().invoke(gc, ["--backend-store-uri", address, "--tracking-uri", address])
     assert done.exit_code == 0, done.output
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 from pipeline.common.errors import ConfigError, RefusedError, TrackingError
-from pipeline.registry import mlflow_server
+from pipeline.registry import mlflow_address, mlflow_server
 
 CONNECT = """
 from pipeline.registry import mlflow_server
@@ -98,7 +98,7 @@ def test_a_wrong_password_is_not_called_away_nor_shown(here: Path, monkeypatch: 
         assert "pa55" not in str(refused.value)
         assert refused.value.status == 2
         with pytest.raises(RefusedError, match="refuses"), mlflow_server.answering():
-            mlflow_server.Client(mlflow_server.address()).search_experiments()
+            mlflow_server.Client(mlflow_address.address()).search_experiments()
         server.shutdown()
 
 
@@ -110,7 +110,7 @@ def test_a_server_that_accepts_and_never_answers_is_away(here: Path, monkeypatch
         with pytest.raises(TrackingError, match="does not answer"):
             mlflow_server.connect()
         with pytest.raises(TrackingError, match="stopped answering"), mlflow_server.answering():
-            mlflow_server.Client(mlflow_server.address()).search_experiments()
+            mlflow_server.Client(mlflow_address.address()).search_experiments()
 
 
 def test_models_stand_where_the_runs_do_whatever_another_tool_says(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,4 +128,4 @@ def test_a_relative_database_is_the_checkouts_also_in_an_experiment_that_dvc_run
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(here))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///records.db")
-    assert mlflow_server.database() == here / "records.db"
+    assert mlflow_address.database() == here / "records.db"
