@@ -42,7 +42,7 @@ def once(settings: config.Config, counts: tuple[int, ...], apart: float, seed: i
     patients = pd.DataFrame({"class": [f"c{label}" for label in labels], "fold": folds})
     everybody = Everybody(patients, [], [f"c{label}" for label in range(classes)], {})
     found = calls.regressions(settings, table, everybody)
-    accuracy = _balanced(labels, found.scores.out_of_fold().argmax(axis=1))
+    accuracy = _balanced(labels, found.scores.out_of_fold(found.scores.numbers)[1].argmax(axis=1))
     others, theirs = drawn(means, (NEW,) * (classes + 1), rng)
     learned = [model.of_fold(found, labels, k) for k in range(FOLDS)]
     strange = [answer.strangeness(answer.logits(one, others)) for one in learned]
@@ -59,7 +59,7 @@ def once(settings: config.Config, counts: tuple[int, ...], apart: float, seed: i
             {
                 "asked for": coverage,
                 "balanced accuracy": accuracy,
-                "by the numbers": conformal.expected(labels, folds, coverage),
+                "by the numbers": conformal.expected(found.scores, labels, coverage),
                 "out of fold": inside[np.arange(len(labels)), labels].mean(),
                 "new, by the numbers": np.average(promised, weights=counts),
                 "new": np.average(covered, weights=counts),

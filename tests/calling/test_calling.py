@@ -166,7 +166,7 @@ def test_sets_hold_the_class_of_new_patients_as_often_as_promised() -> None:
         p_values = answer.p_values([(one["classes"], one["strangeness"]) for one in learned], strange)
         held.append(answer.inside(p_values, 0.8)[np.arange(90), theirs].mean())
     assert np.mean(held) == pytest.approx(conformal.promise(15, 0.8).coverage, abs=0.03)
-    assert np.mean(of_everybody) == pytest.approx(conformal.expected(labels, table["fold"].to_numpy(), 0.8), abs=0.03)
+    assert np.mean(of_everybody) == pytest.approx(conformal.expected(found.scores, labels, 0.8), abs=0.03)
 
 
 def test_figures_by_hand() -> None:
