@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import LeakError, ModelError
 from pipeline.evaluation import every_class, pooling, seen_by_search
 from pipeline.networks import recipe
+
+_AT_ONCE = 256  # images
 
 
 def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
@@ -82,13 +85,19 @@ def _others(config: Config, subtype: str, candidate: str) -> dict[str, pd.Series
             reason = str(error).strip().splitlines()[0]
             raise ModelError(f"{folder}: spec and weights do not make a network ({reason}); train it again") from None
         for name, (_, cells) in images.items():
-            logits[name] += model.logits(network, cells) / (heat * len(trained))
+            logits[name] += _logits(network, cells) / (heat * len(trained))
     calibration = {key: float(folds[key].mean()) for key in ("intercept", "slope")}
     found = {}
     for name, (table, _) in images.items():
         patients = pooling.patient_scores(table.assign(logit=logits[name]), ["patient"], **calibration)
         found[name] = patients["score"] > config.evaluate.threshold
     return found
+
+
+def _logits(network: Any, cells: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """`(images,)`; called plainly, since of many networks each would be compiled for every shape of a batch."""
+    parts = [network(np.asarray(cells[at : at + _AT_ONCE]), training=False) for at in range(0, len(cells), _AT_ONCE)]
+    return np.concatenate([np.asarray(part, dtype=np.float64)[:, 0] for part in parts])
 
 
 def _trained(subtype: str, candidate: str, fold: int) -> tuple[Path, dict[str, Any]]:
