@@ -33,6 +33,7 @@ CANDIDATE_STAGES = {
     "evaluate": "measure the predictions of test patients",
     "audit": "ask what else than the look of the cells could explain a result",
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
+    "other_classes": "ask the networks about the patients of every class: whom do they call of other leukaemias",
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
 ALL_CLASSES_STAGES = {
@@ -45,7 +46,7 @@ FOLD_STAGES = {
     "embed_networks": "make vectors by those networks, up to the layer before the last",
 }
 OF_KIND = {  # the others are for any candidate
-    **dict.fromkeys(("train", "embed_networks", "audit_networks", "tune"), "cnn"),
+    **dict.fromkeys(("train", "embed_networks", "other_classes", "audit_networks", "tune"), "cnn"),
     "train_bags": "bag",
 }
 CALL = "call"  # the model of all classes, where a subtype's is asked for

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.common import config, paths
+from pipeline.evaluation import every_class
 from pipeline.folds import split_table
 
 SUBTYPES = ["NPM1", "NEW"]  # with and without published figures
@@ -65,6 +66,7 @@ def cohort_files(settings: config.Config) -> None:
             columns=["patient", "label", "fold", "images"],
         )
         split.to_csv(paths.split_table(subtype), index=False)
+        other_classes_file(settings, subtype)
         for k in settings.folds:
             training_files(settings, subtype, k, split, rng)
 
@@ -101,6 +103,14 @@ def training_files(settings: config.Config, subtype: str, k: int, split: pd.Data
         "training": "7a" * 32,
     }
     (folder / "spec.json").write_text(json.dumps(spec))
+
+
+def other_classes_file(settings: config.Config, subtype: str) -> None:
+    """Whom the networks of a subtype call that: of another class four of ten."""
+    rows = [(subtype, name, every_class.OWN if name in ("control", subtype) else every_class.OTHERS, 10, 4, 0.4, 0.1, 0.7)
+            for name in settings.classes]  # fmt: skip
+    file = paths.fresh(paths.other_classes(subtype, "published"))
+    pd.DataFrame(rows, columns=every_class.COLUMNS).to_csv(file, index=False)
 
 
 def audit_file(subtype: str) -> None:

@@ -47,7 +47,7 @@ def regressions(config: Config, table: Floats, everybody: Everybody) -> Joint:
         coefficients[without] = found
         return lambda others: answer.logits(found, table[others])
 
-    return Joint(crossed.cross(everybody.folds, fit), coefficients)
+    return Joint(crossed.cross(everybody.folds, fit, roles=everybody.roles), coefficients)
 
 
 def binary_tests(config: Config, candidate: str, everybody: Everybody) -> Crossed:
@@ -69,12 +69,12 @@ def binary_tests(config: Config, candidate: str, everybody: Everybody) -> Crosse
 
         return score
 
-    return crossed.cross(everybody.folds, fit)
+    return crossed.cross(everybody.folds, fit, roles=everybody.roles)
 
 
 def stacked(config: Config, tests: Crossed, everybody: Everybody) -> Floats:
     """Probabilities `(patients, classes)` by a regression on the binary tests' logits, learned without the patient's fold."""
-    found = np.empty((len(everybody.labels), len(everybody.names)))
+    found = np.full((len(everybody.labels), len(everybody.names)), np.nan)
     for k in tests.numbers:
         rows, features = tests.others(k)
         seed = recipe.seed(config.seed, "stacked", k)
@@ -85,7 +85,7 @@ def stacked(config: Config, tests: Crossed, everybody: Everybody) -> Floats:
 
 def calibrated(scores: Crossed, labels: Ints) -> Floats:
     """Out-of-fold logits as probabilities `(patients, classes)`, at the temperature of the other folds' patients."""
-    found = np.empty((len(labels), next(iter(scores.pairs.values())).shape[1]))
+    found = np.full((len(labels), next(iter(scores.pairs.values())).shape[1]), np.nan)
     for k in scores.numbers:
         rows, logits = scores.others(k)
         found[scores.rows(k)] = answer.probabilities(scores.tested(k), temperature(labels[rows], logits))

@@ -39,19 +39,24 @@ def promise(patients: int, coverage: float) -> Promise:
     return Promise(patients, 1 - ruled_out / (patients + 1), ruled_out > 0, patients / (patients + 1), needed)
 
 
-def promises(labels: Ints, folds: Ints, classes: int, coverage: float) -> list[Promise]:
-    """For each class the promise to the patients of the fold outside which there are fewest of that class."""
-    found = []
-    for label in range(classes):
-        by_fold = np.bincount(folds[labels == label], minlength=1)
-        found.append(promise(int(by_fold.sum() - by_fold.max()), coverage))
-    return found
+def promises(scores: Crossed, labels: Ints, classes: int, coverage: float) -> list[Promise]:
+    """For each class the promise to those patients who are held against fewest of that class."""
+    against = np.stack([_against(scores, labels, k, classes) for k in scores.numbers])
+    return [promise(int(fewest), coverage) for fewest in against.min(axis=0)]
 
 
-def expected(labels: Ints, folds: Ints, coverage: float) -> float:
+def expected(scores: Crossed, labels: Ints, coverage: float) -> float:
     """What coverage the sets of these patients have on average by the numbers alone: never less than asked for."""
-    kept = [promise(int(((labels == label) & (folds != k)).sum()), coverage) for label, k in zip(labels, folds, strict=True)]
-    return float(np.mean([one.coverage for one in kept]))
+    kept = []
+    for k in scores.numbers:
+        against = _against(scores, labels, k, int(labels.max()) + 1)
+        kept += [promise(int(against[label]), coverage).coverage for label in labels[scores.rows(k)]]
+    return float(np.mean(kept))
+
+
+def _against(scores: Crossed, labels: Ints, k: int, classes: int) -> Ints:
+    """How many patients of each class those of fold k are held against, `(classes,)`."""
+    return np.bincount(labels[np.isin(scores.folds, scores.partners(k))], minlength=classes).astype(np.int64)
 
 
 def out_of_fold(scores: Crossed, labels: Ints) -> Floats:
@@ -59,9 +64,9 @@ def out_of_fold(scores: Crossed, labels: Ints) -> Floats:
 
     A patient of fold k is held against those of fold j by the model without both, so that he or she is to it as they are.
     """
-    found = np.empty((len(labels), next(iter(scores.pairs.values())).shape[1]))
+    found = np.full((len(labels), next(iter(scores.pairs.values())).shape[1]), np.nan)
     for k in scores.numbers:
-        others = [j for j in scores.numbers if j != k]
+        others = scores.partners(k)
         known = []
         for j in others:
             classes = labels[scores.rows(j)]

@@ -27,11 +27,12 @@ _ROOMS = ("bags", "calling", "folds")
 
 
 def write(config: Config, candidate: str, everybody: Everybody, found: Joint, folder: Path) -> None:
-    """A folder `fold-<k>` in `folder` for every fold of the dealing."""
+    """A folder `fold-<k>` in `folder` for every fold of the dealing; with roles, for that of those who validate."""
     scores, labels = found.scores, everybody.labels
-    temperature = calls.temperature(labels, scores.out_of_fold())
+    rows, logits = scores.out_of_fold(scores.known)
+    temperature = calls.temperature(labels[rows], logits)
     inputs = digests(config, config.bag_of(candidate).encoder)
-    for k in scores.numbers:
+    for k in scores.known:
         place = folder / f"fold-{k}"
         place.mkdir()
         kept = {**of_fold(found, labels, k), "quantiles": np.array(config.call.quantiles)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from pipeline.bags import patients
 from pipeline.bags.scoring import Bag
 from pipeline.common import paths
 from pipeline.common.config import Config
-from pipeline.common.errors import DataError, LeakError
-from pipeline.folds import split_table
+from pipeline.common.errors import LeakError
+from pipeline.folds import protocol, split_table
 
 _FEWEST = 2  # patients of a class, to learn from and to choose a penalty by
 
@@ -28,6 +29,11 @@ class Everybody:
     bags: Sequence[Bag]
     names: Sequence[str]
     encoder: dict[str, Any]
+    roles: bool = False  # the folds are those of a published dealing's roles, of which one is tested
+
+    def only(self, rows: NDArray[np.int64]) -> Everybody:
+        """Some of them, without their vectors."""
+        return replace(self, table=self.table.iloc[rows].reset_index(drop=True), bags=[])
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -44,7 +50,7 @@ def read(config: Config, encoder: str) -> Everybody:
     """The patients of all subtypes' splits.
 
     Raises:
-        DataError: vectors and splits do not fit each other, or a class is too small.
+        DataError: vectors and splits do not fit each other.
         LeakError: the splits do not deal a patient alike.
     """
     tables, bags = [], []
@@ -68,17 +74,24 @@ def read(config: Config, encoder: str) -> Everybody:
         bags += [found.bags[row] for row in np.flatnonzero(own).tolist()]
     table = pd.concat(tables, ignore_index=True)[["patient", "class", "fold", "images"]]
     split_table.require_one_class(table["patient"])
-    _require_enough(table, config)
-    return Everybody(table, bags, config.classes, about)
+    return Everybody(table, bags, config.classes, about, _has_roles())
 
 
-def _require_enough(table: pd.DataFrame, config: Config) -> None:
-    """Refuse a class of whom, without any two folds, too few are left."""
-    for name in config.classes:
-        by_fold = table.loc[table["class"] == name, "fold"].value_counts()
-        left = int(by_fold.sum() - by_fold.nlargest(2).sum())
+def too_few(everybody: Everybody) -> str:
+    """Why no call can be made: a class of whom too few are left to learn from; "" where enough are of all."""
+    for name in everybody.names:
+        by_fold = everybody.table.loc[everybody.table["class"] == name, "fold"].value_counts()
+        if everybody.roles:
+            left, how = int(by_fold.get(protocol.ROLES["train"], 0)), "with role train"
+            mend = "give more of them that role in the published dealing"
+        else:
+            left, how = int(by_fold.sum() - by_fold.nlargest(2).sum()), "without two of the folds"
+            mend = "more patients, or more folds (split.n_folds)"
         if left < _FEWEST:
-            raise DataError(
-                f"class {name}: {left} of {by_fold.sum()} patients are left to learn from without two of the folds; a call "
-                f"needs {_FEWEST}: more patients, or more folds (split.n_folds)"
-            )
+            return f"class {name}: {left} of {by_fold.sum()} patients are left to learn from {how}; it takes {_FEWEST}: {mend}"
+    return ""
+
+
+def _has_roles() -> bool:
+    """Whether the splits are of a published dealing with roles."""
+    return paths.PROTOCOL.is_file() and bool(json.loads(paths.PROTOCOL.read_text(encoding="utf-8"))["form"] == "role")

@@ -9,10 +9,8 @@ import pandas as pd
 
 from pipeline.calling.answer import Floats, Ints
 from pipeline.calling.crossed import Crossed
-from pipeline.evaluation import calibration, intervals
+from pipeline.evaluation import calibration, every_class
 from pipeline.evaluation.pooling import probabilities
-
-OWN, OTHERS = "out of fold", "never trained on"
 
 
 def scores(tests: Crossed, labels: Ints) -> Floats:
@@ -20,7 +18,7 @@ def scores(tests: Crossed, labels: Ints) -> Floats:
 
     A test is calibrated as in `evaluate`, by the patients of its own two classes of the other folds.
     """
-    found = np.empty((len(labels), next(iter(tests.pairs.values())).shape[1]))
+    found = np.full((len(labels), next(iter(tests.pairs.values())).shape[1]), np.nan)
     for k in tests.numbers:
         rows, logits = tests.others(k)
         for column in range(found.shape[1]):
@@ -32,16 +30,13 @@ def scores(tests: Crossed, labels: Ints) -> Floats:
 
 
 def matrix(scored: Floats, labels: Ints, names: Sequence[str], threshold: float, confidence: float) -> pd.DataFrame:
-    """A row a test and class: test, class, how (`OWN` or `OTHERS`), patients, called, share, low, high.
+    """A row a test and class, as `every_class.COLUMNS` name what it says.
 
     `names` are control and the subtypes, `scored` as `scores` gives them; a score above `threshold` is called the subtype.
     """
     rows = []
     for column, subtype in enumerate(names[1:]):
         for label, name in enumerate(names):
-            own = labels == label
-            called, n = int((scored[own, column] > threshold).sum()), int(own.sum())
-            share = intervals.proportion(called, n, confidence)
-            how = OWN if label in (0, column + 1) else OTHERS
-            rows.append((subtype, name, how, n, called, share.value, share.low, share.high))
-    return pd.DataFrame(rows, columns=["test", "class", "how", "patients", "called", "share", "low", "high"])
+            how = every_class.OWN if label in (0, column + 1) else every_class.OTHERS
+            rows.append(every_class.row(subtype, name, how, scored[labels == label, column] > threshold, confidence))
+    return pd.DataFrame(rows, columns=every_class.COLUMNS)

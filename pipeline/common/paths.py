@@ -28,6 +28,7 @@ MODELS = Path("models")
 REPORTS = Path("reports")
 EVALUATED = Path("data/evaluated")
 VALIDATION = REPORTS / "validation"
+OTHER_CLASSES = REPORTS / "other_classes"
 REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
 DOWNLOADS = Path(".downloads")
@@ -37,6 +38,7 @@ SEARCHES = Path(".tune")
 KEPT_VECTORS = Path(".vectors")
 STUDIES = SEARCHES / "studies.db"
 REQUIREMENTS = Path("requirements.lock")
+WHY_NOT = "why_not.txt"  # in place of a call, where none can be made
 TRAINED_ON = "trained_on"  # beside the vectors by a fold's network, those of its training patients
 
 
@@ -129,6 +131,11 @@ def verdicts(subtype: str) -> Path:
 def audit(subtype: str, candidate: str) -> Path:
     """What else than morphology could explain the results of one candidate of a subtype."""
     return REPORTS / "audit" / subtype / f"{candidate}.json"
+
+
+def other_classes(subtype: str, candidate: str) -> Path:
+    """Whom the networks of one subtype call that, of all classes."""
+    return OTHER_CLASSES / subtype / f"{candidate}.csv"
 
 
 def search(study: str) -> Path:

@@ -59,7 +59,7 @@ def _title(page: Page) -> str:
 def _source(page: Page) -> str:
     source = page["cohort"]["source"]
     of = "a synthetic cohort" if page["demo"] else f"cohort {source.get('cohort', '')}"
-    return f"{of}, {source['files']:,} files, SHA-256 {source['sha256'][:12]}; development and evaluation are folds of it"
+    return f"{of}, {source['files']:,} files, SHA-256 {source['sha256'][:12]}; development and evaluation are parts of it"
 
 
 def _eligible(page: Page) -> str:
@@ -147,7 +147,7 @@ def _output(page: Page) -> str:
 
 
 def _same_cohort(page: Page) -> str:
-    return "None by design: one cohort, one dealing of patients to folds; no other cohort was tested"
+    return "None by design: one cohort, one dealing of its patients; no other cohort was tested"
 
 
 def _code(page: Page) -> str:

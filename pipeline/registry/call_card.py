@@ -48,7 +48,7 @@ def _results(settings: Mapping[str, Any], found: Mapping[str, Any], confidence: 
             f"The sets aim at a coverage of {settings['coverage']:g}, class by class, and hold {found['mean_set_size']:.2f} of "
             f"{len(settings['classes'])} classes on average."
         )
-    told = f"{found['patients']} patients, each out of fold; {confidence:.0%} intervals."
+    told = f"{found['patients']} patients, each called by what had not seen him or her; {confidence:.0%} intervals."
     return "\n".join(["### Results", "", told, "", "| figure | value |", "|---|---|", *rows, "", sets])
 
 

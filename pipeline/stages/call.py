@@ -1,8 +1,8 @@
 """Call every patient control or one of the subtypes, out of fold, by the vectors of a candidate of kind `bag`.
 
 Writes models/call/<candidate>/fold-<k>/, what answers for new patients, and reports/call/<candidate>/: every patient's
-probabilities and set, and how good they are. All folds are called, whichever are trained: it takes seconds. MLflow is not
-asked.
+probabilities and set, and how good they are. All folds are called, whichever are trained: it takes seconds; of a published
+dealing with roles the test patients alone. MLflow is not asked.
 """
 
 from __future__ import annotations
@@ -30,44 +30,67 @@ _OTHER_COVERAGES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 def run(config: Config, candidates: list[str]) -> None:
     """Write the models, the calls and their figures by each candidate's vectors.
 
+    Where a class has too few patients to learn from, that is written in their place: the binary tests don't need the call.
+
     Raises:
         DataError: vectors are missing, or do not fit the splits.
     """
     for candidate in candidates:
         start = time.monotonic()
         everybody = patients.read(config, config.bag_of(candidate).encoder)
+        if reason := patients.too_few(everybody):
+            _write_why_not(candidate, reason)
+            continue
         # One thread: several wait for each other more than they help, and their number may change the last digits.
         with threadpool_limits(1):
             found = calls.joint(config, everybody)
             tests = calls.binary_tests(config, candidate, everybody)
             stacked = calls.stacked(config, tests, everybody)
-        labels, names = everybody.labels, everybody.names
-        target = paths.called(candidate)
-        with files.folder_in_one_step(target, paths.CHECKPOINTS / f"call-{candidate}-unfinished") as folder:
+        names, coverage = everybody.names, config.call.coverage
+        with files.folder_in_one_step(paths.called(candidate), paths.CHECKPOINTS / f"call-{candidate}-unfinished") as folder:
             model.write(config, candidate, everybody, found, folder)
-        probabilities = calls.calibrated(found.scores, labels)
-        p_values = conformal.out_of_fold(found.scores, labels)
-        promises = conformal.promises(labels, everybody.folds, len(names), config.call.coverage)
+        rows, _ = found.scores.out_of_fold(found.scores.numbers)
+        asked, stacked = everybody.only(rows), stacked[rows]
+        labels = asked.labels
+        probabilities = calls.calibrated(found.scores, everybody.labels)[rows]
+        p_values = conformal.out_of_fold(found.scores, everybody.labels)[rows]
+        promises = conformal.promises(found.scores, everybody.labels, len(names), coverage)
+        expected = conformal.expected(found.scores, everybody.labels, coverage)
         kept = all(one.kept for one in promises)
-        sets = answer.inside(p_values, config.call.coverage)
-        tested = tests_by_class.scores(tests, labels)
-        metrics = _metrics(config, everybody, probabilities, stacked, sets if kept else None)
-        report = paths.call_report(candidate)
+        sets = answer.inside(p_values, coverage)
+        tested = tests_by_class.scores(tests, everybody.labels)[rows]
+        metrics = _metrics(config, asked, probabilities, stacked, sets if kept else None, expected)
         settings = config.evaluate
         tables = {
-            "patients": _patients(everybody, probabilities, stacked, p_values, sets if kept else None),
-            "confusion": _confusion(everybody, probabilities),
-            "confusion_stacked": _confusion(everybody, stacked),
+            "patients": _patients(asked, probabilities, stacked, p_values, sets if kept else None),
+            "confusion": _confusion(asked, probabilities),
+            "confusion_stacked": _confusion(asked, stacked),
             "classes": measures.by_class(labels, probabilities, sets, names, settings.confidence),
             "coverages": measures.by_coverage(labels, p_values, _OTHER_COVERAGES),
             "tests": tests_by_class.matrix(tested, labels, names, settings.threshold, settings.confidence),
         }
-        for name, table in tables.items():
-            table.to_csv(paths.fresh(report / "calls" / f"{name}.csv"), index=False)
-        files.write(report / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-        # what `report` and `register_call` depend on, since DVC knows no pattern of paths as a dependency
-        files.write(paths.evaluated("call", candidate), json.dumps(files.sha256_below(report), indent=2) + "\n")
-        _show(config, candidate, everybody, metrics, promises, time.monotonic() - start)
+        with files.folder_in_one_step(paths.call_report(candidate) / "calls") as folder:
+            for name, table in tables.items():
+                table.to_csv(folder / f"{name}.csv", index=False)
+        _write_metrics(candidate, metrics)
+        _show(config, candidate, asked, metrics, promises, time.monotonic() - start)
+
+
+def _write_metrics(candidate: str, metrics: dict[str, Any]) -> None:
+    """metrics.json, and the digests of the whole folder, on which `report` and `register_call` depend."""
+    report = paths.call_report(candidate)
+    files.write(report / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    # since DVC knows no pattern of paths as a dependency
+    files.write(paths.evaluated("call", candidate), json.dumps(files.sha256_below(report), indent=2) + "\n")
+
+
+def _write_why_not(candidate: str, reason: str) -> None:
+    """In place of a call and its figures, why there are none."""
+    for place in (paths.called(candidate), paths.call_report(candidate) / "calls"):
+        with files.folder_in_one_step(place, paths.CHECKPOINTS / f"call-{candidate}-unfinished") as folder:
+            (folder / paths.WHY_NOT).write_text(reason + "\n", encoding="utf-8")
+    _write_metrics(candidate, {"patients": 0})
+    console.warn(f"call by {candidate}: none is made: {reason}")
 
 
 def _metrics(
@@ -76,6 +99,7 @@ def _metrics(
     probabilities: Floats,
     stacked: Floats,
     sets: np.ndarray | None,
+    expected: float,
 ) -> dict[str, Any]:
     """metrics.json: of the call, the same of the stack, and of the sets where the coverage asked for can be kept."""
     labels, settings = everybody.labels, config.evaluate
@@ -87,7 +111,7 @@ def _metrics(
     if sets is not None:
         found |= measures.of_sets(labels, sets, settings.confidence)
         found["mean_set_size"] = float(sets.sum(axis=1).mean())
-        found["expected_coverage"] = conformal.expected(labels, everybody.folds, config.call.coverage)
+        found["expected_coverage"] = expected
     return {
         name: dict(zip(figures.SIDES, (value.value, value.low, value.high), strict=True))
         if isinstance(value, Interval)
@@ -123,8 +147,9 @@ def _show(
     def shown(key: str) -> str:
         return f"{Interval(**metrics[key]):.3f}"
 
+    whom = "test patients" if everybody.roles else "patients out of fold"
     console.table(
-        f"call by {candidate}: {metrics['patients']} patients out of fold; {config.evaluate.confidence:.0%} intervals",
+        f"call by {candidate}: {metrics['patients']} {whom}; {config.evaluate.confidence:.0%} intervals",
         ["figure", "all classes jointly", "binary tests stacked"],
         [[words, shown(key), shown(f"stacked_{key}")] for key, words in measures.OF_CALLS.items()],
     )

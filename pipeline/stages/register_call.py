@@ -35,6 +35,8 @@ NAME = "call"
 
 def run(config: Config, candidates: list[str]) -> None:
     """Register the calls by each candidate's vectors and print what became of each."""
+    if not (candidates := [name for name in candidates if _is_made(name)]):
+        return
     client = mlflow_server.connect()
     with mlflow_server.answering():
         every = [_candidate(config, name) for name in candidates]
@@ -49,6 +51,14 @@ def run(config: Config, candidates: list[str]) -> None:
         verdicts_page.write(client, NAME)
     console.say(f"MLflow: {mlflow_server.shown_address()}")
     decisions.tell()
+
+
+def _is_made(candidate: str) -> bool:
+    """Whether there is a call by a candidate's vectors; why not is said."""
+    why_not = paths.called(candidate) / paths.WHY_NOT
+    if why_not.is_file():
+        console.say(f"register_call: {candidate}: nothing to register, since no call is made: {why_not.read_text().strip()}")
+    return not why_not.is_file()
 
 
 def _settle(
@@ -100,7 +110,8 @@ def _missed(candidate: versions.Candidate) -> list[str]:
 def _candidate(config: Config, name: str) -> versions.Candidate:
     report = paths.call_report(name)
     found = json.loads(paths.existing(report / "metrics.json").read_text())
-    folders = [paths.called(name) / f"fold-{k}" for k in range(config.split.n_folds)]
+    # of a published dealing with roles there is one
+    folders = sorted(paths.called(name).glob("fold-*")) or [paths.called(name) / "fold-0"]
     specs = {folder.name: json.loads(paths.existing(folder / "spec.json").read_text()) for folder in folders}
     weights = {
         folder.name: files.sha256(paths.existing(folder / model_files.weights_file(specs[folder.name]))) for folder in folders

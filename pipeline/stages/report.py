@@ -60,6 +60,7 @@ def run(config: Config) -> None:
         DataError, ModelError: a file is missing, cannot be read, or does not belong to the others.
     """
     subtypes = [_subtype(config, subtype) for subtype in config.subtypes]
+    calls = [_call(config, candidate) for candidate in config.call.candidates]
     content: dict[str, Any] = {
         "config": config,
         "control": config.control,
@@ -71,10 +72,11 @@ def run(config: Config) -> None:
         "all_figures": figures.ALL,
         "subtypes": subtypes,
         "cohort": _cohort(config),
-        "protocol": _protocol(config, subtypes),
+        "protocol": _protocol(config, subtypes, calls),
         "rules": result_tables.rules(c["audit"] for subtype in subtypes for c in subtype["candidates"]),
         "made": _made(config),
-        "calls": [_call(config, candidate) for candidate in config.call.candidates],
+        "calls": calls,
+        "matrices": _matrices(config, calls),
     }
     content["title"] = _title(config)
     content["published"] = any("published" in known["by_class"] for subtype in subtypes for known in subtype["candidates"])
@@ -145,14 +147,14 @@ def _cohort(config: Config) -> dict[str, Any]:
     }
 
 
-def _protocol(config: Config, subtypes: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _protocol(config: Config, subtypes: list[dict[str, Any]], calls: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The published dealing, where there is one."""
     if config.split.file is None:
         return None
     dealing = _read(paths.PROTOCOL, _json, DataError)
     if dealing["file"] != config.split.file:
         raise DataError(f"{paths.PROTOCOL}: is of {dealing['file']}, split.file names {config.split.file}; run `dvc repro`")
-    return protocol.describe(dealing, subtypes, {}, config.evaluate.confidence)
+    return protocol.describe(dealing, subtypes, calls, config.evaluate.confidence)
 
 
 def _people(config: Config, splits: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -255,6 +257,8 @@ def _charts(folder: Path, levels: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 def _call(config: Config, candidate: str) -> dict[str, Any]:
     """What the page says of the one answer of all classes, by a candidate's vectors."""
     folder = paths.call_report(candidate)
+    if (why_not := folder / "calls" / paths.WHY_NOT).is_file():
+        return {"candidate": candidate, "why_not": _read(why_not, Path.read_text, ModelError).strip()}
     found, _ = _read(folder / "metrics.json", _headline, ModelError)
     tables = {
         name: _read(folder / "calls" / f"{name}.csv", _table, ModelError)
@@ -272,6 +276,19 @@ def _call(config: Config, candidate: str) -> dict[str, Any]:
         "tests": result_tables.by_test(tables["tests"]),
         "patients": tables["patients"].sort_values(["class", "patient"], key=_in_order(config)).to_dict("records"),
     }
+
+
+def _matrices(config: Config, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every binary test on the patients of every class, a table a candidate: of networks, and of bags by the call."""
+    found = []
+    for candidate in config.kinds.cnn if len(config.subtypes) > 1 else []:
+        tables = [_read(paths.other_classes(subtype, candidate), _table, ModelError) for subtype in config.subtypes]
+        if any(set(table["class"]) != set(config.classes) for table in tables):
+            raise ModelError(f"{paths.OTHER_CLASSES}: not of params.yaml's classes; run `dvc repro`")
+        found.append({"candidate": candidate, "by_call": False, "tests": result_tables.by_test(pd.concat(tables))})
+    return found + [
+        {"candidate": call["candidate"], "by_call": True, "tests": call["tests"]} for call in calls if "tests" in call
+    ]
 
 
 def _in_order(config: Config) -> Callable[[pd.Series], pd.Series]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import bag_cohort
@@ -9,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.bags import scoring
 from pipeline.calling import answer, calls, conformal, crossed, measures, model, multinomial, tests_by_class
 from pipeline.calling.patients import Everybody
 from pipeline.common import config
+from pipeline.evaluation import every_class
 
 SUBTYPES, FOLDS, OF_CLASS = ["NPM1", "PML_RARA"], 3, 7
 
@@ -66,6 +69,39 @@ def test_nothing_said_of_a_patient_has_seen_him_or_anybody_of_his_fold(settings:
     for name, values in before.items():
         np.testing.assert_array_equal(values[untouched], after[name][untouched], err_msg=name)
         assert (values[~same_fold] != after[name][~same_fold]).any(), name
+
+
+def test_of_a_dealing_with_roles_the_test_patients_alone_are_answered_and_nothing_rests_on_them(
+    settings: config.Config,
+) -> None:
+    """A patient who tests changes nothing but his or her own row; who trains or validates changes every answer."""
+    everybody = replace(drawn(), roles=True)
+    tested, validating, training = (np.flatnonzero(everybody.folds == fold) for fold in (0, 1, 2))
+    before = answers(settings, everybody)
+    for values in before.values():
+        assert np.isfinite(values[tested]).all()
+        assert np.isnan(values[[*validating, *training]]).all()
+
+    def of_changed(who: int) -> dict[str, np.ndarray]:
+        bags = list(everybody.bags)
+        bags[who] = bags[who] + 3
+        return answers(settings, replace(everybody, bags=bags))
+
+    after, of_training = of_changed(int(tested[0])), of_changed(int(training[0]))
+    of_validating = of_changed(int(validating[0]))
+    for name, values in before.items():
+        np.testing.assert_array_equal(values[tested[1:]], after[name][tested[1:]], err_msg=name)
+        for changed in (of_training, of_validating) if name != "p-values" else ():  # of so few they have three values
+            assert (values[tested] != changed[name][tested]).any(), name
+    found = calls.joint(settings, everybody)
+    assert (found.scores.numbers, found.scores.known) == ([0], [1])
+    against = [one.patients for one in conformal.promises(found.scores, everybody.labels, 3, 0.5)]
+    assert against == np.bincount(everybody.labels[validating]).tolist()
+    kept = model.of_fold(found, everybody.labels, 1)  # the file that answers new patients, as the tested ones were
+    bags = [everybody.bags[row] for row in tested]
+    table = np.stack([scoring.statistics(bag, np.array(settings.call.quantiles)) for bag in bags])
+    new = answer.logits({name: np.asarray(kept[name], dtype=np.float64) for name in ("weights", "intercept")}, table)
+    np.testing.assert_allclose(new, found.scores.tested(0))
 
 
 def test_probabilities_add_up_and_are_honest(settings: config.Config) -> None:
@@ -166,7 +202,7 @@ def test_sets_hold_the_class_of_new_patients_as_often_as_promised() -> None:
         p_values = answer.p_values([(one["classes"], one["strangeness"]) for one in learned], strange)
         held.append(answer.inside(p_values, 0.8)[np.arange(90), theirs].mean())
     assert np.mean(held) == pytest.approx(conformal.promise(15, 0.8).coverage, abs=0.03)
-    assert np.mean(of_everybody) == pytest.approx(conformal.expected(labels, table["fold"].to_numpy(), 0.8), abs=0.03)
+    assert np.mean(of_everybody) == pytest.approx(conformal.expected(found.scores, labels, 0.8), abs=0.03)
 
 
 def test_figures_by_hand() -> None:
@@ -201,5 +237,5 @@ def test_a_test_is_asked_about_every_class() -> None:
     assert found["called"].to_dict() == {
         ("A", "control"): 0, ("A", "A"): 1, ("A", "B"): 1, ("B", "control"): 1, ("B", "A"): 2, ("B", "B"): 1,
     }  # fmt: skip
-    assert found.loc[("A", "B"), "how"] == tests_by_class.OTHERS
-    assert found.loc[("B", "control"), "how"] == tests_by_class.OWN
+    assert found.loc[("A", "B"), "how"] == every_class.OTHERS
+    assert found.loc[("B", "control"), "how"] == every_class.OWN

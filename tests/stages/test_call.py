@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pipeline.calling import answer
 from pipeline.common import config, files, paths
 from pipeline.common.errors import DataError, LeakError
 from pipeline.pages import rendering
-from pipeline.stages import call, report
+from pipeline.stages import call, register_call, report
 
 SUBTYPES = ["NPM1", "PML_RARA"]
 CLASSES = ["control", *SUBTYPES]
@@ -57,6 +58,22 @@ def table(name: str) -> pd.DataFrame:
     return pd.read_csv(paths.call_report("bags") / "calls" / f"{name}.csv", keep_default_na=False)
 
 
+def page(chosen: config.Config, protocol: dict[str, str] | None = None) -> str:
+    """The parts of the report's page that a call fills."""
+    calls = [report._call(chosen, "bags")]
+    about = {
+        "config": chosen,
+        "control": "control",
+        "calls": calls,
+        "matrices": report._matrices(chosen, calls),
+        "percent": "95 %",
+        "threshold": 0.5,
+        "protocol": protocol,
+    }
+    parts = [rendering.template(f"report/{name}.html.j2").render(about) for name in ("call", "every_class")]
+    return " ".join(" ".join(parts).split())
+
+
 def test_everybody_is_called_once_and_the_same_bytes_come_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = settings(here)
     cohort_files()
@@ -82,11 +99,7 @@ def test_everybody_is_called_once_and_the_same_bytes_come_again(here: Path, caps
     assert tests["patients"].tolist() == [12, 9, 10] * 2
     assert "sets at coverage 0.8" in capsys.readouterr().out
 
-    calls = [report._call(chosen, "bags")]
-    page = rendering.template("report/call.html.j2").render(
-        config=chosen, control="control", calls=calls, percent="95 %", threshold=0.5
-    )
-    shown = " ".join(page.split())
+    shown = page(chosen)
     assert f"<strong>Of 31 patients, in the mean over the classes, {100 * found['balanced_accuracy']['value']:.0f} %" in shown
     assert f"{tests['called'].iloc[2]} of 10" in shown
     assert all(f'<th scope="row">{name}</th>' in shown for name in patients["patient"])
@@ -104,19 +117,61 @@ def test_a_coverage_that_so_few_patients_cannot_keep_gives_no_sets_and_is_said(
     found = json.loads((paths.call_report("bags") / "metrics.json").read_text())
     assert not {"coverage", "mean_set_size"} & set(found)
     assert not {"set", "answer"} & set(table("patients"))
-    page = rendering.template("report/call.html.j2").render(
-        config=chosen, control="control", calls=[report._call(chosen, "bags")], percent="95 %", threshold=0.5
-    )
-    assert "No sets are given: too few patients" in " ".join(page.split())
+    assert "No sets are given: too few patients" in page(chosen)
+
+
+def test_of_a_dealing_with_roles_those_who_test_are_called_by_one_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = settings(here)
+    cohort_files()
+    paths.PROTOCOL.write_text(json.dumps({"name": "theirs", "form": "role"}))
+    call.run(chosen, ["bags"])
+    assert "call by bags: 11 test patients" in capsys.readouterr().out
+    assert table("patients")["fold"].unique().tolist() == [0]
+    assert [file.name for file in paths.called("bags").iterdir()] == ["fold-1"], "held against those who validate"
+    shown = page(chosen, {"name": "theirs", "form": "role"})
+    assert "those with role test, by a model of those who train, held against those who validate" in shown
+    assert not [word for word in ("out of fold", "all folds", "all 3 folds") if word in shown]
+
+
+@pytest.mark.parametrize(
+    ("counts", "roles", "said"),
+    [
+        (
+            (12, 9, 3),
+            False,
+            "class PML_RARA: 1 of 3 patients are left to learn from without two of the folds; it takes 2",
+        ),
+        ((12, 9, 5), True, "class PML_RARA: 1 of 5 patients are left to learn from with role train; it takes 2"),
+    ],
+)
+def test_where_too_few_patients_are_left_there_is_no_call_and_the_run_goes_on(
+    here: Path, capsys: pytest.CaptureFixture[str], counts: tuple[int, int, int], roles: bool, said: str
+) -> None:
+    """What was called before is gone, the page says why, and nothing of it is registered: MLflow is not even asked."""
+    chosen = settings(here)
+    cohort_files()
+    call.run(chosen, ["bags"])
+    for old in (paths.SPLITS, paths.VECTORS):
+        shutil.rmtree(old)
+    cohort_files(counts)
+    if roles:
+        paths.PROTOCOL.write_text(json.dumps({"name": "theirs", "form": "role"}))
+    call.run(chosen, ["bags"])
+    assert f"call by bags: none is made: {said}" in " ".join(capsys.readouterr().err.split())
+    assert [file.name for file in paths.called("bags").iterdir()] == ["why_not.txt"]
+    assert [file.name for file in (paths.call_report("bags") / "calls").iterdir()] == ["why_not.txt"]
+    assert json.loads((paths.call_report("bags") / "metrics.json").read_text()) == {"patients": 0}
+    shown = page(chosen)
+    assert f"No call is made:</strong> {said}" in shown
+    register_call.run(chosen, ["bags"])
+    assert f"bags: nothing to register, since no call is made: {said}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_does_not_fit_is_one_line_and_leaves_nothing(here: Path) -> None:
     chosen = settings(here)
     with pytest.raises(DataError, match=r"data/splits/NPM1\.csv: not there"):
         call.run(chosen, ["bags"])
-    cohort_files((12, 9, 3))
-    with pytest.raises(DataError, match=r"class PML_RARA: 1 of 3 patients are left to learn from without two of the folds"):
-        call.run(chosen, ["bags"])
+    cohort_files()
     split = pd.read_csv(paths.split_table("PML_RARA"))
     split.assign(fold=(split["fold"] + 1) % FOLDS).to_csv(paths.split_table("PML_RARA"), index=False)
     with pytest.raises(LeakError, match=r"PML_RARA\.csv: does not deal the controls as data/splits/NPM1\.csv does"):

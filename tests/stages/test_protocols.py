@@ -251,7 +251,7 @@ def test_the_page_of_roles_speaks_of_no_folds_and_of_figures_that_cannot_be_comp
     assert "6 of its training patients were dealt to it here" in text
     assert "An interval about 0.83 of 43 patients reaches \u00b1 0.11 (95 %)" in text
     assert "The published test patients are others: control 13" in text
-    assert "Balanced accuracy of five classes 0.83 \u2013 nothing here tells all classes apart at once" in text
+    assert "Balanced accuracy of five classes 0.83 \u2013 no call among all classes is made here" in text
     assert "Every patient has one role" in text
     assert "out of fold" not in text.lower().replace("-", " ")
     assert "fold k" not in text
@@ -266,14 +266,19 @@ def test_a_published_figure_stands_beside_ours_of_the_same_patients() -> None:
     one = {"title": "PML_RARA (bags)", "leaked": False, "all": {("patient", "f1", "usual"): found["f1"]}}
     subtypes = [{"name": "NPM1", "candidates": [one]}, {"name": "PML_RARA", "candidates": [one, {**one, "leaked": True}]}]
     dealing = {"name": "scemila", "tested": {"control": 60}}
-    (row,) = protocol.describe(dealing, subtypes, {}, 0.95)["rows"]
+    (row,) = protocol.describe(dealing, subtypes, [], 0.95)["rows"]
     assert (row["figure"].value, row["figure"].spread) == (0.86, 0.05)
     assert row["ours"] == [("PML_RARA (bags)", found["f1"])], "a leaked figure is not claimed"
     tested = {"control": 13, "CBFB_MYH11": 9, "NPM1": 8, "RUNX1_RUNX1T1": 7, "PML_RARA": 6}
-    told = protocol.describe({"name": "genbloom", "tested": tested}, subtypes, found, 0.95)
-    assert told["same_numbers"]
-    assert [row["ours"] for row in told["rows"]] == [[("all classes at once", found["balanced_accuracy"])]] * 3
-    assert protocol.describe({"name": "mine", "tested": tested}, subtypes, {}, 0.95)["published"] is None
+    call = {"candidate": "bags", "figures": found, "classes": {name: {"patients": number} for name, number in tested.items()}}
+    none = {"candidate": "vectors", "why_not": "too few"}
+    told = protocol.describe({"name": "genbloom", "tested": tested}, subtypes, [call, none], 0.95)
+    assert [row["ours"] for row in told["rows"]] == [[("all classes at once, by bags", found["balanced_accuracy"])]] * 3
+    assert told["others"] == []
+    more = {**call, "classes": {name: {"patients": 2 * number} for name, number in tested.items()}}
+    told = protocol.describe({"name": "genbloom", "tested": tested}, subtypes, [call, more], 0.95)
+    assert told["others"] == [{name: 2 * number for name, number in tested.items()}], "a call of more than the trained folds"
+    assert protocol.describe({"name": "mine", "tested": tested}, subtypes, [], 0.95)["published"] is None
 
 
 def test_an_interval_over_43_patients() -> None:

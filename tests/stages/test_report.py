@@ -462,6 +462,7 @@ def test_candidates_stand_beside_each_other_with_their_differences(settings):
         for place in (paths.scored, paths.evaluated):
             shutil.copy(place(subtype, "published"), place(subtype, "second"))
         shutil.copy(paths.audit(subtype, "published"), paths.audit(subtype, "second"))
+        shutil.copy(paths.other_classes(subtype, "published"), paths.other_classes(subtype, "second"))
     file = paths.report("NPM1", "second") / "patients.csv"
     patients = pd.read_csv(file)
     (turned,) = patients.index[(patients["label"] == 1) & patients["called"]][:1]
@@ -471,6 +472,7 @@ def test_candidates_stand_beside_each_other_with_their_differences(settings):
     rows = {row[0]: row for row in page().table("Candidate")}
     assert rows["NPM1 (published)"][-3:] == ["–"] * 3
     assert rows["NPM1 (second)"][-3:-1] == ["0 of 8", "1 of 8"]
+    assert "the tests call 8 of 20 (40%) their own subtype, of controls 8 of 20 (40%)" in " ".join(page().text.split())
     assert rows["NEW (second)"][-3:] == ["0 of 8", "0 of 8", "0.0000.000 to 0.000"]
     test_every_link_leads_where_it_says(both)
     test_page_reads_well_to_a_machine(both)

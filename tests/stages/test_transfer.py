@@ -12,7 +12,9 @@ import bag_cohort
 import numpy as np
 import pandas as pd
 import pytest
+import trained_networks
 from conftest import write_params
+from trained_networks import FOLDS, PX, UNITS
 
 from pipeline.common import config, files, paths
 from pipeline.common.errors import ConfigError, DataError, LeakError
@@ -21,10 +23,7 @@ from pipeline.registry import mlflow_server
 from pipeline.stages import transfer
 
 NEW, OTHERS = "KMT2A_MLLT3", ["NPM1", "PML_RARA"]
-FOLDS, PX, UNITS, DIMENSION = 3, 16, 6, 12
-PATIENTS, IMAGES = 9, 5  # of each class, of each patient
-LAYERS = [{"kind": "conv", "filters": 4, "kernel_px": 3, "batch_norm_momentum": 0.9, "pool": True},
-          {"kind": "dense", "units": UNITS}]  # fmt: skip
+DIMENSION = 12
 
 
 def settings(folder: Path, **more: Any) -> config.Config:
@@ -55,46 +54,20 @@ def settings(folder: Path, **more: Any) -> config.Config:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the stages before leave: cells, splits, general vectors that tell the new subtype, networks of the others."""
-    from pipeline.machine import device
-
-    device.prepare("float32")
-    from pipeline.networks import model
-
     folder = tmp_path_factory.mktemp("transfer")
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        for place in (paths.CELLS, paths.SPLITS, paths.VECTORS / "drawn"):
-            place.mkdir(parents=True)
-        people = {name: [f"{name[0]}{n}" for n in range(PATIENTS)] for name in ("control", *OTHERS, NEW)}
-        for name, own in people.items():
-            np.save(paths.cells(name), rng.integers(0, 256, (PATIENTS * IMAGES, PX, PX, 3), dtype=np.uint8))
-            rows = [(who, f"{name}/{who}/image_{n}.tif") for who in own for n in range(IMAGES)]
-            table = pd.DataFrame(rows, columns=["patient", "path"])
-            table.to_parquet(paths.cell_rows(name), index=False)
+        trained_networks.build([*OTHERS, NEW], OTHERS)
+        paths.encoder("drawn").parent.mkdir(parents=True)
+        for name in ("control", *OTHERS, NEW):
+            table = pd.read_parquet(paths.cell_rows(name))
             table.to_parquet(paths.vector_rows("drawn", name), index=False)
-            vectors = rng.normal(size=(len(rows), DIMENSION)) + 5 * (name == NEW)
+            vectors = rng.normal(size=(len(table), DIMENSION)) + 5 * (name == NEW)
             np.save(paths.vectors("drawn", name), vectors.astype(np.float32))
         about = {"sha256": "e5" * 32, "px": 48, "dimension": DIMENSION, "digest": "d1" * 32}
         paths.encoder("drawn").write_text(json.dumps(about))
-        for name in (*OTHERS, NEW):
-            rows = [(who, label, n % FOLDS, IMAGES) for label, of in enumerate(("control", name))
-                    for n, who in enumerate(people[of])]  # fmt: skip
-            pd.DataFrame(rows, columns=split_table.COLUMNS).to_csv(paths.split_table(name), index=False)
-        for name in OTHERS:
-            for fold in range(FOLDS):
-                spec = {
-                    "px": PX,
-                    "normalisation": {"mean": [128.0] * 3, "std": [60.0] * 3},
-                    **{"precision": "float32", "layers": LAYERS, "training": f"{name}-{fold}"},
-                    "inputs": {"split": files.sha256_of_all([paths.split_table(name)])},
-                }
-                place = paths.fold(name, "published", fold)
-                place.mkdir(parents=True)
-                (place / "spec.json").write_text(json.dumps(spec))
-                model.seed_everything(fold)
-                model.build(spec).save_weights(place / "model.weights.h5")
         transfer.run(settings(folder), NEW)
     return folder
 

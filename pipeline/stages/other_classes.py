@@ -1,0 +1,110 @@
+"""Ask a candidate's networks about the patients of every class: reports/other_classes/<subtype>/<candidate>.csv.
+
+A network learned one subtype against control; that it calls another leukaemia its own is seen here and nowhere else. Of
+its own two classes the patients are those of `evaluate`, whom a network had not seen; of the others everybody, by the mean
+of the trained folds' networks, calibrated as the registered model is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.common import console, files, paths
+from pipeline.common.config import Config
+from pipeline.common.errors import LeakError, ModelError
+from pipeline.evaluation import every_class, pooling, seen_by_search
+from pipeline.networks import recipe
+
+_AT_ONCE = 256  # images
+
+
+def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
+    """Write whom the networks of each subtype call that, a row a class.
+
+    Raises:
+        LeakError: a network was trained by another split than there is now, or a patient is in two classes.
+        DataError, ModelError: names the file that is missing or does not hold what the others need.
+    """
+    for subtype, candidate in itertools.product(subtypes, candidates):
+        called, how = _own(config, subtype, candidate)
+        called |= _others(config, subtype, candidate)
+        rows = [
+            every_class.row(subtype, name, how.get(name, every_class.OTHERS), called[name], config.evaluate.confidence)
+            for name in config.classes
+        ]
+        table = pd.DataFrame(rows, columns=every_class.COLUMNS)
+        table.to_csv(paths.fresh(paths.other_classes(subtype, candidate)), index=False)
+        others = table[table["how"] == every_class.OTHERS]
+        console.say(
+            f"other_classes {subtype} {candidate}: of {others['patients'].sum()} patients of the other subtypes "
+            f"{others['called'].sum()} are called {subtype}"
+        )
+
+
+def _own(config: Config, subtype: str, candidate: str) -> tuple[dict[str, pd.Series], dict[str, str]]:
+    """Of control and the subtype, who of the test patients is called the subtype, and how they were asked."""
+    folder = paths.report(subtype, candidate)
+    patients = pd.read_csv(paths.existing(folder / "patients.csv"))
+    found = {name: patients.loc[patients["label"] == label, "called"] for label, name in enumerate((config.control, subtype))}
+    _, leaked = seen_by_search.read(json.loads(paths.existing(folder / "metrics.json").read_text(encoding="utf-8")))
+    return found, dict.fromkeys(found, every_class.SEARCHED if leaked else every_class.OWN)
+
+
+def _others(config: Config, subtype: str, candidate: str) -> dict[str, pd.Series]:
+    """Of the other subtypes, who of all patients is called this one."""
+    split, *_ = recipe.inputs(config, subtype)
+    images = {}
+    for name in config.subtypes:
+        if name != subtype:
+            _, (_, table), (_, cells) = recipe.inputs(config, name)
+            if both := set(table["patient"]) & set(split["patient"]):
+                raise LeakError(f"patient {min(both)} is of {name} and in {paths.split_table(subtype)}; run `dvc repro split`")
+            images[name] = table, cells
+    trained = [_trained(subtype, candidate, fold) for fold in sorted(config.folds)]
+    folds = (
+        pd.read_csv(paths.existing(paths.report(subtype, candidate) / "folds.csv")).set_index("fold").loc[sorted(config.folds)]
+    )
+
+    from pipeline.machine import device  # TensorFlow takes seconds and memory: after everything that can fail
+    from pipeline.networks import model
+
+    device.prepare("float32")
+    logits = {name: np.zeros(len(table)) for name, (table, _) in images.items()}
+    for heat, (folder, spec) in zip(folds["temperature"].tolist(), trained, strict=True):
+        try:
+            network = model.build(spec)
+            network.load_weights(folder / "model.weights.h5")
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{folder}: spec and weights do not make a network ({reason}); train it again") from None
+        for name, (_, cells) in images.items():
+            logits[name] += _logits(network, cells) / (heat * len(trained))
+    calibration = {key: float(folds[key].mean()) for key in ("intercept", "slope")}
+    found = {}
+    for name, (table, _) in images.items():
+        patients = pooling.patient_scores(table.assign(logit=logits[name]), ["patient"], **calibration)
+        found[name] = patients["score"] > config.evaluate.threshold
+    return found
+
+
+def _logits(network: Any, cells: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """`(images,)`; called plainly, since of many networks each would be compiled for every shape of a batch."""
+    parts = [network(np.asarray(cells[at : at + _AT_ONCE]), training=False) for at in range(0, len(cells), _AT_ONCE)]
+    return np.concatenate([np.asarray(part, dtype=np.float64)[:, 0] for part in parts])
+
+
+def _trained(subtype: str, candidate: str, fold: int) -> tuple[Path, dict[str, Any]]:
+    """Folder and spec of a fold's network, if it was trained by the split that there is."""
+    folder = paths.fold(subtype, candidate, fold)
+    spec = json.loads(paths.existing(folder / "spec.json").read_text(encoding="utf-8"))
+    paths.existing(folder / "model.weights.h5")
+    if spec["inputs"].get("split") != files.sha256_of_all([paths.split_table(subtype)]):
+        raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")
+    return folder, spec
