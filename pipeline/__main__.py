@@ -26,6 +26,7 @@ COHORT_STAGES = {
     "split": "write who is in which fold of each subtype",
     "pack": "decode the usable images once into one array per class",
     "candidates": "write what counts for each subtype of what params.yaml says of each candidate",
+    "weigh": "write which training images count less than others, by what persons decided and by params.yaml",
     "report": "make reports/index.html from the results of all subtypes",
 }
 CANDIDATE_STAGES = {

@@ -114,7 +114,7 @@ def test_stage_is_module_is_command_is_params_section() -> None:
         assert (PIPELINE / "stages" / f"{stage}.py").is_file()
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
-    shared = {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "encoders", "tune", "transfer"}
+    shared = {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "encoders", "tune", "transfer", "curate"}
     assert sections <= set(STAGES) | shared
 
 
@@ -141,6 +141,7 @@ def test_compiled_python_makes_no_stage_stale() -> None:
 # What a stage may ask of the configuration beside its keys, and what DVC then has to see for it.
 ASKED = {
     "classes": {"control", "subtypes"},
+    "down_weight_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates"},
     "network_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates"},
     "train_of": {"train"},
     "tuned_on": {"data/candidates/${item.subtype}/${item.candidate}.json"},

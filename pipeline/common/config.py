@@ -182,11 +182,21 @@ class VectorsEncoder(Section):
 Encoder = Annotated[PackageEncoder | ApplicationEncoder | VectorsEncoder, Field(discriminator="kind")]
 
 
+class Suspicion(Section):
+    """How it is learned which images of a leukaemia patient look like a healthy donor's."""
+
+    encoder: Name
+    images_per_patient: Count
+    penalty: Annotated[float, Field(gt=0)]
+    inner_folds: Annotated[int, Field(ge=2)]
+
+
 class CnnCandidate(Section):
     """A network that looks at cells, for every subtype."""
 
     kind: Literal["cnn"]
     networks: dict[Name, Network]
+    down_weight: Suspicion | None = None  # images that look healthy are shown less often; None: all as often
 
 
 Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
@@ -438,6 +448,14 @@ class Transfer(Section):
         return self
 
 
+class Curate(Section):
+    """Which images the review page shows, and by whose vectors they are found."""
+
+    suspicion: Suspicion
+    neighbours: Count
+    shown: Count
+
+
 class Config(Section):
     """The whole of params.yaml."""
 
@@ -463,6 +481,7 @@ class Config(Section):
     register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
     tune: Tune
     transfer: Transfer
+    curate: Curate
 
     @property
     def classes(self) -> list[str]:
@@ -484,7 +503,13 @@ class Config(Section):
         if isinstance(known, BagCandidate):
             behind = {"network": self.candidate_of(subtype, known.encoder)} if known.encoder in self.embed_networks else {}
             return {**known.model_dump(), **behind}
-        return {"kind": known.kind, "network": self.network_of(subtype, candidate).model_dump()}
+        down_weight = {"down_weight": known.down_weight.model_dump()} if known.down_weight else {}
+        return {"kind": known.kind, "network": self.network_of(subtype, candidate).model_dump(), **down_weight}
+
+    def down_weight_of(self, candidate: str) -> Suspicion | None:
+        """By what a candidate's training images are weighed, if they are."""
+        known = self.candidates[candidate]
+        return known.down_weight if isinstance(known, CnnCandidate) else None
 
     def tuned_on(self, subtype: str, candidate: str) -> list[str]:
         """The patients whom a search for the candidate's network, or that behind its vectors, saw; nobody if none was made."""
@@ -518,7 +543,7 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() in ("validation", "audit", "tune", "transfer", "call"):
+            if name.lower() in ("validation", "audit", "tune", "transfer", "call", "curation"):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"
@@ -567,6 +592,9 @@ class Config(Section):
                         f"embed_networks: {', '.join(self.embed_networks) or 'none'}"
                     )
                 continue
+            if candidate.down_weight and candidate.down_weight.encoder not in self.encoders:
+                key, known = f"candidates.{name}.down_weight.encoder", ", ".join(self.encoders)
+                yield f"{key}: there is no encoder {candidate.down_weight.encoder}; encoders has: {known}"
             for subtype in self.subtypes:
                 if subtype not in candidate.networks and DEFAULT not in candidate.networks:
                     yield (
