@@ -59,6 +59,7 @@ ROLLBACK = "name the version that the champion replaced champion again"
 BY_HAND = {"promote": PROMOTE, "rollback": ROLLBACK}
 TUNE = "search a better network for a subtype, on one fold's training patients; goes on where it was stopped"
 TRANSFER = "learn a subtype of few patients on what the networks of the others learned; a learning curve"
+CURATE = "find the images that a person had best look at; a page to decide about them, and what was decided taken over"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
 
@@ -92,6 +93,13 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings, chosen.subtype, config.one_candidate(candidates), chosen.apply, chosen.only_trials)
         elif chosen.stage == "transfer":
             stage.run(settings, chosen.subtype)
+        elif chosen.stage == "curate":
+            if chosen.take:
+                stage.take(settings, chosen.take, chosen.reviewer)
+            elif chosen.truth:
+                stage.judge(settings, chosen.truth)
+            else:
+                stage.run(settings)
         elif chosen.stage == "predict":
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES or chosen.stage == "results":
@@ -158,6 +166,11 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--only-trials", action="store_true", help="end with the trials: one worker of several")
     transfer = stages.add_parser("transfer", help=TRANSFER, description=TRANSFER[0].upper() + TRANSFER[1:] + ".")
     transfer.add_argument("subtype", help="one of params.yaml's subtypes; the others' networks are there already")
+    curate = stages.add_parser("curate", help=CURATE, description=CURATE[0].upper() + CURATE[1:] + ".")
+    instead = curate.add_mutually_exclusive_group()
+    instead.add_argument("--take", type=Path, metavar="FILE", help="merge what the page exported into data/review.csv")
+    instead.add_argument("--truth", type=Path, metavar="CSV", help="judge the ranking by experts' labels, as SCEMILA has them")
+    curate.add_argument("--reviewer", default="", help="who decided, where the file that is taken does not say so")
     predict = stages.add_parser("predict", help=PREDICT, description=PREDICT[0].upper() + PREDICT[1:] + ".")
     predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")

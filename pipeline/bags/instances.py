@@ -53,8 +53,8 @@ def of_images(bags: Sequence[Bag], labels: Ints, penalty: float, weights: Sequen
     mean = row_weights @ x
     spread = np.sqrt(row_weights @ (x - mean) ** 2)
     scale = np.where(spread > 0, spread, 1.0) * np.sqrt(x.shape[1])
-    weights, intercept = inner_folds.logistic((x - mean) / scale, np.repeat(labels, counts), row_weights, penalty)
-    return {"mean": mean, "weights": weights / scale, "intercept": np.array(intercept)}
+    slopes, intercept = inner_folds.logistic((x - mean) / scale, np.repeat(labels, counts), row_weights, penalty)
+    return {"mean": mean, "weights": slopes / scale, "intercept": np.array(intercept)}
 
 
 def learn_pooling(pairs: Floats, labels: Ints) -> tuple[Floats, float]:

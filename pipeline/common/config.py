@@ -454,6 +454,7 @@ class Curate(Section):
     suspicion: Suspicion
     neighbours: Count
     shown: Count
+    flagged_share: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Config(Section):

@@ -140,10 +140,21 @@ def left_out(decisions: Iterable[Decision], control: str) -> list[str]:
     return sorted(path for path, loss in _losses(decisions, control).items() if loss == _FROM_TRAINING)
 
 
-def merged(before: Sequence[Decision], new: Sequence[Decision]) -> list[Decision]:
-    """Both, each decision once, by image, reviewer and date: the order in which git merges two branches line by line."""
-    once = {astuple(one): one for one in (*before, *new)}
-    return sorted(once.values(), key=lambda one: (*map(image_paths.natural, one.path.split("/")), one.reviewer, one.date))
+def merged(before: Sequence[Decision], new: Sequence[Decision], source: str) -> list[Decision]:
+    """Both, each decision once, by image, reviewer and date: the order in which git merges two branches line by line.
+
+    Raises:
+        DataError: a new decision, from `source`, contradicts one of the same reviewer and time.
+    """
+    known: dict[tuple[str, str, str], Decision] = {}
+    for one in (*before, *new):
+        other = known.setdefault((one.path, one.reviewer, one.date), one)
+        if other.decision != one.decision:
+            raise DataError(
+                f"{source}: {one.reviewer} decided {one.decision!r} about {one.path}, and at the same time ({one.date}) "
+                f"{other.decision!r} before; write the later one with its time"
+            )
+    return sorted(known.values(), key=lambda one: (*map(image_paths.natural, one.path.split("/")), one.reviewer, one.date))
 
 
 def text(decisions: Iterable[Decision]) -> str:
