@@ -112,7 +112,7 @@ def judge(config: Config, table: Path) -> None:
         [
             [str(row.patient), str(row.healthy), str(row.leukaemic), str(row.open)]
             + [f"{value:.2f}" for value in (row.auroc, row.precision, row.recall)]
-            for row in found.itertuples()
+            for row in found.astype({"patient": "str"}).itertuples()
         ],
     )
     mean = _over_patients(found["auroc"].dropna().to_numpy(), config.evaluate.confidence)
