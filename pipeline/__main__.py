@@ -37,6 +37,7 @@ CANDIDATE_STAGES = {
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
 ALL_CLASSES_STAGES = {
+    "suspect": "ask which training images look healthy, for the candidates that params.yaml's down_weighted names",
     "call": "call every patient control or one of the subtypes, out of fold, by the vectors of the candidates of kind bag",
     "register_call": "bring the calls' models to MLflow; name the best champion",
 }
@@ -46,7 +47,7 @@ FOLD_STAGES = {
     "embed_networks": "make vectors by those networks, up to the layer before the last",
 }
 OF_KIND = {  # the others are for any candidate
-    **dict.fromkeys(("train", "embed_networks", "audit_networks", "tune"), "cnn"),
+    **dict.fromkeys(("suspect", "train", "embed_networks", "audit_networks", "tune"), "cnn"),
     **dict.fromkeys(("train_bags", "call", "register_call"), "bag"),
 }
 CALL = "call"  # the model of all classes, where a subtype's is asked for

@@ -141,7 +141,6 @@ def test_compiled_python_makes_no_stage_stale() -> None:
 # What a stage may ask of the configuration beside its keys, and what DVC then has to see for it.
 ASKED = {
     "classes": {"control", "subtypes"},
-    "down_weight_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates"},
     "network_of": {"data/candidates/${item.subtype}/${item.candidate}.json", "candidates"},
     "train_of": {"train"},
     "tuned_on": {"data/candidates/${item.subtype}/${item.candidate}.json"},

@@ -182,21 +182,11 @@ class VectorsEncoder(Section):
 Encoder = Annotated[PackageEncoder | ApplicationEncoder | VectorsEncoder, Field(discriminator="kind")]
 
 
-class Suspicion(Section):
-    """How it is learned which images of a leukaemia patient look like a healthy donor's."""
-
-    encoder: Name
-    images_per_patient: Count
-    penalty: Annotated[float, Field(gt=0)]
-    inner_folds: Annotated[int, Field(ge=2)]
-
-
 class CnnCandidate(Section):
     """A network that looks at cells, for every subtype."""
 
     kind: Literal["cnn"]
     networks: dict[Name, Network]
-    down_weight: Suspicion | None = None  # images that look healthy are shown less often; None: all as often
 
 
 Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
@@ -448,10 +438,18 @@ class Transfer(Section):
         return self
 
 
-class Curate(Section):
-    """Which images the review page shows, and by whose vectors they are found."""
+class Suspect(Section):
+    """How it is learned which images of a leukaemia patient look like a healthy donor's."""
 
-    suspicion: Suspicion
+    encoder: Name
+    images_per_patient: Count
+    penalty: Annotated[float, Field(gt=0)]
+    inner_folds: Annotated[int, Field(ge=2)]
+
+
+class Curate(Section):
+    """Which images the review page shows."""
+
     neighbours: Count
     shown: Count
     flagged_share: Annotated[float, Field(gt=0, lt=1)]
@@ -470,10 +468,12 @@ class Config(Section):
     candidates: Annotated[dict[Name, Annotated[CnnCandidate | BagCandidate, Field(discriminator="kind")]], Field(min_length=1)]
     encoders: Annotated[dict[Name, Encoder], Field(min_length=1)]
     embed_networks: list[Name]
+    down_weighted: list[Name]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
     split: Split
     pack: Pack
+    suspect: Suspect
     train: Train
     evaluate: Evaluate
     call: Call
@@ -504,13 +504,7 @@ class Config(Section):
         if isinstance(known, BagCandidate):
             behind = {"network": self.candidate_of(subtype, known.encoder)} if known.encoder in self.embed_networks else {}
             return {**known.model_dump(), **behind}
-        down_weight = {"down_weight": known.down_weight.model_dump()} if known.down_weight else {}
-        return {"kind": known.kind, "network": self.network_of(subtype, candidate).model_dump(), **down_weight}
-
-    def down_weight_of(self, candidate: str) -> Suspicion | None:
-        """By what a candidate's training images are weighed, if they are."""
-        known = self.candidates[candidate]
-        return known.down_weight if isinstance(known, CnnCandidate) else None
+        return {"kind": known.kind, "network": self.network_of(subtype, candidate).model_dump()}
 
     def tuned_on(self, subtype: str, candidate: str) -> list[str]:
         """The patients whom a search for the candidate's network, or that behind its vectors, saw; nobody if none was made."""
@@ -593,9 +587,6 @@ class Config(Section):
                         f"embed_networks: {', '.join(self.embed_networks) or 'none'}"
                     )
                 continue
-            if candidate.down_weight and candidate.down_weight.encoder not in self.encoders:
-                key, known = f"candidates.{name}.down_weight.encoder", ", ".join(self.encoders)
-                yield f"{key}: there is no encoder {candidate.down_weight.encoder}; encoders has: {known}"
             for subtype in self.subtypes:
                 if subtype not in candidate.networks and DEFAULT not in candidate.networks:
                     yield (
@@ -614,6 +605,9 @@ class Config(Section):
                 yield f"embed_networks: must name candidates of kind cnn, each once; look at {name}"
             if name in self.encoders:
                 yield f"embed_networks: {name} is one of encoders too; call that something else"
+        for name in self.down_weighted:
+            if name not in self.kinds.cnn or self.down_weighted.count(name) > 1:
+                yield f"down_weighted: must name candidates of kind cnn, each once; look at {name}"
         for kind, names in by_kind.items():
             for name in names:
                 if name not in self.candidates:

@@ -24,6 +24,7 @@ PROTOCOL = SPLITS / "protocol.json"
 CELLS = Path("data/cells")
 CANDIDATES = Path("data/candidates")
 VECTORS = Path("data/vectors")
+SUSPICION = Path("data/suspicion")
 WEIGHTS = Path("data/weights")
 LEFT_OUT = WEIGHTS / "left_out.csv"
 SCORED = Path("data/scored")
@@ -103,6 +104,11 @@ def of_network(subtype: str, candidate: str, k: int) -> str:
 def candidate(subtype: str, candidate: str) -> Path:
     """What params.yaml says of a candidate as it counts for one subtype."""
     return CANDIDATES / subtype / f"{candidate}.json"
+
+
+def suspicion(subtype: str, candidate: str) -> Path:
+    """How much the training images of a candidate count by their look, fold by fold."""
+    return SUSPICION / candidate / f"{subtype}.csv"
 
 
 def weights(subtype: str, candidate: str) -> Path:

@@ -35,7 +35,7 @@ _MAD = 1.4826  # of a normal distribution the standard deviation in median absol
 
 def logits(config: Config, subtype: str, everybody: Patients) -> list[Floats]:
     """Of every patient's images, by the regression of the patient's fold, which has learned on the other folds."""
-    settings, labels = config.curate.suspicion, everybody.labels
+    settings, labels = config.suspect, everybody.labels
     folds, found = everybody.split["fold"].to_numpy(), [np.empty(0)] * len(labels)
     for fold in np.unique(folds):
         rows, others = (np.flatnonzero(chosen).tolist() for chosen in (folds != fold, folds == fold))
@@ -66,7 +66,7 @@ def table(config: Config, of_subtypes: Mapping[str, Patients], manifest: pd.Data
     contrast = images[["std_r", "std_g", "std_b"]].mean(axis=1)
     images["unfocused"] = _below(np.log1p(images["sharpness"]), images["patient"])
     images["empty"] = _below(contrast, images["patient"])
-    images["distance"] = distances(bags, config.curate.neighbours, config.curate.suspicion.images_per_patient)
+    images["distance"] = distances(bags, config.curate.neighbours, config.suspect.images_per_patient)
     columns = ["path", "class", "patient", "fold", "logit", "resembles", "unfocused", "empty", "distance"]
     return _ranked(images[columns], config.control)
 

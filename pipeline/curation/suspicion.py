@@ -14,10 +14,10 @@ import numpy as np
 from pipeline.bags import inner_folds, instances, scoring
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
-from pipeline.common.config import Suspicion
+from pipeline.common.config import Suspect
 
 
-def by_others(bags: Sequence[Bag], labels: Ints, settings: Suspicion, folds: Iterable[tuple[Ints, Ints]]) -> list[Floats]:
+def by_others(bags: Sequence[Bag], labels: Ints, settings: Suspect, folds: Iterable[tuple[Ints, Ints]]) -> list[Floats]:
     """Logits of every bag's images, by a regression once learned on the first rows of the pair that holds the bag second."""
     found = [np.empty(0)] * len(bags)
     for rows, others in folds:
@@ -27,13 +27,13 @@ def by_others(bags: Sequence[Bag], labels: Ints, settings: Suspicion, folds: Ite
     return found
 
 
-def weights(bags: Sequence[Bag], labels: Ints, settings: Suspicion, seed: int) -> list[Floats]:
+def weights(bags: Sequence[Bag], labels: Ints, settings: Suspect, seed: int) -> list[Floats]:
     """How much every image counts among its patient's: 1 of a control, of the others the rank of its logit, from 0 to 1."""
     logits = by_others(bags, labels, settings, inner_folds.deal(labels, settings.inner_folds, seed))
     return [ranks(own) if label else np.ones(len(own)) for own, label in zip(logits, labels, strict=True)]
 
 
-def learn(bags: Sequence[Bag], labels: Ints, settings: Suspicion, seed: int) -> dict[str, Floats]:
+def learn(bags: Sequence[Bag], labels: Ints, settings: Suspect, seed: int) -> dict[str, Floats]:
     """The regression learned twice, as `scoring.image_logits` reads it."""
     shown = [_shown(bag, settings) for bag in bags]
     return instances.of_images(shown, labels, settings.penalty, weights(shown, labels, settings, seed))
@@ -46,5 +46,5 @@ def ranks(logits: Floats) -> Floats:
     return found
 
 
-def _shown(bag: Bag, settings: Suspicion) -> Bag:
+def _shown(bag: Bag, settings: Suspect) -> Bag:
     return instances.evenly(bag, settings.images_per_patient)

@@ -170,7 +170,6 @@ def digest(contents: dict[str, Any]) -> str:
 def _knobs(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
     """What a person turns: the columns of MLflow's compare page."""
     train, network = config.train_of(subtype, candidate), config.network_of(subtype, candidate)
-    weighed_by = config.down_weight_of(candidate)
     return {
         "px": config.px_of(subtype, candidate),
         "seed": config.seed,
@@ -178,7 +177,6 @@ def _knobs(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
         **network.model_dump(include={"first_conv", "conv", "dense", "learning_rate"}),
         **train.model_dump(exclude={"augment"}),
         **{f"augment_{key}": value for key, value in train.augment.model_dump().items()},
-        **({f"down_weight_{key}": value for key, value in weighed_by.model_dump().items()} if weighed_by else {}),
     }
 
 

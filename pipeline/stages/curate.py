@@ -38,7 +38,7 @@ def run(config: Config) -> None:
     """
     began = time.monotonic()
     files.require_writable(paths.CURATION)
-    encoder = config.curate.suspicion.encoder
+    encoder = config.suspect.encoder
     settings.chosen_encoders(config, encoder)
     decisions = review.latest(_decided(config))
     manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_OF_MANIFEST)
@@ -110,9 +110,13 @@ def judge(config: Config, table: Path) -> None:
         f"experts' labels: the {config.curate.flagged_share:.0%} of a patient's images that look healthiest",
         ["patient", "healthy", "leukaemic", "open", "AUROC", "precision", "recall"],
         [
-            [str(row.patient), str(row.healthy), str(row.leukaemic), str(row.open)]
-            + [f"{value:.2f}" for value in (row.auroc, row.precision, row.recall)]
-            for row in found.astype({"patient": "str"}).itertuples()
+            [patient, *counts, *(f"{value:.2f}" for value in figures)]
+            for patient, counts, figures in zip(
+                found["patient"],
+                found[["healthy", "leukaemic", "open"]].to_numpy().tolist(),
+                found[["auroc", "precision", "recall"]].to_numpy().tolist(),
+                strict=True,
+            )
         ],
     )
     mean = _over_patients(found["auroc"].dropna().to_numpy(), config.evaluate.confidence)

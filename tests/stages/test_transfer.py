@@ -12,6 +12,7 @@ import bag_cohort
 import numpy as np
 import pandas as pd
 import pytest
+import weights
 from conftest import write_params
 
 from pipeline.common import config, files, paths
@@ -82,6 +83,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows = [(who, label, n % FOLDS, IMAGES) for label, of in enumerate(("control", name))
                     for n, who in enumerate(people[of])]  # fmt: skip
             pd.DataFrame(rows, columns=split_table.COLUMNS).to_csv(paths.split_table(name), index=False)
+            weights.all_the_same(name, "published")
         for name in OTHERS:
             for fold in range(FOLDS):
                 spec = {
