@@ -1,16 +1,16 @@
 """What curation finds and what it is good for, where the truth is known. `python -m bench.curation [--share ...] [--rows N]`
 
 A cohort of the demo is drawn, 30 controls and 24 patients of NPM1 with 60 images each, of which a share shows leukaemic cells
-(15 to 35 % of everybody's are artefacts or out of focus), and embedded. At a share of 100 % there is no noise: all images of the
-patients show leukaemic cells, and controls' are without artefacts. Everything is out of fold, five folds of patients, and what is
-learned of training images is learned on training patients alone.
+(15 to 35 % of everybody's are artefacts or out of focus), and embedded. At a share of 100 % there is no noise: all images of
+the patients show leukaemic cells, and controls' are without artefacts. Everything is out of fold, five folds of patients, and
+what is learned of training images is learned on training patients alone.
 
-1. Of the images of a patient that look healthiest (`ranking.flagged`): precision and recall of cells that are not leukaemic, means
-   over patients with bounds by Student's t, and the area under the ROC curve within a patient.
+1. Of the images of a patient that look healthiest (`ranking.flagged`): precision and recall of cells that are not leukaemic,
+   means over patients with bounds by Student's t, and the area under the ROC curve within a patient.
 2. Three trainings on vectors: none, a regression on images that all count the same, and the mean of a patient's logits;
-   down-weighted, the same by `suspicion.weights`; bags, the learner of params.yaml. Tested on everybody: patient AUROC, and image
-   AUROC of leukaemic cells against controls' (true labels), each with its gain over none by the jackknife over patients. With
-   --networks a small network is trained too, with and without weights.
+   down-weighted, the same by `suspicion.weights`; bags, the learner of params.yaml. Tested on everybody: patient AUROC, and
+   image AUROC of leukaemic cells against controls' (true labels), each with its gain over none by the jackknife over patients.
+   With --networks instead a small network is trained on the cells, without and with weights.
 
 With --rows seconds and memory of ranking are measured, at so many drawn vectors of 1,280 numbers.
 """
@@ -34,10 +34,11 @@ from scipy.stats import t
 
 from pipeline.bags import inner_folds, instances, pooled, scoring
 from pipeline.bags.patients import Patients
-from pipeline.common import config
+from pipeline.common import config, paths
 from pipeline.curation import ranking, suspicion
 from pipeline.demo import cohort
 from pipeline.evaluation import metrics
+from pipeline.folds import split_table
 from pipeline.images import decoding
 
 SUBTYPE, CONTROLS, PATIENTS, IMAGES, SEED = "NPM1", 30, 24, 60, 20
@@ -93,11 +94,8 @@ def cohort_of(share: int, settings: config.Config, folder: Path) -> Drawn:
     """Controls and the subtype's patients."""
     parts = [draw(share, label, settings, folder) for label in (0, 1)]
     if share == 100:
-        parts = [
-            (v[sound], t[sound], c[sound])
-            for v, t, c in parts
-            for sound in [t["kind"].isin(["normal", "leukaemic"]).to_numpy()]
-        ]
+        sound = [table["kind"].isin(["normal", "leukaemic"]).to_numpy() for _, table, _ in parts]
+        parts = [tuple(part[chosen] for part in own) for own, chosen in zip(parts, sound, strict=True)]
     truth = pd.concat([table.assign(label=label) for label, (_, table, _) in enumerate(parts)], ignore_index=True)
     vectors, cells = (np.concatenate([part[place] for part in parts]) for place in (0, 2))
     groups = truth.groupby("patient", sort=False).indices
@@ -130,12 +128,12 @@ def found(share: int, drawn: Drawn, settings: config.Config) -> list[dict[str, o
             right = (one["kind"] != "leukaemic").to_numpy()
             hit = right & one["flagged"].to_numpy()
             auroc = metrics.auroc(right.astype(int), -one["logit"].to_numpy())
-            figures.append(
-                (hit.sum() / one["flagged"].sum(), hit.sum() / right.sum() if right.any() else np.nan, auroc, right.mean())
-            )
+            recall = hit.sum() / right.sum() if right.any() else np.nan
+            figures.append((hit.sum() / one["flagged"].sum(), recall, auroc, right.mean()))
         precision, recall, auroc, base = np.array(figures).T
-        rows.append({"blasts": share, "flagged": flagged_share, "not leukaemic": f"{base.mean():.2f}",
-                     "precision": over_patients(precision), "recall": over_patients(recall), "AUROC within": over_patients(auroc)})  # fmt: skip
+        row = {"blasts": share, "flagged": flagged_share, "not leukaemic": f"{base.mean():.2f}"}
+        means = {"precision": precision, "recall": recall, "AUROC within": auroc}
+        rows.append({**row, **{name: over_patients(values) for name, values in means.items()}})
     return rows
 
 
@@ -166,6 +164,43 @@ def trained(drawn: Drawn, settings: config.Config) -> dict[str, tuple[list[np.nd
     return {**by_name, "bags": ([], bags)}
 
 
+def networks(drawn: Drawn, settings: config.Config) -> dict[str, tuple[list[np.ndarray], np.ndarray]]:
+    """The same of a small network on the cells, by the code and the files of `train`."""
+    from pipeline.networks import training
+
+    chosen = settings.model_copy(update={"subtypes": [SUBTYPE], "pack": config.Pack(px=NETWORK_PX)})
+    small = config.Network(first_conv=16, conv=[32, 32], dense=[32], learning_rate=1e-3)
+    chosen.candidates["published"].networks[SUBTYPE] = small
+    split = pd.DataFrame({"patient": drawn.truth["patient"].unique(), "label": drawn.labels, "fold": folds(drawn.labels)})
+    found = {name: [np.empty(0)] * len(drawn.labels) for name in ("none", "down-weighted")}
+    place = {patient: row for row, patient in enumerate(split["patient"])}
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        for folder in (paths.CELLS, paths.SPLITS, paths.weights(SUBTYPE, "published").parent):
+            folder.mkdir(parents=True)
+        split.assign(images=IMAGES).to_csv(paths.split_table(SUBTYPE), index=False)
+        tables, cells = [], []
+        for label, class_name in enumerate(("control", SUBTYPE)):
+            own = drawn.truth["label"] == label
+            tables.append(drawn.truth.loc[own, ["patient", "path"]].reset_index(drop=True))
+            cells.append(drawn.cells[own.to_numpy()])
+            np.save(paths.cells(class_name), cells[-1])
+            tables[-1].to_parquet(paths.cell_rows(class_name))
+        for fold in range(FOLDS):
+            roles = split_table.roles(split, fold, FOLDS)
+            rows = np.flatnonzero(roles == "train")
+            weights = suspicion.weights([drawn.bags[row] for row in rows], drawn.labels[rows], settings.suspect, fold)
+            of_paths = [drawn.truth.loc[drawn.truth["patient"] == split["patient"][row], "path"] for row in rows]
+            counted = pd.DataFrame({"fold": fold, "path": pd.concat(of_paths), "weight": np.concatenate(weights)})
+            for way, some in (("none", counted[:0]), ("down-weighted", counted[counted["weight"] < 1])):
+                some.to_csv(paths.weights(SUBTYPE, "published"), index=False)
+                images = [own.assign(role=own["patient"].map(roles), label=n) for n, own in enumerate(tables)]
+                prepared = training.prepare(chosen, SUBTYPE, "published", fold, cells, images)
+                network = training.train(prepared, fold, Path(f"{way}-{fold}.npz"), lambda _row: None)
+                for patient, scored in network.scored("test").groupby("patient", sort=False):
+                    found[way][place[patient]] = scored["logit"].to_numpy(np.float64)
+    return {way: (logits, np.array([own.mean() for own in logits])) for way, logits in found.items()}
+
+
 def gains(drawn: Drawn, by_name: dict[str, tuple[list[np.ndarray], np.ndarray]]) -> list[dict[str, object]]:
     """Figures of each training, and by how much it is above the first, by the jackknife over patients."""
     labels = drawn.labels
@@ -192,9 +227,11 @@ def gains(drawn: Drawn, by_name: dict[str, tuple[list[np.ndarray], np.ndarray]])
                 continue
             value = figure(name, everybody)
             row[f"{level} AUROC"] = f"{value:.3f}"
-            row[f"{level} gain"] = (
-                "" if name == first else jackknife(lambda who, f=figure, n=name: f(n, who) - f(first, who), labels)
-            )
+
+            def gain(who: np.ndarray, of=figure, name: str = name) -> float:
+                return of(name, who) - of(first, who)
+
+            row[f"{level} gain"] = "" if name == first else jackknife(gain, labels)
         rows.append(row)
     return rows
 
@@ -204,10 +241,9 @@ def jackknife(figure, labels: np.ndarray) -> str:
     everybody = np.arange(len(labels))
     value = figure(everybody)
     without = np.array([figure(np.delete(everybody, row)) for row in everybody])
-    variance = sum(
-        (n - 1) ** 2 / n * without[labels == label].var(ddof=1) for label in (0, 1) for n in [(labels == label).sum()]
-    )
-    reach = t.ppf((1 + CONFIDENCE) / 2, min((labels == 0).sum(), (labels == 1).sum()) - 1) * np.sqrt(variance)
+    by_class = [without[labels == label] for label in (0, 1)]
+    variance = sum((len(own) - 1) ** 2 / len(own) * own.var(ddof=1) for own in by_class)
+    reach = t.ppf((1 + CONFIDENCE) / 2, min(map(len, by_class)) - 1) * np.sqrt(variance)
     return f"{value:+.3f} ({value - reach:+.3f} to {value + reach:+.3f})"
 
 
@@ -216,19 +252,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=int, nargs="*", default=SHARES, help="of a patient's images that show leukaemic cells")
     parser.add_argument("--kept", type=Path, default=Path(".bench/curation"), help="where drawn cohorts are kept")
+    parser.add_argument("--networks", action="store_true", help="small networks on cells, in place of regressions on vectors")
     parser.add_argument("--rows", type=int, help="seconds and memory of ranking so many images")
     options = parser.parse_args()
     settings = config.load()
     if options.rows:
         measure(settings, options.rows)
         return
-    flagged, compared = [], []
+    flagged, compared, learn = [], [], networks if options.networks else trained
     for share in options.share:
         drawn = cohort_of(share, settings, options.kept)
-        if share < 100:
+        if share < 100 and not options.networks:
             flagged += found(share, drawn, settings)
-        compared += [{"blasts": share, **row} for row in gains(drawn, trained(drawn, settings))]
-    for table in (flagged, compared):
+        compared += [{"blasts": share, **row} for row in gains(drawn, learn(drawn, settings))]
+    for table in filter(None, (flagged, compared)):
         print(f"\n{pd.DataFrame(table).to_string(index=False)}")
 
 
@@ -250,9 +287,8 @@ def measure(settings: config.Config, count: int) -> None:
             paths = [[f"{class_name}/{who}/image_{n}.tif" for n in range(each)] for who in names]
             read[class_name] = names, [held[n * each : (n + 1) * each] for n in range(patients)], paths
             rows += [path for own in paths for path in own]
-        manifest = pd.DataFrame({"path": rows}).assign(
-            sharpness=rng.random(len(rows)), **{f"std_{c}": rng.random(len(rows)) for c in "rgb"}
-        )
+        manifest = pd.DataFrame({"path": rows}).assign(sharpness=rng.random(len(rows)))
+        manifest = manifest.assign(**{f"std_{colour}": rng.random(len(rows)) for colour in "rgb"})
         of_subtypes = {}
         for subtype in [name for name in PUBLISHED if name != "control"]:
             both = [read["control"], read[subtype]]
