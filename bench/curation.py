@@ -295,10 +295,13 @@ def measure(settings: config.Config, count: int) -> None:
             labels = np.repeat([0, 1], [len(own[0]) for own in both])
             split = pd.DataFrame({"patient": both[0][0] + both[1][0], "label": labels, "fold": folds(labels)})
             of_subtypes[subtype] = Patients(split, both[0][1] + both[1][1], both[0][2] + both[1][2], {})
-        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+        before, began, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), time.process_time()
         ranking.table(settings, of_subtypes, manifest)
-        took, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{len(rows):,} images: {took:.0f} s; largest memory {peak / 1024:,.0f} MiB, {before / 1024:,.0f} of it before")
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{len(rows):,} images: {took:.0f} s, {cpu:.0f} s of a processor; largest memory {peak / 1024:,.0f} MiB, {before / 1024:,.0f} of it before"
+    )
 
 
 if __name__ == "__main__":

@@ -85,8 +85,7 @@ def _rows(everybody: Patients, rows: Sequence[int], name: str) -> pd.DataFrame:
 def _below(values: pd.Series, patients: pd.Series) -> pd.Series:
     """How far each value lies below its patient's median, in robust standard deviations over all of them."""
     off = values.groupby(patients).transform("median") - values
-    spread = _MAD * float(off.abs().median())
-    return off / spread if spread > 0 else off * 0.0
+    return off / (_MAD * float(off.abs().median()) or 1.0)
 
 
 def distances(bags: Sequence[Bag], neighbours: int, images_per_patient: int) -> Floats:
