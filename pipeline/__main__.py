@@ -26,6 +26,7 @@ COHORT_STAGES = {
     "split": "write who is in which fold of each subtype",
     "pack": "decode the usable images once into one array per class",
     "candidates": "write what counts for each subtype of what params.yaml says of each candidate",
+    "weigh": "write which training images count less than others, by what persons decided and by params.yaml",
     "report": "make reports/index.html from the results of all subtypes",
 }
 CANDIDATE_STAGES = {
@@ -37,6 +38,7 @@ CANDIDATE_STAGES = {
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
 ALL_CLASSES_STAGES = {
+    "suspect": "ask which training images look healthy, for the candidates that params.yaml's down_weighted names",
     "call": "call every patient control or one of the subtypes, out of fold, by the vectors of call.candidates",
     "register_call": "bring the calls' models to MLflow; name the best champion",
 }
@@ -46,7 +48,7 @@ FOLD_STAGES = {
     "embed_networks": "make vectors by those networks, up to the layer before the last",
 }
 OF_KIND = {  # the others are for any candidate
-    **dict.fromkeys(("train", "embed_networks", "other_classes", "audit_networks", "tune"), "cnn"),
+    **dict.fromkeys(("suspect", "train", "embed_networks", "other_classes", "audit_networks", "tune"), "cnn"),
     "train_bags": "bag",
 }
 CALL = "call"  # the model of all classes, where a subtype's is asked for
@@ -60,6 +62,7 @@ BY_HAND = {"promote": PROMOTE, "rollback": ROLLBACK}
 TUNE = "search a better network for a subtype, on one fold's training patients; goes on where it was stopped"
 TRANSFER = "learn a subtype of few patients on what the networks of the others learned; a learning curve"
 COMPARE = "set two states of the results beside each other; `python -m flows compare` calls it with two commits"
+CURATE = "find the images that a person had best look at; a page to decide about them, and what was decided taken over"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
 
@@ -99,6 +102,13 @@ def main(arguments: list[str] | None = None) -> int:
             stage.run(settings, chosen.subtype, config.one_candidate(candidates), chosen.apply, chosen.only_trials)
         elif chosen.stage == "transfer":
             stage.run(settings, chosen.subtype)
+        elif chosen.stage == "curate":
+            if chosen.take:
+                stage.take(settings, chosen.take, chosen.reviewer)
+            elif chosen.truth:
+                stage.judge(settings, chosen.truth)
+            else:
+                stage.run(settings)
         elif chosen.stage == "predict":
             stage.run(settings, chosen.folder, chosen.um, chosen.output)
         elif chosen.stage in COHORT_STAGES or chosen.stage == "results":
@@ -171,6 +181,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--called", nargs=2, default=("before", "after"), help="what the two are called on the page")
     compare.add_argument("--note", action="append", default=[], help="a sentence below its first line")
     compare.add_argument("--output", type=Path, required=True, help="folder for comparison.md and its pictures")
+    curate = stages.add_parser("curate", help=CURATE, description=CURATE[0].upper() + CURATE[1:] + ".")
+    instead = curate.add_mutually_exclusive_group()
+    instead.add_argument("--take", type=Path, metavar="FILE", help="merge what the page exported into data/review.csv")
+    instead.add_argument("--truth", type=Path, metavar="CSV", help="judge the ranking by experts' labels, as SCEMILA has them")
+    curate.add_argument("--reviewer", default="", help="who decided, where the file that is taken does not say so")
     predict = stages.add_parser("predict", help=PREDICT, description=PREDICT[0].upper() + PREDICT[1:] + ".")
     predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")

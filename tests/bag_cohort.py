@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import weights
 from conftest import write_params
 
 from pipeline.common import config, paths
@@ -73,3 +74,4 @@ def cohort_files(counts: tuple[int, int] = (15, 12), seed: int = 0) -> None:
     paths.encoder(ENCODER).write_text(json.dumps(about))
     paths.SPLITS.mkdir(parents=True)
     pd.DataFrame(rows, columns=["patient", "label", "fold", "images"]).to_csv(paths.split_table(SUBTYPE), index=False)
+    weights.all_the_same(SUBTYPE, "bags")

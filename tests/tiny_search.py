@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import weights
 from conftest import write_params
 
 from pipeline.common import config, paths
@@ -60,4 +61,5 @@ def cohort(folder: Path, **changes: Any) -> config.Config:
         split += [(patient, label, n % FOLDS, IMAGES) for n, patient in enumerate(people)]
     (folder / paths.SPLITS).mkdir(parents=True, exist_ok=True)
     pd.DataFrame(split, columns=split_table.COLUMNS).to_csv(folder / paths.split_table("NEW"), index=False)
+    weights.all_the_same("NEW", "published", folder=folder)
     return config.load(write_params(folder / "params.yaml", TINY | changes))

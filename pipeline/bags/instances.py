@@ -19,7 +19,7 @@ _POOLING_PENALTY = 0.01  # keeps it finite where patients are apart; of mean and
 
 def fit(bags: Sequence[Bag], labels: Ints, settings: InstancesLearner, seed: int) -> dict[str, Floats]:
     """Coefficients for `scoring.instances`; the penalty has the lowest log loss on patients held out in turn."""
-    shown = [_evenly(bag, settings.images_per_patient) for bag in bags]
+    shown = [evenly(bag, settings.images_per_patient) for bag in bags]
     found = {}
     for penalty in sorted(settings.penalties, reverse=True):
         pairs = held_out(bags, shown, labels, penalty, settings.inner_folds, seed)
@@ -40,16 +40,21 @@ def held_out(bags: Sequence[Bag], shown: Sequence[Bag], labels: Ints, penalty: f
     return pairs
 
 
-def of_images(bags: Sequence[Bag], labels: Ints, penalty: float) -> dict[str, Floats]:
-    """The logistic regression on images; patients of a class weigh the same, and so do the classes."""
+def of_images(bags: Sequence[Bag], labels: Ints, penalty: float, weights: Sequence[Floats] | None = None) -> dict[str, Floats]:
+    """The logistic regression on images; patients of a class weigh the same, and so do the classes.
+
+    `weights`, a bag each, say how much an image counts among its patient's; None: all the same.
+    """
     counts = np.array([len(bag) for bag in bags])
     x = np.concatenate([np.asarray(bag, dtype=np.float64) for bag in bags])
     row_weights = np.repeat(inner_folds.class_weights(labels) / counts, counts)
+    if weights is not None:
+        row_weights *= np.concatenate([own / own.mean() for own in weights])
     mean = row_weights @ x
     spread = np.sqrt(row_weights @ (x - mean) ** 2)
     scale = np.where(spread > 0, spread, 1.0) * np.sqrt(x.shape[1])
-    weights, intercept = inner_folds.logistic((x - mean) / scale, np.repeat(labels, counts), row_weights, penalty)
-    return {"mean": mean, "weights": weights / scale, "intercept": np.array(intercept)}
+    slopes, intercept = inner_folds.logistic((x - mean) / scale, np.repeat(labels, counts), row_weights, penalty)
+    return {"mean": mean, "weights": slopes / scale, "intercept": np.array(intercept)}
 
 
 def learn_pooling(pairs: Floats, labels: Ints) -> tuple[Floats, float]:
@@ -63,6 +68,6 @@ def learn_pooling(pairs: Floats, labels: Ints) -> tuple[Floats, float]:
     return weights, intercept - float(mean @ weights)
 
 
-def _evenly(bag: Bag, most: int) -> Bag:
+def evenly(bag: Bag, most: int) -> Bag:
     """At most so many of a bag's vectors, evenly over their order."""
     return bag if len(bag) <= most else bag[np.linspace(0, len(bag) - 1, most).round().astype(int)]

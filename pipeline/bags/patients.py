@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,16 +23,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Patients:
-    """Everybody of the split, in its order, and the encoder behind the vectors, as its file says."""
+    """Everybody of the split, in its order, with vectors and the images' paths, and the encoder, as its file says."""
 
     split: pd.DataFrame
     bags: Sequence[Bag]
+    images: Sequence[Sequence[str]]
     encoder: dict[str, Any]
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """0 of a control, 1 of a patient of the subtype, `(patients,)`."""
         return self.split["label"].to_numpy(np.int64)
+
+    def without(self, row: int, left_out: Collection[str]) -> Bag:
+        """A patient's vectors to learn from, without those of images that are left out."""
+        if not left_out:
+            return self.bags[row]
+        return self.bags[row][[path not in left_out for path in self.images[row]]]
 
 
 def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
@@ -50,7 +57,7 @@ def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
     about = _read(paths.encoder(place), lambda file: dict(json.loads(file.read_text(encoding="utf-8"))))
     if apart and _read(paths.encoder(apart[0]), lambda file: json.loads(file.read_text(encoding="utf-8"))) != about:
         raise DataError(f"{paths.encoder(place)} and {paths.encoder(apart[0])} are of two networks; run `dvc repro`")
-    bags: dict[str, Bag] = {}
+    bags: dict[str, tuple[Bag, list[str]]] = {}
     roles = split_table.roles(split, fold, config.split.n_folds)
     for label, name in enumerate((config.control, subtype)):
         expected = set(split.loc[split["label"] == label, "patient"])
@@ -58,12 +65,13 @@ def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
         for folder, patients in zip((place, *apart), (expected - learners, learners), strict=False):
             bags |= _bags(folder, name, about.get("dimension"), subtype, patients, learners)
     for patient, images in zip(split["patient"], split["images"], strict=True):
-        if len(bags[patient]) != images:
+        if len(bags[patient][0]) != images:
             raise DataError(
-                f"patient {patient}: {len(bags[patient]):,} vectors in {paths.encoder(place).parent}, and {images:,} images in "
+                f"patient {patient}: {len(bags[patient][0]):,} vectors in {paths.encoder(place).parent}, and {images:,} images in "
                 f"{paths.split_table(subtype)}; run `dvc repro`"
             )
-    return Patients(split, [bags[patient] for patient in split["patient"]], about)
+    found = [bags[patient] for patient in split["patient"]]
+    return Patients(split, [vectors for vectors, _ in found], [images for _, images in found], about)
 
 
 def places(config: Config, subtype: str, encoder: str, fold: int) -> list[str]:
@@ -74,8 +82,10 @@ def places(config: Config, subtype: str, encoder: str, fold: int) -> list[str]:
     return [network, f"{network}/{paths.TRAINED_ON}"]
 
 
-def _bags(place: str, name: str, dimension: int | None, subtype: str, patients: set[str], learners: set[str]) -> dict[str, Bag]:
-    """By patient, of one class: exactly of `patients`."""
+def _bags(
+    place: str, name: str, dimension: int | None, subtype: str, patients: set[str], learners: set[str]
+) -> dict[str, tuple[Bag, list[str]]]:
+    """By patient, of one class: vectors and paths, exactly of `patients`."""
     file, table = paths.vectors(place, name), paths.vector_rows(place, name)
     rows = _read(table, lambda found: pd.read_parquet(found, columns=["patient", "path"]))
     vectors = _read(file, lambda found: np.load(found, mmap_mode="r"))
@@ -90,8 +100,8 @@ def _bags(place: str, name: str, dimension: int | None, subtype: str, patients: 
         )
     bags = {}
     for patient, of_patient in rows.groupby("patient", sort=False).indices.items():
-        bags[str(patient)] = vectors[of_patient]
-        if not np.isfinite(bags[str(patient)]).all():
+        bags[str(patient)] = vectors[of_patient], rows["path"].iloc[of_patient].tolist()
+        if not np.isfinite(bags[str(patient)][0]).all():
             raise DataError(f"{file}: patient {patient} has a vector that is no number; run `dvc repro --force embed`")
     return bags
 

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pipeline.bags import instances, pooled
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
 from pipeline.common import files, paths
 from pipeline.common.config import Config, InstancesLearner, PooledLearner
-from pipeline.folds import split_table
+from pipeline.folds import image_weights, split_table
 
 _PACKAGE = Path(__file__).parents[1]
 CODE = ("bags", "folds", "stages/train_bags.py")
@@ -50,9 +52,19 @@ def digests(config: Config, subtype: str, places: Sequence[str]) -> dict[str, st
 
 
 def spec(
-    config: Config, subtype: str, candidate: str, fold: int, place: str, encoder: dict[str, Any], inputs: dict[str, str]
+    config: Config,
+    subtype: str,
+    candidate: str,
+    fold: int,
+    place: str,
+    encoder: dict[str, Any],
+    inputs: dict[str, str],
+    weights: pd.Series,
 ) -> dict[str, Any]:
-    """All that is needed to score with a fold's coefficients, and what they follow from; `place` is where its vectors lie."""
+    """All that is needed to score with a fold's coefficients, and what they follow from.
+
+    `place` is where its vectors lie; `weights` are of the images that it did not learn from.
+    """
     known = config.bag_of(candidate)
     learner, searched_on = known.learner.model_dump(), config.tuned_on(subtype, candidate)
     contents = {
@@ -73,6 +85,7 @@ def spec(
         },
         "machine": {"kind": "cpu", "name": platform.machine()},
         "inputs": inputs,
+        **({"curated": image_weights.told_apart(weights)} if len(weights) else {}),
         **({"tuned_on": split_table.told_apart(searched_on)} if searched_on else {}),
     }
     return {**contents, "training": hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()}

@@ -439,6 +439,23 @@ class Transfer(Section):
         return self
 
 
+class Suspect(Section):
+    """How it is learned which images of a leukaemia patient look like a healthy donor's."""
+
+    encoder: Name
+    images_per_patient: Count
+    penalty: Annotated[float, Field(gt=0)]
+    inner_folds: Annotated[int, Field(ge=2)]
+
+
+class Curate(Section):
+    """Which images the review page shows."""
+
+    neighbours: Count
+    shown: Count
+    flagged_share: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Config(Section):
     """The whole of params.yaml."""
 
@@ -452,10 +469,12 @@ class Config(Section):
     candidates: Annotated[dict[Name, Annotated[CnnCandidate | BagCandidate, Field(discriminator="kind")]], Field(min_length=1)]
     encoders: Annotated[dict[Name, Encoder], Field(min_length=1)]
     embed_networks: list[Name]
+    down_weighted: list[Name]
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]  # pydantic keeps `validate` for itself
     split: Split
     pack: Pack
+    suspect: Suspect
     train: Train
     evaluate: Evaluate
     call: Call
@@ -464,6 +483,7 @@ class Config(Section):
     register_: Annotated[Register, Field(alias="register")]  # so does ABCMeta with `register`
     tune: Tune
     transfer: Transfer
+    curate: Curate
 
     @property
     def classes(self) -> list[str]:
@@ -519,7 +539,7 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() in ("validation", "audit", "tune", "transfer", "call"):
+            if name.lower() in ("validation", "audit", "tune", "transfer", "call", "curation"):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"
@@ -594,6 +614,9 @@ class Config(Section):
                     f"call.candidates: {name} learns on vectors by {encoder}, a network of its own for every subtype and fold; "
                     "one answer of all classes needs the same vectors of everybody: leave it out"
                 )
+        for name in self.down_weighted:
+            if name not in self.kinds.cnn or self.down_weighted.count(name) > 1:
+                yield f"down_weighted: must name candidates of kind cnn, each once; look at {name}"
         for kind, names in by_kind.items():
             for name in names:
                 if name not in self.candidates:

@@ -14,6 +14,7 @@ SOURCE = Path("data/source.json")
 DELIVERY = Path("data/delivery.json")
 TRUTH = Path("data/truth.parquet")
 EXCLUDE = Path("data/exclude.csv")
+REVIEW = Path("data/review.csv")
 DECISIONS = Path("data/decisions.jsonl")
 FOLDS = Path("data/folds.csv")
 PROTOCOLS = Path("data/protocols")
@@ -23,12 +24,16 @@ PROTOCOL = SPLITS / "protocol.json"
 CELLS = Path("data/cells")
 CANDIDATES = Path("data/candidates")
 VECTORS = Path("data/vectors")
+SUSPICION = Path("data/suspicion")
+WEIGHTS = Path("data/weights")
+LEFT_OUT = WEIGHTS / "left_out.csv"
 SCORED = Path("data/scored")
 MODELS = Path("models")
 REPORTS = Path("reports")
 EVALUATED = Path("data/evaluated")
 VALIDATION = REPORTS / "validation"
 OTHER_CLASSES = REPORTS / "other_classes"
+CURATION = REPORTS / "curation"
 REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
 DOWNLOADS = Path(".downloads")
@@ -101,6 +106,16 @@ def of_network(subtype: str, candidate: str, k: int) -> str:
 def candidate(subtype: str, candidate: str) -> Path:
     """What params.yaml says of a candidate as it counts for one subtype."""
     return CANDIDATES / subtype / f"{candidate}.json"
+
+
+def suspicion(subtype: str, candidate: str) -> Path:
+    """How much the training images of a candidate count by their look, fold by fold."""
+    return SUSPICION / candidate / f"{subtype}.csv"
+
+
+def weights(subtype: str, candidate: str) -> Path:
+    """The training images of a candidate that count less than others, fold by fold."""
+    return WEIGHTS / subtype / f"{candidate}.csv"
 
 
 def fold(subtype: str, candidate: str, k: int) -> Path:

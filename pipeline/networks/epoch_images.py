@@ -17,11 +17,15 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Pool:
-    """Images of one class: rows of a (memory-mapped) uint8 `(images, px, px, 3)` and each row's patient `(rows,)`."""
+    """Images of one class: rows of a (memory-mapped) uint8 `(images, px, px, 3)` and each row's patient `(rows,)`.
+
+    `weights` `(rows,)`, above 0, say how often a row is shown beside others of its patient; None: each as often.
+    """
 
     cells: NDArray[np.uint8]
     rows: NDArray[np.int64]
     patients: NDArray[np.object_]
+    weights: NDArray[np.float64] | None = None
 
     def take(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Pixels `(n, px, px, 3)` of the rows numbered `chosen`."""
@@ -59,14 +63,36 @@ def evenly(patients: NDArray[np.object_], count: int, rng: np.random.Generator) 
     return np.sort(order[np.argsort(turn, kind="stable")[:count]])
 
 
-def epoch_order(control: NDArray[np.object_], subtype: NDArray[np.object_], seed: int, epoch: int) -> tuple[Rows, Rows]:
+def by_weight(chosen: Rows, patients: NDArray[np.object_], weights: NDArray[np.float64], rng: np.random.Generator) -> Rows:
+    """As many rows of each patient as `chosen` has, drawn from all of the patient's by their `weights` `(rows,)`.
+
+    A row comes as often as its share of the patient's weight says, rounded up or down by lot; so several times if it has much.
+    """
+    found = []
+    for patient, count in zip(*np.unique(patients[chosen].astype(str), return_counts=True), strict=True):
+        own = rng.permutation(np.flatnonzero(patients == patient))
+        ends = np.cumsum(weights[own])
+        places = (rng.random() + np.arange(count)) / count * ends[-1]
+        found.append(own[np.minimum(np.searchsorted(ends, places, side="right"), len(own) - 1)])
+    return np.sort(np.concatenate(found))
+
+
+def epoch_order(control: Pool, subtype: Pool, seed: int, epoch: int) -> tuple[Rows, Rows]:
     """Row numbers of the two classes for one epoch, each `(n,)` in the order of presentation.
 
     n is the smaller class's number of rows; of the larger class every epoch draws another n, evenly over patients.
     """
     rng = np.random.default_rng([seed, epoch])
-    n = min(len(control), len(subtype))
-    return rng.permutation(evenly(control, n, rng)), rng.permutation(evenly(subtype, n, rng))
+    n = min(len(control.rows), len(subtype.rows))
+    first, second = (_order(pool, n, rng) for pool in (control, subtype))
+    return first, second
+
+
+def _order(pool: Pool, n: int, rng: np.random.Generator) -> Rows:
+    chosen = evenly(pool.patients, n, rng)
+    if pool.weights is not None:
+        chosen = by_weight(chosen, pool.patients, pool.weights, rng)
+    return rng.permutation(chosen)
 
 
 def steps(images_per_class: int, batch_size: int) -> int:

@@ -30,7 +30,7 @@ class Epoch(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
         super().__init__(**kwargs)
         self._pools, self.batch_size, self._augmentation = pools, batch_size, augmentation
         self._seed, self.number = seed, epoch
-        self._orders = epoch_images.epoch_order(pools[0].patients, pools[1].patients, seed, epoch)
+        self._orders = epoch_images.epoch_order(*pools, seed, epoch)
         self._labels = np.repeat(np.array([0, 1], dtype=np.float32), batch_size // 2)[:, None]
         self._expect(0)
 

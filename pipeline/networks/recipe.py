@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.common import files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
-from pipeline.folds import split_table
+from pipeline.folds import image_weights, split_table
 from pipeline.networks import epoch_images
 from pipeline.networks.epoch_images import Pool
 
@@ -55,20 +55,36 @@ def inputs(config: Config, subtype: str) -> tuple[pd.DataFrame, list[pd.DataFram
     return split, tables, cells
 
 
+def weighed(subtype: str, candidate: str, fold: int, images: Pair[pd.DataFrame]) -> list[pd.DataFrame]:
+    """`images` with a column weight, as data/weights says it for a fold of the candidate."""
+    weights = image_weights.read(paths.existing(paths.weights(subtype, candidate)), fold)
+    return [table.assign(weight=image_weights.of_images(weights, table["path"])) for table in images]
+
+
 def pools(config: Config, cells: Pair[NDArray[np.uint8]], images: Pair[pd.DataFrame]) -> dict[str, tuple[Pool, Pool]]:
     """Role -> the images of control and subtype that have it; of training images at most `images_per_class` of each.
 
-    `images` of either class has a row per row of its `cells`: patient, role, label; another class's rows are passed over.
+    `images` of either class has a row per row of its `cells`: patient, role, label, weight; another class's rows are passed
+    over, and of training images those without weight.
+
+    Raises:
+        DataError: no training image of a class is left.
     """
 
     def pool(role: str, label: int) -> Pool:
         table, limit = images[label], config.train.images_per_class
         patients = table["patient"].to_numpy(dtype=object)
-        rows = np.flatnonzero((table["role"] == role) & (table["label"] == label))
+        weights = table["weight"].to_numpy(np.float64) if role == "train" else np.ones(len(table))
+        rows = np.flatnonzero((table["role"] == role) & (table["label"] == label) & (weights > 0))
+        if role == "train" and not len(rows) and ((table["role"] == role) & (table["label"] == label)).any():
+            raise DataError(
+                f"{paths.REVIEW}: leaves no training image of {('control', 'the subtype')[label]}; take decisions back, or "
+                "bring more patients"
+            )
         if role == "train" and limit is not None and len(rows) > limit:
             rng = np.random.default_rng([config.seed, label])
             rows = rows[epoch_images.evenly(patients[rows], limit, rng)]
-        return Pool(cells[label], rows, patients[rows])
+        return Pool(cells[label], rows, patients[rows], weights[rows] if (weights[rows] < 1).any() else None)
 
     return {role: (pool(role, 0), pool(role, 1)) for role in ROLES}
 
@@ -134,9 +150,16 @@ def spec(
         "knobs": _knobs(config, subtype, candidate),
         "machine": machine,
         "inputs": digests(config, subtype, code),
+        **curated(subtype, candidate, fold),
         **({"tuned_on": split_table.told_apart(network.tuned_on)} if network.tuned_on else {}),
     }
     return {**contents, "training": digest(contents)}
+
+
+def curated(subtype: str, candidate: str, fold: int) -> dict[str, Any]:
+    """What tells a fold's training from one in which all images count the same; nothing if all do."""
+    weights = image_weights.read(paths.existing(paths.weights(subtype, candidate)), fold)
+    return {"curated": image_weights.told_apart(weights)} if len(weights) else {}
 
 
 def digest(contents: dict[str, Any]) -> str:

@@ -107,6 +107,7 @@ def prepare(
         images: a table each, a row per row of its `cells`: patient, path, role, label.
         code: the rooms and modules of this package that the result depends on.
     """
+    images = recipe.weighed(subtype, candidate, fold, list(images))
     pools = recipe.pools(config, list(cells), list(images))
     machine = device.prepare(config.train.precision)
     normalisation = recipe.normalisation(pools["train"])

@@ -122,7 +122,8 @@ def origin(spec: Mapping[str, Any]) -> dict[str, str]:
     """Tags that say on what machine a network was trained, and from which data, split and code, by their digests."""
     machine = {f"machine.{key}": str(value) for key, value in spec["machine"].items()}
     searched = {f"tuned_on.{key}": str(value) for key, value in spec.get("tuned_on", {}).items()}  # no names of patients
-    return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}, **searched}
+    curated = {f"curated.{key}": str(value) for key, value in spec.get("curated", {}).items()}  # nor of images
+    return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}, **curated, **searched}
 
 
 def log_data(client: MlflowClient, run: Run, spec: Mapping[str, Any]) -> None:

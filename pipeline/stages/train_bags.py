@@ -20,7 +20,7 @@ from pipeline.bags.patients import Patients
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
-from pipeline.folds import split_table
+from pipeline.folds import image_weights, split_table
 
 COEFFICIENTS = "coefficients.npz"
 _FEWEST = 2  # training patients of a class
@@ -47,16 +47,20 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
                     inputs = recipe.digests(config, subtype, places)
                 place = folder / paths.fold(subtype, candidate, fold).name
                 place.mkdir()
-                spec = recipe.spec(config, subtype, candidate, fold, places[0], everybody.encoder, inputs)
+                weights = image_weights.read(paths.existing(paths.weights(subtype, candidate)), fold)
+                spec = recipe.spec(config, subtype, candidate, fold, places[0], everybody.encoder, inputs, weights)
                 (place / "spec.json").write_text(json.dumps(spec, indent=2) + "\n")
-                _train(config, subtype, candidate, fold, everybody, place)
+                _train(config, subtype, candidate, fold, everybody, frozenset(weights.index), place)
         took = console.duration(time.monotonic() - start)
         console.say(f"train_bags: {target}: {len(config.folds)} folds of {len(everybody.bags)} patients, {took}")
 
 
-def _train(config: Config, subtype: str, candidate: str, fold: int, everybody: Patients, place: Path) -> None:
+def _train(
+    config: Config, subtype: str, candidate: str, fold: int, everybody: Patients, left_out: frozenset[str], place: Path
+) -> None:
     roles = split_table.roles(everybody.split, fold, config.split.n_folds).to_numpy()
-    training = np.flatnonzero(roles == "train").tolist()
+    learned = {row: everybody.without(row, left_out) for row in np.flatnonzero(roles == "train").tolist()}
+    training = [row for row, bag in learned.items() if len(bag)]
     for label, name in enumerate((config.control, subtype)):
         if (count := int((everybody.labels[training] == label).sum())) < _FEWEST:
             raise DataError(
@@ -66,7 +70,7 @@ def _train(config: Config, subtype: str, candidate: str, fold: int, everybody: P
     coefficients = recipe.fit(
         config,
         candidate,
-        [everybody.bags[row] for row in training],
+        [learned[row] for row in training],
         everybody.labels[training],
         recipe.seed(config.seed, subtype, fold),
     )

@@ -22,7 +22,9 @@ from pipeline.common import console, parallel, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.common.files import write
+from pipeline.curation import review
 from pipeline.images import decoding, look_alikes, manifest, manifest_row, reading
+from pipeline.names import image_paths
 from pipeline.validation import expectations, rule_tables, rules
 
 _OF_QUARANTINE = {"class_present", "enough_patients", "enough_images", "few_quarantined"}  # rules that too much of it breaks
@@ -34,14 +36,19 @@ def run(config: Config) -> None:
     """Look at every file, judge the cohort by the rules, and write the manifest, the quarantine and the rules' results.
 
     Raises:
-        DataError: there is nothing to validate, exclude.csv names what is not there, or a rule is broken.
+        DataError: there is nothing to validate, exclude.csv or review.csv names what is not there, or a rule is broken.
     """
     files = sorted(_files(paths.RAW))
     if not files:
         raise DataError(f"{paths.RAW}: holds no files; run `dvc repro`")
     missing = pd.read_csv(paths.existing(paths.NOT_COPIED), dtype="str", keep_default_na=False)
     known = [*(manifest_row.relative(file)[0] for file in files), *missing["path"]]
-    excluded = manifest.excluded(known, _exclusions(paths.EXCLUDE), str(paths.EXCLUDE), config.ingest.pseudonyms)
+    excluded = manifest.excluded(
+        known,
+        [*_exclusions(paths.EXCLUDE), *_of_wrong_patients(set(known), config)],
+        str(paths.EXCLUDE),
+        config.ingest.pseudonyms,
+    )
     not_copied = (manifest_row.not_copied(path, reason) for path, reason in missing.itertuples(index=False))
     frame = manifest.build(chain(_read_all(files, config.image_px), not_copied))
     frame = _mark_look_alikes(manifest.drop_repeats(manifest.exclude(frame, excluded)), config)
@@ -110,6 +117,13 @@ def _exclusions(table: Path) -> list[manifest.Exclusion]:
             raise DataError(f"{table} line {line}: has no reason; write why {cells[1] or cells[0]} is excluded")
         found.append(manifest.Exclusion(line, *cells))
     return found
+
+
+def _of_wrong_patients(known: set[str], config: Config) -> list[manifest.Exclusion]:
+    """The images that reviewers say belong to another patient."""
+    decisions = review.read(paths.REVIEW, known, config.ingest.pseudonyms)
+    wrong = review.of_wrong_patients(decisions, config.control)
+    return [manifest.Exclusion(0, image_paths.place(path)[1], path, f"wrong patient, by {paths.REVIEW}") for path in wrong]
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:

@@ -34,7 +34,7 @@ def test_the_flow_follows_dvc_yaml() -> None:
         "report",
     }
     train = next(stage for stage in stages if stage.name == "train@NPM1-published-0")
-    assert train.after == ("candidates", "pack", "split")
+    assert train.after == ("candidates", "pack", "split", "weigh")
     shared = {stage.title: (stage.subtype, stage.candidate) for stage in stages if stage.kind in ("embed", "call")}
     assert shared == {"embed efficientnet_lite0": ("", ""), "call bags": ("", "bags")}  # of every subtype, not of one so named
 

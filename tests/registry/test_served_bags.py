@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import registered
+import weights
 from bag_cohort import ENCODER, FOLDS, SUBTYPE
 from mlflow.exceptions import MlflowException
 from processes import CLEAN, answers, end, free_port, wait
@@ -84,6 +85,7 @@ def build() -> config.Config:
         pd.DataFrame(listed, columns=["patient", "path"]).to_parquet(paths.vector_rows(ENCODER, name), index=False)
     paths.SPLITS.mkdir()
     pd.DataFrame(split, columns=["patient", "label", "fold", "images"]).to_csv(paths.split_table(SUBTYPE), index=False)
+    weights.all_the_same(SUBTYPE, "bags")
     manifest.build(rows).to_parquet(paths.MANIFEST, index=False)
     source = {"source": "demo", "cohort": "demo", "files": 144, "bytes": 1, "sha256": "0" * 64, "metadata": ""}
     paths.SOURCE.write_text(json.dumps(source))

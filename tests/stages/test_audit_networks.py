@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import weights
 from PIL import Image
 
 from pipeline.auditing import twins
@@ -58,6 +59,7 @@ def cohort() -> tuple[pd.DataFrame, pd.DataFrame]:
     table = pd.DataFrame(images, columns=["patient", "path", "label"])
     paths.SPLITS.mkdir(parents=True)
     dealt.to_csv(paths.split_table("NPM1"), index=False)
+    weights.all_the_same("NPM1", "published")
     guesses = []
     for fold in (0, 1):
         roles = table["patient"].map(split_table.roles(dealt, fold, FOLDS))

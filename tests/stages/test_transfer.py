@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import trained_networks
+import weights
 from conftest import write_params
 from trained_networks import FOLDS, PX, UNITS
 
@@ -68,6 +69,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             np.save(paths.vectors("drawn", name), vectors.astype(np.float32))
         about = {"sha256": "e5" * 32, "px": 48, "dimension": DIMENSION, "digest": "d1" * 32}
         paths.encoder("drawn").write_text(json.dumps(about))
+        for name in (*OTHERS, NEW):
+            weights.all_the_same(name, "published")
         transfer.run(settings(folder), NEW)
     return folder
 

@@ -1,0 +1,43 @@
+"""How much a training image counts, where that is not as much as any other: data/weights.
+
+A table of a candidate has a row for every such image of each trained fold: fold, path, weight. Weight 0 leaves the image out of
+the training; another, from 0 to 1, says how often it is shown beside the patient's others. Images of who validates or is tested
+are in no table, nor does anything here ever touch them. left_out.csv names the images that nobody is trained on: path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+COLUMNS = ["fold", "path", "weight"]
+DECIMALS = 4
+
+
+def read(table: Path, fold: int) -> pd.Series:
+    """Path -> weight of the images that count less in one fold's training."""
+    known = pd.read_csv(table, dtype={"path": "str"}, keep_default_na=False)
+    own = known[known["fold"] == fold]
+    return pd.Series(own["weight"].to_numpy(np.float64), index=pd.Index(own["path"]), name="weight")
+
+
+def of_images(weights: pd.Series, paths: pd.Series) -> NDArray[np.float64]:
+    """`(images,)`: of each of `paths`, 1 where nothing is said of it."""
+    found: NDArray[np.float64] = paths.map(weights).fillna(1.0).to_numpy(np.float64)
+    return found
+
+
+def left_out(table: Path) -> frozenset[str]:
+    """The images that nobody is trained on."""
+    return frozenset(pd.read_csv(table, dtype="str", keep_default_na=False)["path"])
+
+
+def told_apart(weights: pd.Series) -> dict[str, int | str]:
+    """How many images are left out, how many count less, and a digest of which and how much, which names none."""
+    lines = "\n".join(f"{path} {weight:.{DECIMALS}f}" for path, weight in sorted(weights.items()))
+    none = int((weights == 0).sum())
+    return {"left_out": none, "down_weighted": len(weights) - none, "sha256": hashlib.sha256(lines.encode()).hexdigest()}

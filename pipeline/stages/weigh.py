@@ -1,0 +1,50 @@
+"""Write which training images count less than others: data/weights.
+
+What persons take out of the training, by data/review.csv, is left out of it; and of a candidate that is down-weighted the
+images of leukaemia patients count as `suspect` says. Where neither says anything the tables are empty.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.common import console, files, paths
+from pipeline.common.config import Config
+from pipeline.curation import review
+from pipeline.folds import image_weights
+from pipeline.names import image_paths
+
+
+def run(config: Config) -> None:
+    """Write a table for every candidate of every subtype, and one of the images that nobody is trained on.
+
+    Raises:
+        DataError: review.csv names what is not there, or `suspect` has not run.
+    """
+    known = set(pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path"])["path"])
+    decisions = review.read(paths.REVIEW, known, config.ingest.pseudonyms)
+    left_out = review.left_out(decisions, config.control)
+    with files.folder_in_one_step(paths.WEIGHTS) as folder:
+        _write(pd.DataFrame({"path": left_out}), folder / paths.LEFT_OUT.name)
+        for subtype, candidate in itertools.product(config.subtypes, config.candidates):
+            own = [path for path in left_out if image_paths.place(path)[0] in (config.control, subtype)]
+            target = folder / paths.weights(subtype, candidate).relative_to(paths.WEIGHTS)
+            target.parent.mkdir(exist_ok=True)
+            _write(_weights(config, subtype, candidate, own), target)
+    console.say(f"weigh: {len(left_out):,} images left out of the training; {len(decisions):,} decisions in {paths.REVIEW}")
+
+
+def _weights(config: Config, subtype: str, candidate: str, left_out: list[str]) -> pd.DataFrame:
+    """Fold, path and weight of the images that count less."""
+    rows = [(fold, path, 0.0) for fold in sorted(config.folds) for path in left_out]
+    if candidate in config.down_weighted:
+        found = pd.read_csv(paths.existing(paths.suspicion(subtype, candidate)), dtype={"path": "str"}, keep_default_na=False)
+        rows += found.loc[~found["path"].isin(left_out), image_weights.COLUMNS].itertuples(index=False, name=None)
+    return pd.DataFrame(rows, columns=image_weights.COLUMNS)
+
+
+def _write(table: pd.DataFrame, target: Path) -> None:
+    table.to_csv(target, index=False, lineterminator="\n")
