@@ -33,6 +33,7 @@ CANDIDATE_STAGES = {
     "evaluate": "measure the predictions of test patients",
     "audit": "ask what else than the look of the cells could explain a result",
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
+    "explain": "show which cells, and which pixels of a cell, carried the scores of test patients",
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
 ALL_CLASSES_STAGES = {

@@ -36,17 +36,13 @@ class Place:
     marks: Mask
 
 
-def draw_cell(
-    kind: CellType, stain: Stain, rng: np.random.Generator, focus: smear.Focus
-) -> tuple[NDArray[np.uint8], Place]:
+def draw_cell(kind: CellType, stain: Stain, rng: np.random.Generator, focus: smear.Focus) -> tuple[NDArray[np.uint8], Place]:
     """`(144, 144, 3)` crop with one white cell near its centre, and where that lies."""
     radius = 0.5 * PX_PER_UM * stain.size * between(rng, kind.diameter_um)
     row, column = smear.near_the_middle(rng)
     light = smear.field(stain, (row, column), radius, rng)
     (top, bottom), (left, right) = window(row, 1.3 * radius), window(column, 1.3 * radius)
-    body, marks = _draw_white_cell(
-        light[:, top:bottom, left:right], kind, stain, (row - top, column - left), radius, rng
-    )
+    body, marks = _draw_white_cell(light[:, top:bottom, left:right], kind, stain, (row - top, column - left), radius, rng)
     around = ((top, smear.IMAGE_PX - bottom), (left, smear.IMAGE_PX - right))
     place = Place(np.pad(body > _SEEN, around), np.pad(marks > _SEEN, around))
     return smear.photograph(light, stain, rng, focus), place

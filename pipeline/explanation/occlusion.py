@@ -82,12 +82,9 @@ def mass_inside(found: Floats, mask: Mask) -> float:
     return float((positive * shares_of(mask, len(found))).sum() / positive.sum()) if positive.any() else float("nan")
 
 
-def points_at(found: Floats, mask: Mask) -> bool:
-    """Whether the block that speaks most for the subtype touches the mask (pointing game, Zhang et al. 2018)."""
-    return bool(shares_of(mask, len(found)).ravel()[found.argmax()] > 0)
+def pointed_at(found: Floats, mask: Mask) -> float:
+    """The part of the block that speaks most for the subtype which the mask covers: the chance that a point drawn in it hits.
 
-
-def chance_of_pointing(mask: Mask, within: Mask, blocks: int) -> float:
-    """The part of the blocks that lie in `within`, by half or more, that touch the mask."""
-    inside = shares_of(within, blocks) >= 0.5
-    return float((shares_of(mask, blocks)[inside] > 0).mean()) if inside.any() else float("nan")
+    The pointing game (Zhang et al. 2018, doi 10.1007/s11263-017-1059-x), of maps that know blocks and no points.
+    """
+    return float(shares_of(mask, len(found)).ravel()[found.argmax()])

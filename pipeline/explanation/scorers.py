@@ -15,11 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.bags import scoring
 from pipeline.bags.scoring import Bag, Floats
 from pipeline.common.errors import ModelError
 from pipeline.encoders import kept_network
-from pipeline.explanation import cells
+from pipeline.explanation import cells, tested
 from pipeline.explanation.occlusion import Images, Score
 from pipeline.machine import device
 from pipeline.networks import model
@@ -70,9 +69,7 @@ class BagScorer:
         if bag is None:
             raise ValueError("a learner of bags needs the patient's bag")
         known = bag
-        return lambda images: (
-            len(known) * cells.exchanged(self.learner, self.coefficients, known, row, self.vectors(images))
-        )
+        return lambda images: len(known) * cells.exchanged(self.learner, self.coefficients, known, row, self.vectors(images))
 
     def vectors(self, images: Images) -> Bag:
         """`(n, dimension)`."""
@@ -139,10 +136,12 @@ def bags(folder: Path, encoder: Path) -> BagScorer:
         ModelError: the files do not make a learner and an encoder.
     """
     device.prepare("float32")
-    spec, coefficients = learner(folder)
+    spec, coefficients = tested.learner(folder)
     try:
         rebuilt = kept_network.rebuilt(encoder)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{encoder}: its files do not make an encoder ({reason}); run `dvc repro`") from None
-    return BagScorer(spec["learner"], coefficients, rebuilt, kept_network.preparing(spec["encoder"]), int(spec["encoder"]["px"]))
+    return BagScorer(
+        spec["learner"], coefficients, rebuilt, kept_network.preparing(spec["encoder"]), int(spec["encoder"]["px"])
+    )

@@ -102,9 +102,7 @@ def _mean_of(logits: Floats) -> Callable[[Ints], float]:
     return lambda rows: float(logits[rows].mean())
 
 
-def _of_bags(
-    config: Config, subtype: str, candidate: str, fold: int, folder: Path, dealt: pd.DataFrame
-) -> Iterator[Tested]:
+def _of_bags(config: Config, subtype: str, candidate: str, fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Tested]:
     spec, known = learner(folder)
     name, encoder = spec["learner"], config.bag_of(candidate).encoder
     everybody = patients.read(config, subtype, encoder, fold)
