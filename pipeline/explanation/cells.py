@@ -47,7 +47,9 @@ def exchanged(learner: str, coefficients: Known, bag: Bag, row: int, vectors: Ba
 
 def mean_left_out(logits: Floats) -> Floats:
     """The mean without each, `(images,)`; NaN of an only one."""
-    return (logits.sum() - logits) / (len(logits) - 1) if len(logits) > 1 else np.full(len(logits), np.nan)
+    if len(logits) < 2:
+        return np.full(len(logits), np.nan)
+    return np.asarray((logits.sum() - logits) / (len(logits) - 1))
 
 
 def shares(changes: Floats) -> Floats:
@@ -56,7 +58,7 @@ def shares(changes: Floats) -> Floats:
     `changes` are the patient's logit less that without each image.
     """
     totals = np.where(changes >= 0, changes[changes >= 0].sum(), -changes[changes < 0].sum())
-    return np.divide(changes, totals, out=np.zeros_like(changes), where=totals > 0)
+    return np.asarray(np.divide(changes, totals, out=np.zeros_like(changes), where=totals > 0))
 
 
 def _pooled_left_out(c: Known, x: Floats) -> Floats:
@@ -68,7 +70,7 @@ def _pooled_left_out(c: Known, x: Floats) -> Floats:
 
     def kth(k: int) -> Floats:
         """Of the images without each, the one at place k."""
-        return np.where(ranks <= k, ascending[k + 1], ascending[k])
+        return np.asarray(np.where(ranks <= k, ascending[k + 1], ascending[k]))
 
     return _pooled(c, x.mean(axis=0) - y / (n - 1), variance, n - 1, kth)
 

@@ -27,8 +27,9 @@ Reader = Callable[[str], Images]  # of an image by its path, as delivered
 class Map:
     """One cell's map `(blocks, blocks)`, and what was found of it; None where it could not be asked.
 
-    `suspicious`: it is one of the patient's most suspicious; others were looked at for their marks. `area`: how much faster the score falls in its order than in a random one. `mass`, `size`: parts of the map's mass and of the
-    image that lie in the cell. `hit`, `chance`: parts of the block that it points at, and of the cell, that planted marks cover.
+    `suspicious`: it is one of the patient's most suspicious cells; others were looked at for their marks. `area`: how much
+    faster the score falls in the map's order than in a random one. `mass`, `size`: parts of the map's mass and of the image
+    that lie in the cell. `hit`, `chance`: parts of the block that it points at, and of the cell, that planted marks cover.
     `likeness`: how like it was, by rank, after each layer that was made random.
     """
 

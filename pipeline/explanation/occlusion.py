@@ -29,8 +29,8 @@ def edges(px: int, blocks: int) -> Ints:
 
 
 def mean_colour(images: Images) -> NDArray[np.uint8]:
-    """Of a patient's images, `(3,)`: it is in the stain of the smear, and neither as dark as a nucleus nor as light as glass."""
-    return images.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
+    """Of images of one smear, `(3,)`: in its stain, and neither as dark as a nucleus nor as light as the glass."""
+    return np.asarray(images.reshape(-1, 3).mean(axis=0).round().astype(np.uint8))
 
 
 def heat(score: Score, image: Images, colour: NDArray[np.uint8], blocks: int) -> Floats:
@@ -51,7 +51,7 @@ def heat(score: Score, image: Images, colour: NDArray[np.uint8], blocks: int) ->
 def deletion_area(
     score: Score, image: Images, colour: NDArray[np.uint8], found: Floats, draws: int, seed: Sequence[int]
 ) -> float:
-    """How much faster the score falls when blocks go in the order of the map than in `draws` random ones, as `deletion` says."""
+    """How much faster the score falls when blocks go in the map's order than in `draws` random ones (`deletion`)."""
     orders = [np.argsort(-found, axis=None, kind="stable"), *deletion.random_orders(found.size, draws, seed)]
     shown = np.concatenate([_without(image, colour, len(found), some) for order in orders for some in deletion.gone(order)])
     explained, *random = score(shown.reshape(-1, *image.shape)).reshape(len(orders), -1)

@@ -100,7 +100,7 @@ _LEARNED = frozenset({"weights", "hidden", "view", "gate", "attention", "out"})
 
 
 def _cascade(groups: list[list[Any]], rng: np.random.Generator) -> Iterator[str]:
-    """The numbers of every array of weights in another order: none is larger or smaller than before, and nothing learned is left."""
+    """The numbers of every array of weights in another order: as large as before, and nothing learned is left of them."""
     before = [(layer, layer.get_weights()) for group in groups for layer in group]
     try:
         for group in groups:

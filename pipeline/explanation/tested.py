@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.bags import patients, scoring
 from pipeline.bags.scoring import Bag, Floats
 from pipeline.common import files, paths
-from pipeline.common.config import BagCandidate, Config
+from pipeline.common.config import Config
 from pipeline.common.errors import LeakError, ModelError
 from pipeline.explanation import cells
 from pipeline.explanation.deletion import Ints
@@ -58,7 +58,7 @@ def read(config: Config, subtype: str, candidate: str) -> Iterator[Tested]:
             raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")
         roles = split_table.roles(split, fold, config.split.n_folds)
         dealt = split[split["patient"].map(roles) == "test"]
-        if isinstance(config.candidates[candidate], BagCandidate):
+        if candidate in config.kinds.bag:
             yield from _of_bags(config, subtype, candidate, fold, folder, dealt)
         else:
             yield from _of_network(fold, folder, dealt)
@@ -80,7 +80,7 @@ def learner(folder: Path) -> tuple[dict[str, Any], dict[str, Floats]]:
 
 def _of_network(fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Tested]:
     scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
-    by_patient = dict(list(scored[scored["split"] == "test"].groupby("patient", sort=False)))
+    by_patient = {str(name): rows for name, rows in scored[scored["split"] == "test"].groupby("patient", sort=False)}
     if strangers := set(by_patient) ^ set(dealt["patient"]):
         raise LeakError(f"{folder}: patient {min(strangers)} is in the scored or in the dealt test patients, not in both")
     for patient, label in dealt[["patient", "label"]].itertuples(index=False):

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.bags import patients
 from pipeline.common import console, files, paths
-from pipeline.common.config import BagCandidate, Config
+from pipeline.common.config import Config
 from pipeline.common.errors import DataError
+from pipeline.encoders import kept_network
 from pipeline.evaluation import score_table
 from pipeline.explanation import checks, deletion, planted, tested
 from pipeline.explanation.cells import shares
@@ -159,9 +161,9 @@ def _maps(
     config: Config, subtype: str, candidate: str, shown: Sequence[Tested], read: Callable[[str], Any]
 ) -> tuple[list[Any], str]:
     """The maps of all folds; or none, and why."""
-    known = config.candidates[candidate]
-    if isinstance(known, BagCandidate) and not _makes_vectors(config, subtype, known, shown[0].fold):
-        return [], f"the vectors of the encoder {known.encoder} are made elsewhere: it cannot be asked about other pixels"
+    encoder = config.bag_of(candidate).encoder if candidate in config.kinds.bag else None
+    if encoder and not (_vectors(config, subtype, encoder, shown[0].fold) / kept_network.WEIGHTS).is_file():
+        return [], f"the vectors of the encoder {encoder} are made elsewhere: it cannot be asked about other pixels"
     # TensorFlow takes seconds and memory: after everything that can fail
     from pipeline.explanation import maps, scorers
 
@@ -169,28 +171,23 @@ def _maps(
     found = []
     for fold, some in _by_fold(shown):
         folder = paths.fold(subtype, candidate, fold)
-        if isinstance(known, BagCandidate):
-            scorer: scorers.Scorer = scorers.bags(folder, _encoder(config, subtype, known, fold))
+        console.say(f"explain: {folder}: maps of {len(some)} patients")
+        if encoder:
+            scorer: scorers.Scorer = scorers.bags(folder, _vectors(config, subtype, encoder, fold))
         else:
             scorer = scorers.network(folder)
-        console.say(f"explain: {folder}: maps of {len(some)} patients")
         found += maps.look(scorer, some, config.explain, read, places, config.seed)
     return found, ""
+
+
+def _vectors(config: Config, subtype: str, encoder: str, fold: int) -> Path:
+    """Where a fold's vectors lie, and the encoder's own files."""
+    return paths.encoder(patients.places(config, subtype, encoder, fold)[0]).parent
 
 
 def _by_fold(people: Sequence[Tested]) -> Iterator[tuple[int, list[Tested]]]:
     for fold in sorted({one.fold for one in people}):
         yield fold, [one for one in people if one.fold == fold]
-
-
-def _encoder(config: Config, subtype: str, known: BagCandidate, fold: int) -> Any:
-    from pipeline.bags import patients
-
-    return paths.encoder(patients.places(config, subtype, known.encoder, fold)[0]).parent
-
-
-def _makes_vectors(config: Config, subtype: str, known: BagCandidate, fold: int) -> bool:
-    return (_encoder(config, subtype, known, fold) / "encoder.weights.h5").is_file()
 
 
 def _table(people: Sequence[Tested]) -> pd.DataFrame:
