@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.common.config import Explain
 from pipeline.demo.cells import Place
-from pipeline.explanation.tested import Tested
+from pipeline.explanation.tested import Patient
 
 PX, SIDE, IMAGES = 32, 6, 6
 SETTINGS = Explain(subtypes=[], patients=8, cells=2, blocks=8, random_orders=10)
@@ -60,7 +60,7 @@ def trained(steps: int, seed: int = 0) -> Any:
     return network
 
 
-def people(count: int) -> tuple[list[Tested], dict[str, np.ndarray], dict[str, Place]]:
+def people(count: int) -> tuple[list[Patient], dict[str, np.ndarray], dict[str, Place]]:
     """Patients with the square in every second image, their images and where cells and squares lie, by path."""
     patients, images, places = [], {}, {}
     for number in range(count):
@@ -70,5 +70,5 @@ def people(count: int) -> tuple[list[Tested], dict[str, np.ndarray], dict[str, P
             for k in range(label, IMAGES, 2):
                 images[own[k]], places[own[k]] = drawn[k], where[k]
         alone = np.arange(IMAGES) % 2.0
-        patients.append(Tested(f"P{number}", 1, 0, own, 0.5, alone - 0.5, alone, lambda rows: 0.0, None))
+        patients.append(Patient(f"P{number}", 1, 0, own, 0.5, alone - 0.5, alone, lambda rows: 0.0, None))
     return patients, images, places

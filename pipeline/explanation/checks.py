@@ -34,7 +34,7 @@ class Check:
 def cells(areas: Sequence[float], way: str, confidence: float) -> Check:
     """Of an order of a patient's cells: does taking them away in it lower the score faster than at random?"""
     figure = deletion.over_patients(areas, confidence)
-    question = f"Do the cells, {way}, leave a lower score when they go first than cells at random?"
+    question = f"Does the score fall faster when cells go {way} than when they go at random?"
     return _above_zero("deletion", question, figure, len(areas), "logits lower, on average over the steps")
 
 
@@ -46,7 +46,7 @@ def pixels(maps: Sequence[Map], confidence: float) -> list[Check]:
     found.append(
         _above_zero(
             "deletion",
-            "Does the score fall faster when the pixels it marks go first than pixels at random?",
+            "Does the score fall faster when the pixels they mark go first than pixels at random?",
             *_over(table, lambda t: t["area"], confidence),
             "logits lower, on average over the steps",
         )
@@ -55,7 +55,7 @@ def pixels(maps: Sequence[Map], confidence: float) -> list[Check]:
         found.append(
             _above_zero(
                 "in the cell",
-                "Does it lie in the cell rather than in the background?",
+                "Do they lie in the cell rather than in the background?",
                 *_over(table, lambda t: t["mass"] - t["size"], confidence),
                 "of the map's mass more in the cell than its share of the image",
                 percent=True,
@@ -65,7 +65,7 @@ def pixels(maps: Sequence[Map], confidence: float) -> list[Check]:
         found.append(
             _above_zero(
                 "pointing game",
-                "Does it point at the planted Auer rods, cups and granules more often than at the rest of the cell?",
+                "Do they point at the planted Auer rods, cups and granules more often than at the rest of the cell?",
                 *_over(table, lambda t: t["hit"] - t["chance"], confidence),
                 "more hits than a point drawn in the cell",
                 percent=True,
@@ -79,7 +79,7 @@ def _dies(table: pd.DataFrame, confidence: float) -> Check:
     passed = bool(figure.high < DEAD)
     return Check(
         "layers made random",
-        "Is nothing of it left when the layers are made random, from the last to the first (Adebayo et al. 2018)?",
+        "Is nothing of the maps left when the layers are made random, from the last to the first (Adebayo et al. 2018)?",
         figure,
         patients,
         passed,

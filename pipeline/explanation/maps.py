@@ -17,7 +17,7 @@ from pipeline.demo.cells import Place
 from pipeline.explanation import occlusion
 from pipeline.explanation.occlusion import Images
 from pipeline.explanation.scorers import Scorer
-from pipeline.explanation.tested import Tested
+from pipeline.explanation.tested import Patient
 from pipeline.images import decoding
 
 Reader = Callable[[str], Images]  # of an image by its path, as delivered
@@ -45,7 +45,7 @@ class Map:
     likeness: dict[str, float] = field(default_factory=dict)
 
 
-def chosen(one: Tested, cells: int, places: Mapping[str, Place]) -> tuple[list[int], list[int]]:
+def chosen(one: Patient, cells: int, places: Mapping[str, Place]) -> tuple[list[int], list[int]]:
     """The patient's images that speak most for the subtype, as rows; and of those with planted marks the first others.
 
     So the pointing game is played on as many cells, whether or not the model suspects the right ones.
@@ -57,7 +57,7 @@ def chosen(one: Tested, cells: int, places: Mapping[str, Place]) -> tuple[list[i
 
 
 def look(
-    scorer: Scorer, people: Sequence[Tested], settings: Explain, read: Reader, places: Mapping[str, Place], seed: int
+    scorer: Scorer, people: Sequence[Patient], settings: Explain, read: Reader, places: Mapping[str, Place], seed: int
 ) -> list[Map]:
     """The maps of the chosen cells of `people`, all of one fold, whose scorer this is.
 

@@ -51,7 +51,7 @@ class NetworkScorer:
 
     def randomised(self, rng: np.random.Generator) -> Iterator[str]:
         """Every layer with weights."""
-        yield from _cascade([[layer] for layer in reversed(self.network.layers) if layer.weights], rng)
+        yield from _cascade(self.network, len(self.network.layers), rng)
 
 
 @dataclass
@@ -88,9 +88,7 @@ class BagScorer:
         self.coefficients = mixed
         try:
             yield "learner"
-            weighted = [layer for layer in reversed(self.encoder.layers) if layer.weights]
-            parts = np.array_split(np.arange(len(weighted)), min(_GROUPS, len(weighted)))
-            yield from _cascade([[weighted[place] for place in part] for part in parts], rng)
+            yield from _cascade(self.encoder, _GROUPS, rng)
         finally:
             self.coefficients = before
 
@@ -99,17 +97,21 @@ class BagScorer:
 _LEARNED = frozenset({"weights", "hidden", "view", "gate", "attention", "out"})
 
 
-def _cascade(groups: list[list[Any]], rng: np.random.Generator) -> Iterator[str]:
-    """The numbers of every array of weights in another order: as large as before, and nothing learned is left of them."""
-    before = [(layer, layer.get_weights()) for group in groups for layer in group]
+def _cascade(network: Any, most: int, rng: np.random.Generator) -> Iterator[str]:
+    """The numbers of every array of weights in another order, the layers in at most so many groups, from the last to the first.
+
+    They are as large as before, and nothing learned is left of them.
+    """
+    layers = [layer for layer in network.layers if layer.weights]
+    before = network.get_weights()
     try:
-        for group in groups:
-            for layer in group:
-                layer.set_weights([rng.permutation(array.ravel()).reshape(array.shape) for array in layer.get_weights()])
-            yield group[-1].name if len(group) == 1 else f"{group[0].name} to {group[-1].name}"
+        for group in reversed(np.array_split(np.arange(len(layers)), min(most, len(layers)))):
+            for place in group:
+                weights = layers[place].get_weights()
+                layers[place].set_weights([rng.permutation(array.ravel()).reshape(array.shape) for array in weights])
+            yield f"layer {group[0] + 1} of {len(layers)}"
     finally:
-        for layer, weights in before:
-            layer.set_weights(weights)
+        network.set_weights(before)
 
 
 def network(folder: Path) -> NetworkScorer:

@@ -25,7 +25,7 @@ from pipeline.folds import split_table
 
 
 @dataclass(frozen=True)
-class Tested:
+class Patient:
     """One patient: the logit, how much of it goes with each image, the logit of each alone, and that of any of them.
 
     `changes` are above 0 of an image that speaks for the subtype, NaN of an only one.
@@ -42,7 +42,7 @@ class Tested:
     bag: Bag | None  # of a learner of bags
 
 
-def read(config: Config, subtype: str, candidate: str) -> Iterator[Tested]:
+def read(config: Config, subtype: str, candidate: str) -> Iterator[Patient]:
     """The test patients of all trained folds.
 
     Raises:
@@ -78,14 +78,14 @@ def learner(folder: Path) -> tuple[dict[str, Any], dict[str, Floats]]:
         raise ModelError(f"{folder}: cannot be read ({str(error).splitlines()[0]}); run `dvc repro`") from None
 
 
-def _of_network(fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Tested]:
+def _of_network(fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Patient]:
     scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
     by_patient = {str(name): rows for name, rows in scored[scored["split"] == "test"].groupby("patient", sort=False)}
     if strangers := set(by_patient) ^ set(dealt["patient"]):
         raise LeakError(f"{folder}: patient {min(strangers)} is in the scored or in the dealt test patients, not in both")
     for patient, label in dealt[["patient", "label"]].itertuples(index=False):
         logits = by_patient[patient]["logit"].to_numpy(np.float64)
-        yield Tested(
+        yield Patient(
             patient,
             int(label),
             fold,
@@ -102,7 +102,7 @@ def _mean_of(logits: Floats) -> Callable[[Ints], float]:
     return lambda rows: float(logits[rows].mean())
 
 
-def _of_bags(config: Config, subtype: str, candidate: str, fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Tested]:
+def _of_bags(config: Config, subtype: str, candidate: str, fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Patient]:
     spec, known = learner(folder)
     name, encoder = spec["learner"], config.bag_of(candidate).encoder
     everybody = patients.read(config, subtype, encoder, fold)
@@ -115,7 +115,7 @@ def _of_bags(config: Config, subtype: str, candidate: str, fold: int, folder: Pa
         (logit,) = scoring.logits(name, known, [bag])
         changes = logit - cells.left_out(name, known, bag)
         alone = cells.alone(name, known, bag)
-        yield Tested(patient, int(label), fold, images[patient], float(logit), changes, alone, _of(name, known, bag), bag)
+        yield Patient(patient, int(label), fold, images[patient], float(logit), changes, alone, _of(name, known, bag), bag)
 
 
 def _of(name: str, known: dict[str, Floats], bag: Bag) -> Callable[[Ints], float]:

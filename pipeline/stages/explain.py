@@ -26,14 +26,14 @@ from pipeline.evaluation import score_table
 from pipeline.explanation import checks, deletion, planted, tested
 from pipeline.explanation.cells import shares
 from pipeline.explanation.checks import Check
-from pipeline.explanation.tested import Tested
+from pipeline.explanation.tested import Patient
 from pipeline.images import reading
 from pipeline.pages import explained_page, rendering
 
 _ON_A_SHEET = 4
-_WAYS: dict[str, tuple[str, Callable[[Tested], Any]]] = {
-    "left out": ("by how much the score falls without each", lambda one: one.changes),
-    "alone": ("by the score of each alone", lambda one: one.alone),
+_WAYS: dict[str, tuple[str, Callable[[Patient], Any]]] = {
+    "left out": ("in the order of what it loses without each", lambda one: one.changes),
+    "alone": ("in the order of their scores alone", lambda one: one.alone),
 }
 
 
@@ -64,7 +64,6 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             candidate=candidate,
             demo=config.ingest.source == "demo",
             percent=f"{100 * config.evaluate.confidence:g} %",
-            tested=len(people),
             of_cells=of_cells,
             ordered=(order := _best(of_cells)) is not None,
             of_pixels=of_pixels,
@@ -94,7 +93,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         console.say(f"explain: {target}/index.html; {each}")
 
 
-def _areas(config: Config, people: Sequence[Tested], ranked: Callable[[Tested], Any]) -> list[float]:
+def _areas(config: Config, people: Sequence[Patient], ranked: Callable[[Patient], Any]) -> list[float]:
     """Of each patient with more than one image."""
     found = []
     for number, one in enumerate(people):
@@ -105,7 +104,7 @@ def _areas(config: Config, people: Sequence[Tested], ranked: Callable[[Tested], 
     return found
 
 
-def _shown(config: Config, people: Sequence[Tested]) -> list[Tested]:
+def _shown(config: Config, people: Sequence[Patient]) -> list[Patient]:
     """Of either class so many, from all folds alike; the subtype's come first."""
     found = []
     for label in (1, 0):
@@ -127,7 +126,7 @@ def _best(of_cells: Sequence[Check]) -> str | None:
     return next((way for way, check in zip(_WAYS, of_cells, strict=True) if check.passed), None)
 
 
-def _sheets(one: Tested, way: str | None, maps: Sequence[Any], read: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+def _sheets(one: Patient, way: str | None, maps: Sequence[Any], read: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
     """Titles and pictures of a patient: the most and the least suspicious cells, and maps."""
     if way is not None:
         parts = shares(np.nan_to_num(one.changes))
@@ -158,7 +157,7 @@ def _reader() -> Callable[[str], Any]:
 
 
 def _maps(
-    config: Config, subtype: str, candidate: str, shown: Sequence[Tested], read: Callable[[str], Any]
+    config: Config, subtype: str, candidate: str, shown: Sequence[Patient], read: Callable[[str], Any]
 ) -> tuple[list[Any], str]:
     """The maps of all folds; or none, and why."""
     encoder = config.bag_of(candidate).encoder if candidate in config.kinds.bag else None
@@ -185,12 +184,12 @@ def _vectors(config: Config, subtype: str, encoder: str, fold: int) -> Path:
     return paths.encoder(patients.places(config, subtype, encoder, fold)[0]).parent
 
 
-def _by_fold(people: Sequence[Tested]) -> Iterator[tuple[int, list[Tested]]]:
+def _by_fold(people: Sequence[Patient]) -> Iterator[tuple[int, list[Patient]]]:
     for fold in sorted({one.fold for one in people}):
         yield fold, [one for one in people if one.fold == fold]
 
 
-def _table(people: Sequence[Tested]) -> pd.DataFrame:
+def _table(people: Sequence[Patient]) -> pd.DataFrame:
     """A row an image of every test patient: what goes with it, its share of what speaks the same way, its score alone."""
     return pd.concat(
         [

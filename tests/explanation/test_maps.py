@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import bag_cohort
+import explained_project
 import numpy as np
+import pandas as pd
 import planted_cue
 import pytest
 from planted_cue import PX, SETTINGS
 
+from pipeline.common import files, paths
+from pipeline.common.errors import ModelError
 from pipeline.demo.cells import Place
 from pipeline.explanation import checks, maps, occlusion
 from pipeline.explanation.maps import Map
+from pipeline.explanation.tested import Patient
+from pipeline.folds import split_table
+from pipeline.stages import explain
+
+NETWORK = {"first_conv": 8, "conv": [8], "dense": [8], "learning_rate": 0.001}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +73,9 @@ def test_a_map_of_the_background_fails_everything_but_to_die() -> None:
     place = Place(body, body & (np.arange(PX) < 16))
     found = []
     for patient in "ABCD":
-        heat = np.where(occlusion.shares_of(body, 8) > 0, -1.0, 1.0) + np.random.default_rng(ord(patient)).normal(0, 0.01, (8, 8))
+        heat = np.where(occlusion.shares_of(body, 8) > 0, -1.0, 1.0) + np.random.default_rng(ord(patient)).normal(
+            0, 0.01, (8, 8)
+        )
         one = Map(patient, "", heat, area=-0.5 - 0.1 * ord(patient), suspicious=True, likeness={"a": 1.0, "b": 0.1})
         maps._look_inside(one, place)
         found.append(one)
@@ -101,3 +115,57 @@ def test_likeness_is_of_ranks_and_a_map_turned_over_is_as_like() -> None:
     assert maps.likeness(one, np.exp(one)) == pytest.approx(1.0)
     assert maps.likeness(one, -one) == pytest.approx(1.0)
     assert maps.likeness(one, np.zeros((6, 6))) == 0.0
+
+
+def test_a_page_shows_the_maps_that_passed_and_says_why_others_are_left_out(learned: Any, here: Path) -> None:
+    """The stage on networks of three folds; where the marks lie is known of no cohort but the demo, so two checks decide."""
+    settings = bag_cohort.settings(
+        here,
+        **{
+            "kinds": {"cnn": ["published"], "bag": []},
+            "candidates": {"published": {"kind": "cnn", "networks": {"default": NETWORK}}},
+            "ingest.source": "folder",
+            **{f"explain.{key}": value for key, value in SETTINGS.model_dump().items()},
+            "explain.patients": 2,
+        },
+    )
+    people, images, _ = planted_cue.people(6)
+    explained_project.put_images(images)
+    dealt = [(one.patient, number % 2, number // 2, len(one.images)) for number, one in enumerate(people)]
+    paths.SPLITS.mkdir(parents=True)
+    pd.DataFrame(dealt, columns=split_table.COLUMNS).to_csv(paths.split_table("NPM1"), index=False)
+    for fold in range(3):
+        _fold(fold, learned.network, [one for one, row in zip(people, dealt, strict=True) if row[2] == fold])
+    explained_project.put_scores("NPM1", "published", 3)
+    explain.run(settings, ["NPM1"], ["published"])
+    page = (paths.explained("NPM1", "published") / "index.html").read_text()
+    assert page.count("<h3>Which pixels</h3>") == 4
+    assert "left out" not in page
+
+    for fold in range(3):  # whatever it is shown, a network without weights says the same
+        place = paths.fold("NPM1", "published", fold)
+        dumb = learned.network.__class__.from_config(learned.network.get_config())
+        dumb.set_weights([0 * array for array in learned.network.get_weights()])
+        dumb.save_weights(place / "model.weights.h5")
+    explain.run(settings, ["NPM1"], ["published"])
+    page = (paths.explained("NPM1", "published") / "index.html").read_text()
+    assert "<strong>left out</strong>: they failed “deletion”" in page
+    assert "<h3>Which pixels</h3>" not in page
+    (paths.fold("NPM1", "published", 1) / "model.weights.h5").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"models/NPM1/published/fold-1: spec and weights do not make a network"):
+        explain.run(settings, ["NPM1"], ["published"])
+
+
+def _fold(fold: int, network: Any, own: list[Patient]) -> None:
+    """A fold's files: its test patients are `own`."""
+    place = paths.fold("NPM1", "published", fold)
+    place.mkdir(parents=True)
+    network.save_weights(place / "model.weights.h5")
+    inputs = {"split": files.sha256_of_all([paths.split_table("NPM1")])}
+    (place / "spec.json").write_text(json.dumps({**planted_cue.SPEC, "inputs": inputs}))
+    rows = [
+        (one.patient, path, one.label, "test", logit) for one in own for path, logit in zip(one.images, one.alone, strict=True)
+    ]
+    pd.DataFrame(rows, columns=["patient", "path", "label", "split", "logit"]).to_parquet(
+        place / "predictions.parquet", index=False
+    )
