@@ -30,7 +30,6 @@ from pipeline.explanation.tested import Patient
 from pipeline.images import reading
 from pipeline.pages import explained_page, rendering
 
-_ON_A_SHEET = 4
 _WAYS: dict[str, tuple[str, Callable[[Patient], Any]]] = {
     "left out": ("in the order of what it loses without each", lambda one: one.changes),
     "alone": ("in the order of their scores alone", lambda one: one.alone),
@@ -76,7 +75,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
                     "class": subtype if one.label else config.control,
                     "score": scores[one.patient],
                     "images": len(one.images),
-                    "sheets": list(_sheets(one, order, [] if failed else maps, read)),
+                    "sheets": list(explained_page.sheets(_why(one, order, [] if failed else maps), read)),
                 }
                 for one in shown
             ],
@@ -84,8 +83,12 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         target = paths.explained(subtype, candidate)
         with files.folder_in_one_step(target) as folder:
             (folder / "index.html").write_text(page, encoding="utf-8", newline="\n")
-            contents = {"cells": [asdict(one) for one in of_cells], "pixels": [asdict(one) for one in of_pixels]}
-            (folder / "checks.json").write_text(json.dumps({**contents, "no_maps": why_not}, indent=2) + "\n")
+            contents: dict[str, Any] = {
+                "cells": [asdict(one) for one in of_cells],
+                "pixels": [asdict(one) for one in of_pixels],
+            }
+            contents |= {"no_maps": why_not, "weights": _weights(config, subtype, candidate)}
+            (folder / "checks.json").write_text(json.dumps(contents, indent=2) + "\n")
             _table(people).to_csv(folder / "cells.csv", index=False)
         _say(f"{subtype} {candidate}", [*of_cells, *of_pixels], why_not)
         each = f"{took_cells / len(people):.2g} s a patient for cells"
@@ -126,27 +129,25 @@ def _best(of_cells: Sequence[Check]) -> str | None:
     return next((way for way, check in zip(_WAYS, of_cells, strict=True) if check.passed), None)
 
 
-def _sheets(one: Patient, way: str | None, maps: Sequence[Any], read: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
-    """Titles and pictures of a patient: the most and the least suspicious cells, and maps."""
-    if way is not None:
-        parts = shares(np.nan_to_num(one.changes))
-        order = np.argsort(-_WAYS[way][1](one), kind="stable")
-        for title, rows in (("Most suspicious", order[:_ON_A_SHEET]), ("Least suspicious", order[_ON_A_SHEET:][-_ON_A_SHEET:])):
-            captions = [f"{Path(one.images[row]).stem}: {parts[row]:.0%}" for row in rows]
-            if captions:
-                yield f"{title}, with shares", explained_page.sheet([read(one.images[row]) for row in rows], captions, title)
-    own = [found for found in maps if found.patient == one.patient and found.suspicious]
-    if own:
-        crops = [(read(found.image), Path(found.image).stem, found.heat) for found in own]
-        pictures = [picture for crop, _, heat in crops for picture in (crop, explained_page.under_map(crop, heat))]
-        captions = [caption for _, name, _ in crops for caption in (name, "")]
-        yield "Which pixels", explained_page.sheet(pictures, captions, "Cells, and each again under its map")
+def _why(one: Patient, way: str | None, maps: Sequence[Any]) -> explained_page.Why:
+    """What is shown of a patient: cells by the way whose order passed, if any, and maps of the most suspicious."""
+    parts = shares(np.nan_to_num(one.changes))
+    order = [] if way is None else np.argsort(-_WAYS[way][1](one), kind="stable").tolist()
+    own = {found.image: found.heat for found in maps if found.patient == one.patient and found.suspicious}
+    return explained_page.Why({one.images[row]: float(parts[row]) for row in order}, own)
 
 
 def _likeness(maps: Sequence[Any]) -> list[tuple[str, float]]:
     """After each layer that was made random, the mean over patients of all folds."""
     known = [found.likeness for found in maps if found.likeness]
     return [(layer, float(np.mean([of_map[layer] for of_map in known]))) for layer in (known[0] if known else [])]
+
+
+def _weights(config: Config, subtype: str, candidate: str) -> dict[str, str]:
+    """The SHA-256 of what each fold learned, by which `predict` tells whether it asks the model that was checked here."""
+    folders = [paths.fold(subtype, candidate, fold) for fold in sorted(config.folds)]
+    name = "coefficients.npz" if candidate in config.kinds.bag else "model.weights.h5"
+    return {folder.name: files.sha256(paths.existing(folder / name)) for folder in folders}
 
 
 def _reader() -> Callable[[str], Any]:
