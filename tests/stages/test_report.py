@@ -493,3 +493,11 @@ def test_every_item_of_tripod_ai_is_on_the_page(settings):
     items = page().table("Item")[1:]
     assert {int(re.match(r"\d+", row[0])[0]) for row in items} == set(range(1, 28))
     assert all(row[2] != "–" or row[3] != "–" for row in items)
+
+
+def test_a_subtype_whose_scores_are_explained_leads_to_the_page(settings):
+    asked = settings.explain.model_copy(update={"subtypes": ["NEW"]})
+    report.run(settings.model_copy(update={"explain": asked}))
+    links = [place for place in re.findall(r'href="([^"#]+)"', Path("reports/index.html").read_text()) if "explained" in place]
+    assert links == ["explained/NEW/published/index.html"]
+    assert (Path("reports") / links[0]).parent == paths.explained("NEW", "published")
