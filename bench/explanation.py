@@ -142,6 +142,8 @@ def worth(seeds: int) -> None:
             learned = [bag for label, count in enumerate(bags.LEARN) for bag, _ in drawn(seed, share, label, count)]
             known = pooled.fit(learned, np.repeat([0, 1], bags.LEARN), bags.SETTINGS["pooled"], seed)
             for number, (bag, blasts) in enumerate(drawn(seed, share, 1, JUDGED)):
+                if not blasts.any():
+                    continue
                 (logit,) = scoring.logits("pooled", known, [bag])
                 ranked = {"left out": logit - cells.left_out("pooled", known, bag), "alone": cells.alone("pooled", known, bag)}
                 first = np.argsort(-ranked["left out"])[: blasts.sum()]

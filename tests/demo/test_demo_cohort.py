@@ -193,12 +193,9 @@ def test_the_leukaemia_on_demand_changes_nobody_else_and_has_cells_of_its_own():
 
 
 def test_it_is_known_where_a_cell_lies_and_which_marks_were_drawn_into_it():
-    """By the colours of the picture, which know nothing of the masks: cells are darker than glass, Auer rods redder than cells."""
-    drawn = [
-        cell
-        for patient in cohort({"PML_RARA": 2, "NPM1": 2}, (12, 12), (0.8, 0.8))
-        for cell in draw_cells(patient, "control", 11)
-    ]
+    """By the colours of the picture, which know nothing of the masks: cells are darker than glass, Auer rods redder."""
+    patients = cohort({"PML_RARA": 2, "NPM1": 2}, (12, 12), (0.8, 0.8), unusable=(0.15, 0.2))
+    drawn = [cell for patient in patients for cell in draw_cells(patient, "control", 11)]
     assert all((cell.place is None) == (cell.kind == "artefact") for cell in drawn)
     sharp = [cell for cell in drawn if cell.kind == "leukaemic"]
     for cell in sharp:
