@@ -35,6 +35,7 @@ CANDIDATE_STAGES = {
     "audit": "ask what else than the look of the cells could explain a result",
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
     "other_classes": "ask the networks about the patients of every class: whom do they call of other leukaemias",
+    "explain": "show which cells, and which pixels of a cell, carried the scores of test patients",
     "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
 }
 ALL_CLASSES_STAGES = {
@@ -110,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 stage.run(settings)
         elif chosen.stage == "predict":
-            stage.run(settings, chosen.folder, chosen.um, chosen.output)
+            stage.run(settings, chosen.folder, chosen.um, chosen.output, chosen.explain)
         elif chosen.stage in COHORT_STAGES or chosen.stage == "results":
             stage.run(settings)
         elif chosen.stage in ALL_CLASSES_STAGES:
@@ -190,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("folder", type=Path, help="a patient's folder of images, or a folder of such folders")
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")
     predict.add_argument("--output", type=Path, help="folder for the results; predictions/<folder's name> when left out")
+    predict.add_argument("--explain", action="store_true", help="say on each page which cells and pixels carried the scores")
     for name, purpose in BY_HAND.items():
         by_hand = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         by_hand.add_argument("subtype", help="one of params.yaml's subtypes, or call")

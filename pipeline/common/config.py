@@ -456,6 +456,16 @@ class Curate(Section):
     flagged_share: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Explain(Section):
+    """Of which subtypes it is asked why, and how closely it is looked."""
+
+    subtypes: list[Name]
+    patients: Count
+    cells: Count
+    blocks: Annotated[int, Field(ge=4)]
+    random_orders: Count
+
+
 class Config(Section):
     """The whole of params.yaml."""
 
@@ -484,6 +494,7 @@ class Config(Section):
     tune: Tune
     transfer: Transfer
     curate: Curate
+    explain: Explain
 
     @property
     def classes(self) -> list[str]:
@@ -539,7 +550,7 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() in ("validation", "audit", "tune", "transfer", "call", "curation"):
+            if name.lower() in ("validation", "audit", "tune", "transfer", "call", "other_classes", "curation", "explained"):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"
@@ -557,6 +568,9 @@ class Config(Section):
         for name in self.audit.networks:
             if name not in self.subtypes:
                 yield f"audit.networks: {name} is not one of subtypes"
+        for name in self.explain.subtypes:
+            if name not in self.subtypes:
+                yield f"explain.subtypes: {name} is not one of subtypes"
         smallest = 1 / (self.audit.permutations + 1)
         if smallest >= self.audit.significance:
             yield (

@@ -173,6 +173,11 @@ def audit_networks(subtype: str, candidate: str) -> Path:
     return REPORTS / "audit" / subtype / f"{candidate}_networks.json"
 
 
+def explained(subtype: str, candidate: str) -> Path:
+    """Which cells and pixels carried the scores of one candidate of a subtype."""
+    return REPORTS / "explained" / subtype / candidate
+
+
 def called(candidate: str) -> Path:
     """What calls new patients one of all classes, by a candidate's vectors: a folder a fold."""
     return MODELS / "call" / candidate

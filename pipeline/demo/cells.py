@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +20,38 @@ from pipeline.demo.smear import PX_PER_UM, Colour, Stain, paint, stained, window
 
 _OPEN_CHROMATIN: Colour = (0.86, 0.58, 0.76)
 _AUER_ROD: Colour = (0.58, 0.16, 0.42)
+_SEEN = 0.4  # coverage from which a mark is there for the eye
+
+Mask = NDArray[np.bool_]
 
 
-def draw_cell(kind: CellType, stain: Stain, rng: np.random.Generator, focus: smear.Focus) -> NDArray[np.uint8]:
-    """`(144, 144, 3)` crop with one white cell near its centre."""
+@dataclass(frozen=True)
+class Place:
+    """Where a drawn cell lies, and within it the marks of its type: granules, Auer rods, the cup of its nucleus.
+
+    Masks `(144, 144)`, of the drawing before the picture was taken.
+    """
+
+    body: Mask
+    marks: Mask
+
+
+def draw_cell(kind: CellType, stain: Stain, rng: np.random.Generator, focus: smear.Focus) -> tuple[NDArray[np.uint8], Place]:
+    """`(144, 144, 3)` crop with one white cell near its centre, and where that lies."""
     radius = 0.5 * PX_PER_UM * stain.size * between(rng, kind.diameter_um)
     row, column = smear.near_the_middle(rng)
     light = smear.field(stain, (row, column), radius, rng)
     (top, bottom), (left, right) = window(row, 1.3 * radius), window(column, 1.3 * radius)
-    _draw_white_cell(light[:, top:bottom, left:right], kind, stain, (row - top, column - left), radius, rng)
-    return smear.photograph(light, stain, rng, focus)
+    body, marks = _draw_white_cell(light[:, top:bottom, left:right], kind, stain, (row - top, column - left), radius, rng)
+    around = ((top, smear.IMAGE_PX - bottom), (left, smear.IMAGE_PX - right))
+    place = Place(np.pad(body > _SEEN, around), np.pad(marks > _SEEN, around))
+    return smear.photograph(light, stain, rng, focus), place
 
 
 def _draw_white_cell(
     light: Plane, kind: CellType, stain: Stain, centre: Vector, radius: float, rng: np.random.Generator
-) -> None:
-    """Paint the cell over `light`, a `(3, height, width)` window, in place."""
+) -> tuple[Plane, Plane]:
+    """Paint the cell over `light`, a `(3, height, width)` window, in place; how much of each px is cell, and how much mark."""
     _, height, width = light.shape
     plain_v, plain_u = np.meshgrid(np.arange(height) - centre[0], np.arange(width) - centre[1], indexing="ij")
     bend = kind.outline * radius
@@ -70,11 +87,13 @@ def _draw_white_cell(
         light += vacuole * (0.97 - light)
 
     _paint_chromatin(light, kind.nucleus, stain, nucleus, inside_nucleus * (1.0 - hollow), fine, rng)
+    marks = inside_nucleus * hollow
     for granules in kind.granules:
         grains = stain.granules * _grains(granules, centre, radius, (height, width), rng)
         grains = np.clip(grains, 0.0, 1.0) * body * (1.0 - (1.0 - granules.over_nucleus) * inside_nucleus * (1.0 - hollow))
         paint(light, grains, stained(granules.colour, stain.eosin))
-    _draw_auer_rods(light, kind, plain_u, plain_v, body, radius, away, rng)
+        marks = np.maximum(marks, grains)
+    return body, np.maximum(marks, _draw_auer_rods(light, kind, plain_u, plain_v, body, radius, away, rng))
 
 
 def _nucleus(shape: Nucleus, u: Plane, v: Plane, radius: float, away: Vector, rng: np.random.Generator) -> tuple[Plane, Plane]:
@@ -172,13 +191,15 @@ def _draw_auer_rods(
     radius: float,
     away: Vector,
     rng: np.random.Generator,
-) -> None:
-    """Needles in the cytoplasm opposite the nucleus; several lie in one bundle, roughly the same way."""
-    heading = direction(rng)
+) -> Plane:
+    """Needles in the cytoplasm opposite the nucleus, and what they cover; several lie in one bundle, roughly the same way."""
+    heading, cover = direction(rng), np.zeros_like(body)
     for _ in range(int(rng.integers(kind.auer_rods[0], kind.auer_rods[1] + 1))):
         along = turned(heading, between(rng, (-0.3, 0.3)))
         half = 0.5 * PX_PER_UM * between(rng, kind.auer_length_um)
         middle = [-a * radius * 0.5 + radius * between(rng, (-0.2, 0.2)) for a in away]
         ends = [(middle[0] + sign * along[0] * half, middle[1] + sign * along[1] * half) for sign in (-1.0, 1.0)]
-        rod = inside(capsule(u, v, ends[0], ends[1], between(rng, (0.7, 1.3))), 1.4)
-        paint(light, 0.9 * body * rod, _AUER_ROD)
+        rod = 0.9 * body * inside(capsule(u, v, ends[0], ends[1], between(rng, (0.7, 1.3))), 1.4)
+        paint(light, rod, _AUER_ROD)
+        cover = np.maximum(cover, rod)
+    return cover

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.demo import smear
 from pipeline.demo.artefacts import ARTEFACTS
 from pipeline.demo.cell_types import CELL_TYPES
-from pipeline.demo.cells import draw_cell
+from pipeline.demo.cells import Place, draw_cell
 from pipeline.demo.shapes import between
 
 Kind = Literal["normal", "leukaemic", "ambiguous", "artefact"]
@@ -83,13 +83,17 @@ class Patient:
 
 @dataclass(frozen=True)
 class Cell:
-    """One image, `pixels` `(144, 144, 3)` RGB; `diseased` is the cell, whether or not it can be told."""
+    """One image, `pixels` `(144, 144, 3)` RGB; `diseased` is the cell, whether or not it can be told.
+
+    An artefact has no `place`: it shows no cell.
+    """
 
     image: str
     cell_type: str
     kind: Kind
     diseased: bool
     pixels: NDArray[np.uint8]
+    place: Place | None = None
 
 
 def draw_patients(
@@ -159,9 +163,9 @@ def draw_cells(patient: Patient, control: str, seed: int) -> Iterator[Cell]:
             chance = float(rng.random()) * (1.0 - patient.unusable_share)
         is_diseased = chance < patient.diseased_share
         cell_type = _pick(diseased if is_diseased else normal, rng)
-        pixels = draw_cell(CELL_TYPES[cell_type], stain, rng, smear.OUT_OF_FOCUS if unusable else smear.IN_FOCUS)
+        pixels, place = draw_cell(CELL_TYPES[cell_type], stain, rng, smear.OUT_OF_FOCUS if unusable else smear.IN_FOCUS)
         kind: Kind = "ambiguous" if unusable else "leukaemic" if is_diseased else "normal"
-        yield Cell(f"image_{number}.tif", cell_type, kind, is_diseased, pixels)
+        yield Cell(f"image_{number}.tif", cell_type, kind, is_diseased, pixels, place)
 
 
 def _slot(class_name: str, control: str) -> int:

@@ -30,11 +30,11 @@ def save(network: Any, folder: Path) -> Path:
     return folder / WEIGHTS
 
 
-def load(folder: Path, about: Mapping[str, Any]) -> Callable[[Iterable[NDArray[np.uint8]]], NDArray[np.float32]]:
-    """A function from images, uint8 `(px, px, 3)`, to vectors `(images, dimension)`; `about` is what encoder.json says.
+def rebuilt(folder: Path) -> Any:
+    """The network of both files.
 
     Raises:
-        ValueError, OSError: the files do not make a network.
+        ValueError, OSError: they do not make one.
     """
     import h5py
     import keras  # TensorFlow takes seconds: not where only the names are asked for
@@ -42,8 +42,17 @@ def load(folder: Path, about: Mapping[str, Any]) -> Callable[[Iterable[NDArray[n
     network = keras.models.model_from_json((folder / NETWORK).read_text(encoding="utf-8"))  # layers of Keras' own alone
     with h5py.File(folder / WEIGHTS) as stored:  # numbers, never objects
         network.set_weights([stored[place][()] for place in sorted(stored)])
+    return network
+
+
+def load(folder: Path, about: Mapping[str, Any]) -> Callable[[Iterable[NDArray[np.uint8]]], NDArray[np.float32]]:
+    """A function from images, uint8 `(px, px, 3)`, to vectors `(images, dimension)`; `about` is what encoder.json says.
+
+    Raises:
+        ValueError, OSError: the files do not make a network.
+    """
+    network, prepare = rebuilt(folder), preparing(about)
     px, dimension = int(about["px"]), int(about["dimension"])
-    prepare = _preprocessing(str(about["application"])) if "application" in about else np.asarray
 
     def vectors(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
         waiting, made = iter(images), [np.empty((0, dimension), dtype=np.float32)]
@@ -56,9 +65,11 @@ def load(folder: Path, about: Mapping[str, Any]) -> Callable[[Iterable[NDArray[n
     return vectors
 
 
-def _preprocessing(application: str) -> Callable[[NDArray[np.uint8]], Any]:
-    """What the images of a network of keras.applications go through before."""
+def preparing(about: Mapping[str, Any]) -> Callable[[NDArray[np.uint8]], Any]:
+    """What images go through before such a network: of those of keras.applications each has its own."""
+    if "application" not in about:
+        return np.asarray
     import keras
 
-    module = importlib.import_module(getattr(keras.applications, application).__module__)
+    module = importlib.import_module(getattr(keras.applications, str(about["application"])).__module__)
     return lambda images: module.preprocess_input(images.astype(np.float32))

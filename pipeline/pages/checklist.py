@@ -108,7 +108,9 @@ def _partitions(page: Page) -> str:
 
 
 def _standardised(page: Page) -> str:
-    return "What is learned from (a network's colours, a learner's vectors) less its mean in training, by its standard deviation"
+    return (
+        "What is learned from (a network's colours, a learner's vectors) less its mean in training, by its standard deviation"
+    )
 
 
 def _model(page: Page) -> str:
@@ -130,7 +132,9 @@ def _recalibration(page: Page) -> str:
 
 
 def _predictions(page: Page) -> str:
-    return f"A patient's score is the probability at the calibrated mean logit of the images; called above {page['threshold']:g}"
+    return (
+        f"A patient's score is the probability at the calibrated mean logit of the images; called above {page['threshold']:g}"
+    )
 
 
 def _imbalance(page: Page) -> str:

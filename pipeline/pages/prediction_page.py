@@ -17,11 +17,12 @@ from urllib.parse import quote
 import jinja2
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.common.config import Config
 from pipeline.evaluation import genetics
 from pipeline.images import decoding, reading
-from pipeline.pages import contact_sheet, rendering
+from pipeline.pages import contact_sheet, explained_page, rendering
 from pipeline.registry.champions import Champion
 
 TEMPLATE, INDEX_TEMPLATE = "prediction_page.html.j2", "prediction_index.html.j2"
@@ -42,6 +43,7 @@ class Found:
     left_out: pd.DataFrame  # a row a file that does not count
     call: Champion | None = None  # gives one answer of all classes
     calls: pd.DataFrame = field(default_factory=pd.DataFrame)  # a row a patient, as it answers
+    why: Mapping[tuple[str, str], explained_page.Why] = field(default_factory=dict)  # by patient and subtype, if asked
 
 
 def file_name(patient: str) -> str:
@@ -56,6 +58,10 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
     unlike = own[own["unlike"] != ""].groupby("image", sort=False)["unlike"].first()
     here = config.validate_.min_images_per_patient  # where a model of an earlier version does not say
     fewest = max(int(model.settings.get("fewest_images", here)) for model in found.models)
+
+    def by_name(image: str) -> NDArray[np.uint8]:
+        return reading.pixels(files[image])
+
     return _template(TEMPLATE).render(
         aml=genetics.all_known(model.subtype for model in found.models),
         patient=patient,
@@ -69,6 +75,11 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
         control=config.control,
         um=found.um,
         call=_call(found, patient),
+        why=[
+            {"subtype": subtype, "no_maps": why.no_maps, "sheets": list(explained_page.sheets(why, by_name))}
+            for (who, subtype), why in found.why.items()
+            if who == patient
+        ],
         tests=[
             {
                 **rows[model.subtype],

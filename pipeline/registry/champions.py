@@ -27,6 +27,16 @@ _NEEDED_OF_SUBTYPES = ("operating_point", "temperatures")
 
 
 @dataclass(frozen=True)
+class FoldBag:
+    """A patient's vectors `(images, dimension)` as a fold's learner sees them, and that learner."""
+
+    learner: str
+    coefficients: dict[str, NDArray[np.float64]]
+    temperature: float
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Champion:
     """A subtype's model, or the call's, ready to score, and what `register` wrote down with it."""
 
@@ -44,6 +54,32 @@ class Champion:
     def takes_images(self) -> bool:
         """Whether it can score images at all: not where the vectors it learned from were made elsewhere."""
         return self.settings["px"] is not None
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """The SHA-256 of what each fold learned, by the fold's name."""
+        file = model_files.weights_file(self.settings)
+        return {name.partition("/")[0]: digest for name, digest in self.settings["sha256"].items() if name.endswith(f"/{file}")}
+
+    def bags(self, images: Sequence[Pixels]) -> list[FoldBag]:
+        """The images of one patient as the folds see them, where it scores patients alone.
+
+        Raises:
+            ModelError: it was registered by a version whose models do not tell.
+        """
+        inner = self.model.unwrap_python_model()
+        rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
+        try:
+            (by_encoder,) = inner._embedded(rows).values()
+            return [
+                FoldBag(learner, {name: np.asarray(v, np.float64) for name, v in known.items()}, heat, by_encoder[encoder])
+                for learner, known, heat, encoder in inner._bag_folds
+            ]
+        except (AttributeError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"{self.subtype} v{self.version}: cannot be asked why ({error}); run `python -m pipeline register`, or predict "
+                "without --explain"
+            ) from None
 
     def patient_logit(self, images: Sequence[Pixels], um: float) -> float:
         """Mean of the folds' calibrated logits of the one patient whose images these are, where it scores patients alone."""
@@ -93,12 +129,9 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
         raise ModelError(
             f"{name}: was registered without {missing[0]}, by an earlier version; run `python -m pipeline register`"
         )
-    weights_file = model_files.weights_file(settings)
-    weights = {
-        file.partition("/")[0]: digest for file, digest in settings["sha256"].items() if file.endswith(f"/{weights_file}")
-    }
-    _require_tagged(name, version, entrance | weights)
-    return Champion(subtype, str(version.version), settings, model)
+    champion = Champion(subtype, str(version.version), settings, model)
+    _require_tagged(name, version, entrance | champion.weights)
+    return champion
 
 
 def load_call(client: mlflow_server.Client, um: float) -> Champion | None:

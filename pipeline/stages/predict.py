@@ -28,6 +28,7 @@ from pipeline.common.errors import FULL, DataError, ModelError
 from pipeline.common.files import folder_in_one_step
 from pipeline.evaluation import genetics
 from pipeline.evaluation.pooling import patient_scores, probabilities
+from pipeline.explanation.new_patients import Whys
 from pipeline.images import decoding, manifest, reading
 from pipeline.names import image_paths
 from pipeline.pages import prediction_page, rendering
@@ -55,8 +56,8 @@ class Seen:
     resized: Mapping[int, decoding.Pixels] | None = None
 
 
-def run(config: Config, folder: Path, um: float | None, output: Path | None) -> None:
-    """Write the tables and the pages, and print what was found."""
+def run(config: Config, folder: Path, um: float | None, output: Path | None, explain: bool = False) -> None:
+    """Write the tables and the pages, and print what was found; with `explain` pages also say why."""
     um = config.image_um if um is None else um
     patients, without = new_patients.find(folder)
     if without:
@@ -68,7 +69,8 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
     with _gathered(target.resolve()) as unfinished:
         models = _champions(config, um)
         call = champions.load_call(mlflow_server.connect(), um) if config.call.candidates else None
-        scored, left_out, of_patients, calls = _score(patients, models, call, um)
+        why = Whys(models, config.explain, um) if explain else None
+        scored, left_out, of_patients, calls = _score(patients, models, call, um, why)
         if scored.empty:
             first = left_out.iloc[0]
             raise DataError(f"{folder}: no usable image; first {first['patient']}/{first['image']}: {first['reason']}")
@@ -77,7 +79,7 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
             rows.to_csv(unfinished / name, index=False)
         if call:
             calls.to_csv(unfinished / CALLS, index=False)
-        found = prediction_page.Found(models, um, table, scored, left_out, call, calls)
+        found = prediction_page.Found(models, um, table, scored, left_out, call, calls, why.found if why else {})
         names = list(dict.fromkeys(table["patient"]))
         for patient in console.track(names, len(names), "writing pages"):
             page = prediction_page.render(config, found, patient, patients[patient])
@@ -87,6 +89,8 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None) -> 
     _show(target, table, left_out, list(patients))
     if call:
         _show_calls(target, calls, call)
+    if why:
+        console.say(f"predict: why: {why.took()}")
 
 
 def _require_free(target: Path) -> None:
@@ -136,7 +140,7 @@ def _champions(config: Config, um: float) -> list[Champion]:
 
 
 def _score(
-    patients: Mapping[str, Mapping[str, Path]], models: Sequence[Champion], call: Champion | None, um: float
+    patients: Mapping[str, Mapping[str, Path]], models: Sequence[Champion], call: Champion | None, um: float, why: Whys | None
 ) -> tuple[pd.DataFrame, pd.DataFrame, PatientLogits, pd.DataFrame]:
     """A row an image and subtype: patient, image, subtype, score, logit, unlike; and a row a file left out.
 
@@ -173,12 +177,15 @@ def _score(
                     shared += [f"{owner}/{first} and {patient}/{seen.image}"] if owner != patient else []
             for model in models if usable else []:
                 scored += _rows(patient, usable, model, um)
-            bag += usable if bags or call else []
+            bag += usable if bags or call or why else []
             if number == lasts[patient]:
                 if bag and call:
                     calls.append({"patient": patient, **call.call(_pixels(bag, call), um), "model_version": call.version})
                 for model in bags if bag else []:
                     of_patients[patient, model.subtype] = model.patient_logit(_pixels(bag, model), um)
+                if bag and why:
+                    logits = {(row[2], row[1]): row[4] for row in scored[-len(bag) * len(models) :]}
+                    why.ask(patient, {one.image: one.resized or {} for one in bag}, logits)
                 bag = []
     if shared:
         console.warn(f"{len(shared):,} images are the same in two patients, first {shared[0]}: were they mixed up?")

@@ -190,3 +190,24 @@ def test_the_leukaemia_on_demand_changes_nobody_else_and_has_cells_of_its_own():
     (sick,) = cohort({ON_DEMAND: 1}, images=(40, 40), share=(0.9, 0.9), unusable=(0.0, 0.0))
     assert "monoblast" in {cell.cell_type for cell in draw_cells(sick, "control", 11)}
     assert {cell.kind for cell in draw_cells(sick, "control", 11)} == {"normal", "leukaemic"}
+
+
+def test_it_is_known_where_a_cell_lies_and_which_marks_were_drawn_into_it():
+    """By the colours of the picture, which know nothing of the masks: cells are darker than glass, Auer rods redder."""
+    patients = cohort({"PML_RARA": 2, "NPM1": 2}, (12, 12), (0.8, 0.8), unusable=(0.15, 0.2))
+    drawn = [cell for patient in patients for cell in draw_cells(patient, "control", 11)]
+    assert all((cell.place is None) == (cell.kind == "artefact") for cell in drawn)
+    sharp = [cell for cell in drawn if cell.kind == "leukaemic"]
+    for cell in sharp:
+        assert (cell.place.marks <= cell.place.body).mean() > 0.995
+        green = cell.pixels[..., 1].astype(float)
+        assert green[cell.place.body].mean() < green[~cell.place.body].mean() - 20
+    by_type = {name: [cell for cell in sharp if cell.cell_type == name] for name in ("faggot_cell", "cup_blast", "blast")}
+    assert all(by_type.values())
+    for cell in by_type["cup_blast"]:  # the hollow is lighter than the cell, most of which is nucleus
+        assert cell.pixels[cell.place.marks].mean() > cell.pixels[cell.place.body].mean()
+    for cell in by_type["faggot_cell"]:
+        away = cell.place.body & ~cell.place.marks
+        red, rest = (np.diff(cell.pixels[mask][:, [1, 0]].astype(float), axis=1).mean() for mask in (cell.place.marks, away))
+        assert red > rest
+    assert not any(cell.place.marks.any() for cell in by_type["blast"])

@@ -27,9 +27,10 @@ from pipeline.common import config, files, paths
 from pipeline.common.errors import ModelError
 from pipeline.encoders import kept_network
 from pipeline.evaluation.pooling import probabilities
+from pipeline.explanation import new_patients
 from pipeline.images import decoding, manifest
 from pipeline.machine import device
-from pipeline.registry import mlflow_server
+from pipeline.registry import champions, mlflow_server
 from pipeline.stages import call, embed, evaluate, predict, promote, register, register_call, train_bags
 
 PX, IMAGES, OF_CLASS = 16, 8, 9
@@ -171,6 +172,35 @@ def test_predict_writes_a_score_a_patient_and_none_an_image(inside: Path) -> Non
     page = (inside / "out" / "007.html").read_text(encoding="utf-8")
     assert "none has a score of its own" in page
     assert "most suspicious cells" not in page
+
+
+def test_predict_says_why_by_all_folds_as_the_served_model_does_without_each_cell_and_with_others(inside: Path) -> None:
+    settings = config.load(inside / "params.yaml")
+    champion = champions.load(mlflow_server.connect(), SUBTYPE)
+    assert champion is not None
+    slope = champion.settings["patient_calibration"]["slope"]
+    found = sorted((inside / "incoming" / "Ünal").glob("*.tif"))
+    cells = {file.name: decoding.resize(decoding.decode(file.read_bytes()), PX) for file in found}
+    whole = champion.patient_logit(list(cells.values()), registered.UM)
+    falls = {}
+    for name in cells:
+        others = [pixels for other, pixels in cells.items() if other != name]
+        falls[name] = (whole - champion.patient_logit(others, registered.UM)) / slope
+    why = new_patients.explain(champion, cells, None, registered.UM, 2, 4)
+    assert list(why.shares) == sorted(falls, key=lambda name: -falls[name])
+    up = {name: fall for name, fall in falls.items() if fall > 0}
+    assert {name: why.shares[name] for name in up} == pytest.approx({n: f / sum(up.values()) for n, f in up.items()}, abs=1e-4)
+    assert (why.maps, why.no_maps[:22]) == ({}, "no checks of this mode")
+
+    grey = np.full((PX, PX, 3), 128, np.uint8)
+    score = new_patients._score(champion, champion.bags(list(cells.values())), 0, registered.UM)
+    before, after = score(np.stack([next(iter(cells.values())), grey])) / len(cells) * slope
+    exchanged = champion.patient_logit([grey, *list(cells.values())[1:]], registered.UM)
+    assert after - before == pytest.approx(exchanged - whole, abs=1e-5)
+
+    predict.run(settings, inside / "incoming", None, inside / "why", explain=True)
+    page = (inside / "why" / "Ünal.html").read_text(encoding="utf-8")
+    assert page.count("Most suspicious, with shares") == 1
 
 
 def called(project: Path) -> pd.DataFrame:

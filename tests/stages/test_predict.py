@@ -23,7 +23,7 @@ from conftest import ROOT
 from PIL import Image
 from processes import CLEAN
 
-from pipeline.common import config
+from pipeline.common import config, files
 from pipeline.common.errors import DataError, ModelError, PipelineError
 from pipeline.images import decoding, manifest
 from pipeline.registry import training_range
@@ -174,6 +174,45 @@ def test_one_patients_folder_and_small_steps_give_the_same_scores(
     pd.testing.assert_frame_equal(one, all_of_them.reset_index(drop=True), rtol=0, atol=1e-9)
     run("incoming/007", output="elsewhere/one")  # an earlier prediction may be replaced
     assert not list(Path("elsewhere").glob(".*"))
+
+
+def test_maps_of_pixels_are_shown_if_those_of_this_very_model_passed_every_check(
+    there: Path, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And of networks a cell's share follows from its logit."""
+    assert "<h2>Why</h2>" not in Path("predictions/incoming/007.html").read_text(), "not unless it is asked"
+
+    def asked() -> str:
+        predict.run(config.load(), Path("incoming/007"), None, Path("elsewhere/why"), explain=True)
+        return Path("elsewhere/why/007.html").read_text()
+
+    page = asked()
+    assert "no checks of this model’s maps are here; `python -m pipeline explain NPM1` checks them" in page
+    assert re.search(r"predict: why: [\d.]+ s a patient", capsys.readouterr().out)
+    assert page.count("Most suspicious, with shares") == len(registered.REGISTERED)
+    one = pd.read_csv("elsewhere/why/images.csv").query("subtype == 'NPM1'")
+    first = one.sort_values("score").iloc[-1]["image"].removesuffix(".tif")
+    assert f"Most suspicious: {first}: " in page.partition("<summary>NPM1")[2]
+
+    weights = {f"fold-{k}": files.sha256(Path(f"models/NPM1/published/fold-{k}/model.weights.h5")) for k in (0, 1)}
+    checks = Path("reports/explained/NPM1/published/checks.json")
+    checks.parent.mkdir(parents=True)
+    passed = {"key": "deletion", "passed": True}
+    try:
+        for found, said in {
+            json.dumps({"weights": weights, "no_maps": "", "pixels": [passed]}): "This model’s maps passed every check",
+            json.dumps({"weights": weights, "no_maps": "", "pixels": [{**passed, "passed": False}]}): "failed “deletion”",
+            json.dumps({"weights": weights, "no_maps": "made elsewhere", "pixels": []}): "made elsewhere",
+            json.dumps({"weights": {**weights, "fold-0": "0"}, "no_maps": "", "pixels": [passed]}): "no checks of this model",
+            json.dumps({"weights": weights}): f"{checks} cannot be read",
+            "[": f"{checks} cannot be read",
+        }.items():
+            checks.write_text(found)
+            shown = asked().partition("<summary>NPM1")[2]
+            assert said in shown
+            assert ("Which pixels" in shown) == ("passed every" in shown)
+    finally:
+        shutil.rmtree("reports/explained")
 
 
 def refused(error: type[PipelineError], said: str, *arguments: Any, **more: Any) -> None:

@@ -120,7 +120,9 @@ def test_page_asks_no_host_and_needs_no_other_file(settings):
 def test_the_gates_verdict_is_shown_of_these_very_results_or_said_to_be_missing(settings):
     shown = [attributes["data"] for tag, attributes in page().tags if tag == "object"]
     assert shown == [f"{name}/verdicts.html#{files.md5(paths.evaluated(name, 'published'))}" for name in SUBTYPES]
-    assert words().count("Gate: no verdict beside this page") == len(SUBTYPES)  # what a browser shows where there is no such file
+    assert words().count("Gate: no verdict beside this page") == len(
+        SUBTYPES
+    )  # what a browser shows where there is no such file
     content = paths.evaluated("NPM1", "published").read_text()
     paths.evaluated("NPM1", "published").write_text(content + " ")
     report.run(settings)
@@ -525,3 +527,11 @@ def test_every_item_of_tripod_ai_is_on_the_page(settings):
     items = page().table("Item")[1:]
     assert {int(re.match(r"\d+", row[0])[0]) for row in items} == set(range(1, 28))
     assert all(row[2] != "–" or row[3] != "–" for row in items)
+
+
+def test_a_subtype_whose_scores_are_explained_leads_to_the_page(settings):
+    asked = settings.explain.model_copy(update={"subtypes": ["NEW"]})
+    report.run(settings.model_copy(update={"explain": asked}))
+    links = [place for place in re.findall(r'href="([^"#]+)"', Path("reports/index.html").read_text()) if "explained" in place]
+    assert links == ["explained/NEW/published/index.html"]
+    assert (Path("reports") / links[0]).parent == paths.explained("NEW", "published")

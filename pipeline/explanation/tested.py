@@ -1,0 +1,122 @@
+"""The test patients of a candidate and what each of their cells does to the score, by the one fold that never saw them.
+
+No network is asked here: a network's images were scored when it was trained, and a bag learner's vectors lie on disk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.bags import patients, scoring
+from pipeline.bags.scoring import Bag, Floats
+from pipeline.common import files, paths
+from pipeline.common.config import Config
+from pipeline.common.errors import LeakError, ModelError
+from pipeline.explanation import cells
+from pipeline.explanation.deletion import Ints
+from pipeline.folds import split_table
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One patient: the logit, how much of it goes with each image, the logit of each alone, and that of any of them.
+
+    `changes` are above 0 of an image that speaks for the subtype, NaN of an only one.
+    """
+
+    patient: str
+    label: int
+    fold: int
+    images: list[str]  # paths below data/raw
+    logit: float
+    changes: Floats
+    alone: Floats
+    left: Callable[[Ints], float]
+    bag: Bag | None  # of a learner of bags
+
+
+def read(config: Config, subtype: str, candidate: str) -> Iterator[Patient]:
+    """The test patients of all trained folds.
+
+    Raises:
+        LeakError: a fold was trained by another split than there is now.
+        DataError, ModelError: files are missing, damaged, or do not fit each other.
+    """
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+    digest = files.sha256_of_all([paths.split_table(subtype)])
+    for fold in sorted(config.folds):
+        folder = paths.fold(subtype, candidate, fold)
+        spec = json.loads(paths.existing(folder / "spec.json").read_text(encoding="utf-8"))
+        if spec["inputs"].get("split") != digest:
+            raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")
+        roles = split_table.roles(split, fold, config.split.n_folds)
+        dealt = split[split["patient"].map(roles) == "test"]
+        if candidate in config.kinds.bag:
+            yield from _of_bags(config, subtype, candidate, fold, folder, dealt)
+        else:
+            yield from _of_network(fold, folder, dealt)
+
+
+def learner(folder: Path) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Spec and coefficients of a fold of kind `bag`.
+
+    Raises:
+        ModelError: its files cannot be read.
+    """
+    try:
+        spec = json.loads(paths.existing(folder / "spec.json").read_text(encoding="utf-8"))
+        with np.load(paths.existing(folder / "coefficients.npz")) as stored:  # numbers, never objects: allow_pickle is off
+            return spec, {name: np.asarray(values, dtype=np.float64) for name, values in stored.items()}
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        raise ModelError(f"{folder}: cannot be read ({str(error).splitlines()[0]}); run `dvc repro`") from None
+
+
+def _of_network(fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Patient]:
+    scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
+    by_patient = {str(name): rows for name, rows in scored[scored["split"] == "test"].groupby("patient", sort=False)}
+    if strangers := set(by_patient) ^ set(dealt["patient"]):
+        raise LeakError(f"{folder}: patient {min(strangers)} is in the scored or in the dealt test patients, not in both")
+    for patient, label in dealt[["patient", "label"]].itertuples(index=False):
+        logits = by_patient[patient]["logit"].to_numpy(np.float64)
+        yield Patient(
+            patient,
+            int(label),
+            fold,
+            by_patient[patient]["path"].tolist(),
+            float(logits.mean()),
+            logits.mean() - cells.mean_left_out(logits),
+            logits,
+            _mean_of(logits),
+            None,
+        )
+
+
+def _mean_of(logits: Floats) -> Callable[[Ints], float]:
+    return lambda rows: float(logits[rows].mean())
+
+
+def _of_bags(config: Config, subtype: str, candidate: str, fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Patient]:
+    spec, known = learner(folder)
+    name, encoder = spec["learner"], config.bag_of(candidate).encoder
+    everybody = patients.read(config, subtype, encoder, fold)
+    bags = dict(zip(everybody.split["patient"], everybody.bags, strict=True))
+    place, *_ = patients.places(config, subtype, encoder, fold)
+    rows = [pd.read_parquet(paths.vector_rows(place, class_name)) for class_name in (config.control, subtype)]
+    images = pd.concat(rows).groupby("patient")["path"].apply(list)
+    for patient, label in dealt[["patient", "label"]].itertuples(index=False):
+        bag = bags[patient]
+        (logit,) = scoring.logits(name, known, [bag])
+        changes = logit - cells.left_out(name, known, bag)
+        alone = cells.alone(name, known, bag)
+        yield Patient(patient, int(label), fold, images[patient], float(logit), changes, alone, _of(name, known, bag), bag)
+
+
+def _of(name: str, known: dict[str, Floats], bag: Bag) -> Callable[[Ints], float]:
+    return lambda rows: float(scoring.logits(name, known, [bag[rows]])[0])
