@@ -115,6 +115,7 @@ def test_stage_is_module_is_command_is_params_section() -> None:
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
     shared = {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "encoders", "tune", "transfer", "curate"}
+    shared |= {"down_weighted"}
     assert sections <= set(STAGES) | shared
 
 

@@ -7,11 +7,12 @@ part of this page which bears it: the verdict on these very results, or that the
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from pipeline.common import files, paths
-from pipeline.registry import mlflow_server, versions
+from pipeline.registry import mlflow_address, mlflow_server, versions
 
 _TEMPLATE = Path(__file__).with_name("verdicts_page.html.j2")
 
@@ -19,7 +20,7 @@ _TEMPLATE = Path(__file__).with_name("verdicts_page.html.j2")
 def write(client: mlflow_server.Client, subtype: str) -> None:
     """Write the page anew, from MLflow; to be called after anything was decided over a model of the subtype."""
     here = {files.md5(file) for file in sorted((paths.EVALUATED / subtype).glob("*.json"))}
-    entries = []
+    entries: list[dict[str, Any]] = []
     for model in versions.versions(client, subtype):
         results = model.tags.get("results_md5")
         if results not in here or "verdict" not in model.tags:
@@ -43,4 +44,4 @@ def write(client: mlflow_server.Client, subtype: str) -> None:
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = template.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     text = page.render(subtype=subtype, entries=entries, address=mlflow_server.shown_address())
-    files.write(mlflow_server.home() / paths.verdicts(subtype), text)
+    files.write(mlflow_address.home() / paths.verdicts(subtype), text)
