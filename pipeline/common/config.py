@@ -586,6 +586,10 @@ class Config(Section):
                 yield f"embed_networks: must name candidates of kind cnn, each once; look at {name}"
             if name in self.encoders:
                 yield f"embed_networks: {name} is one of encoders too; call that something else"
+        for kind, names in by_kind.items():
+            for name in names:
+                if name not in self.candidates:
+                    yield f"kinds.{kind}: there is no candidate {name}; candidates has: {', '.join(self.candidates)}"
         for name in self.call.candidates:
             if name not in self.kinds.bag or self.call.candidates.count(name) > 1:
                 yield f"call.candidates: must name candidates of kind bag, each once, or none ([]); look at {name}"
@@ -594,10 +598,6 @@ class Config(Section):
                     f"call.candidates: {name} learns on vectors by {encoder}, a network of its own for every subtype and fold; "
                     "one answer of all classes needs the same vectors of everybody: leave it out"
                 )
-        for kind, names in by_kind.items():
-            for name in names:
-                if name not in self.candidates:
-                    yield f"kinds.{kind}: there is no candidate {name}; candidates has: {', '.join(self.candidates)}"
 
 
 def load(path: Path = Path("params.yaml")) -> Config:
