@@ -620,6 +620,10 @@ class Config(Section):
                 yield f"embed_networks: must name candidates of kind cnn, each once; look at {name}"
             if name in self.encoders:
                 yield f"embed_networks: {name} is one of encoders too; call that something else"
+        for kind, names in by_kind.items():
+            for name in names:
+                if name not in self.candidates:
+                    yield f"kinds.{kind}: there is no candidate {name}; candidates has: {', '.join(self.candidates)}"
         for name in self.call.candidates:
             if name not in self.kinds.bag or self.call.candidates.count(name) > 1:
                 yield f"call.candidates: must name candidates of kind bag, each once, or none ([]); look at {name}"
@@ -631,10 +635,6 @@ class Config(Section):
         for name in self.down_weighted:
             if name not in self.kinds.cnn or self.down_weighted.count(name) > 1:
                 yield f"down_weighted: must name candidates of kind cnn, each once; look at {name}"
-        for kind, names in by_kind.items():
-            for name in names:
-                if name not in self.candidates:
-                    yield f"kinds.{kind}: there is no candidate {name}; candidates has: {', '.join(self.candidates)}"
 
 
 def load(path: Path = Path("params.yaml")) -> Config:

@@ -159,7 +159,7 @@ class SubtypeModel(PythonModel):
         of_folds, known = [], []
         for fold, encoder in self._call_folds:
             table = [self._bags.statistics(by[encoder], fold["quantiles"]) for by in embedded.values()]
-            of_folds.append(self._call.logits(fold, np.stack(table)))
+            of_folds.append(self._call.logits(fold, np.reshape(table, (len(table), len(fold["weights"])))))  # of nobody, no row
             known.append((fold["classes"], fold["strangeness"]))
         scores = self._call.probabilities(np.mean(of_folds, axis=0), self.settings["temperature"])
         p_values = self._call.p_values(known, [self._call.strangeness(logits) for logits in of_folds])

@@ -63,6 +63,7 @@ BAG = {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "efficient
         ),
         ({"candidates.b": {"encoder": "e"}}, ["candidates.b.kind: missing"]),
         ({"call.candidates": ["nobody"]}, ["call.candidates", "of kind bag", "look at nobody"]),
+        ({"kinds.bag": ["nobody"], "call.candidates": ["nobody"]}, ["kinds.bag", "no candidate nobody"]),
         ({"call.candidates": ["published"]}, ["call.candidates", "of kind bag", "look at published"]),
         ({**BAG, "call.candidates": ["b", "b"]}, ["call.candidates", "each once", "look at b"]),
         (

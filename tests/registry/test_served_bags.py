@@ -289,6 +289,12 @@ def test_python_without_this_package_scores_as_predict_does(inside: Path, tmp_pa
     assert {row["patient"]: row["set"] for row in calls} == called(inside)["set"].to_dict()
 
 
+@pytest.mark.parametrize("name", [SUBTYPE, "call"])
+def test_of_no_image_nothing_is_said(inside: Path, name: str) -> None:
+    model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+    assert model.predict(pd.DataFrame({"image": pd.Series([], dtype=object)})).empty
+
+
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[str]:
     port = free_port()
