@@ -42,7 +42,7 @@ def reliability(table: pd.DataFrame, patients: pd.DataFrame) -> dict[str, Any]:
     """The bins of `reliability.csv`, and where the score of every patient of either class lies, at their class mix."""
     scores = probabilities(calibration.at_class_mix(patients["label"], patients["logit"]))
     bins = [
-        {"n": row["n"], "x": _x(row["mean_score"]), **{side: _y(row[side]) for side in ("share", "low", "high")}}
+        {"n": int(row["n"]), "x": _x(row["mean_score"]), **{side: _y(row[side]) for side in ("share", "low", "high")}}
         for row in table.to_dict("records")
     ]
     return {"bins": bins, "ticks": {label: [_x(score) for score in scores[patients["label"] == label]] for label in (0, 1)}}

@@ -108,9 +108,7 @@ def _partitions(page: Page) -> str:
 
 
 def _standardised(page: Page) -> str:
-    return (
-        "What is learned from (a network's colours, a learner's vectors) less its mean in training, by its standard deviation"
-    )
+    return "What is learned from (colours by a network, vectors by a learner) less its mean in training, by its deviation"
 
 
 def _model(page: Page) -> str:
@@ -132,13 +130,11 @@ def _recalibration(page: Page) -> str:
 
 
 def _predictions(page: Page) -> str:
-    return (
-        f"A patient's score is the probability at the calibrated mean logit of the images; called above {page['threshold']:g}"
-    )
+    return f"A patient's score is the probability at the images' calibrated mean logit; called above {page['threshold']:g}"
 
 
 def _imbalance(page: Page) -> str:
-    return "Both classes weigh the same in training; scores are therefore for as many of either class, and moved where a share matters"
+    return "Both classes weigh the same in training; so scores are for as many of either, and moved where a share matters"
 
 
 def _fairness(page: Page) -> str:

@@ -67,7 +67,7 @@ def sentence(patients: Mapping[bool, int], right: Mapping[bool, int], controls: 
 
 
 def called(rows: pd.DataFrame) -> dict[tuple[bool, bool], int]:
-    """How many of the subtype (True) and of the control were called the subtype (True) and not; the rows are images or patients."""
+    """How many rows (images, patients) of the subtype (True) and of the control were called the subtype (True) and not."""
     counted = Counter(zip(rows["label"] == 1, rows["called"].astype(bool), strict=True))
     return {(label, call): counted[label, call] for label in (False, True) for call in (False, True)}
 

