@@ -67,8 +67,8 @@ def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
     for patient, images in zip(split["patient"], split["images"], strict=True):
         if len(bags[patient][0]) != images:
             raise DataError(
-                f"patient {patient}: {len(bags[patient][0]):,} vectors in {paths.encoder(place).parent}, and {images:,} images in "
-                f"{paths.split_table(subtype)}; run `dvc repro`"
+                f"patient {patient}: {len(bags[patient][0]):,} vectors in {paths.encoder(place).parent}, and {images:,} images "
+                f"in {paths.split_table(subtype)}; run `dvc repro`"
             )
     found = [bags[patient] for patient in split["patient"]]
     return Patients(split, [vectors for vectors, _ in found], [images for _, images in found], about)
