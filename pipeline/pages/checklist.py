@@ -108,9 +108,7 @@ def _partitions(page: Page) -> str:
 
 
 def _standardised(page: Page) -> str:
-    return (
-        "What is learned from (colours by a network, vectors by a learner) less its mean in training, by its deviation"
-    )
+    return "What is learned from (colours by a network, vectors by a learner) less its mean in training, by its deviation"
 
 
 def _model(page: Page) -> str:
@@ -132,9 +130,7 @@ def _recalibration(page: Page) -> str:
 
 
 def _predictions(page: Page) -> str:
-    return (
-        f"A patient's score is the probability at the images' calibrated mean logit; called above {page['threshold']:g}"
-    )
+    return f"A patient's score is the probability at the images' calibrated mean logit; called above {page['threshold']:g}"
 
 
 def _imbalance(page: Page) -> str:

@@ -119,9 +119,7 @@ def test_page_asks_no_host_and_needs_no_other_file(settings):
 def test_the_gates_verdict_is_shown_of_these_very_results_or_said_to_be_missing(settings):
     shown = [attributes["data"] for tag, attributes in page().tags if tag == "object"]
     assert shown == [f"{name}/verdicts.html#{files.md5(paths.evaluated(name, 'published'))}" for name in SUBTYPES]
-    assert words().count("Gate: no verdict beside this page") == len(
-        SUBTYPES
-    )  # where there is no such file
+    assert words().count("Gate: no verdict beside this page") == len(SUBTYPES)  # where there is no such file
     content = paths.evaluated("NPM1", "published").read_text()
     paths.evaluated("NPM1", "published").write_text(content + " ")
     report.run(settings)
