@@ -1,7 +1,7 @@
-"""reports/<subtype>/verdicts.html: what became of the results that lie here, of which the report's first screen shows the line.
+"""reports/<subtype>/verdicts.html: what became of the results that lie here; the report's first screen shows the line of each.
 
-The report is the same bytes from the same files, and is made without MLflow. So it names each result by its digest and shows the
-part of this page that bears it: the verdict on these very results, or that there is none. No verdict on others can stand there.
+The report is the same bytes from the same files, and is made without MLflow. So it names each result by its digest and shows
+the part of this page that bears it: the verdict on these very results, or that there is none. None on others can stand there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _TEMPLATE = Path(__file__).with_name("verdicts_page.html.j2")
 
 def write(client: mlflow_server.Client, subtype: str) -> None:
     """Write the page anew, from MLflow; to be called after anything was decided over a model of the subtype."""
-    here = {files.md5(file) for file in sorted((paths.EVALUATED / subtype).glob("*.json"))}
+    home = mlflow_address.home()
+    folders = {root / paths.EVALUATED / subtype for root in (Path(), home)}  # DVC may run an experiment in a copy
+    here = {files.md5(file) for folder in folders for file in folder.glob("*.json")}
     entries: dict[str, dict[str, Any]] = {}  # by the digest of the results; of two versions the later
     for model in versions.versions(client, subtype):
         results = model.tags.get("results_md5")
@@ -43,4 +45,4 @@ def write(client: mlflow_server.Client, subtype: str) -> None:
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page = template.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     text = page.render(subtype=subtype, entries=list(entries.values()), address=mlflow_server.shown_address())
-    files.write(mlflow_address.home() / paths.verdicts(subtype), text)
+    files.write(home / paths.verdicts(subtype), text)

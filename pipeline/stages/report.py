@@ -268,6 +268,9 @@ def _call(config: Config, candidate: str) -> dict[str, Any]:
         raise ModelError(f"{folder}: not of params.yaml's classes; run `dvc repro`")
     return {
         "candidate": candidate,
+        "name": folder.parent.name,
+        "title": f"the answer of all classes ({candidate})",
+        "results": _read(paths.evaluated(folder.parent.name, candidate), files.md5, ModelError),
         "figures": found,
         "kept": "coverage" in found,
         "confusion": {row["class"]: row for row in tables["confusion"].to_dict("records")},
