@@ -202,7 +202,7 @@ def test_predict_answers_of_all_classes_as_the_call_measured(inside: Path, capsy
     assert "one answer of all classes, call v1; sets at coverage 0.8" in " ".join(shown.out.split())
     few = "2 of 2 patients have fewer images than anybody in training (8), first 007 (5): what is said of them is unsure"
     assert few in " ".join(shown.err.split())
-    assert found.loc["007", "patient_warning"] == "5 images; a patient of training had at least 8: the score of so few is unsure"
+    assert found.loc["007", "patient_warning"].startswith("5 images; a patient of training had at least 8")
     assert "One answer of all classes: likeliest" in (inside / "called" / "007.html").read_text(encoding="utf-8")
 
 
