@@ -28,7 +28,6 @@ MODELS = Path("models")
 REPORTS = Path("reports")
 EVALUATED = Path("data/evaluated")
 VALIDATION = REPORTS / "validation"
-OTHER_CLASSES = REPORTS / "other_classes"
 REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
 DOWNLOADS = Path(".downloads")
@@ -130,7 +129,7 @@ def audit(subtype: str, candidate: str) -> Path:
 
 def other_classes(subtype: str, candidate: str) -> Path:
     """Whom the networks of one subtype call that, of all classes."""
-    return OTHER_CLASSES / subtype / f"{candidate}.csv"
+    return REPORTS / "audit" / subtype / f"{candidate}_classes.csv"
 
 
 def search(study: str) -> Path:
