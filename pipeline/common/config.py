@@ -550,7 +550,7 @@ class Config(Section):
         for name in self.classes:
             if folded.count(name.lower()) > 1:
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
-            if name.lower() in ("validation", "audit", "tune", "transfer", "call", "other_classes", "curation", "explained"):
+            if name.lower() in ("validation", "audit", "tune", "transfer", "call", "curation", "explained"):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"

@@ -32,7 +32,6 @@ MODELS = Path("models")
 REPORTS = Path("reports")
 EVALUATED = Path("data/evaluated")
 VALIDATION = REPORTS / "validation"
-OTHER_CLASSES = REPORTS / "other_classes"
 CURATION = REPORTS / "curation"
 REPORT_PAGE = REPORTS / "index.html"
 CHECKPOINTS = Path(".checkpoints")
@@ -150,7 +149,7 @@ def audit(subtype: str, candidate: str) -> Path:
 
 def other_classes(subtype: str, candidate: str) -> Path:
     """Whom the networks of one subtype call that, of all classes."""
-    return OTHER_CLASSES / subtype / f"{candidate}.csv"
+    return REPORTS / "audit" / subtype / f"{candidate}_classes.csv"
 
 
 def search(study: str) -> Path:

@@ -165,10 +165,10 @@ def _fold(file: Path, row: Row, form: Form, n_folds: int) -> int:
     where = f"{file} line {row.line}: patient {row.patient!r}"
     if form == "role":
         if row.place.lower() not in ROLES:
-            raise DataError(f"{where} has the role {row.place!r}; allowed: train, val, test")
+            raise DataError(f"{where} has the role {row.place[:20]!r}; allowed: train, val, test")
         return ROLES[row.place.lower()]
-    if not (row.place.isascii() and row.place.isdigit() and int(row.place) < n_folds):
-        raise DataError(f"{where} has the fold {row.place!r}; allowed: 0 to {n_folds - 1} (split.n_folds is {n_folds})")
+    if (row.place.lstrip("0") or "0") not in map(str, range(n_folds)):
+        raise DataError(f"{where} has the fold {row.place[:20]!r}; allowed: 0 to {n_folds - 1} (split.n_folds is {n_folds})")
     return int(row.place)
 
 

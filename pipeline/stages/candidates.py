@@ -49,7 +49,8 @@ def _of_others(config: Config) -> Iterator[Path]:
     for subtype in (*config.subtypes, "call"):
         for folder in (paths.MODELS, paths.SCORED, paths.EVALUATED, paths.REPORTS, paths.REPORTS / "audit"):
             for path in sorted((folder / subtype).glob("*")):
-                if path.name.removesuffix(path.suffix).removesuffix("_networks") not in names:
+                name = path.name.removesuffix(path.suffix).removesuffix("_networks").removesuffix("_classes")
+                if name not in names:
                     yield path
     reports = {path.parents[1] for path in paths.REPORTS.glob("*/*/metrics.json")} | set((paths.REPORTS / "audit").glob("*/"))
     yield from sorted(path for path in reports if path.name not in (*config.subtypes, "call", "transfer", "tune"))

@@ -1,4 +1,4 @@
-"""Ask a candidate's networks about the patients of every class: reports/other_classes/<subtype>/<candidate>.csv.
+"""Ask a candidate's networks about the patients of every class: reports/audit/<subtype>/<candidate>_classes.csv.
 
 A network learned one subtype against control; that it calls another leukaemia its own is seen here and nowhere else. Of
 its own two classes the patients are those of `evaluate`, whom a network had not seen; of the others everybody, by the mean

@@ -87,6 +87,7 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None, exp
         index = prediction_page.render_index(config, found, list(patients))
         (unfinished / prediction_page.INDEX).write_text(index, encoding="utf-8", newline="\n")
     _show(target, table, left_out, list(patients))
+    _warn_of_few(table, models)
     if call:
         _show_calls(target, calls, call)
     if why:
@@ -279,6 +280,18 @@ def _show(target: Path, table: pd.DataFrame, left_out: pd.DataFrame, patients: S
     disease = "leukaemia" if genetics.all_known(subtypes) else "disease"
     console.say(f"All tests may fire on any {disease}: a call does not say which. For research only, not for diagnosis.")
     console.say(f"predict: {target}: {TABLE}, {IMAGES}, {prediction_page.INDEX} and a page for each patient")
+
+
+def _warn_of_few(table: pd.DataFrame, models: Sequence[Champion]) -> None:
+    """Say of whom there are fewer images than of anybody in training."""
+    fewest = max(int(model.settings.get("fewest_images", 0)) for model in models)  # an earlier version did not say
+    few = table[table["images"] < fewest].drop_duplicates("patient")
+    if len(few):
+        first = few.iloc[0]
+        console.warn(
+            f"{len(few)} of {table['patient'].nunique()} patients have fewer images than anybody in training ({fewest}), first "
+            f"{first['patient']} ({first['images']}): what is said of them is unsure"
+        )
 
 
 def _show_calls(target: Path, calls: pd.DataFrame, call: Champion) -> None:

@@ -287,7 +287,8 @@ def _matrices(config: Config, calls: list[dict[str, Any]]) -> list[dict[str, Any
     for candidate in config.kinds.cnn if len(config.subtypes) > 1 else []:
         tables = [_read(paths.other_classes(subtype, candidate), _table, ModelError) for subtype in config.subtypes]
         if any(set(table["class"]) != set(config.classes) for table in tables):
-            raise ModelError(f"{paths.OTHER_CLASSES}: not of params.yaml's classes; run `dvc repro`")
+            first = paths.other_classes(config.subtypes[0], candidate)
+            raise ModelError(f"{first}: not of params.yaml's classes; run `dvc repro`")
         found.append({"candidate": candidate, "by_call": False, "tests": result_tables.by_test(pd.concat(tables))})
     return found + [
         {"candidate": call["candidate"], "by_call": True, "tests": call["tests"]} for call in calls if "tests" in call

@@ -233,8 +233,11 @@ def test_predict_answers_of_all_classes_as_the_call_measured(inside: Path, capsy
     np.testing.assert_allclose(found["probability_NPM1"], expected["probability_NPM1"].loc[found.index], atol=1e-6)
     np.testing.assert_allclose(found["probability_NPM1"] + found["probability_control"], 1)
     assert found["images"].to_dict() == {"007": 5, "Ünal": 7}
-    shown = capsys.readouterr().out
-    assert "one answer of all classes, call v1; sets at coverage 0.8" in " ".join(shown.split())
+    shown = capsys.readouterr()
+    assert "one answer of all classes, call v1; sets at coverage 0.8" in " ".join(shown.out.split())
+    few = "2 of 2 patients have fewer images than anybody in training (8), first 007 (5): what is said of them is unsure"
+    assert few in " ".join(shown.err.split())
+    assert found.loc["007", "patient_warning"].startswith("5 images; a patient of training had at least 8")
     assert "One answer of all classes: likeliest" in (inside / "called" / "007.html").read_text(encoding="utf-8")
 
 

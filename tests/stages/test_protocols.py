@@ -157,6 +157,7 @@ WRONG = {
     "twice": ([*FOLDS, ("n00", "0")], "fold", r"theirs.csv lines 11 and 29: both are of patient 'n00' \('N00' in the other\)"),
     "missing": (without("N03", "N04"), "fold", r"patient N03 of class NPM1 is not in it \(2 such\); add a line, or exclude"),
     "no such fold": ([*without("N00"), ("N00", "3")], "fold", r"line 28: patient 'N00' has the fold '3'; allowed: 0 to 2"),
+    "a number beyond all": ([*without("N00"), ("N00", "9" * 5000)], "fold", r"'N00' has the fold '9{20}'; allowed: 0 to 2"),
     "no number": ([*without("N00"), ("N00", "one")], "fold", r"line 28: patient 'N00' has the fold 'one'; allowed: 0 to 2"),
     "no fold": ([*without("N00"), ("N00", "")], "fold", r"line 28: a patient and a fold are needed"),
     "no such role": ([*ROLES[:-1], ("P08", "dev")], "role", r"line 28: patient 'P08' has the role 'dev'; allowed: train, val"),
