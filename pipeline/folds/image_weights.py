@@ -1,8 +1,8 @@
 """How much a training image counts, where that is not as much as any other: data/weights.
 
-A table of a candidate has a row for every such image of each trained fold: fold, path, weight. Weight 0 leaves the image out of
-the training; another, from 0 to 1, says how often it is shown beside the patient's others. Images of who validates or is tested
-are in no table, nor does anything here ever touch them. left_out.csv names the images that nobody is trained on: path.
+A table of a candidate's fold has a row for every such image: path, weight. Weight 0 leaves the image out of the training;
+another, from 0 to 1, says how often it is shown beside the patient's others. Images of who validates or is tested are in no
+table, nor does anything here ever touch them. left_out.csv names the images that nobody is trained on: path.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-COLUMNS = ["fold", "path", "weight"]
+COLUMNS = ["path", "weight"]
 DECIMALS = 4
 
 
-def read(table: Path, fold: int) -> pd.Series:
-    """Path -> weight of the images that count less in one fold's training."""
-    known = pd.read_csv(table, dtype={"path": "str"}, keep_default_na=False)
-    own = known[known["fold"] == fold]
-    return pd.Series(own["weight"].to_numpy(np.float64), index=pd.Index(own["path"]), name="weight")
+def read(table: Path) -> pd.Series:
+    """Path -> weight of the images that count less."""
+    known = pd.read_csv(table, dtype={"path": "str", "weight": "float64"}, keep_default_na=False)
+    return known.set_index("path")["weight"]
 
 
 def of_images(weights: pd.Series, paths: pd.Series) -> NDArray[np.float64]:
