@@ -15,7 +15,7 @@ from pipeline.bags.scoring import Bag
 from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError, LeakError
-from pipeline.folds import split_table
+from pipeline.folds import image_weights, split_table
 
 _FEWEST = 2  # patients of a class, to learn from and to choose a penalty by
 
@@ -28,11 +28,18 @@ class Everybody:
     bags: Sequence[Bag]
     names: Sequence[str]
     encoder: dict[str, Any]
+    learned: Sequence[Bag] | None = None  # the bags without images that nobody is trained on; None: there are none such
+    left_out: frozenset[str] = frozenset()
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """The place of every patient's class among `names`, `(patients,)`."""
         return pd.Index(self.names).get_indexer(pd.Index(self.table["class"])).astype(np.int64)
+
+    @property
+    def learners(self) -> NDArray[np.bool_]:
+        """Who has an image to learn from, `(patients,)`."""
+        return np.array([len(bag) > 0 for bag in self.learned]) if self.learned else np.full(len(self.table), True)
 
     @property
     def folds(self) -> NDArray[np.int64]:
@@ -53,7 +60,8 @@ def read(config: Config, encoder: str) -> Everybody:
             f"call: the vectors by {encoder} are of another network for every subtype and fold, and one answer of all classes "
             "needs the same ones of everybody; leave the candidate that learns on them out, or give it an encoder of `encoders`"
         )
-    tables, bags = [], []
+    tables, bags, learned = [], [], list[Bag]()
+    left_out = image_weights.left_out(paths.existing(paths.LEFT_OUT))
     about: dict[str, Any] = {}
     controls: pd.DataFrame | None = None
     for subtype in config.subtypes:
@@ -65,6 +73,7 @@ def read(config: Config, encoder: str) -> Everybody:
             controls = theirs
             tables.append(theirs.assign(**{"class": config.control}))
             bags += [found.bags[row] for row in np.flatnonzero(~own).tolist()]
+            learned += [found.without(row, left_out) for row in np.flatnonzero(~own).tolist()]
         elif not controls.equals(theirs):
             raise LeakError(
                 f"{paths.split_table(subtype)}: does not deal the controls as {paths.split_table(config.subtypes[0])} does; "
@@ -72,10 +81,11 @@ def read(config: Config, encoder: str) -> Everybody:
             )
         tables.append(found.split.loc[own, ["patient", "fold", "images"]].assign(**{"class": subtype}))
         bags += [found.bags[row] for row in np.flatnonzero(own).tolist()]
+        learned += [found.without(row, left_out) for row in np.flatnonzero(own).tolist()]
     table = pd.concat(tables, ignore_index=True)[["patient", "class", "fold", "images"]]
     split_table.require_one_class(table["patient"])
     _require_enough(table, config)
-    return Everybody(table, bags, config.classes, about)
+    return Everybody(table, bags, config.classes, about, learned if left_out else None, left_out)
 
 
 def _require_enough(table: pd.DataFrame, config: Config) -> None:

@@ -35,8 +35,14 @@ def left_out(table: Path) -> frozenset[str]:
     return frozenset(pd.read_csv(table, dtype="str", keep_default_na=False)["path"])
 
 
-def told_apart(weights: pd.Series) -> dict[str, int | str]:
-    """How many images are left out, how many count less, and a digest of which and how much, which names none."""
+def curated(weights: pd.Series) -> dict[str, dict[str, int | str]]:
+    """What tells a training from one in which all images count the same, for its spec; nothing if all do.
+
+    That is how many images are left out, how many count less, and a digest of which and how much, which names none.
+    """
+    if weights.empty:
+        return {}
     lines = "\n".join(f"{path} {weight:.{DECIMALS}f}" for path, weight in sorted(weights.items()))
     none = int((weights == 0).sum())
-    return {"left_out": none, "down_weighted": len(weights) - none, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    digest = hashlib.sha256(lines.encode()).hexdigest()
+    return {"curated": {"left_out": none, "down_weighted": len(weights) - none, "sha256": digest}}

@@ -150,16 +150,10 @@ def spec(
         "knobs": _knobs(config, subtype, candidate),
         "machine": machine,
         "inputs": digests(config, subtype, code),
-        **curated(subtype, candidate, fold),
+        **image_weights.curated(image_weights.read(paths.existing(paths.weights(subtype, candidate, fold)))),
         **({"tuned_on": split_table.told_apart(network.tuned_on)} if network.tuned_on else {}),
     }
     return {**contents, "training": digest(contents)}
-
-
-def curated(subtype: str, candidate: str, fold: int) -> dict[str, Any]:
-    """What tells a fold's training from one in which all images count the same; nothing if all do."""
-    weights = image_weights.read(paths.existing(paths.weights(subtype, candidate, fold)))
-    return {"curated": image_weights.told_apart(weights)} if len(weights) else {}
 
 
 def digest(contents: dict[str, Any]) -> str:

@@ -9,9 +9,11 @@ import bag_cohort
 import numpy as np
 import pandas as pd
 import pytest
+import weights
 from bag_cohort import ENCODER, FOLDS, SUBTYPE
 from conftest import write_params
 
+from pipeline.calling import calls, patients
 from pipeline.common import config, files, paths
 from pipeline.common.errors import DataError
 from pipeline.folds import image_weights, split_table
@@ -57,7 +59,7 @@ def test_where_nobody_says_anything_every_table_is_empty(settings: config.Config
     weigh.run(settings)
     assert all(of(candidate, fold).empty for candidate in ("plain", "bags") for fold in range(FOLDS))
     assert image_weights.left_out(paths.LEFT_OUT) == frozenset()
-    assert recipe.curated(SUBTYPE, "plain", 0) == {}
+    assert image_weights.curated(of("plain", 0)) == {}
     assert not (paths.SUSPICION / "plain").exists()
 
 
@@ -115,6 +117,26 @@ def test_bags_learn_without_what_is_left_out_and_test_patients_keep_it(settings:
     tags = mlflow_runs.origin(specs[1])
     assert (tags["curated.left_out"], tags["curated.down_weighted"], len(tags["curated.sha256"])) == ("6", "0", 64)
     assert patient not in json.dumps(tags)
+
+
+def test_a_call_learns_without_what_is_left_out_and_answers_of_all_images(settings: config.Config) -> None:
+    weights.all_the_same(SUBTYPE, "bags")
+    whole_bags = patients.read(settings, ENCODER)
+    assert whole_bags.learned is None
+    before = calls.joint(settings, whole_bags)
+    row = next(n for n, who in enumerate(whole_bags.table["patient"]) if n >= 15)
+    own = [f"{SUBTYPE}/{whole_bags.table['patient'][row]}/image_{n}.tif" for n in range(len(whole_bags.bags[row]))]
+    for gone in (own[:4], own):
+        paths.LEFT_OUT.write_text("path\n" + "".join(f"{path}\n" for path in gone))
+        everybody = patients.read(settings, ENCODER)
+        assert [len(bag) for bag in everybody.bags] == [len(bag) for bag in whole_bags.bags]
+        assert everybody.learned is not None
+        assert len(everybody.learned[row]) == len(own) - len(gone)
+        after = calls.joint(settings, everybody)
+        fold = everybody.folds[row]
+        for pair, coefficients in after.coefficients.items():
+            same = np.array_equal(coefficients["weights"], before.coefficients[pair]["weights"])
+            assert same == (fold in pair), "of models without the patient nothing changes"
 
 
 def test_networks_are_shown_training_images_by_their_weight_and_all_of_the_others(settings: config.Config) -> None:
