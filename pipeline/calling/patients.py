@@ -61,12 +61,12 @@ def read(config: Config, encoder: str) -> Everybody:
             "needs the same ones of everybody; leave the candidate that learns on them out, or give it an encoder of `encoders`"
         )
     tables, bags, learned = [], [], list[Bag]()
-    left_out = image_weights.left_out(paths.existing(paths.LEFT_OUT))
+    left_out: frozenset[str] = frozenset()
     about: dict[str, Any] = {}
     controls: pd.DataFrame | None = None
     for subtype in config.subtypes:
         found = patients.read(config, subtype, encoder, fold=0)  # one encoder, so the same vectors for all folds
-        about = found.encoder
+        about, left_out = found.encoder, image_weights.left_out(paths.existing(paths.LEFT_OUT))
         own = found.split["label"].to_numpy() == 1
         theirs = found.split.loc[~own, ["patient", "fold", "images"]].reset_index(drop=True)
         if controls is None:
