@@ -175,7 +175,7 @@ def networks(drawn: Drawn, settings: config.Config) -> dict[str, tuple[list[np.n
     found = {name: [np.empty(0)] * len(drawn.labels) for name in ("none", "down-weighted")}
     place = {patient: row for row, patient in enumerate(split["patient"])}
     with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
-        for folder in (paths.CELLS, paths.SPLITS, paths.weights(SUBTYPE, "published").parent):
+        for folder in (paths.CELLS, paths.SPLITS, paths.weights(SUBTYPE, "published", 0).parent):
             folder.mkdir(parents=True)
         split.assign(images=IMAGES).to_csv(paths.split_table(SUBTYPE), index=False)
         tables, cells = [], []
@@ -190,9 +190,9 @@ def networks(drawn: Drawn, settings: config.Config) -> dict[str, tuple[list[np.n
             rows = np.flatnonzero(roles == "train")
             weights = suspicion.weights([drawn.bags[row] for row in rows], drawn.labels[rows], settings.suspect, fold)
             of_paths = [drawn.truth.loc[drawn.truth["patient"] == split["patient"][row], "path"] for row in rows]
-            counted = pd.DataFrame({"fold": fold, "path": pd.concat(of_paths), "weight": np.concatenate(weights)})
+            counted = pd.DataFrame({"path": pd.concat(of_paths), "weight": np.concatenate(weights)})
             for way, some in (("none", counted[:0]), ("down-weighted", counted[counted["weight"] < 1])):
-                some.to_csv(paths.weights(SUBTYPE, "published"), index=False)
+                some.to_csv(paths.weights(SUBTYPE, "published", fold), index=False)
                 images = [own.assign(role=own["patient"].map(roles), label=n) for n, own in enumerate(tables)]
                 prepared = training.prepare(chosen, SUBTYPE, "published", fold, cells, images)
                 network = training.train(prepared, fold, Path(f"{way}-{fold}.npz"), lambda _row: None)
@@ -299,9 +299,8 @@ def measure(settings: config.Config, count: int) -> None:
         ranking.table(settings, of_subtypes, manifest)
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        f"{len(rows):,} images: {took:.0f} s, {cpu:.0f} s of a processor; largest memory {peak / 1024:,.0f} MiB, {before / 1024:,.0f} of it before"
-    )
+    print(f"{len(rows):,} images: {took:.0f} s, {cpu:.0f} s of a processor")
+    print(f"largest memory {peak / 1024:,.0f} MiB, {before / 1024:,.0f} of it before")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def spec(
         },
         "machine": {"kind": "cpu", "name": platform.machine()},
         "inputs": inputs,
-        **({"curated": image_weights.told_apart(weights)} if len(weights) else {}),
+        **image_weights.curated(weights),
         **({"tuned_on": split_table.told_apart(searched_on)} if searched_on else {}),
     }
     return {**contents, "training": hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()}

@@ -34,16 +34,22 @@ class Joint:
 def joint(config: Config, everybody: Everybody) -> Joint:
     """One regression on mean, standard deviation and quantiles over a patient's vectors."""
     quantiles = np.array(config.call.quantiles)
-    return regressions(config, np.stack([statistics(bag, quantiles) for bag in everybody.bags]), everybody)
+    table = np.stack([statistics(bag, quantiles) for bag in everybody.bags])
+    if everybody.learned is None:
+        return regressions(config, table, everybody)
+    learned = [statistics(bag, quantiles) if len(bag) else row for bag, row in zip(everybody.learned, table, strict=True)]
+    return regressions(config, table, everybody, np.stack(learned))
 
 
-def regressions(config: Config, table: Floats, everybody: Everybody) -> Joint:
-    """The regressions on features `(patients, features)` without each two folds."""
-    labels, coefficients = everybody.labels, {}
+def regressions(config: Config, table: Floats, everybody: Everybody, learned: Floats | None = None) -> Joint:
+    """The regressions on features `(patients, features)` without each two folds; `learned`, if others, to learn from."""
+    labels, learners, coefficients = everybody.labels, everybody.learners, {}
+    learned = table if learned is None else learned
 
     def fit(rows: Ints, without: tuple[int, int]) -> Scores:
+        rows = rows[learners[rows]]
         seed = recipe.seed(config.seed, "call", without[0] * config.split.n_folds + without[1])
-        found = multinomial.fit(table[rows], labels[rows], len(everybody.names), config.call, seed)
+        found = multinomial.fit(learned[rows], labels[rows], len(everybody.names), config.call, seed)
         coefficients[without] = found
         return lambda others: answer.logits(found, table[others])
 
@@ -52,15 +58,15 @@ def regressions(config: Config, table: Floats, everybody: Everybody) -> Joint:
 
 def binary_tests(config: Config, candidate: str, everybody: Everybody) -> Crossed:
     """Logits of patients of any class by the candidate's learner of each subtype against control, `(patients, subtypes)`."""
-    labels = everybody.labels
+    labels, learned = everybody.labels, everybody.learned or everybody.bags
     learner = config.bag_of(candidate).learner.name
 
     def fit(rows: Ints, without: tuple[int, int]) -> Scores:
-        known = []
+        rows, known = rows[everybody.learners[rows]], []
         for number, subtype in enumerate(config.subtypes, start=1):
             own = rows[np.isin(labels[rows], (0, number))]
             seed = recipe.seed(config.seed, subtype, without[0] * config.split.n_folds + without[1])
-            bags = [everybody.bags[row] for row in own.tolist()]
+            bags = [learned[row] for row in own.tolist()]
             known.append(recipe.fit(config, candidate, bags, (labels[own] == number).astype(np.int64), seed))
 
         def score(others: Ints) -> Floats:

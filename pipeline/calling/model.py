@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline.calling import answer, calls
 from pipeline.calling.answer import Floats, Ints
@@ -20,6 +21,7 @@ from pipeline.calling.calls import Joint
 from pipeline.calling.patients import Everybody
 from pipeline.common import files, paths
 from pipeline.common.config import Config
+from pipeline.folds import image_weights
 
 COEFFICIENTS = "coefficients.npz"
 _PACKAGE = Path(__file__).parents[1]
@@ -88,5 +90,6 @@ def spec(
         },
         "machine": {"kind": "cpu", "name": platform.machine()},
         "inputs": inputs,
+        **image_weights.curated(pd.Series(0.0, index=sorted(everybody.left_out))),
     }
     return {**contents, "training": hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()}

@@ -16,7 +16,7 @@ from pipeline.bags.scoring import Bag
 from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.errors import LeakError
-from pipeline.folds import protocol, split_table
+from pipeline.folds import image_weights, protocol, split_table
 
 _FEWEST = 2  # patients of a class, to learn from and to choose a penalty by
 
@@ -30,15 +30,22 @@ class Everybody:
     names: Sequence[str]
     encoder: dict[str, Any]
     roles: bool = False  # the folds are those of a published dealing's roles, of which one is tested
+    learned: Sequence[Bag] | None = None  # the bags without images that nobody is trained on; None: there are none such
+    left_out: frozenset[str] = frozenset()
 
     def only(self, rows: NDArray[np.int64]) -> Everybody:
         """Some of them, without their vectors."""
-        return replace(self, table=self.table.iloc[rows].reset_index(drop=True), bags=[])
+        return replace(self, table=self.table.iloc[rows].reset_index(drop=True), bags=[], learned=None)
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """The place of every patient's class among `names`, `(patients,)`."""
         return pd.Index(self.names).get_indexer(pd.Index(self.table["class"])).astype(np.int64)
+
+    @property
+    def learners(self) -> NDArray[np.bool_]:
+        """Who has an image to learn from, `(patients,)`."""
+        return np.array([len(bag) > 0 for bag in self.learned]) if self.learned else np.full(len(self.table), True)
 
     @property
     def folds(self) -> NDArray[np.int64]:
@@ -53,18 +60,20 @@ def read(config: Config, encoder: str) -> Everybody:
         DataError: vectors and splits do not fit each other.
         LeakError: the splits do not deal a patient alike.
     """
-    tables, bags = [], []
+    tables, bags, learned = [], [], list[Bag]()
+    left_out: frozenset[str] = frozenset()
     about: dict[str, Any] = {}
     controls: pd.DataFrame | None = None
     for subtype in config.subtypes:
         found = patients.read(config, subtype, encoder, fold=0)  # one encoder, so the same vectors for all folds
-        about = found.encoder
+        about, left_out = found.encoder, image_weights.left_out(paths.existing(paths.LEFT_OUT))
         own = found.split["label"].to_numpy() == 1
         theirs = found.split.loc[~own, ["patient", "fold", "images"]].reset_index(drop=True)
         if controls is None:
             controls = theirs
             tables.append(theirs.assign(**{"class": config.control}))
             bags += [found.bags[row] for row in np.flatnonzero(~own).tolist()]
+            learned += [found.without(row, left_out) for row in np.flatnonzero(~own).tolist()]
         elif not controls.equals(theirs):
             raise LeakError(
                 f"{paths.split_table(subtype)}: does not deal the controls as {paths.split_table(config.subtypes[0])} does; "
@@ -72,9 +81,10 @@ def read(config: Config, encoder: str) -> Everybody:
             )
         tables.append(found.split.loc[own, ["patient", "fold", "images"]].assign(**{"class": subtype}))
         bags += [found.bags[row] for row in np.flatnonzero(own).tolist()]
+        learned += [found.without(row, left_out) for row in np.flatnonzero(own).tolist()]
     table = pd.concat(tables, ignore_index=True)[["patient", "class", "fold", "images"]]
     split_table.require_one_class(table["patient"])
-    return Everybody(table, bags, config.classes, about, _has_roles())
+    return Everybody(table, bags, config.classes, about, _has_roles(), learned if left_out else None, left_out)
 
 
 def too_few(everybody: Everybody) -> str:

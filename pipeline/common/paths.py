@@ -107,14 +107,14 @@ def candidate(subtype: str, candidate: str) -> Path:
     return CANDIDATES / subtype / f"{candidate}.json"
 
 
-def suspicion(subtype: str, candidate: str) -> Path:
-    """How much the training images of a candidate count by their look, fold by fold."""
-    return SUSPICION / candidate / f"{subtype}.csv"
+def suspicion(subtype: str, candidate: str, k: int) -> Path:
+    """How much the training images of a fold count by their look."""
+    return SUSPICION / candidate / subtype / f"fold-{k}.csv"
 
 
-def weights(subtype: str, candidate: str) -> Path:
-    """The training images of a candidate that count less than others, fold by fold."""
-    return WEIGHTS / subtype / f"{candidate}.csv"
+def weights(subtype: str, candidate: str, k: int) -> Path:
+    """The training images of a fold that count less than others."""
+    return WEIGHTS / subtype / candidate / f"fold-{k}.csv"
 
 
 def fold(subtype: str, candidate: str, k: int) -> Path:

@@ -1,8 +1,8 @@
 """How much a training image counts, where that is not as much as any other: data/weights.
 
-A table of a candidate has a row for every such image of each trained fold: fold, path, weight. Weight 0 leaves the image out of
-the training; another, from 0 to 1, says how often it is shown beside the patient's others. Images of who validates or is tested
-are in no table, nor does anything here ever touch them. left_out.csv names the images that nobody is trained on: path.
+A table of a candidate's fold has a row for every such image: path, weight. Weight 0 leaves the image out of the training;
+another, from 0 to 1, says how often it is shown beside the patient's others. Images of who validates or is tested are in no
+table, nor does anything here ever touch them. left_out.csv names the images that nobody is trained on: path.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-COLUMNS = ["fold", "path", "weight"]
+COLUMNS = ["path", "weight"]
 DECIMALS = 4
 
 
-def read(table: Path, fold: int) -> pd.Series:
-    """Path -> weight of the images that count less in one fold's training."""
-    known = pd.read_csv(table, dtype={"path": "str"}, keep_default_na=False)
-    own = known[known["fold"] == fold]
-    return pd.Series(own["weight"].to_numpy(np.float64), index=pd.Index(own["path"]), name="weight")
+def read(table: Path) -> pd.Series:
+    """Path -> weight of the images that count less."""
+    known = pd.read_csv(table, dtype={"path": "str", "weight": "float64"}, keep_default_na=False)
+    return known.set_index("path")["weight"]
 
 
 def of_images(weights: pd.Series, paths: pd.Series) -> NDArray[np.float64]:
@@ -36,8 +35,14 @@ def left_out(table: Path) -> frozenset[str]:
     return frozenset(pd.read_csv(table, dtype="str", keep_default_na=False)["path"])
 
 
-def told_apart(weights: pd.Series) -> dict[str, int | str]:
-    """How many images are left out, how many count less, and a digest of which and how much, which names none."""
+def curated(weights: pd.Series) -> dict[str, dict[str, int | str]]:
+    """What tells a training from one in which all images count the same, for its spec; nothing if all do.
+
+    That is how many images are left out, how many count less, and a digest of which and how much, which names none.
+    """
+    if weights.empty:
+        return {}
     lines = "\n".join(f"{path} {weight:.{DECIMALS}f}" for path, weight in sorted(weights.items()))
     none = int((weights == 0).sum())
-    return {"left_out": none, "down_weighted": len(weights) - none, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    digest = hashlib.sha256(lines.encode()).hexdigest()
+    return {"curated": {"left_out": none, "down_weighted": len(weights) - none, "sha256": digest}}

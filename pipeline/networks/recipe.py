@@ -57,7 +57,7 @@ def inputs(config: Config, subtype: str) -> tuple[pd.DataFrame, list[pd.DataFram
 
 def weighed(subtype: str, candidate: str, fold: int, images: Pair[pd.DataFrame]) -> list[pd.DataFrame]:
     """`images` with a column weight, as data/weights says it for a fold of the candidate."""
-    weights = image_weights.read(paths.existing(paths.weights(subtype, candidate)), fold)
+    weights = image_weights.read(paths.existing(paths.weights(subtype, candidate, fold)))
     return [table.assign(weight=image_weights.of_images(weights, table["path"])) for table in images]
 
 
@@ -150,16 +150,10 @@ def spec(
         "knobs": _knobs(config, subtype, candidate),
         "machine": machine,
         "inputs": digests(config, subtype, code),
-        **curated(subtype, candidate, fold),
+        **image_weights.curated(image_weights.read(paths.existing(paths.weights(subtype, candidate, fold)))),
         **({"tuned_on": split_table.told_apart(network.tuned_on)} if network.tuned_on else {}),
     }
     return {**contents, "training": digest(contents)}
-
-
-def curated(subtype: str, candidate: str, fold: int) -> dict[str, Any]:
-    """What tells a fold's training from one in which all images count the same; nothing if all do."""
-    weights = image_weights.read(paths.existing(paths.weights(subtype, candidate)), fold)
-    return {"curated": image_weights.told_apart(weights)} if len(weights) else {}
 
 
 def digest(contents: dict[str, Any]) -> str:

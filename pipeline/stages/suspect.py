@@ -1,11 +1,13 @@
-"""Ask which training images look healthy: data/suspicion/<candidate>/<subtype>.csv, for each candidate of `down_weighted`.
+"""Ask which training images look healthy: data/suspicion/<candidate>/<subtype>/, for each candidate of `down_weighted`.
 
-By a regression on vectors that has not seen the image's patient, nor anybody who validates or is tested in that fold. A row
-an image of a leukaemia patient and fold in which the patient trains: fold, path, weight. Healthy donors' images all count the
-same.
+By a regression on vectors that has not seen the image's patient, nor anybody who validates or is tested in that fold. A
+table for each fold has a row an image of a leukaemia patient who trains in it: path, weight. Healthy donors' images all count
+the same.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -31,26 +33,28 @@ def run(config: Config, candidates: list[str]) -> None:
         if candidate not in config.down_weighted:
             console.say(f"suspect: {candidate}: not in params.yaml's down_weighted, so all its images count the same")
             continue
-        target = paths.suspicion("", candidate).parent
+        target = paths.SUSPICION / candidate
         with files.folder_in_one_step(target, paths.CHECKPOINTS / f"suspect-{candidate}-unfinished") as folder:
             for subtype in config.subtypes:
-                weights = _weights(config, subtype)
-                weights.to_csv(folder / paths.suspicion(subtype, candidate).name, index=False, lineterminator="\n")
+                for fold, weights in _weights(config, subtype):
+                    table = folder / paths.suspicion(subtype, candidate, fold).relative_to(target)
+                    table.parent.mkdir(exist_ok=True)
+                    weights.to_csv(table, index=False, lineterminator="\n")
         console.say(f"suspect: {target}: {len(config.subtypes)} subtypes, {len(config.folds)} folds")
 
 
-def _weights(config: Config, subtype: str) -> pd.DataFrame:
+def _weights(config: Config, subtype: str) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Fold by fold."""
     everybody = patients.read(config, subtype, config.suspect.encoder, fold=0)  # one encoder, so the same for all folds
-    least, rows = 10.0**-image_weights.DECIMALS, []
+    least = 10.0**-image_weights.DECIMALS
     for fold in sorted(config.folds):
         roles = split_table.roles(everybody.split, fold, config.split.n_folds).to_numpy()
-        training = np.flatnonzero(roles == "train").tolist()
+        training, rows = np.flatnonzero(roles == "train").tolist(), list[tuple[str, float]]()
         bags, labels = [everybody.bags[row] for row in training], everybody.labels[training]
         # One thread: several wait for each other more than they help, and their number may change the last digits.
         with threadpool_limits(1):
             weights = suspicion.weights(bags, labels, config.suspect, recipe.seed(config.seed, subtype, fold))
         for row, own, label in zip(training, weights, labels, strict=True):
             if label:
-                shares = np.maximum(own.round(image_weights.DECIMALS), least)
-                rows += [(fold, path, share) for path, share in zip(everybody.images[row], shares, strict=True)]
-    return pd.DataFrame(rows, columns=image_weights.COLUMNS)
+                rows += zip(everybody.images[row], np.maximum(own.round(image_weights.DECIMALS), least).tolist(), strict=True)
+        yield fold, pd.DataFrame(rows, columns=image_weights.COLUMNS)

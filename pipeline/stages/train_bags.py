@@ -47,7 +47,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
                     inputs = recipe.digests(config, subtype, places)
                 place = folder / paths.fold(subtype, candidate, fold).name
                 place.mkdir()
-                weights = image_weights.read(paths.existing(paths.weights(subtype, candidate)), fold)
+                weights = image_weights.read(paths.existing(paths.weights(subtype, candidate, fold)))
                 spec = recipe.spec(config, subtype, candidate, fold, places[0], everybody.encoder, inputs, weights)
                 (place / "spec.json").write_text(json.dumps(spec, indent=2) + "\n")
                 _train(config, subtype, candidate, fold, everybody, frozenset(weights.index), place)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.bags import patients, scoring
 from pipeline.bags import recipe as bag_recipe
@@ -22,7 +23,7 @@ from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, TrackingError
 from pipeline.evaluation import plots
-from pipeline.folds import split_table
+from pipeline.folds import image_weights, split_table
 from pipeline.names import patient_names
 from pipeline.networks import recipe
 from pipeline.pages import rendering
@@ -46,6 +47,11 @@ def run(config: Config, subtype: str) -> None:
     known = config.transfer
     settings.chosen_candidates(config, known.base, "cnn")
     settings.chosen_candidates(config, known.general, "bag")
+    if known.base in config.down_weighted:
+        raise ConfigError(
+            f"transfer.base: {known.base} is one of down_weighted, by more patients than those who learn here; "
+            "name a base that is not"
+        )
     if config.bag_of(known.general).encoder not in config.encoders:
         raise ConfigError(
             f"transfer.general: {known.general} learns on networks made here; name one with an encoder of encoders"
@@ -68,6 +74,8 @@ def run(config: Config, subtype: str) -> None:
     from pipeline.transfer import own_networks  # TensorFlow takes seconds and memory: after everything that can fail
 
     lineage = _lineage(config, subtype, [one for fold in folds for one in own_networks.describe(others, known.base, fold)])
+    gone = image_weights.left_out(paths.existing(paths.LEFT_OUT))
+    kept = {str(who): ~own.isin(gone).to_numpy() for table in tables for who, own in table.groupby("patient")["path"]}
     scored = []
     for fold in folds:
         own = [one for one in drawn if one.fold == fold]
@@ -77,10 +85,10 @@ def run(config: Config, subtype: str) -> None:
         everybody = patients.read(config, subtype, config.bag_of(known.general).encoder, fold)
         general = dict(zip(everybody.split["patient"], everybody.bags, strict=True))
         for one in own:
-            scored.append(_by_vectors(config, subtype, "own", one, one.learners, vectors))
-            scored.append(_by_vectors(config, subtype, "general", one, one.learners, general))
+            scored.append(_by_vectors(config, subtype, "own", one, one.learners, vectors, kept))
+            scored.append(_by_vectors(config, subtype, "general", one, one.learners, general, kept))
             more = pd.concat([one.learners, one.more_controls], ignore_index=True)
-            scored.append(_by_vectors(config, subtype, "general_all", one, more, general))
+            scored.append(_by_vectors(config, subtype, "general_all", one, more, general, kept))
             if known.from_scratch:
                 scored.append(_from_scratch(config, subtype, one, tables, cells))
     scores = pd.concat(scored, ignore_index=True)[_COLUMNS].sort_values(["way", "size", "fold", "label", "patient"])
@@ -116,7 +124,7 @@ def _lineage(config: Config, subtype: str, networks: list[dict[str, Any]]) -> di
         "control": config.control,
         "networks": networks,
         "encoder": encoder["digest"],
-        "inputs": recipe.digests(config, subtype, _CODE),
+        "inputs": {**recipe.digests(config, subtype, _CODE), "left_out": files.sha256(paths.existing(paths.LEFT_OUT))},
         "knobs": {
             **known.model_dump(),
             "folds": sorted(config.folds),
@@ -131,11 +139,18 @@ def _lineage(config: Config, subtype: str, networks: list[dict[str, Any]]) -> di
 
 
 def _by_vectors(
-    config: Config, subtype: str, way: str, one: Draw, learners: pd.DataFrame, bags: dict[str, Bag]
+    config: Config,
+    subtype: str,
+    way: str,
+    one: Draw,
+    learners: pd.DataFrame,
+    bags: dict[str, Bag],
+    kept: dict[str, NDArray[np.bool_]],
 ) -> pd.DataFrame:
     candidate = config.transfer.general
     seed = bag_recipe.seed(config.seed, f"{subtype} transfer {one.size}", one.fold)
-    known = [bags[patient] for patient in learners["patient"]]
+    learners = learners[[bool(kept[patient].any()) for patient in learners["patient"]]]
+    known = [bags[patient][kept[patient]] for patient in learners["patient"]]
     coefficients = bag_recipe.fit(config, candidate, known, learners["label"].to_numpy(np.int64), seed)
     logits = scoring.logits(
         config.bag_of(candidate).learner.name, coefficients, [bags[patient] for patient in one.tested["patient"]]

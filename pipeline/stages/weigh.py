@@ -14,7 +14,7 @@ import pandas as pd
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.curation import review
-from pipeline.folds import image_weights
+from pipeline.folds import image_weights, split_table
 from pipeline.names import image_paths
 
 
@@ -29,20 +29,23 @@ def run(config: Config) -> None:
     left_out = review.left_out(decisions, config.control)
     with files.folder_in_one_step(paths.WEIGHTS) as folder:
         _write(pd.DataFrame({"path": left_out}), folder / paths.LEFT_OUT.name)
-        for subtype, candidate in itertools.product(config.subtypes, config.candidates):
-            own = [path for path in left_out if image_paths.place(path)[0] in (config.control, subtype)]
-            target = folder / paths.weights(subtype, candidate).relative_to(paths.WEIGHTS)
-            target.parent.mkdir(exist_ok=True)
-            _write(_weights(config, subtype, candidate, own), target)
+        for subtype, candidate, fold in itertools.product(config.subtypes, config.candidates, sorted(config.folds)):
+            target = folder / paths.weights(subtype, candidate, fold).relative_to(paths.WEIGHTS)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write(_weights(config, subtype, candidate, fold, left_out), target)
     console.say(f"weigh: {len(left_out):,} images left out of the training; {len(decisions):,} decisions in {paths.REVIEW}")
 
 
-def _weights(config: Config, subtype: str, candidate: str, left_out: list[str]) -> pd.DataFrame:
-    """Fold, path and weight of the images that count less."""
-    rows = [(fold, path, 0.0) for fold in sorted(config.folds) for path in left_out]
+def _weights(config: Config, subtype: str, candidate: str, fold: int, left_out: list[str]) -> pd.DataFrame:
+    """Path and weight of the images that count less in a fold's training: of those who train in it alone."""
+    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+    roles = split_table.roles(split, fold, config.split.n_folds)
+    learners = set(roles.index[roles == "train"])
+    gone = [path for path in left_out if image_paths.place(path)[0] in (config.control, subtype)]
+    rows = [(path, 0.0) for path in gone if image_paths.place(path)[1] in learners]
     if candidate in config.down_weighted:
-        found = pd.read_csv(paths.existing(paths.suspicion(subtype, candidate)), dtype={"path": "str"}, keep_default_na=False)
-        rows += found.loc[~found["path"].isin(left_out), image_weights.COLUMNS].itertuples(index=False, name=None)
+        found = image_weights.read(paths.existing(paths.suspicion(subtype, candidate, fold)))
+        rows += [(str(path), weight) for path, weight in found.items() if path not in gone]
     return pd.DataFrame(rows, columns=image_weights.COLUMNS)
 
 

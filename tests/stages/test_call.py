@@ -11,6 +11,7 @@ import bag_cohort
 import numpy as np
 import pandas as pd
 import pytest
+import weights
 from bag_cohort import DIMENSION, ENCODER, FOLDS
 
 from pipeline.calling import answer
@@ -52,6 +53,7 @@ def cohort_files(counts: tuple[int, int, int] = (12, 9, 10)) -> None:
     for subtype in SUBTYPES:
         split = [(who, label, k, n) for label, name in enumerate(("control", subtype)) for who, k, n in rows[name]]
         pd.DataFrame(split, columns=["patient", "label", "fold", "images"]).to_csv(paths.split_table(subtype), index=False)
+        weights.all_the_same(subtype, "bags")
 
 
 def table(name: str) -> pd.DataFrame:

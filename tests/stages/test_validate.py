@@ -171,6 +171,19 @@ def test_what_a_person_excludes_is_out_and_does_not_count_as_damage(here):
     assert table.loc["control/CAB/image_2.tif", "phash"]
 
 
+def test_an_image_of_another_patient_is_out_by_review_and_one_that_is_no_blast_stays(here):
+    sound_cohort()
+    header = "path,patient,decision,reviewer,date\n"
+    said = {"control/CAB/image_2.tif": "wrong patient", "control/CAB/image_1.tif": "artefact"}
+    rows = [f"{path},CAB,{decision},Dr A,2026-01-31\n" for path, decision in said.items()]
+    Path("data/review.csv").write_text(header + "".join(rows))
+    validate.run(settings("NPM1"))
+    assert quarantine() == {"control/CAB/image_2.tif": "excluded: wrong patient, by data/review.csv"}
+    Path("data/review.csv").write_text(f"{header}NPM1/ZZZ/image_1.tif,ZZZ,keep,Dr A,2026-01-31\n")
+    with pytest.raises(DataError, match=r"data/review\.csv line 2: there is no image 'NPM1/ZZZ/image_1\.tif'"):
+        validate.run(settings("NPM1"))
+
+
 def test_a_cohort_of_png_is_as_good_and_one_of_jpeg_is_a_warning(here):
     sound_cohort()
     for number, file in enumerate(sorted(Path("data/raw").rglob("*.tif"))):
