@@ -47,16 +47,14 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         people = list(tested.read(config, subtype, candidate))
         if not people:
             raise DataError(f"{paths.split_table(subtype)}: no test patient in params.yaml's folds; nothing can be explained")
+        scores, shown, read = _scores(subtype, candidate, people), _shown(config, people), _reader()
         of_cells = [
             checks.cells(_areas(config, people, ranked), words, config.evaluate.confidence) for words, ranked in _WAYS.values()
         ]
         took_cells = time.monotonic() - start
-        shown = _shown(config, people)
-        read = _reader()
         maps, why_not = _maps(config, subtype, candidate, shown, read)
         of_pixels = checks.pixels(maps, config.evaluate.confidence) if maps else []
         took = time.monotonic() - start - took_cells
-        scores = _scores(subtype, candidate)
         failed = [one.key for one in of_pixels if not one.passed]
         page = rendering.template(explained_page.TEMPLATE).render(
             subtype=subtype,
@@ -117,11 +115,14 @@ def _shown(config: Config, people: Sequence[Patient]) -> list[Patient]:
     return found
 
 
-def _scores(subtype: str, candidate: str) -> dict[str, float]:
+def _scores(subtype: str, candidate: str, people: Sequence[Patient]) -> dict[str, float]:
     """Of test patients, as the report shows them."""
     rows = pd.read_parquet(paths.existing(paths.scored(subtype, candidate)))
     found = score_table.patients(score_table.as_calibrated(rows[rows["split"] == "test"]))
-    return dict(zip(found["patient"], found["score"], strict=True))
+    scores = dict(zip(found["patient"], found["score"], strict=True))
+    if missing := {one.patient for one in people} - set(scores):
+        raise DataError(f"{paths.scored(subtype, candidate)}: has no score of patient {min(missing)}; run `dvc repro evaluate`")
+    return scores
 
 
 def _best(of_cells: Sequence[Check]) -> str | None:

@@ -24,7 +24,7 @@ CANDIDATE = "bags"
 
 @pytest.fixture
 def chosen(here: Path) -> config.Config:
-    settings = bag_cohort.settings(here, **{"explain.patients": 3, "ingest.source": "folder"})
+    settings = bag_cohort.settings(here, **{"explain.patients": 3, "explain.random_orders": 3, "ingest.source": "folder"})
     bag_cohort.cohort_files()
     train_bags.run(settings, [SUBTYPE], [CANDIDATE])
     rng = np.random.default_rng(0)
@@ -88,6 +88,10 @@ def test_what_does_not_fit_is_one_line_and_the_last_page_stays(chosen: config.Co
     for file in (paths.RAW / some).parent.iterdir():
         file.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"is not the file that `validate` saw; run `dvc repro`"):
+        explain.run(chosen, [SUBTYPE], [CANDIDATE])
+    scored = pd.read_parquet(paths.scored(SUBTYPE, CANDIDATE))
+    scored[scored["patient"] != "P07"].to_parquet(paths.scored(SUBTYPE, CANDIDATE))
+    with pytest.raises(DataError, match=r"bags\.parquet: has no score of patient P07; run `dvc repro evaluate`"):
         explain.run(chosen, [SUBTYPE], [CANDIDATE])
     dealt = pd.read_csv(paths.split_table(SUBTYPE))
     dealt.assign(fold=(dealt["fold"] + 1) % FOLDS).to_csv(paths.split_table(SUBTYPE), index=False)
