@@ -23,6 +23,10 @@ State = Literal["ran", "restored", "unchanged"]
 UNREACHABLE = 75  # exit status of `python -m pipeline` when a service does not answer: worth another try
 _DVC = ("dvc", "--wait-for-lock")  # without it DVC gives up after 3 s when another one is at work
 _NEXT = ("ERROR: ", "WARNING: ", "Having any troubles")  # how DVC begins what is no longer of an error
+# What DVC says to a person behind every stage: a flow's log has it dozens of times, and nobody types there.
+_HINT = re.compile(
+    r"\s*$|To track the changes with git|\s+git add |To enable auto staging|\s+dvc config core\.autostage|Use `dvc push`"
+)
 _RESTORED = re.compile(r"cached - skipping run|checking out outputs|Fetching")
 
 
@@ -69,7 +73,8 @@ def run_stage(
             state = "ran"
         elif state == "unchanged" and _RESTORED.search(line):
             state = "restored"
-        say(line)
+        if not _HINT.match(line):
+            say(line)
 
     dvc_locks.release_the_gone(folder)
     status, lines = child_process.run(command, folder, hear, environment)

@@ -10,11 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows import ROOT, mlflow_links
 from flows.dag import Stage
+
+_SYNTHETIC = "demo: synthetic cells, whose figures say nothing about leukaemia"
 
 
 def artifact_key(title: str) -> str:
@@ -27,8 +30,11 @@ def publish_results(stages: Sequence[Stage]) -> None:
     judged = [stage for stage in stages if stage.kind == "evaluate" and _read_figures(stage)]
     if not judged:
         return
+    synthetic = f"; {_SYNTHETIC}" if _is_demo() else ""
     create_table_artifact(
-        table=[_make_row(stage) for stage in judged], key="results", description="Measured on test patients, and published"
+        table=[_make_row(stage) for stage in judged],
+        key="results",
+        description=f"Measured on test patients, and published{synthetic}",
     )
     for stage in judged:
         name = f"{stage.subtype} {stage.candidate}"
@@ -46,6 +52,11 @@ def _read_figures(stage: Stage) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}  # of a network whose search saw its test patients: leaked_...
 
 
+def _is_demo() -> bool:
+    path = ROOT / "data" / "source.json"
+    return path.exists() and json.loads(path.read_text())["source"] == "demo"
+
+
 def _make_row(stage: Stage) -> dict[str, Any]:
     figures = _read_figures(stage)
     keys = ("image_accuracy", "patient_auroc", "patient_sensitivity", "patient_specificity")
@@ -59,6 +70,7 @@ def _make_row(stage: Stage) -> dict[str, Any]:
     return {
         "subtype": stage.subtype,
         "candidate": stage.candidate,
+        **({"cohort": "synthetic"} if _is_demo() else {}),
         **ours,
         "published image accuracy": _published_accuracy(stage),
         "test patients": figures["patients"],
@@ -82,9 +94,10 @@ def _make_page(stage: Stage) -> str:
     pictures = "\n\n".join(embed_picture(_report_of(stage) / "plots" / f"{name}.png") for name in ("roc", "confusion"))
     found = mlflow_links.find_trainings(stage.subtype, stage.candidate)
     trainings = [f"- [{name}]({address})" for name, address in found.items()]
-    links = [f"- models: {_link_to_models(stage.subtype)}", *trainings, *_links_to_reports()]
+    links = [f"- models: {_link_to_models(stage.subtype)}", *trainings, *_links_to_reports(stage.subtype)]
     table = f"| figure | value |\n|---|---|\n{rows}"
-    return "\n\n".join([f"# {stage.subtype} {stage.candidate}", table, "\n".join(links), f"{pictures}\n"])
+    synthetic = [f"**{_SYNTHETIC[0].upper()}{_SYNTHETIC[1:]}.**"] if _is_demo() else []
+    return "\n\n".join([f"# {stage.subtype} {stage.candidate}", *synthetic, table, "\n".join(links), f"{pictures}\n"])
 
 
 def embed_picture(path: Path) -> str:
@@ -99,8 +112,11 @@ def _link_to_models(subtype: str) -> str:
     return f"[{subtype} in MLflow]({address}/#/models/{subtype})" if address else "`make serve` opens MLflow"
 
 
-def _links_to_reports() -> list[str]:
+def _links_to_reports(subtype: str) -> list[str]:
     address = os.environ.get("REPORTS_URL", "").rstrip("/")
     if not address:
         return ["- page: `reports/index.html`", "- validation: `reports/validation/data_docs/index.html`"]
-    return [f"- [page]({address}/index.html)", f"- [validation]({address}/validation/data_docs/index.html)"]
+    return [
+        f"- [{subtype} in the report]({address}/index.html#{quote(subtype)})",
+        f"- [validation]({address}/validation/data_docs/index.html)",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -30,9 +31,21 @@ TRAIN_NETWORKS = ("train", "audit_networks")  # stages of which each needs a tra
 _EPOCH = re.compile(r"epoch +(\d+)/(\d+)")
 
 
+class Count:
+    """How many of a flow's stages are done, for whoever watches; its tasks count together."""
+
+    def __init__(self, total: int) -> None:
+        """Nothing is done of `total`."""
+        self._numbers, self._total = itertools.count(1), total
+
+    def up(self) -> str:
+        """One more: `5 of 21`."""
+        return f"{next(self._numbers)} of {self._total}"
+
+
 @service_task("{title}")
 def run_stage(
-    title: str, stage: dag.Stage, force: bool, slots: training_slots.Slots, stale: bool, deployment: str | None
+    title: str, stage: dag.Stage, force: bool, slots: training_slots.Slots, stale: bool, deployment: str | None, finished: Count
 ) -> State[dvc_stages.StageOutcome]:
     """Bring one stage up to date, here or by `deployment`, if it is `stale`; the state's name says what became of it."""
     say = get_run_logger().info
@@ -48,7 +61,7 @@ def run_stage(
             )
     else:
         done = dvc_stages.run_stage(stage.name, force=force, say=say, environment=environment)
-    say("%s: %s, %.0f s", title, done.state, done.seconds)
+    say("stage %s: %s: %s, %.0f s", finished.up(), title, done.state, done.seconds)
     return Completed(name=done.state.capitalize(), message=f"{done.seconds:.0f} s", data=done)
 
 
@@ -114,6 +127,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     for stage in stages:
         if stage.kind == "train" and stage.name in anew:
             dvc_stages.forget_training(stage)
+    finished = Count(len(stages))
     futures: dict[str, PrefectFuture[State[dvc_stages.StageOutcome]]] = {}
     pushed: dict[tuple[str, ...], PrefectFuture[None]] = {}
     for stage in stages:
@@ -129,6 +143,7 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
             slots,
             stage.name in stale,
             deployment,
+            finished,
             wait_for=upstream,
             return_state=False,
         )

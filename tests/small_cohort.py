@@ -35,6 +35,7 @@ def put(path: str, data: bytes) -> None:
     if not Path("data/patients.csv").exists():
         patients.table([], None).to_csv("data/patients.csv", index=False)
         Path("data/not_copied.csv").write_text("path,reason\n")
+        Path("data/source.json").write_text('{"cohort": "a small one"}')
 
 
 def sound_cohort(backwards: bool = False) -> None:

@@ -25,7 +25,7 @@ from pipeline.common.files import write
 from pipeline.curation import review
 from pipeline.images import decoding, look_alikes, manifest, manifest_row, reading
 from pipeline.names import image_paths
-from pipeline.validation import expectations, rule_tables, rules
+from pipeline.validation import data_docs, expectations, rule_tables, rules
 
 _OF_QUARANTINE = {"class_present", "enough_patients", "enough_images", "few_quarantined"}  # rules that too much of it breaks
 _NAMED = 3  # offenders of a rule on the terminal; the page has more
@@ -53,12 +53,14 @@ def run(config: Config) -> None:
     frame = manifest.build(chain(_read_all(files, config.image_px), not_copied))
     frame = _mark_look_alikes(manifest.drop_repeats(manifest.exclude(frame, excluded)), config)
     listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
-    findings, page = expectations.check(rules.of(config), rule_tables.build(frame, listed, config))
+    findings = expectations.check(rules.of(config), tables := rule_tables.build(frame, listed, config))
     counts = rule_tables.class_counts(frame, config.classes)
     write(paths.MANIFEST, _parquet(frame))
     write(paths.VALIDATION / "quarantine.csv", _quarantine(frame))
     write(paths.VALIDATION / "validation.json", _report(findings, counts))
-    write(DATA_DOCS, page)
+    shown = {one.rule.name: data_docs.pictures(one, frame, tables["patients"], paths.RAW) for one in findings}
+    cohort = json.loads(paths.existing(paths.SOURCE).read_text(encoding="utf-8"))["cohort"]
+    write(DATA_DOCS, data_docs.page(cohort, counts, findings, shown))
     _show(findings, counts, frame)
     _require_all_hold(findings, frame)
 

@@ -1,8 +1,7 @@
 """Great Expectations, and nothing else of the pipeline imports it.
 
-Rules in, findings and a page (its Data Docs) out. The page is made of Great Expectations' own rendering of each result,
-without what differs from run to run (times, random ids) and without its links to scripts, styles and fonts of other
-hosts: the same cohort gives the same page, and a browser needs nothing but the file.
+Rules in, findings out, each with Great Expectations' own rendering of it as HTML, without what differs from run to run
+(times, random ids).
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -20,25 +18,8 @@ import pandas as pd
 from pipeline.validation.rules import Rule
 
 _MOST_OFFENDERS = 20  # listed by name; the rest is counted
-_NOTHING = "nothing to judge"
-_STATES = ("FAIL", "warn", _NOTHING, "pass")  # the order of the page
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 0; } p { margin: .3rem 0; }
-section { border: 1px solid #ddd; border-left: 6px solid #2b7a3d; padding: .7rem 1rem; margin: 1rem 0; }
-section.fail { border-left-color: #b3261e; }
-section.warn { border-left-color: #b26a00; }
-section.nothing { border-left-color: #888; }
-.state { float: right; font-weight: 700; color: #2b7a3d; }
-.fail .state { color: #b3261e; } .warn .state { color: #b26a00; } .nothing .state { color: #555; }
-.advice { font-weight: 600; } .note, .observed { color: #555; }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0; font-size: .9rem; }
-th, td { border: 1px solid #ddd; padding: .25rem .5rem; text-align: left; overflow-wrap: anywhere; }
-th { white-space: nowrap; }
-.badge { background: #eee; border-radius: 3px; padding: 0 .3rem; } .text-danger { color: #b3261e; }
-i.fa-check-circle::before { content: "\\2713"; color: #2b7a3d; } i.fa-times::before { content: "\\2717"; }
-i { font-style: normal; font-weight: 700; }
-"""
+NOTHING = "nothing to judge"
+STATES = ("FAIL", "warn", NOTHING, "pass")
 
 
 @dataclass(frozen=True)
@@ -49,19 +30,25 @@ class Finding:
     success: bool  # nothing breaks it
     judged: int  # how many rows have what it looks at
     observed: str
-    offenders: list[str]  # the first of them
+    broken_by: list[tuple[str, Any]]  # the first offenders: name, and what is wrong with each
     offenders_total: int
+    evidence: str  # HTML
+
+    @property
+    def offenders(self) -> list[str]:
+        """The first of them, in words."""
+        return [name if name == what else f"{name}: {_plain(what)}" for name, what in self.broken_by]
 
     @property
     def state(self) -> str:
         """pass, FAIL (stops the run), warn, or nothing to judge: a rule that looked at nothing has not passed."""
         if not self.success:
             return "FAIL" if self.rule.stops else "warn"
-        return "pass" if self.judged else _NOTHING
+        return "pass" if self.judged else NOTHING
 
 
-def check(rules: Sequence[Rule], tables: Mapping[str, pd.DataFrame]) -> tuple[list[Finding], str]:
-    """Hold `tables` against `rules`; the findings in the rules' order, and the page.
+def check(rules: Sequence[Rule], tables: Mapping[str, pd.DataFrame]) -> list[Finding]:
+    """Hold `tables` against `rules`; the findings in the rules' order.
 
     Raises:
         RuntimeError: an expectation could not be evaluated, which is a bug and neither a pass nor a failure.
@@ -70,14 +57,7 @@ def check(rules: Sequence[Rule], tables: Mapping[str, pd.DataFrame]) -> tuple[li
     results = {
         name: _validate(context, name, table, [rule for rule in rules if rule.table == name]) for name, table in tables.items()
     }
-    findings: list[Finding] = []
-    sections: dict[str, list[str]] = {state: [] for state in _STATES}
-    for rule in rules:
-        result = results[rule.table][rule.name]
-        finding = _finding(rule, tables[rule.table], result)
-        findings.append(finding)
-        sections[finding.state].append(_section(finding, "" if tables[rule.table].empty else _rendered(result)))
-    return findings, _page(findings, list(chain.from_iterable(sections.values())))
+    return [_finding(rule, tables[rule.table], results[rule.table][rule.name]) for rule in rules]
 
 
 def _quiet_context() -> Any:
@@ -132,12 +112,13 @@ def _require_evaluated(result: Any) -> None:
 def _finding(rule: Rule, table: pd.DataFrame, result: Any) -> Finding:
     name = str(table.columns[0])
     total = int(result.result.get("unexpected_count", 0))
-    offenders = [
-        f"{row[name]}: {_plain(row[rule.column])}" if rule.column != name else str(row[name])
+    broken_by = [
+        (str(row[name]), row[rule.column] if rule.column != name else str(row[name]))
         for row in result.result.get("partial_unexpected_index_list") or []
     ]
     judged = int(table[rule.column].notna().sum()) if pd.api.types.is_numeric_dtype(table[rule.column]) else len(table)
-    return Finding(rule, bool(result.success), judged, _observed(rule, table, judged, total), offenders, total)
+    evidence = "" if table.empty else _rendered(result)
+    return Finding(rule, bool(result.success), judged, _observed(rule, table, judged, total), broken_by, total, evidence)
 
 
 def _observed(rule: Rule, table: pd.DataFrame, judged: int, broken: int) -> str:
@@ -184,39 +165,3 @@ def _escaped(node: Any, in_cell: bool = False) -> Any:
     if isinstance(node, dict):
         return {key: _escaped(part, key == "table") for key, part in node.items()}
     return node
-
-
-def _section(finding: Finding, evidence: str) -> str:
-    rule, state = finding.rule, finding.state
-    found = f'<span class="observed">Found: {html.escape(finding.observed)}.</span>'
-    offenders = "".join(f"<li>{html.escape(name)}</li>" for name in finding.offenders)
-    more = finding.offenders_total - len(finding.offenders)
-    return "\n".join(
-        [
-            f'<section class="{state.lower().split()[0]}" id="{rule.name}">',
-            f'<span class="state">{state}</span><h2>{rule.name}</h2>',
-            f"<p>{html.escape(rule.expectation)}. {found}</p>",
-            "" if finding.success else f'<p class="advice">What to do: {html.escape(rule.advice)}.</p>',
-            f"<ul>{offenders}</ul>" if offenders else "",
-            f"<p>and {more:,} more</p>" if more > 0 else "",
-            evidence,
-            "</section>",
-        ]
-    )
-
-
-def _page(findings: Sequence[Finding], sections: Sequence[str]) -> str:
-    states = [finding.state for finding in findings]
-    verdict = ", ".join(f"{states.count(state)} {state}" for state in _STATES if state in states)
-    lines = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8"><title>Data Docs of the cohort</title>',
-        # file names come from outside: whatever they hold, the page runs no script and asks no host
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<style>{_STYLE}</style></head><body>",
-        f"<h1>Data Docs: {verdict}</h1>",
-        '<p class="note">Checked and rendered by Great Expectations on the files of data/raw.</p>',
-        *sections,
-        "</body></html>",
-    ]
-    return "\n".join(line.rstrip() for part in lines for line in part.splitlines() if line.strip()) + "\n"

@@ -25,6 +25,7 @@ class Rule:
     check: str = "ExpectColumnValuesToBeNull"
     limits: Mapping[str, object] = field(default_factory=dict)
     stops: bool = True  # the run, where it is broken; else it is a warning
+    look: bool = False  # at the offenders' images, to judge them: the page shows some
 
 
 def of(config: Config) -> list[Rule]:
@@ -47,6 +48,7 @@ def of(config: Config) -> list[Rule]:
             f"find out whose image it is and exclude the other, or both, in {paths.EXCLUDE}",
             "images",
             "same_pixels_elsewhere",
+            look=True,
         ),
         Rule(
             "patient_in_one_class",
@@ -159,6 +161,7 @@ def of(config: Config) -> list[Rule]:
             "images",
             "look_alike_elsewhere",
             stops=False,
+            look=True,
         ),
         Rule(
             "no_look_alike_in_a_patient",
@@ -167,6 +170,7 @@ def of(config: Config) -> list[Rule]:
             "images",
             "look_alike_before",
             stops=False,
+            look=True,
         ),
         Rule(
             "saved_without_loss",
@@ -186,6 +190,7 @@ def of(config: Config) -> list[Rule]:
             between,
             {"max_value": limits.max_deviation},
             stops=False,
+            look=True,
         ),
         Rule(
             "sharpness_as_others",
@@ -196,6 +201,7 @@ def of(config: Config) -> list[Rule]:
             between,
             {"max_value": limits.max_deviation},
             stops=False,
+            look=True,
         ),
         Rule(
             "images_as_listed",

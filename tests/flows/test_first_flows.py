@@ -29,6 +29,8 @@ def start(project: Path, home: Path) -> subprocess.Popen[str]:
 def end_of(flow: subprocess.Popen[str]) -> str:
     said = flow.communicate(timeout=300)[0]
     assert flow.returncode == 0, said
+    assert [f"stage {number} of 9: " in said for number in range(1, 11)] == [True] * 9 + [False], "one after the other, counted"
+    assert "git add" not in said, "DVC's hints to who types"
     return said.splitlines()[-1]
 
 

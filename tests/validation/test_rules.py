@@ -14,7 +14,7 @@ from pipeline.cohort import patients
 from pipeline.common import config
 from pipeline.common.errors import DataError
 from pipeline.stages import validate
-from pipeline.validation import expectations
+from pipeline.validation import data_docs, expectations
 from pipeline.validation.rules import Rule
 
 
@@ -70,6 +70,12 @@ def test_a_patient_of_another_stain_or_out_of_focus_is_a_warning(here):
     validate.run(settings("NPM1"))
     assert [text.split(":")[0] for text in rule("colour_as_others")["offenders"]] == ["RED"]
     assert [text.split(":")[0] for text in rule("sharpness_as_others")["offenders"]] == ["DIM"]
+    page = Path("reports/validation/data_docs/index.html").read_text()
+    assert page.count("<figcaption>RED: ") == page.count("<figcaption>DIM: ") == 1, (
+        "whom it tells to look at is there to look at"
+    )
+    assert page.count("<figcaption>for comparison ") == 2
+    assert page.count('alt="image 3 of 3"') == 2
     assert report()["success"]
 
 
@@ -97,12 +103,12 @@ def test_a_rule_that_looked_at_nothing_has_not_passed(here):
     assert nothing == {"class_as_listed", "images_as_listed", "counts_as_expected"}
     table = pd.DataFrame({"patient": ["A", "B", "C"], "known": [np.nan] * 3, "partly": [1.0, np.nan, 2.0]})
     between = [Rule(name, "few", "look", "patients", name, "ExpectColumnValuesToBeBetween", {"max_value": 6}) for name in table]
-    findings, page = expectations.check(between[1:], {"patients": table})
+    findings = expectations.check(between[1:], {"patients": table})
     assert [(found.state, found.observed) for found in findings] == [
         ("nothing to judge", "not known of any of 3 patients"),
         ("pass", "1 to 2 in 2 patients, of 1 not known"),
     ]
-    assert "Data Docs: 1 nothing to judge, 1 pass" in page
+    assert "Data Docs: 1 nothing to judge, 1 pass" in page_of(findings)
 
 
 def test_repeats_within_a_patient_and_litter_do_not_stop_the_run(here):
@@ -131,7 +137,12 @@ def test_an_expectation_that_cannot_be_evaluated_is_a_bug_not_a_failure():
 
 def test_many_offenders_are_counted_and_the_first_listed():
     table = pd.DataFrame({"path": [f"f{n}" for n in range(50)], "twin": ["x"] * 50})
-    findings, page = expectations.check([Rule("lone", "no twins", "look", "images", "twin")], {"images": table})
+    findings = expectations.check([Rule("lone", "no twins", "look", "images", "twin")], {"images": table})
     assert findings[0].offenders_total == 50
     assert findings[0].offenders == [f"f{n}: x" for n in range(20)]
-    assert "and 30 more" in page
+    assert "and 30 more" in page_of(findings)
+
+
+def page_of(findings):
+    counts = pd.DataFrame({"class": ["control"], "patients": [3], "images": [30]})
+    return data_docs.page("a cohort", counts, findings, {})
