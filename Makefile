@@ -53,7 +53,7 @@ fix: $(SYNCED) ## mend what the linter and the formatter can mend
 	ruff check --fix .
 	ruff format .
 
-audit: $(SYNCED) ## known vulnerabilities and licences of all locked packages
+audit: $(SYNCED) ## known vulnerabilities and licences of all locked packages; their bill of materials, sbom.cdx.json
 	python -m infra.audit
 
 lock: $(SYNCED) ## resolve pyproject.toml's ranges anew into requirements.lock

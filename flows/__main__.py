@@ -10,7 +10,14 @@ from typing import Any
 from flows.errors import FlowError
 
 # Command -> its module, of those that are no flow; Prefect is not imported before its address is set.
-_NO_FLOWS = {"serve": "serve", "check": "cache_check", "history": "history", "compare": "compare", "deploy": "deploy"}
+_NO_FLOWS = {
+    "serve": "serve",
+    "check": "cache_check",
+    "history": "history",
+    "compare": "compare",
+    "deploy": "deploy",
+    "gc": "unneeded",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
     beside.add_argument("ref", help="a branch, tag or commit, as main")
     beside.add_argument("--output", default="comparison", help="folder for comparison.md and its pictures (comparison)")
     beside.add_argument("--fail-on-regression", action="store_true", help="exit status 3 where a result got worse")
+    unneeded = flows.add_parser("gc", help="say what nothing needs any more, how large it is, and how to delete it")
+    unneeded.add_argument("--days", type=int, default=30, help="flow runs may go that ended so many days ago (30)")
     deploying = flows.add_parser("deploy", help="put the schedules on the Prefect server that PREFECT_API_URL names")
     deploying.add_argument("--trainers", action="store_true", help="instead: offer this clone for trainings of others")
     chosen = vars(parser.parse_args(arguments))

@@ -77,10 +77,24 @@ def resolve(name: str) -> str:
         raise FlowError(f"git knows no commit {name}; `git fetch --all` may bring it, `git branch --all` lists them") from None
 
 
-def parents(commits: str = "HEAD") -> dict[str, list[str]]:
-    """Every commit that `commits` reaches and its parents, those before them first."""
-    lines = git("rev-list", "--topo-order", "--reverse", "--parents", commits, "--").decode().splitlines()
+def parents(*commits: str) -> dict[str, list[str]]:
+    """Every commit that `commits`, as `git rev-list` takes them, reach and its parents, those before them first."""
+    lines = git("rev-list", "--topo-order", "--reverse", "--parents", *commits, "--").decode().splitlines()
     return {commit: before for commit, *before in map(str.split, lines)}
+
+
+def worktree_heads() -> list[str]:
+    """The commits that this checkout and the worktrees beside it stand at."""
+    lines = git("worktree", "list", "--porcelain").decode().splitlines()
+    found = (line.removeprefix("HEAD ") for line in lines if line.startswith("HEAD "))
+    return [commit for commit in found if commit.strip("0")]
+
+
+def unreached(reached: Sequence[str]) -> list[str]:
+    """The commits that a worktree or the stash stands at and none of `reached`, as `git rev-list` takes them, reaches."""
+    stash = git("for-each-ref", "--format=%(objectname)", "refs/stash").decode().split()
+    every = set(git("rev-list", *reached, "--").decode().split())
+    return [commit for commit in dict.fromkeys([*worktree_heads(), *stash]) if commit not in every]
 
 
 def contents(path: str, commits: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:

@@ -40,7 +40,7 @@ def read(path: str, working: bytes) -> Chain:
     Raises:
         FlowError: git cannot tell.
     """
-    parents = commits.parents()
+    parents = commits.parents("HEAD")
     held = {commit: _lines(content or b"") for commit, content in commits.contents(path, parents)}
     first: dict[bytes, str] = {}
     broken: list[tuple[str, str, tuple[bytes, ...]]] = []

@@ -1,7 +1,8 @@
-"""`make audit`: what is known against the packages of requirements.lock, and whether their licences are those of licences.toml.
+"""`make audit`: what is known against the packages of requirements.lock, whether their licences are allowed, and a bill.
 
 Vulnerabilities are pip-audit's business, which asks PyPI; a package that cannot be looked up is a failure, never silence.
-Licences are read from what is installed, so run it in the environment of the lock; those of requirements-gpu.lock are not read.
+Licences are read from what is installed, so run it in the environment of the lock, and held against licences.toml; those of
+requirements-gpu.lock are not read. The bill of materials (`sbom`) is left in sbom.cdx.json.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from infra import sbom
+
 HERE = Path(__file__).resolve().parent
 LOCK, CUDA = HERE.parent / "requirements.lock", HERE / "requirements-gpu.lock"
+BILL = HERE.parent / "sbom.cdx.json"
 
 
 def licence(about: metadata.PackageMetadata) -> str:
@@ -96,11 +100,13 @@ def vulnerabilities(lock: Path) -> int:
 
 
 def main() -> int:
-    """Check licences and vulnerabilities; 0 when all licences are allowed and nothing is known against any package."""
+    """Write the bill; 0 when all licences are allowed and nothing is known against any package."""
     found, faults = licences()
     sys.stdout.write(f"licences: {len(found)} packages of {LOCK.name}, {len(faults)} not allowed\n")
     for fault in faults:
         sys.stderr.write(f"error: {fault}\n")
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["name"]
+    sys.stdout.write(f"{BILL.name}: {sbom.write(LOCK, found, project, BILL)} packages\n")
     sys.stdout.flush()
     status = [vulnerabilities(lock) for lock in (LOCK, CUDA)]
     if any(status):

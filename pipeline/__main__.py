@@ -62,6 +62,7 @@ ROLLBACK = "name the version that the champion replaced champion again"
 BY_HAND = {"promote": PROMOTE, "rollback": ROLLBACK}
 TUNE = "search a better network for a subtype, on one fold's training patients; goes on where it was stopped"
 TRANSFER = "learn a subtype of few patients on what the networks of the others learned; a learning curve"
+UNNEEDED = "say which runs of MLflow nobody needs; `python -m flows gc` calls it"
 COMPARE = "set two states of the results beside each other; `python -m flows compare` calls it with two commits"
 CURATE = "find the images that a person had best look at; a page to decide about them, and what was decided taken over"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
@@ -95,7 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.stage == "compare":
             worse: int = stage.run(settings, chosen.before, chosen.after, tuple(chosen.called), chosen.note, chosen.output)
             return worse
-        if chosen.stage == "promote":
+        if chosen.stage == "unneeded":
+            stage.run(settings, chosen.needed, chosen.output)
+        elif chosen.stage == "promote":
             stage.run(chosen.subtype, chosen.version, chosen.because)
         elif chosen.stage == "rollback":
             stage.rollback(chosen.subtype, chosen.because)
@@ -176,6 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--only-trials", action="store_true", help="end with the trials: one worker of several")
     transfer = stages.add_parser("transfer", help=TRANSFER, description=TRANSFER[0].upper() + TRANSFER[1:] + ".")
     transfer.add_argument("subtype", help="one of params.yaml's subtypes; the others' networks are there already")
+    unneeded = stages.add_parser("unneeded", help=UNNEEDED, description=UNNEEDED[0].upper() + UNNEEDED[1:] + ".")
+    unneeded.add_argument("needed", type=Path, help="JSON: the digests of candidates and trainings that are needed")
+    unneeded.add_argument("output", type=Path, help="the JSON to write")
     compare = stages.add_parser("compare", help=COMPARE, description=COMPARE[0].upper() + COMPARE[1:] + ".")
     for name in ("before", "after"):
         compare.add_argument(name, type=Path, help="a folder with reports/<subtype>/<candidate>/metrics.json and patients.csv")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import mlflow
 import pytest
 from conftest import ROOT
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from mlflow import MlflowClient
 
-from infra import audit
+from infra import audit, sbom
 from pipeline.common.errors import ModelError
 from pipeline.registry import champions, mlflow_runs, mlflow_server, versions
 
@@ -155,6 +158,24 @@ def test_a_locked_package_that_is_not_there_has_no_licence_and_names_are_compare
     assert [fault for fault in faults if "not installed" in fault] == [
         "py-test-nowhere: in requirements.lock, but not installed, so its licence is unknown; run make first"
     ]
+
+
+def test_the_bill_of_materials_is_valid_complete_and_the_same_each_time(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.json", tmp_path / "second.json"
+    for bill in (first, second):
+        sbom.write(audit.LOCK, {"pillow": "MIT-CMU", "odd": "Own words"}, "project", bill)
+    assert first.read_bytes() == second.read_bytes()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(first.read_text()) is None
+    made = json.loads(first.read_text())
+    (pillow,) = (one for one in made["components"] if one["name"] == "pillow")
+    assert {one["name"] for one in made["components"]} == audit.locked(audit.LOCK)
+    assert pillow["purl"] == f"pkg:pypi/pillow@{pillow['version']}"
+    assert pillow["licenses"] == [{"license": {"id": "MIT-CMU"}}]
+    (files,) = pillow["externalReferences"]
+    assert all(one["content"] in audit.LOCK.read_text() for one in files["hashes"])
+    needs = {one["ref"]: one.get("dependsOn", []) for one in made["dependencies"]}
+    assert pillow["bom-ref"] in needs["project"]
+    assert pillow["bom-ref"] in next(below for ref, below in needs.items() if ref.startswith("matplotlib=="))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import pytest
 import toy_project
 from processes import PrefectServer, alive_of, heed_ctrl_c, wait
 
+from flows import unneeded_flow_runs
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
@@ -127,6 +129,22 @@ def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: 
         toy_project.behave(project)
     if number == signal.SIGKILL:
         assert toy_project.run_flow(project, server)[0] == 0  # no lock is left
+
+
+def test_flow_runs_that_ended_long_ago_are_named_with_the_command_that_deletes_them(
+    project: Path, server: PrefectServer
+) -> None:
+    """Of the flows above; nothing here starts one."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings(updates={PREFECT_API_URL: server.api}):
+        now, later = list(unneeded_flow_runs.report(0)), list(unneeded_flow_runs.report(30))
+    assert int(now[0].split()[1]) == len(now) - 1 >= 1
+    assert later == ["Prefect: 0 flow runs ended more than 30 days ago; results are in none of them"]
+    deleted = now[1].split()
+    subprocess.run(deleted, env=toy_project.environment(project, PREFECT_API_URL=server.api), check=True, capture_output=True)
+    with temporary_settings(updates={PREFECT_API_URL: server.api}):
+        assert len(list(unneeded_flow_runs.report(0))) == len(now) - 1
 
 
 def test_workers_search_and_one_of_them_ends_the_search(project: Path, server: PrefectServer) -> None:

@@ -1,0 +1,123 @@
+"""What MLflow keeps that no registered version needs, no decision and no training of a commit: runs, and files of no run.
+
+Nothing is deleted here. A run is needed that a version was made from, or that is of a candidate or training asked for; and so
+are those below it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mlflow.entities import Run, ViewType
+
+from pipeline.registry import mlflow_address, mlflow_database, mlflow_server
+
+_PARENT = "mlflow.parentRunId"
+_KINDS = (
+    ("training", "trainings that no commit holds"),
+    ("trial", "trials of searches"),
+    ("search", "searches"),
+    ("candidate", "candidates without a version"),
+)
+
+
+def find(client: mlflow_server.Client, candidates: Collection[str], trainings: Collection[str] | None) -> dict[str, Any]:
+    """Runs that may go, how many of which kind, their size, the commands; and folders of artifacts of no run or model.
+
+    Of trainings none may go where `trainings`, those that are needed, are not known (None). Sizes are those of files on this
+    machine.
+    """
+    runs = list(_runs(client))
+    needed = _needed(runs, _versions_runs(client), candidates, trainings)
+    gone = [run for run in runs if run.info.run_id not in needed and not _is_kept_anyway(run, trainings)]
+    places = {run.info.run_id: _folder(run.info.artifact_uri) for run in gone}
+    strays = list(_strays(client, {run.info.run_id for run in runs}))
+    return {
+        "runs": [run.info.run_id for run in gone],
+        "kept": len(runs) - len(gone),
+        "kinds": dict(Counter(map(_kind, gone))),
+        "bytes": sum(_size(place) for place in places.values() if place),
+        "commands": _commands(gone),
+        "strays": [shlex.quote(str(stray)) for stray in strays],
+        "stray_bytes": sum(map(_size, strays)),
+    }
+
+
+def _runs(client: mlflow_server.Client) -> Iterator[Run]:
+    experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ALL)]
+    token = None
+    while experiments:
+        page = client.search_runs(experiments, run_view_type=ViewType.ALL, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _versions_runs(client: mlflow_server.Client) -> set[str]:
+    return {version.run_id for version in client.search_model_versions(max_results=10_000) if version.run_id}
+
+
+def _needed(
+    runs: Collection[Run], of_versions: Collection[str], candidates: Collection[str], trainings: Collection[str] | None
+) -> set[str]:
+    found = set(of_versions)
+    for run in runs:
+        tags = run.data.tags
+        if tags.get("candidate") in candidates or (trainings is not None and tags.get("training") in trainings):
+            found.add(run.info.run_id)
+    while below := {run.info.run_id for run in runs if run.data.tags.get(_PARENT) in found} - found:
+        found |= below
+    return found
+
+
+def _is_kept_anyway(run: Run, trainings: Collection[str] | None) -> bool:
+    """While it runs, or where nobody knows whether its training is needed; but for those in MLflow's bin."""
+    if run.info.lifecycle_stage == "deleted":
+        return False
+    return run.info.status in ("RUNNING", "SCHEDULED") or (trainings is None and "training" in run.data.tags)
+
+
+def _kind(run: Run) -> str:
+    if run.info.lifecycle_stage == "deleted":
+        return "deleted in MLflow already, and in its bin"
+    return next((words for tag, words in _KINDS if tag in run.data.tags), "other runs")
+
+
+def _commands(gone: Collection[Run]) -> list[str]:
+    if not gone:
+        return []
+    address = mlflow_address.address()
+    name = f"MLFLOW_TRACKING_URI={shlex.quote(address)} " if mlflow_address.database() else ""
+    active = [run.info.run_id for run in gone if run.info.lifecycle_stage != "deleted"]
+    store = shlex.quote(address) if mlflow_address.database() else "<the server's backend store>"
+    every = ",".join(run.info.run_id for run in gone)
+    delete = [f"for run in {' '.join(active)}; do {name}mlflow runs delete --run-id $run; done"] if active else []
+    return [*delete, f"{name}mlflow gc --backend-store-uri {store} --run-ids {every}"]
+
+
+def _strays(client: mlflow_server.Client, runs: Collection[str]) -> Iterator[Path]:
+    """Folders beside the database file that belong to nothing in it, as after a run was purged while its files were away."""
+    database = mlflow_address.database()
+    if database is None:
+        return
+    experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ALL)]
+    models = {model.model_id for model in client.search_logged_models(experiments)} if experiments else set()
+    for folder in sorted((database.parent / mlflow_database.ARTIFACTS).glob("*/*")):
+        if folder.name == "models":
+            yield from (model for model in sorted(folder.iterdir()) if model.name not in models)
+        elif folder.name not in runs:
+            yield folder
+
+
+def _folder(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") else None
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
