@@ -28,15 +28,13 @@ def write(client: mlflow_server.Client, subtype: str) -> None:
         if results not in here or "verdict" not in model.tags:
             continue
         commit, dirty = versions.registered_by(client, model)
-        named = versions.aliases(client, model)
-        verdict = model.tags["verdict"]
         entries[results] = {
             "results": results,
             "candidate": model.tags.get("candidate.name", ""),
             "version": model.version,
-            "champion": versions.CHAMPION in named,
-            "was": verdict.split(":")[0],  # before another took the name, if one did
-            "verdict": verdict,
+            "state": _state(client, model),
+            "verdict": model.tags["verdict"],
+            "rolled_back": model.tags.get(versions.ROLLED_BACK, ""),
             "since": model.tags.get("champion_since", "")[:10],
             "commit": commit,
             "dirty": dirty,
@@ -46,3 +44,13 @@ def write(client: mlflow_server.Client, subtype: str) -> None:
     page = template.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     text = page.render(subtype=subtype, entries=list(entries.values()), address=mlflow_server.shown_address())
     files.write(home / paths.verdicts(subtype), text)
+
+
+def _state(client: mlflow_server.Client, model: versions.Version) -> str:
+    """What a version is now: its verdict says what it became, and another may have taken the name since."""
+    if versions.CHAMPION in versions.aliases(client, model):
+        return versions.CHAMPION
+    if versions.ROLLED_BACK in model.tags:
+        return "rolled back"
+    verdict = model.tags["verdict"].split(":")[0]
+    return verdict if verdict in (versions.CHALLENGER, "not comparable") else "was champion"

@@ -116,6 +116,6 @@ def _crown(
 ) -> None:
     about = {"verdict": f"{how}: {because} ({time.isoformat(timespec='seconds')})", versions.BY_HAND: because}
     versions.decide(client, model, versions.CHAMPION, about, time)
-    verdicts_page.write(client, model.name)
     instead = f" instead of version {champion.version}" if champion else ""
     console.say(f"{model.name}: version {model.version} is champion{instead}; {about['verdict']}")
+    verdicts_page.write(client, model.name)

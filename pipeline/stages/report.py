@@ -1,8 +1,8 @@
 """Make reports/index.html, the page a person looks at, from the files of the other stages alone.
 
 One file: pictures and style are inside, nothing is asked of any host, and the same files give the same bytes. So it names no
-commit, and no version of MLflow's, which `register` gives later: both are in MLflow, under the digest of the training that the
-page has, and who is champion is in data/decisions.jsonl.
+commit, and no version of MLflow's, which `register` gives later: where that has written its page of verdicts beside this one,
+the line on these very results is shown from there (`registry/verdicts_page`).
 """
 
 from __future__ import annotations
@@ -242,15 +242,24 @@ def _result(config: Config, subtype: str, candidate: str) -> dict[str, Any]:
 
 def _charts(folder: Path, levels: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """Who was called what, and the curves; `levels` are the test images, if they are scored, and the test patients."""
-    bands = _read(folder / "plots" / "bands.csv", pd.read_csv, ModelError)
-    bins = _read(folder / "reliability.csv", pd.read_csv, ModelError)
+
+    def curves(file: Path) -> dict[str, Any]:
+        bands = pd.read_csv(file)
+        return {curve: charts.curves(bands, curve) for curve in ("roc", "pr")}
+
+    def reliability(file: Path) -> dict[str, Any]:
+        return charts.reliability(pd.read_csv(file), levels["patient"])
+
+    def losses(file: Path) -> dict[str, Any]:
+        return charts.losses(pd.read_csv(file))
+
     history = folder / "plots" / "history.csv"
     return {
         "called": {level: result_tables.called(rows) for level, rows in levels.items()},
-        "curves": {curve: charts.curves(bands, curve) for curve in ("roc", "pr")},
+        "curves": _read(folder / "plots" / "bands.csv", curves, ModelError),
         "chance": {"roc": [charts.diagonal()], "pr": [charts.flat(rows["label"].mean()) for rows in levels.values()]},
-        "reliability": charts.reliability(bins, levels["patient"]),
-        "losses": charts.losses(_read(history, pd.read_csv, ModelError)) if history.is_file() else None,
+        "reliability": _read(folder / "reliability.csv", reliability, ModelError),
+        "losses": _read(history, losses, ModelError) if history.is_file() else None,
     }
 
 

@@ -117,7 +117,11 @@ def test_the_verdict_page_speaks_of_the_results_that_lie_here_and_of_no_others(s
     assert "Gate: was champion v1 ( why ), commit" in page()
     assert "Gate: ★ champion v2 ( why ), commit" in page()
     assert "Verdict promoted by hand: a person wanted it" in page()
-    paths.evaluated("NPM1", "worse").write_text("measured anew")
+    promote.rollback("NPM1", "it reads slides worse")
+    assert "Gate: ★ champion v1 ( why ), commit" in page()
+    assert "Gate: rolled back v2 ( why ), commit" in page()
+    assert "Rolled back by hand it reads slides worse" in page()
+    paths.evaluated("NPM1", "<b>first").write_text("measured anew")
     assert "★" not in page()  # these results nobody judged
 
 

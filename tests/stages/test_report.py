@@ -317,6 +317,14 @@ def test_a_pooling_without_known_bounds_shows_its_value_alone(settings):
     assert rows[0][1] == f"{poolings.loc[1, 'patient_auroc']:.2f}"  # NPM1's, the first
 
 
+@pytest.mark.parametrize("file", ["plots/bands.csv", "plots/history.csv", "reliability.csv"])
+def test_curves_of_another_form_are_refused(settings, file):
+    path = paths.report("NPM1", "published") / file
+    path.write_text("other,columns\n1,2\n")
+    with pytest.raises(ModelError, match=rf"{re.escape(str(path))}: cannot be read .*dvc repro"):
+        report.run(settings)
+
+
 def test_results_of_other_folds_are_refused(settings):
     patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
     patients.iloc[1:].to_csv(paths.report("NPM1", "published") / "patients.csv", index=False)
