@@ -605,6 +605,8 @@ class Config(Section):
                 yield f"embed_networks: must name candidates of kind cnn, each once; look at {name}"
             if name in self.encoders:
                 yield f"embed_networks: {name} is one of encoders too; call that something else"
+        if self.down_weighted and self.tune.fold not in self.folds:
+            yield f"tune.fold: where down_weighted names a network it must be one of folds, not {self.tune.fold}"
         for name in self.down_weighted:
             if name not in self.kinds.cnn or self.down_weighted.count(name) > 1:
                 yield f"down_weighted: must name candidates of kind cnn, each once; look at {name}"
