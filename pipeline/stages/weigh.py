@@ -29,8 +29,9 @@ def run(config: Config) -> None:
     left_out = review.left_out(decisions, config.control)
     with files.folder_in_one_step(paths.WEIGHTS) as folder:
         _write(pd.DataFrame({"path": left_out}), folder / paths.LEFT_OUT.name)
+        candidates = [*config.kinds.cnn, *config.kinds.bag]
         folds = range(config.split.n_folds)  # of those that are not trained, for `tune`
-        for subtype, candidate, fold in itertools.product(config.subtypes, config.candidates, folds):
+        for subtype, candidate, fold in itertools.product(config.subtypes, candidates, folds):
             target = folder / paths.weights(subtype, candidate, fold).relative_to(paths.WEIGHTS)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(_weights(config, subtype, candidate, fold, left_out), target)
