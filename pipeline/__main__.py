@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from pipeline.common import addresses, config, console, environment
-from pipeline.common.errors import REFUSALS, ModelError, PipelineError
+from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
@@ -107,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif chosen.stage == "transfer":
             stage.run(settings, chosen.subtype)
         elif chosen.stage == "curate":
+            if chosen.reviewer and not chosen.take:
+                raise ConfigError("--reviewer: says who decided in a file that is taken; name that with --take")
             if chosen.take:
                 stage.take(settings, chosen.take, chosen.reviewer)
             elif chosen.truth:

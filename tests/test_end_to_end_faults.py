@@ -165,7 +165,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[
 
 
 def before_training(repository: Path) -> list[str]:
-    stages = ("delivery", "ingest", "validate", "deal", "split", "pack", "candidates")
+    stages = ("delivery", "ingest", "validate", "deal", "split", "pack", "candidates", "weigh")
     return [stage for stage in lock(repository) if stage in stages]
 
 

@@ -76,7 +76,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_params(folder / "params.yaml", {**TINY, "folds": [0], "train.max_epochs": 2, "train.min_epochs": 1})
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
-        for stage in ("delivery", "ingest", "validate", "deal", "split", "pack", "candidates"):
+        for stage in ("delivery", "ingest", "validate", "deal", "split", "pack", "candidates", "weigh"):
             assert main([stage]) == 0
     return folder
 

@@ -632,6 +632,8 @@ class Config(Section):
                     f"call.candidates: {name} learns on vectors by {encoder}, a network of its own for every subtype and fold; "
                     "one answer of all classes needs the same vectors of everybody: leave it out"
                 )
+        if self.down_weighted and self.tune.fold not in self.folds:
+            yield f"tune.fold: where down_weighted names a network it must be one of folds, not {self.tune.fold}"
         for name in self.down_weighted:
             if name not in self.kinds.cnn or self.down_weighted.count(name) > 1:
                 yield f"down_weighted: must name candidates of kind cnn, each once; look at {name}"

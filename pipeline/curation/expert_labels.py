@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from pipeline.common.errors import DataError
 from pipeline.evaluation import metrics
+from pipeline.evaluation.figures import Interval
 from pipeline.names import image_paths, patient_names
 
 _LABEL, _PATIENT, _IMAGE = NEEDED = ("mll_annotation", "ID", "im_tiffname")
@@ -142,3 +144,13 @@ def scored(images: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def mean_auroc(found: pd.DataFrame, confidence: float) -> Interval:
+    """The mean over the patients of `scored` who have one, with bounds by Student's t; of a single patient there are none."""
+    values = found["auroc"].dropna().to_numpy(np.float64)
+    mean = float(values.mean()) if len(values) else float("nan")
+    if len(values) < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    reach = float(t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return Interval(mean, max(0.0, mean - reach), min(1.0, mean + reach))

@@ -40,6 +40,7 @@ def logits(config: Config, subtype: str, everybody: Patients) -> list[Floats]:
     for fold in np.unique(folds):
         rows, others = (np.flatnonzero(chosen).tolist() for chosen in (folds != fold, folds == fold))
         seed = recipe.seed(config.seed, subtype, int(fold))
+        suspicion.require_enough(labels[rows], f"curate: {subtype} without fold {fold}")
         learned = suspicion.learn([everybody.bags[row] for row in rows], labels[rows], settings, seed)
         for row in others:
             found[row] = scoring.image_logits(learned, everybody.bags[row])

@@ -15,6 +15,19 @@ from pipeline.bags import inner_folds, instances, scoring
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
 from pipeline.common.config import Suspect
+from pipeline.common.errors import DataError
+
+_FEWEST = 2  # patients of a class
+
+
+def require_enough(labels: Ints, what: str) -> None:
+    """Refuse to learn from fewer than two patients of a class, of whom one is held out in turn.
+
+    Raises:
+        DataError: says of what.
+    """
+    if (fewest := int(np.bincount(labels, minlength=2).min())) < _FEWEST:
+        raise DataError(f"{what}: {fewest} patients of a class to learn from, {_FEWEST} are needed; bring more patients")
 
 
 def by_others(bags: Sequence[Bag], labels: Ints, settings: Suspect, folds: Iterable[tuple[Ints, Ints]]) -> list[Floats]:

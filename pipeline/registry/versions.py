@@ -214,6 +214,8 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
     knobs = {key: mlflow_runs.as_param(value) for key, value in spec["knobs"].items()}
     turned = [f"{key}={value}" for key, value in knobs.items() if theirs.params.get(key) != value]
     others = [key for key, value in spec["inputs"].items() if theirs.tags.get(f"sha256.{key}") != value]
+    if theirs.tags.get("curated.sha256") != spec.get("curated", {}).get("sha256"):
+        others.append("training images")
     differs = turned[:_MOST_KNOBS] + (["..."] if len(turned) > _MOST_KNOBS else []) or [f"other {key}" for key in others]
     return f"{candidate.name}: {', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from pipeline.bags import patients
 from pipeline.common import config as settings
@@ -20,7 +18,6 @@ from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.curation import agreement, expert_labels, ranking, review
-from pipeline.evaluation.figures import Interval
 from pipeline.images import reading
 from pipeline.pages import curation_page
 
@@ -119,7 +116,7 @@ def judge(config: Config, table: Path) -> None:
             )
         ],
     )
-    mean = _over_patients(found["auroc"].dropna().to_numpy(), config.evaluate.confidence)
+    mean = expert_labels.mean_auroc(found, config.evaluate.confidence)
     console.say(f"curate: {len(labels):,} labelled images; mean AUROC over patients {mean:.2f}; {TRUTH}")
 
 
@@ -129,11 +126,3 @@ def _known() -> set[str]:
 
 def _decided(config: Config) -> list[review.Decision]:
     return review.read(paths.REVIEW, _known(), config.ingest.pseudonyms)
-
-
-def _over_patients(values: np.ndarray, confidence: float) -> Interval:
-    """Mean, with bounds by Student's t over patients."""
-    if len(values) < 2:
-        return Interval(float(values.mean()) if len(values) else float("nan"), float("nan"), float("nan"))
-    reach = float(t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return Interval(float(values.mean()), max(0.0, float(values.mean()) - reach), min(1.0, float(values.mean()) + reach))

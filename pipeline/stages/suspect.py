@@ -51,6 +51,7 @@ def _weights(config: Config, subtype: str) -> Iterator[tuple[int, pd.DataFrame]]
         roles = split_table.roles(everybody.split, fold, config.split.n_folds).to_numpy()
         training, rows = np.flatnonzero(roles == "train").tolist(), list[tuple[str, float]]()
         bags, labels = [everybody.bags[row] for row in training], everybody.labels[training]
+        suspicion.require_enough(labels, f"suspect: {subtype} fold {fold}")
         # One thread: several wait for each other more than they help, and their number may change the last digits.
         with threadpool_limits(1):
             weights = suspicion.weights(bags, labels, config.suspect, recipe.seed(config.seed, subtype, fold))

@@ -90,7 +90,7 @@ def run(config: Config, subtype: str) -> None:
             more = pd.concat([one.learners, one.more_controls], ignore_index=True)
             scored.append(_by_vectors(config, subtype, "general_all", one, more, general, kept))
             if known.from_scratch:
-                scored.append(_from_scratch(config, subtype, one, tables, cells))
+                scored.append(_from_scratch(config, subtype, one, tables, cells, gone))
     scores = pd.concat(scored, ignore_index=True)[_COLUMNS].sort_values(["way", "size", "fold", "label", "patient"])
     folder = _write(config, subtype, scores, lineage)
     for checkpoint in paths.CHECKPOINTS.glob(f"{subtype}-transfer-*"):
@@ -158,14 +158,19 @@ def _by_vectors(
     return _scored(way, one, one.tested.assign(logit=logits))
 
 
-def _from_scratch(config: Config, subtype: str, one: Draw, tables: list[pd.DataFrame], cells: list[Any]) -> pd.DataFrame:
+def _from_scratch(
+    config: Config, subtype: str, one: Draw, tables: list[pd.DataFrame], cells: list[Any], gone: frozenset[str]
+) -> pd.DataFrame:
     """The network of the base, trained on the learners alone; the mean of a patient's logits."""
     from pipeline.networks import training
 
     base, stop = config.transfer.base, draws.stoppers(one)
     roles = {patient: "val" if patient in stop else "train" for patient in one.learners["patient"]}
     roles |= dict.fromkeys(one.tested["patient"], "test")
-    images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
+    images = []
+    for label, table in enumerate(tables):
+        role = table["patient"].map(roles)
+        images.append(table.assign(role=role.mask((role == "train") & table["path"].isin(gone)), label=label))
     prepared = training.prepare(config, subtype, base, one.fold, cells, images, _CODE)
     name = f"{subtype}-transfer-{one.size}-fold-{one.fold}"
     console.say(f"train {name} on {len(one.learners) - len(stop)} patients")

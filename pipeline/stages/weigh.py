@@ -29,7 +29,9 @@ def run(config: Config) -> None:
     left_out = review.left_out(decisions, config.control)
     with files.folder_in_one_step(paths.WEIGHTS) as folder:
         _write(pd.DataFrame({"path": left_out}), folder / paths.LEFT_OUT.name)
-        for subtype, candidate, fold in itertools.product(config.subtypes, config.candidates, sorted(config.folds)):
+        candidates = [*config.kinds.cnn, *config.kinds.bag]
+        folds = range(config.split.n_folds)  # of those that are not trained, for `tune`
+        for subtype, candidate, fold in itertools.product(config.subtypes, candidates, folds):
             target = folder / paths.weights(subtype, candidate, fold).relative_to(paths.WEIGHTS)
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(_weights(config, subtype, candidate, fold, left_out), target)
@@ -43,7 +45,7 @@ def _weights(config: Config, subtype: str, candidate: str, fold: int, left_out: 
     learners = set(roles.index[roles == "train"])
     gone = [path for path in left_out if image_paths.place(path)[0] in (config.control, subtype)]
     rows = [(path, 0.0) for path in gone if image_paths.place(path)[1] in learners]
-    if candidate in config.down_weighted:
+    if candidate in config.down_weighted and fold in config.folds:
         found = image_weights.read(paths.existing(paths.suspicion(subtype, candidate, fold)))
         rows += [(str(path), weight) for path, weight in found.items() if path not in gone]
     return pd.DataFrame(rows, columns=image_weights.COLUMNS)

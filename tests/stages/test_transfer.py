@@ -133,6 +133,20 @@ def test_from_scratch_a_network_learns_from_the_same_patients(cohort: Path) -> N
     assert not list(paths.CHECKPOINTS.glob("*transfer*"))
 
 
+def test_what_is_left_out_of_the_training_is_so_here_and_who_is_tested_keeps_it(cohort: Path) -> None:
+    before = pd.read_csv(paths.transferred(NEW) / "scores.csv", dtype={"patient": "str"}).set_index(["way", "size", "fold"])
+    split = pd.read_csv(paths.split_table(NEW), **split_table.CSV_FORMAT)
+    everybody = split.loc[split["fold"] == 0, "patient"]
+    paths.LEFT_OUT.write_text("path\n" + "".join(f"{NEW}/{who}/image_0.tif\ncontrol/{who}/image_0.tif\n" for who in everybody))
+    transfer.run(settings(cohort), NEW)
+    after = pd.read_csv(paths.transferred(NEW) / "scores.csv", dtype={"patient": "str"}).set_index(["way", "size", "fold"])
+    assert (after.loc[("general_all", 4, 0), "logit"] == before.loc[("general_all", 4, 0), "logit"]).all(), "they are tested"
+    assert (after.loc[("general_all", 4, 2), "logit"] != before.loc[("general_all", 4, 2), "logit"]).all(), "they learn"
+    base = settings(cohort, down_weighted=["published"])
+    with pytest.raises(ConfigError, match=r"transfer\.base: published is one of down_weighted"):
+        transfer.run(base, NEW)
+
+
 def moved(name: str) -> None:
     file = paths.split_table(name)
     table = pd.read_csv(file, **split_table.CSV_FORMAT)

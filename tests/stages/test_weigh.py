@@ -173,6 +173,14 @@ def test_a_wrong_decision_stops_it_and_leaves_what_was_there(settings: config.Co
     assert whole(paths.WEIGHTS) == before
 
 
+def test_too_few_who_train_are_one_line(settings: config.Config) -> None:
+    split = pd.read_csv(paths.split_table(SUBTYPE), **split_table.CSV_FORMAT)
+    split.assign(fold=split["fold"].where(split["label"] == 0, 1)).to_csv(paths.split_table(SUBTYPE), index=False)
+    with pytest.raises(DataError, match="suspect: NPM1 fold 0: 0 patients of a class to learn from, 2 are needed"):
+        suspect.run(settings, ["weighed"])
+    assert not (paths.SUSPICION / "weighed").exists()
+
+
 def test_down_weighted_names_networks(here: Path) -> None:
     for names in (["bags"], ["published", "published"]):
         with pytest.raises(config.ConfigError, match="down_weighted: must name candidates of kind cnn, each once"):
