@@ -134,6 +134,21 @@ def test_every_file_is_there_or_named_by_the_code(page: Path) -> None:
 
 
 @by_page
+def test_what_a_page_shows_as_printed_is_in_words_of_the_code(page: Path) -> None:
+    """Of every line of ten words or more, three that follow one another stand in the code; shorter ones are names, numbers."""
+    code = re.sub(r"[\W_]+", " ", re.sub(r'"\s*\n\s*(?:if [^"]*|\+ )?f?"', "", source())).lower()
+    strange = []
+    for block in blocks(page):
+        printed = block.text.splitlines() if block.language == "" and not block.steps and page.name != "map.md" else []
+        for line in [*printed, *(line for step in block.steps for line in step.printed)]:
+            words = re.findall(r"[^\W\d_]+", line.lower())
+            runs = [" ".join(words[at : at + 3]) for at in range(len(words) - 2)]
+            if len(set(words)) >= 10 and "│" not in line and not any(f" {run} " in code for run in runs):
+                strange.append(line)
+    assert not strange
+
+
+@by_page
 def test_every_setting_is_in_params_yaml(page: Path) -> None:
     both = [YAML(typ="safe").load(ROOT / name) for name in ("params.yaml", "params.kaggle.yaml")]
     unknown = []

@@ -34,9 +34,14 @@ def history(losses: Sequence[float], ended: Sequence[bool], marked: Mapping[str,
 
 
 def importances(shares: Mapping[str, float]) -> Figure:
-    """Draw a bar a knob: the share of the losses' variance that it explains."""
+    """Draw a bar a knob: the share of the losses' variance that it explains; of too few trials it is said instead."""
     figure = Figure(figsize=(5.2, 0.6 + 0.3 * max(len(shares), 1)), layout="constrained")
     axes = figure.subplots()
+    if not shares:
+        axes.set_axis_off()
+        said = "Too few trials ran to their end, or all alike:\nnothing tells which settings matter."
+        axes.text(0.5, 0.5, said, ha="center", va="center", fontsize=9, transform=axes.transAxes)
+        return figure
     names = [name.replace("_", " ") for name in shares][::-1]
     bars = axes.barh(names, list(shares.values())[::-1], color=BLUE)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)

@@ -72,16 +72,15 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
 
 
 def _telling_how_long(log_epoch: LogEpoch, epochs: int) -> LogEpoch:
-    """As `log_epoch`; the first time it also says how long the training can take: the first epoch is the longest."""
-    began: float | None = time.monotonic()
+    """As `log_epoch`; with the second epoch, the first one without a start, it also says how long the rest can take."""
+    ended: list[float] = []
 
     def log(row: Mapping[str, float]) -> None:
-        nonlocal began
+        ended.append(time.monotonic())
         left = epochs - int(row["epoch"]) - 1
-        if began is not None and left > 0:
-            longest = console.duration(left * (time.monotonic() - began))
+        if len(ended) == 2 and left > 0:
+            longest = console.duration(left * (ended[1] - ended[0]))
             console.say(f"at most about {longest} for the {left} epochs left; train.patience ends most trainings earlier")
-        began = None
         log_epoch(row)
 
     return log
