@@ -94,7 +94,7 @@ def _over(table: pd.DataFrame, of: Callable[[pd.DataFrame], pd.Series], confiden
 
 def _above_zero(key: str, question: str, figure: Interval, patients: int, what: str, percent: bool = False) -> Check:
     shown = Interval(*(100 * value for value in (figure.value, figure.low, figure.high))) if percent else figure
-    decimals, unit = (0, " %") if percent else (2, "")
+    decimals, unit = (1, " %") if percent else (2, "")
     words = f"{shown.value:.{decimals}f}{unit}{_bounds(shown, decimals)} {what}; must lie above 0"
     return Check(key, question, figure, patients, bool(figure.low > 0), words)
 

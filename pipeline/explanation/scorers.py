@@ -8,6 +8,7 @@ that pools by the mean it is that, up to a constant. Importing this takes Tensor
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.explanation.occlusion import Images, Score
 from pipeline.machine import device
 from pipeline.networks import model
 
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it takes several networks for one that is traced again and again
 _GROUPS = 4  # in which an encoder's layers are randomised: it has dozens
 
 

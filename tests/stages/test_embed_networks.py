@@ -19,6 +19,7 @@ from pipeline.bags import scoring
 from pipeline.common import config, files, paths
 from pipeline.common.errors import DataError, LeakError, ModelError
 from pipeline.encoders import kept_network
+from pipeline.explanation import tested
 from pipeline.folds import split_table
 from pipeline.images import manifest
 from pipeline.stages import embed_networks, evaluate, register, train_bags
@@ -186,6 +187,25 @@ def test_a_registered_model_takes_the_network_of_each_fold_along_and_scores_by_i
     shutil.copy(other, one)
     with pytest.raises(ModelError, match=r"fold-0/encoder\.weights\.h5: not the encoder that NPM1 bags learned with"):
         register.run(settings(cohort), [SUBTYPE], ["bags"])
+
+
+def test_an_explanation_asks_the_folds_own_network_and_learner_and_leaves_both_as_they_were(cohort: Path) -> None:
+    """The worth of an image in its own place is the patient's logit, and with learner or layers made random it is another."""
+    from pipeline.explanation import scorers
+
+    chosen = settings(cohort)
+    train_bags.run(chosen, [SUBTYPE], ["bags"])
+    for one in tested.read(chosen, SUBTYPE, "bags"):
+        place = paths.of_network(SUBTYPE, "published", one.fold)
+        scorer = scorers.bags(paths.fold(SUBTYPE, "bags", one.fold), paths.encoder(place).parent)
+        name = SUBTYPE if one.label else "control"
+        row = pd.read_parquet(paths.cell_rows(name))["path"].tolist().index(one.images[2])
+        score, image = scorer.score(one.bag, 2), np.load(paths.cells(name))[row][None]
+        assert score(image) == pytest.approx(IMAGES * one.logit, abs=1e-4)
+        random = {layer: float(score(image)[0]) for layer in scorer.randomised(np.random.default_rng(0))}
+        assert list(random) == ["learner", "layer 3 of 3", "layer 2 of 3", "layer 1 of 3"]
+        assert min(abs(value - IMAGES * one.logit) for value in random.values()) > 1e-3
+        assert score(image) == pytest.approx(IMAGES * one.logit, abs=1e-4)
 
 
 def test_a_network_of_another_split_makes_no_vectors(cohort: Path) -> None:
