@@ -45,6 +45,7 @@ class Facts:
     tuned_on: Mapping[str, Any] | None  # how many patients a search saw, and their digest
     leaked: bool  # whether it saw the test patients
     protocol: str | None = None  # the file of a published dealing
+    curated: Sequence[Mapping[str, Any]] = ()  # of each fold: how many training images were left out, how many counted less
     encoder: Mapping[str, Any] | None = None  # behind a model that scores patients alone
 
 
@@ -99,8 +100,15 @@ def _data(facts: Facts) -> str:
         f"Cohort `{source['cohort']}` (source {source['source']}, {source['files']:,} files, sha256 `{source['sha256'][:12]}`)"
         f"{': synthetic cells, drawn from a seed. The results say nothing about leukaemia' if demo else ''}. "
         f"Folds trained: {trained} of {facts.n_folds}, dealt by patient{f', by `{facts.protocol}`' if facts.protocol else ''}."
+        + _curated(facts)
         + (f"\n\nData: {_CITATION}." if cited and not demo else "")
     )
+
+
+def _curated(facts: Facts) -> str:
+    left_out, less = ([own[key] for own in facts.curated if own] for key in ("left_out", "down_weighted"))
+    said = f" After review up to {max(left_out):,} images were left out of a fold's training." if any(left_out) else ""
+    return said + (f" Of up to {max(less):,} each counted the less the healthier it looks." if any(less) else "")
 
 
 def _results(facts: Facts) -> str:

@@ -179,6 +179,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         tuned_on=specs[folders[0].name].get("tuned_on"),
         leaked=leaked,
         protocol=config.split.file,
+        curated=[spec.get("curated", {}) for spec in specs.values()],
         encoder=specs[folders[0].name].get("encoder"),
     )
     return versions.Candidate(

@@ -327,6 +327,15 @@ def test_the_card_cites_the_real_cohort_and_fits_into_mlflows_databases() -> Non
     assert "published" not in unknown
 
 
+def test_the_card_says_what_training_did_not_see_or_saw_less_of() -> None:
+    assert "After review" not in model_card.markdown(facts(curated=[{}, {}]))
+    some = model_card.markdown(facts(curated=[{}, {"left_out": 3, "down_weighted": 0}, {"left_out": 5, "down_weighted": 0}]))
+    assert "After review up to 5 images were left out of a fold's training." in some
+    assert "counted the less" not in some
+    less = model_card.markdown(facts(curated=[{"left_out": 0, "down_weighted": 1200}]))
+    assert "Of up to 1,200 each counted the less the healthier it looks." in less
+
+
 def test_the_card_says_where_the_operating_point_comes_from() -> None:
     assert "each chosen on the controls of the other folds." in model_card.markdown(facts())
     some = model_card.markdown(facts(operating_point_chosen=["fold-1", "fold-3"]))
