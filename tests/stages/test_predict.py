@@ -198,12 +198,15 @@ def test_maps_of_pixels_are_shown_if_those_of_this_very_model_passed_every_check
     checks = Path("reports/explained/NPM1/published/checks.json")
     checks.parent.mkdir(parents=True)
     passed = {"key": "deletion", "passed": True}
+    known = {"weights": weights, "no_maps": "", "cells": [passed], "pixels": [passed]}
+    failed = [{**passed, "passed": False}]
     try:
         for found, said in {
-            json.dumps({"weights": weights, "no_maps": "", "pixels": [passed]}): "This model’s maps passed every check",
-            json.dumps({"weights": weights, "no_maps": "", "pixels": [{**passed, "passed": False}]}): "failed “deletion”",
-            json.dumps({"weights": weights, "no_maps": "made elsewhere", "pixels": []}): "made elsewhere",
-            json.dumps({"weights": {**weights, "fold-0": "0"}, "no_maps": "", "pixels": [passed]}): "no checks of this model",
+            json.dumps(known): "This model’s maps passed every check",
+            json.dumps({**known, "pixels": failed}): "failed “deletion”",
+            json.dumps({**known, "no_maps": "made elsewhere", "pixels": []}): "made elsewhere",
+            json.dumps({**known, "weights": {**weights, "fold-0": "0"}}): "no checks of this model",
+            json.dumps({**known, "cells": failed, "pixels": failed}): "No cells: their order failed its check",
             json.dumps({"weights": weights}): f"{checks} cannot be read",
             "[": f"{checks} cannot be read",
         }.items():
@@ -211,6 +214,7 @@ def test_maps_of_pixels_are_shown_if_those_of_this_very_model_passed_every_check
             shown = asked().partition("<summary>NPM1")[2]
             assert said in shown
             assert ("Which pixels" in shown) == ("passed every" in shown)
+            assert ("Most suspicious" in shown) == ("No cells" not in shown)
     finally:
         shutil.rmtree("reports/explained")
 
