@@ -60,28 +60,33 @@ def explain(model: Champion, images: Mapping[str, Pixels], logits: Floats | None
         changes = logits.mean() - cells.mean_left_out(logits)
     order = np.argsort(-np.nan_to_num(changes), kind="stable")
     parts = cells.shares(np.nan_to_num(changes))
-    shares = {names[row]: float(parts[row]) for row in order}
-    if reason := why_no_maps(model):
-        return Why(shares, {}, reason)
+    no_cells, no_maps = left_away(model)
+    shares = {} if no_cells else {names[row]: float(parts[row]) for row in order}
+    if no_maps:
+        return Why(shares, {}, no_cells, no_maps)
     chosen = [int(row) for row in order[:maps]]
     colour = occlusion.mean_colour(pixels[chosen])
     found = {names[row]: occlusion.heat(_score(model, folds, row, um), pixels[row], colour, blocks) for row in chosen}
     return Why(shares, found)
 
 
-def why_no_maps(model: Champion) -> str:
-    """Why the champion's maps cannot be trusted; empty if they passed every check."""
+def left_away(model: Champion) -> tuple[str, str]:
+    """Why the champion's order of cells, and why its maps, are not to be shown; empty of what nothing speaks against.
+
+    Cells left out are exact whatever was checked; maps are shown only if they passed.
+    """
     command = f"`python -m pipeline explain {model.subtype}` checks them, where the model was trained"
-    for file in sorted((paths.explained(model.subtype, "any").parent).glob("*/checks.json")):
+    for file in sorted(paths.explained(model.subtype, "any").parent.glob("*/checks.json")):
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
             if found["weights"] != model.weights:
                 continue
-            failed = [one["key"] for one in found["pixels"] if not one["passed"]]
-        except (ValueError, KeyError, TypeError):
-            return f"{file} cannot be read; {command}"
-        return f"its maps failed “{'”, “'.join(failed)}”" if failed else found["no_maps"]
-    return f"no checks of this model’s maps are here; {command}"
+            left_out, failed = found["cells"][0]["passed"], [one["key"] for one in found["pixels"] if not one["passed"]]
+            no_maps = f"its maps failed “{'”, “'.join(failed)}”" if failed else found["no_maps"]
+        except (ValueError, KeyError, TypeError, IndexError):
+            return "", f"{file} cannot be read; {command}"
+        return "" if left_out else "their order failed its check, which is deletion", no_maps
+    return "", f"no checks of this model’s maps are here; {command}"
 
 
 def _score(model: Champion, folds: Sequence[FoldBag], row: int, um: float) -> Score:

@@ -123,6 +123,7 @@ def network(folder: Path) -> NetworkScorer:
         ModelError: spec and weights do not make a network.
     """
     device.prepare("float32")
+    device.whole_float32()
     try:
         spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
         built = model.build({**spec, "precision": "float32"})
@@ -140,6 +141,7 @@ def bags(folder: Path, encoder: Path) -> BagScorer:
         ModelError: the files do not make a learner and an encoder.
     """
     device.prepare("float32")
+    device.whole_float32()
     spec, coefficients = tested.learner(folder)
     try:
         rebuilt = kept_network.rebuilt(encoder)

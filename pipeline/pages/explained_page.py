@@ -29,12 +29,13 @@ Crop = NDArray[np.uint8]
 class Why:
     """What one patient's score rests on, by image.
 
-    `shares` are of what speaks the same way, the most suspicious first; `maps` of pixels, `(blocks, blocks)`, or `no_maps` says
-    why there are none.
+    `shares` are of what speaks the same way, the most suspicious first; `maps` of pixels, `(blocks, blocks)`. Where there are
+    none, `no_cells` and `no_maps` say why.
     """
 
     shares: Mapping[str, float]
     maps: Mapping[str, NDArray[np.float64]]
+    no_cells: str = ""
     no_maps: str = ""
 
 

@@ -76,7 +76,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
         um=found.um,
         call=_call(found, patient),
         why=[
-            {"subtype": subtype, "no_maps": why.no_maps, "sheets": list(explained_page.sheets(why, by_name))}
+            {"subtype": subtype, "why": why, "sheets": list(explained_page.sheets(why, by_name))}
             for (who, subtype), why in found.why.items()
             if who == patient
         ],

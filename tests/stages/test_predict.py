@@ -25,8 +25,9 @@ from processes import CLEAN
 
 from pipeline.common import config, files
 from pipeline.common.errors import DataError, ModelError, PipelineError
+from pipeline.explanation import new_patients
 from pipeline.images import decoding, manifest
-from pipeline.registry import training_range
+from pipeline.registry import champions, mlflow_server, training_range
 from pipeline.stages import predict
 
 ODD = "<b>Ünal"  # a folder's name comes from outside
@@ -198,19 +199,31 @@ def test_maps_of_pixels_are_shown_if_those_of_this_very_model_passed_every_check
     checks = Path("reports/explained/NPM1/published/checks.json")
     checks.parent.mkdir(parents=True)
     passed = {"key": "deletion", "passed": True}
+    known = {"weights": weights, "no_maps": "", "cells": [passed], "pixels": [passed]}
+    failed = [{**passed, "passed": False}]
     try:
+        checks.write_text(json.dumps(known))
+        shown = asked().partition("<summary>NPM1")[2]
+        assert "This model’s maps passed every check" in shown
+        assert "Which pixels" in shown
+        checks.write_text(json.dumps({**known, "cells": failed, "pixels": failed}))
+        shown = asked().partition("<summary>NPM1")[2]
+        assert (
+            "No cells: their order failed its check, which is deletion. No maps of pixels: its maps failed “deletion”" in shown
+        )
+        assert "data:image" not in shown.partition("</details>")[0]
+        champion = champions.load(mlflow_server.connect(), "NPM1")
+        assert champion is not None
         for found, said in {
-            json.dumps({"weights": weights, "no_maps": "", "pixels": [passed]}): "This model’s maps passed every check",
-            json.dumps({"weights": weights, "no_maps": "", "pixels": [{**passed, "passed": False}]}): "failed “deletion”",
-            json.dumps({"weights": weights, "no_maps": "made elsewhere", "pixels": []}): "made elsewhere",
-            json.dumps({"weights": {**weights, "fold-0": "0"}, "no_maps": "", "pixels": [passed]}): "no checks of this model",
+            json.dumps({**known, "pixels": failed}): "its maps failed “deletion”",
+            json.dumps({**known, "no_maps": "made elsewhere", "pixels": []}): "made elsewhere",
+            json.dumps({**known, "weights": {**weights, "fold-0": "0"}}): "no checks of this model’s maps are here",
             json.dumps({"weights": weights}): f"{checks} cannot be read",
             "[": f"{checks} cannot be read",
         }.items():
             checks.write_text(found)
-            shown = asked().partition("<summary>NPM1")[2]
-            assert said in shown
-            assert ("Which pixels" in shown) == ("passed every" in shown)
+            no_cells, no_maps = new_patients.left_away(champion)
+            assert (no_cells, no_maps[: len(said)]) == ("", said)
     finally:
         shutil.rmtree("reports/explained")
 
