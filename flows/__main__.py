@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     flows.add_parser("check", help="look whether DVC's cache is what it says; delete what was edited in place")
     past = flows.add_parser("history", help="say who was champion when and why, and how to have it back; needs git alone")
     past.add_argument("subtype", help="one of params.yaml's subtypes, or call")
-    past.add_argument("--on", help="the champion at the end of this day (UTC), as in 2026-11-01; all of them when left out")
+    past.add_argument("--on", help="the champion at the end of this day, or at a time (UTC): 2026-11-01, 2026-11-01T12:00")
     beside = flows.add_parser("compare", help="set the results here beside those of another commit, patient by patient")
     beside.add_argument("ref", help="a branch, tag or commit, as main")
     beside.add_argument("--output", default="comparison", help="folder for comparison.md and its pictures (comparison)")

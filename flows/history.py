@@ -24,12 +24,12 @@ _MOST_LINES = 5  # of a break, that are shown
 
 
 def run(subtype: str, on: str | None = None) -> int:
-    """Print a subtype's champions, or the one of a day; 0 where the file's chain is whole, 1 where lines were taken out.
+    """Print a subtype's champions, or the one of a day or time; 0 where the file's chain is whole, 1 where it is broken.
 
     Raises:
         FlowError: nothing can be said, and why.
     """
-    day = _end_of(on) if on else None
+    moment = _moment(on) if on else None
     commits.require_whole_history()
     try:
         working = Path(_FILE).read_bytes() if Path(_FILE).exists() else b""
@@ -41,21 +41,31 @@ def run(subtype: str, on: str | None = None) -> int:
         own = [line for line in lines if line.subtype == subtype]
         whole = [line for line, _ in written if line.subtype == subtype]
         first = {line.model_dump_json(): commit for line, commit in written}
-        said = [*_breaks(chain), *_otherwise(own, whole, day), *_of_subtype(subtype, own, day, first)]
+        said = [*_breaks(chain), *_otherwise(own, whole, moment), *_of_subtype(subtype, own, moment, first)]
     except PipelineError as error:
         raise FlowError(str(error)) from None
     sys.stdout.write("\n".join(said) + "\n")
     return 1 if chain.breaks else 0
 
 
-def _end_of(day: str) -> datetime:
+def _moment(told: str) -> datetime:
+    """The end of a day, or a time of it; UTC, unless it says which."""
     try:
-        found = datetime.combine(date.fromisoformat(day), time.max, UTC)
+        day = len(told) <= len("2026-11-01")
+        found = datetime.combine(date.fromisoformat(told), time.max) if day else datetime.fromisoformat(told)
     except ValueError:
-        raise FlowError(f"--on {day}: is no date; write year, month and day, as in 2026-11-01") from None
+        raise FlowError(f"--on {told}: is no date; write year, month and day, as in 2026-11-01") from None
+    found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     if found.date() > datetime.now(UTC).date():
-        raise FlowError(f"--on {day}: lies ahead; leave it out for the champion of now")
+        raise FlowError(f"--on {told}: lies ahead; leave it out for the champion of now")
     return found
+
+
+def _said(moment: datetime | None) -> str:
+    if moment is None:
+        return "now"
+    of_day = "(end of the day, UTC)" if moment.time() == time.max else f"at {moment:%H:%M} UTC"
+    return f"on {moment:%Y-%m-%d} {of_day}"
 
 
 def _require_known(subtype: str, lines: Sequence[Decision]) -> None:
@@ -96,26 +106,25 @@ def _shown(line: bytes) -> str:
     return f"{found.time:%Y-%m-%d %H:%M} {found.subtype} {_who(found)} {found.decision}: {found.reason}"
 
 
-def _otherwise(lines: Sequence[Decision], whole: Sequence[Decision], day: datetime | None) -> Iterator[str]:
+def _otherwise(lines: Sequence[Decision], whole: Sequence[Decision], moment: datetime | None) -> Iterator[str]:
     """What the lines that were taken out would change."""
     for cohort in dict.fromkeys(line.cohort for line in whole):
-        with_them, without = (_champion(decisions.reigns(_of(every, cohort)), day) for every in (whole, lines))
+        with_them, without = (_champion(decisions.reigns(_of(every, cohort)), moment) for every in (whole, lines))
         if with_them != without:
             said = [f"{_who(reign.line)}" if reign else "nobody" for reign in (with_them, without)]
             yield f"cohort {cohort}: by all lines ever written {said[0]} is champion, by those that stand {said[1]}"
 
 
 def _of_subtype(
-    subtype: str, lines: Sequence[Decision], day: datetime | None, first: dict[str, Commit | None]
+    subtype: str, lines: Sequence[Decision], moment: datetime | None, first: dict[str, Commit | None]
 ) -> Iterator[str]:
-    if day and lines and day < lines[0].time:
-        raise FlowError(f"--on {day:%Y-%m-%d}: the first decision over {subtype} is of {lines[0].time:%Y-%m-%d %H:%M} UTC")
+    if moment and lines and moment < lines[0].time:
+        raise FlowError(f"--on {moment:%Y-%m-%d}: the first decision over {subtype} is of {lines[0].time:%Y-%m-%d %H:%M} UTC")
     for cohort in dict.fromkeys(line.cohort for line in lines):
         own = decisions.reigns(_of(lines, cohort))
-        reign = _champion(own, day)
-        when = f"on {day:%Y-%m-%d} (end of the day, UTC)" if day else "now"
-        yield f"{subtype}, cohort {cohort}, {when}: {_who(reign.line) if reign else 'nobody is champion'}"
-        if not day:
+        reign = _champion(own, moment)
+        yield f"{subtype}, cohort {cohort}, {_said(moment)}: {_who(reign.line) if reign else 'nobody is champion'}"
+        if not moment:
             yield from _table(own)
         if reign:
             yield from _details(reign, first)
@@ -173,10 +182,10 @@ def _of(lines: Sequence[Decision], cohort: str) -> list[Decision]:
     return [line for line in lines if line.cohort == cohort]
 
 
-def _champion(reigns: Sequence[Reign], day: datetime | None) -> Reign | None:
-    """Whose time the end of a day, or now, falls into."""
-    moment = day or datetime.max.replace(tzinfo=UTC)
-    return next((one for one in reigns if one.line.time <= moment and (one.until is None or one.until > moment)), None)
+def _champion(reigns: Sequence[Reign], moment: datetime | None) -> Reign | None:
+    """Whose time a moment, or now, falls into."""
+    at = moment or datetime.max.replace(tzinfo=UTC)
+    return next((one for one in reigns if one.line.time <= at and (one.until is None or one.until > at)), None)
 
 
 def _who(line: Decision) -> str:

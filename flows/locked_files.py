@@ -38,6 +38,24 @@ def outs(lock: bytes, name: str) -> dict[str, str]:
         raise FlowError(f"{name}: is no dvc.lock ({str(error).splitlines()[0]})") from None
 
 
+def outs_of_stages(commit: str) -> dict[str, str]:
+    """The same of a commit, without those of stages that its dvc.yaml no longer has: what `dvc checkout` brings there.
+
+    Raises:
+        FlowError: DVC cannot read the commit.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.brancher import switch
+
+    try:
+        with Repo(".") as repo, switch(repo, commit):
+            every = [out for stage in repo.index.stages for out in stage.outs if out.use_cache and out.hash_info]
+            return {out.def_path: out.hash_info.value for out in every}
+    except DvcException as error:
+        raise FlowError(f"commit {commit[:12]}: {' '.join(str(error).split())}; `git show {commit[:12]}:dvc.yaml`") from None
+
+
 def cache_folder() -> Path:
     """Where DVC keeps objects on this machine.
 

@@ -36,8 +36,7 @@ def find(line: Decision) -> Restorable:
     at = commit or _known(line.commit)
     if not at:
         return Restorable("", False, _why_not(line, ""), {}, "", "")
-    lock = commits.content(locked_files.LOCK, at) or b""
-    outs = locked_files.outs(lock, f"{locked_files.LOCK} of commit {at[:12]}")
+    outs = locked_files.outs_of_stages(at)
     data = {
         path: f"md5 {digest}" for path, digest in outs.items() if path in _TOLD or path == f"data/splits/{line.subtype}.csv"
     }

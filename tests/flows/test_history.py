@@ -75,6 +75,9 @@ def test_a_past_champion_is_named_with_its_reason_and_comes_back_bit_for_bit(
     script = "\n".join(typed[:3])  # up to `dvc checkout`; what follows registers
     subprocess.run(["bash", "-ec", script], check=True, env=CLEAN, capture_output=True)
     assert next(project.glob(".worktrees/*/models/NPM1/published/fold-0/coefficients.npz")).read_bytes() == WEIGHTS
+    assert history(capsys, "--on", "2026-03-10T11:59").startswith(
+        "NPM1, cohort drawn, on 2026-03-10 at 11:59 UTC: published first000\n"
+    )
     now = history(capsys)
     assert now.startswith("NPM1, cohort drawn, now: published second00\n")
     assert "2026-01-10 12:00 to 2026-03-10 12:00  published first000" in now
