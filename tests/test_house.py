@@ -114,7 +114,20 @@ def test_stage_is_module_is_command_is_params_section() -> None:
         assert (PIPELINE / "stages" / f"{stage}.py").is_file()
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
-    shared = {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "encoders", "tune", "transfer", "curate"}
+    shared = {
+        "seed",
+        "control",
+        "subtypes",
+        "image_px",
+        "image_um",
+        "folds",
+        "kinds",
+        "encoders",
+        "down_weighted",
+        "tune",
+        "transfer",
+        "curate",
+    }
     assert sections <= set(STAGES) | shared
 
 
