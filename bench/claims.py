@@ -28,7 +28,7 @@ from scipy.stats import binomtest
 
 from bench import drawn_bags
 from pipeline.common import config, paths
-from pipeline.stages import audit, deal, evaluate, ingest, pack, split, train, train_bags, validate
+from pipeline.stages import audit, deal, evaluate, ingest, pack, split, train, train_bags, validate, weigh
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBTYPE, FOLDS = "NPM1", 3
@@ -77,13 +77,14 @@ def learn(chosen: config.Config, seed: int, share: list[float], red: float, cand
     Path("data").mkdir()
     if candidate == "bags":
         drawn_bags.write(SUBTYPE, FOLDS, seed, (share[0], share[1]), red)
+        weigh.run(chosen)
         train_bags.run(chosen, [SUBTYPE], [candidate])
         return
     Path("data/exclude.csv").write_bytes((ROOT / "data" / "exclude.csv").read_bytes())
     ingest.run(chosen)
     if red != 1:
         redden(red)
-    for stage in (validate, deal, split, pack):
+    for stage in (validate, deal, split, pack, weigh):
         stage.run(chosen)
     for fold in range(FOLDS):
         train.run(chosen, SUBTYPE, candidate, fold)

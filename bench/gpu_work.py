@@ -87,7 +87,7 @@ def drawn(settings: config.Config) -> Pools:
         parts["cells"].append(np.concatenate([cells[number] for number in mine]))
         names = np.repeat([own[number].patient for number in mine], [len(cells[number]) for number in mine])
         rows = pd.DataFrame({"patient": names, "label": label})
-        parts["tables"].append(rows.assign(role=rows["patient"].map(roles)))
+        parts["tables"].append(rows.assign(role=rows["patient"].map(roles), weight=1.0))
     return recipe.pools(settings, parts["cells"], parts["tables"])
 
 

@@ -78,7 +78,7 @@ def inputs(settings: config.Config, subtype: str, machine: Any) -> tuple[dict[st
     fold = settings.folds[0]
     roles = split_table.roles(split, fold, settings.split.n_folds)
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
-    pools = recipe.pools(settings, cells, images)
+    pools = recipe.pools(settings, cells, recipe.weighed(subtype, "published", fold, images))
     return recipe.spec(settings, subtype, "published", fold, recipe.normalisation(pools["train"]), vars(machine)), pools, images
 
 

@@ -114,8 +114,20 @@ def test_stage_is_module_is_command_is_params_section() -> None:
         assert (PIPELINE / "stages" / f"{stage}.py").is_file()
         assert dag()[stage]["cmd"].split()[:4] == ["python", "-m", "pipeline", stage]
     sections = {name for name in YAML(typ="safe").load(ROOT / "params.yaml") if name in config.Config.model_fields}
-    shared = {"seed", "control", "subtypes", "image_px", "image_um", "folds", "kinds", "encoders", "tune", "transfer", "curate"}
-    shared |= {"down_weighted"}
+    shared = {
+        "seed",
+        "control",
+        "subtypes",
+        "image_px",
+        "image_um",
+        "folds",
+        "kinds",
+        "encoders",
+        "down_weighted",
+        "tune",
+        "transfer",
+        "curate",
+    }
     assert sections <= set(STAGES) | shared
 
 
@@ -183,11 +195,6 @@ def test_every_parameter_a_stage_reads_is_one_of_its_params(stage: str) -> None:
 @pytest.mark.parametrize("stage", ["train", "audit_networks"])
 def test_a_new_setting_of_training_makes_networks_and_twins_stale(stage: str) -> None:
     assert "train" in dag()[stage]["params"], "the section as a whole"
-
-
-def test_a_new_setting_of_the_call_makes_calls_stale_and_another_candidate_does_not() -> None:
-    listed = {key for key in dag()["call"]["params"] if key.split(".")[0] == "call"}
-    assert listed == {f"call.{name}" for name in config.Call.model_fields} - {"call.candidates"}
 
 
 def test_the_map_has_every_room_and_module() -> None:

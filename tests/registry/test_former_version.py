@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import test_decoding
+import weights
 from conftest import write_params
 from former_version import CANDIDATE, FOLDS, SUBTYPE
 from mlflow.exceptions import MlflowException
@@ -34,6 +35,7 @@ def former(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the former version; what it had trained and measured lies where it belongs now."""
     former_version.unpack(here)
     former_version.move_results(here)
+    weights.all_the_same(SUBTYPE, CANDIDATE)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")  # MLflow remembers databases by address
     return here
 
