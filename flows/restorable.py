@@ -36,7 +36,7 @@ def find(line: Decision) -> Restorable:
     at = commit or _known(line.commit)
     if not at:
         return Restorable("", False, _why_not(line, ""), {}, "", "")
-    outs = locked_files.outs_of_stages(at)
+    outs = locked_files.outs(commits.content(locked_files.LOCK, at) or b"", f"{locked_files.LOCK} of commit {at[:12]}")
     data = {
         path: f"md5 {digest}" for path, digest in outs.items() if path in _TOLD or path == f"data/splits/{line.subtype}.csv"
     }
@@ -45,7 +45,7 @@ def find(line: Decision) -> Restorable:
     if not held:
         return Restorable(at, False, _why_not(line, at), data, "", "")
     cache = locked_files.cache_folder()
-    files = locked_files.files(outs, cache)
+    files = locked_files.files(locked_files.outs_of_stages(at), cache)
     return Restorable(at, True, "", data, _objects(files, cache), _weights(line, files, cache))
 
 

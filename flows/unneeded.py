@@ -10,15 +10,18 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows import commits, dvc_stages, locked_files, unneeded_flow_runs
 from flows.errors import FlowError
+from pipeline.common import paths
+from pipeline.common.errors import PipelineError
+from pipeline.registry import decisions
+from pipeline.registry.decisions import Decision
 
 _SEEN_BY_DVC = ("HEAD", "--branches", "--tags", "--remotes")  # by `dvc gc --all-commits`; experiments by another option
-_DECISIONS = Path("data/decisions.jsonl")
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,21 @@ def run(days: int) -> int:
     if days < 0:
         raise FlowError(f"--days {days}: give a number of days from 0")
     cache = locked_files.cache_folder()
-    needed = _find_needed(cache)
+    needed, decided = _find_needed(cache), _read_decisions()
     sys.stdout.write(
         "nothing is deleted here; these commands do it, once everybody has pushed their commits and a backup is there\n\n"
     )
-    for part in (_of_dvc(needed, cache), _of_mlflow(needed), unneeded_flow_runs.report(days)):
+    for part in (_of_dvc(needed, cache, decided), _of_mlflow(needed, decided), unneeded_flow_runs.report(days)):
         sys.stdout.write("\n".join(part) + "\n\n")
         sys.stdout.flush()
     return 0
+
+
+def _read_decisions() -> list[Decision]:
+    try:
+        return decisions.parse(paths.DECISIONS.read_bytes(), str(paths.DECISIONS)) if paths.DECISIONS.is_file() else []
+    except PipelineError as error:
+        raise FlowError(str(error)) from None
 
 
 def _find_needed(cache: Path) -> Needed:
@@ -59,7 +69,11 @@ def _find_needed(cache: Path) -> Needed:
     here = Path(locked_files.LOCK)
     objects, specs, unknown = set[str](), set[str](), 0
     for lock in {*locks, *([here.read_bytes()] if here.is_file() else [])}:
-        outs = locked_files.outs(lock, f"{locked_files.LOCK} of an older commit")
+        try:
+            outs = locked_files.outs(lock, locked_files.LOCK)
+        except FlowError:  # somebody committed it with a conflict in it
+            unknown += 1
+            continue
         files = locked_files.files(outs, cache)
         objects |= {*outs.values(), *files.objects.values()}
         unknown += len(files.unlisted)
@@ -75,7 +89,7 @@ def _find_needed(cache: Path) -> Needed:
     return Needed(frozenset(objects), frozenset(trainings), unknown)
 
 
-def _of_dvc(needed: Needed, cache: Path) -> Iterator[str]:
+def _of_dvc(needed: Needed, cache: Path, decided: Sequence[Decision]) -> Iterator[str]:
     kept, gone = 0, list[int]()
     for file in cache.glob("??/*"):
         size = file.stat().st_size
@@ -86,6 +100,15 @@ def _of_dvc(needed: Needed, cache: Path) -> Iterator[str]:
     yield f"DVC's cache: {_megabytes(sum(gone))} in {len(gone)} objects no dvc.lock names; {_megabytes(kept)} are needed"
     if needed.unknown:
         yield f"    {needed.unknown} lists and specs of older commits are not in the cache; what they name counts as not named"
+    of_no_commit = {
+        f"{line.subtype} {line.candidate} {line.digest[:8]}"
+        for line in decided
+        if line.results_md5
+        and line.results_md5 not in needed.objects
+        and locked_files.object_path(cache, line.results_md5).is_file()
+    }
+    for name in sorted(of_no_commit):
+        yield f"    {paths.DECISIONS} names {name}, whose results no dvc.lock does: DVC deletes them"
     if unseen := commits.unreached(_SEEN_BY_DVC):
         yield "    DVC does not see a stash, nor the commit of a worktree that no branch reaches; to keep what they name:"
         yield from (f"    git branch keep-{commit[:12]} {commit[:12]}" for commit in unseen)
@@ -94,12 +117,9 @@ def _of_dvc(needed: Needed, cache: Path) -> Iterator[str]:
         yield "    dvc gc --workspace --all-commits --all-experiments --force   # with --cloud in the remote too"
 
 
-def _of_mlflow(needed: Needed) -> Iterator[str]:
+def _of_mlflow(needed: Needed, decided: Sequence[Decision]) -> Iterator[str]:
     """As `python -m pipeline unneeded` finds it; of trainings nothing where not all that are needed are known."""
-    decided = (
-        [json.loads(line) for line in _DECISIONS.read_bytes().splitlines() if line.strip()] if _DECISIONS.is_file() else []
-    )
-    asked = {"candidates": sorted({line["digest"] for line in decided}), "trainings": sorted(needed.trainings)}
+    asked = {"candidates": sorted({line.digest for line in decided}), "trainings": sorted(needed.trainings)}
     with tempfile.TemporaryDirectory() as folder:
         given, answer = Path(folder) / "needed.json", Path(folder) / "unneeded.json"
         given.write_text(json.dumps(asked | ({"trainings": None} if needed.unknown else {})))

@@ -40,6 +40,14 @@ def commit(by: str = "Anna") -> str:
     return git("rev-parse", "HEAD")
 
 
+def decision(digest: str, time: str, kind: str = "champion", **more: object) -> str:
+    """A line of data/decisions.jsonl."""
+    made = {"time": f"{time}T12:00:00Z", "subtype": "NPM1", "cohort": "drawn", "candidate": "published", "decision": kind}
+    of = {"reason": f"because of {digest}", "tried_before": 0, "digest": digest, "weights_sha256": {}, "patients_sha256": ""}
+    rest = {"results_md5": "", "commit": "", "dirty": False, "replaced": None}
+    return json.dumps(made | of | rest | more) + "\n"
+
+
 def lock(outs: Mapping[str, bytes | Mapping[str, bytes]]) -> dict[str, str]:
     """Write dvc.yaml and dvc.lock that name these files, and folders of files, all in the cache; their digests."""
     digests = {path: _keep(content) if isinstance(content, bytes) else _keep_folder(content) for path, content in outs.items()}

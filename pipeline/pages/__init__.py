@@ -1,4 +1,4 @@
 """Pages that stand alone: templates, contact sheets, the steps from delivered files to tested patients.
 
-May import `common`, `images`, `folds`, `evaluation` and `registry`.
+May import `common`, `images`, `names`, `folds`, `evaluation` and `registry`.
 """

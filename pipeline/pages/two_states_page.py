@@ -13,6 +13,7 @@ from pipeline.evaluation.figures import Interval
 from pipeline.pages.two_states import TESTS, Compared, Result, histogram
 
 _SHOWN = {"patient_auroc": "AUROC", "patient_sensitivity": "sensitivity", "patient_specificity": "specificity"}
+_WORTH_A_WORD = 0.01
 _OF_CALLS = {"balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 
 
@@ -41,12 +42,22 @@ def picture(name: str) -> str:
 def _headline(compared: Sequence[Compared]) -> str:
     worse = [f"{one.name} ({', '.join(one.worse)})" for one in compared if one.worse]
     better = [f"{one.name} ({', '.join(one.better)})" for one in compared if one.better]
-    said = (
-        f"**Worse: {'; '.join(worse)}.**"
-        if worse
-        else f"**Nothing is worse by more than chance explains, of {len(compared)} results.**"
-    )
-    return f"{said} Better: {'; '.join(better)}." if better else said
+    few = [f"{one.name} ({lower})" for one in compared if not one.worse and (lower := _lower(one))]
+    none = f"**Nothing is worse by more than chance explains, of {len(compared)} results.**"
+    said = [f"**Worse: {'; '.join(worse)}.**" if worse else none]
+    said += [f"Lower, but too few patients to tell it from chance: {'; '.join(few)}."] if few else []
+    said += [f"Better: {'; '.join(better)}."] if better else []
+    return " ".join(said)
+
+
+def _lower(one: Compared) -> str:
+    """What is worse over the shared patients by as much as is worth a word."""
+    found = []
+    if one.auroc and one.auroc.value <= -_WORTH_A_WORD:
+        found.append(f"patient AUROC {one.auroc.value:+.3f}")
+    if one.brier and one.brier.value >= _WORTH_A_WORD:
+        found.append(f"Brier score {one.brier.value:+.3f}")
+    return ", ".join(found)
 
 
 def _figures(compared: Sequence[Compared]) -> str:

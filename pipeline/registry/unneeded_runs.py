@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow.entities import Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.registry import mlflow_address, mlflow_database, mlflow_server
 
@@ -33,7 +34,7 @@ def find(client: mlflow_server.Client, candidates: Collection[str], trainings: C
     machine.
     """
     runs = list(_runs(client))
-    needed = _needed(runs, _versions_runs(client), candidates, trainings)
+    needed = _needed(runs, {version.run_id for version in _versions(client) if version.run_id}, candidates, trainings)
     gone = [run for run in runs if run.info.run_id not in needed and not _is_kept_anyway(run, trainings)]
     places = {run.info.run_id: _folder(run.info.artifact_uri) for run in gone}
     strays = list(_strays(client, {run.info.run_id for run in runs}))
@@ -58,8 +59,22 @@ def _runs(client: mlflow_server.Client) -> Iterator[Run]:
             return
 
 
-def _versions_runs(client: mlflow_server.Client) -> set[str]:
-    return {version.run_id for version in client.search_model_versions(max_results=10_000) if version.run_id}
+def _versions(client: mlflow_server.Client) -> Iterator[ModelVersion]:
+    token = None
+    while True:
+        page = client.search_model_versions(page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _logged_models(client: mlflow_server.Client, experiments: list[str]) -> Iterator[str]:
+    token = None
+    while experiments:
+        page = client.search_logged_models(experiments, page_token=token)
+        yield from (model.model_id for model in page)
+        if not (token := page.token):
+            return
 
 
 def _needed(
@@ -106,7 +121,7 @@ def _strays(client: mlflow_server.Client, runs: Collection[str]) -> Iterator[Pat
     if database is None:
         return
     experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ALL)]
-    models = {model.model_id for model in client.search_logged_models(experiments)} if experiments else set()
+    models = {*_logged_models(client, experiments), *(version.model_id for version in _versions(client))}
     for folder in sorted((database.parent / mlflow_database.ARTIFACTS).glob("*/*")):
         if folder.name == "models":
             yield from (model for model in sorted(folder.iterdir()) if model.name not in models)

@@ -29,8 +29,10 @@ def run(config: Config, before: Path, after: Path, names: tuple[str, str], notes
     confidence = config.evaluate.confidence
     compared = two_states.compare(*states, config.register_.gate, confidence, config.seed)
     for one in compared:
+        picture = output / two_states_page.picture(one.name)
+        picture.unlink(missing_ok=True)  # of an earlier comparison
         if one.shared is not None and not one.same:
-            files.write(output / two_states_page.picture(one.name), plots.png(plots.two_states(one.shared, one.name)))
+            files.write(picture, plots.png(plots.two_states(one.shared, one.name)))
     page = two_states_page.markdown(compared, names, notes, confidence)
     files.write(output / "comparison.md", page)
     return WORSE if any(one.worse for one in compared) else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import subprocess
 import sys
@@ -12,20 +11,13 @@ from pathlib import Path
 import pytest
 import small_history
 from processes import CLEAN
-from small_history import commit, git
+from small_history import commit, decision, git
 
 from flows import __main__ as flows
 from pipeline.common import paths
 
 WEIGHTS = b"the weights of the first"
 EVALUATED = "data/evaluated/NPM1/published.json"
-
-
-def decision(digest: str, time: str, kind: str = "champion", **more: object) -> str:
-    made = {"time": f"{time}T12:00:00Z", "subtype": "NPM1", "cohort": "drawn", "candidate": "published", "decision": kind}
-    of = {"reason": f"because of {digest}", "tried_before": 0, "digest": digest, "weights_sha256": {}, "patients_sha256": ""}
-    rest = {"results_md5": "", "commit": "", "dirty": False, "replaced": None}
-    return json.dumps(made | of | rest | more) + "\n"
 
 
 def write(*lines: str) -> None:

@@ -62,6 +62,19 @@ def test_after_its_commands_every_commit_still_checks_out(project: Path, capsys:
         assert Path("data/file").read_text() == name
 
 
+def test_results_that_a_decision_alone_names_are_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = small_history.lock({"data": b"never committed"})["data"]
+    small_history.lock({"data": b"others"})
+    line = small_history.decision("first000", "2026-01-10", results_md5=results)
+    Path("data").mkdir()
+    Path("data/decisions.jsonl").write_text(line)
+    assert flows.main(["gc"]) == 0
+    assert "data/decisions.jsonl names NPM1 published first000, whose results no dvc.lock does: DVC" in capsys.readouterr().out
+    Path("data/decisions.jsonl").write_text(line[:50])
+    assert flows.main(["gc"]) == 2
+    assert capsys.readouterr().err.startswith("error: data/decisions.jsonl, line 1: is cut off, or no decision; ")
+
+
 def test_a_clone_without_older_commits_cannot_say_what_is_needed(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

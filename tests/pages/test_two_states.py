@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,21 @@ def test_a_gain_is_no_regression(settings: config.Config, here: Path) -> None:
     assert status == 0
     better = "Better: NPM1 bags (patient AUROC, Brier score, calls)."
     assert lines[0] == f"**Nothing is worse by more than chance explains, of 1 results.** {better}"
+
+
+def test_a_loss_that_so_few_patients_cannot_tell_from_chance_is_named_first_too(settings: config.Config, here: Path) -> None:
+    few = scored(4, count=20)
+    write(here / "before", "NPM1/bags", few)
+    sign = np.where(np.arange(20) < 2, -1, 1)  # two patients are called wrongly now
+    logit = few["logit"] * sign
+    turned = few.assign(logit=logit, score=1 / (1 + np.exp(-logit)), called=logit > 0)
+    write(here / "after", "NPM1/bags", turned)
+    status, lines = page(settings, here)
+    assert status == 0
+    none = (
+        "**Nothing is worse by more than chance explains, of 1 results.** Lower, but too few patients to tell it from chance: "
+    )
+    assert re.match(re.escape(none) + r"NPM1 bags \(patient AUROC -[.\d]+, Brier score \+[.\d]+\)\.$", lines[0])
 
 
 def test_other_folds_and_other_spellings_are_the_same_patients_and_who_is_in_one_alone_is_left_out(
