@@ -34,6 +34,7 @@ class Champion:
     version: str
     settings: dict[str, Any]
     model: Any
+    tested: pd.DataFrame  # the cohort's patients, each out of fold, without names: label, logit
 
     @property
     def of_patients(self) -> bool:
@@ -98,7 +99,7 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
         file.partition("/")[0]: digest for file, digest in settings["sha256"].items() if file.endswith(f"/{weights_file}")
     }
     _require_tagged(name, version, entrance | weights)
-    return Champion(subtype, str(version.version), settings, model)
+    return Champion(subtype, str(version.version), settings, model, versions.scores(client, version)[["label", "logit"]])
 
 
 def load_call(client: mlflow_server.Client, um: float) -> Champion | None:
