@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.config import Config
 from pipeline.evaluation import genetics
+from pipeline.evaluation.pooling import probabilities
 from pipeline.images import decoding, reading
 from pipeline.pages import contact_sheet, explained_page, rendering
 from pipeline.registry.champions import Champion
@@ -86,6 +87,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
                 "genetics": genetics.NAMES.get(model.subtype, {}),
                 "settings": model.settings,
                 "point": point_name(model),
+                "tested": {label: probabilities(own["logit"]).tolist() for label, own in model.tested.groupby("label")},
                 "sheet": None if model.of_patients else _sheet(own[own["subtype"] == model.subtype], files),
             }
             for model in found.models

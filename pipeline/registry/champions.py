@@ -44,6 +44,7 @@ class Champion:
     version: str
     settings: dict[str, Any]
     model: Any
+    tested: pd.DataFrame  # the cohort's patients, each out of fold, without names: label, logit
 
     @property
     def of_patients(self) -> bool:
@@ -129,7 +130,7 @@ def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
         raise ModelError(
             f"{name}: was registered without {missing[0]}, by an earlier version; run `python -m pipeline register`"
         )
-    champion = Champion(subtype, str(version.version), settings, model)
+    champion = Champion(subtype, str(version.version), settings, model, versions.scores(client, version)[["label", "logit"]])
     _require_tagged(name, version, entrance | champion.weights)
     return champion
 

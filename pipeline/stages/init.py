@@ -192,6 +192,10 @@ def _sizes(found: list[Class], px: int, assumed: list[str]) -> list[tuple[list[s
         f"validate: a patient has at least {changes[2][1]} usable images, a class {changes[3][1]} patients (the fewest found: "
         f"{images} and {patients})"
     )
+    assumed.append(
+        f"folds: all {n_folds}, so {n_folds * (len(found) - 1)} networks are trained; for a first look, "
+        f"folds: [0] in params.yaml trains {len(found) - 1}"
+    )
     most = template.train.images_per_class
     steps = 2 * min(min(most or known.images, known.images) for known in found)
     steps = steps * (n_folds - 2) // n_folds // template.train.batch_size

@@ -146,6 +146,8 @@ def test_every_patient_has_a_page_that_stands_alone(project: Path, printed: str)
         assert page.count("data:image/png;base64,") == len(registered.REGISTERED)
         assert "For research only, not for diagnosis." in page
         assert "may fire on any leukaemia" in page
+        for mark in ('<line class="of-control" x1="26.89%"', '<line class="of-subtype" x1="73.11%"'):  # logits -1 and 1
+            assert page.count(mark) == len(registered.REGISTERED), "where the cohort's own patients lay, out of fold"
         assert "trained on drawn, not on real cells" in page
         for row in table[table["patient"] == patient].itertuples():
             assert f"score <b>{row.score:.3f}</b>" in page
