@@ -90,6 +90,7 @@ WRONG = [
     (f"{SUBTYPE}/P06/image_0.tif,P06,blast,Dr A,2026-01-31", r"export\.csv line 3: 'blast' is no decision"),
     (f"{SUBTYPE}/P99/image_0.tif,P99,keep,Dr A,2026-01-31", r"export\.csv line 3: there is no image"),
     (f"{SUBTYPE}/P06/image_1.tif,P06,keep,Dr A,2026-01-30", r"export\.csv: Dr A decided 'keep' about .* before"),
+    (f"{SUBTYPE}/P06/image_2.tif,P06,keep,dr a,2026-01-30", r"export\.csv: reviewer 'dr a' is spelled 'Dr A' in what was taken"),
 ]
 
 
@@ -98,7 +99,7 @@ def test_of_a_file_with_one_wrong_line_nothing_is_taken(settings: config.Config,
     paths.REVIEW.write_text(f"{HEADER}{SUBTYPE}/P06/image_1.tif,P06,artefact,Dr A,2026-01-30\n")
     before = paths.REVIEW.read_bytes()
     with pytest.raises(DataError, match=said):
-        curate.take(settings, export(f"{SUBTYPE}/P07/image_0.tif,P07,keep,Dr A,2026-01-31", line), "")
+        curate.take(settings, export(f"{SUBTYPE}/P07/image_0.tif,P07,keep,Dr B,2026-01-31", line), "")
     assert paths.REVIEW.read_bytes() == before
     assert not list(paths.REVIEW.parent.glob("*.unfinished"))
 

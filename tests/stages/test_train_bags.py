@@ -151,13 +151,16 @@ def test_a_candidates_file_holds_all_that_its_training_follows_from(here: Path) 
 
 def test_results_of_candidates_that_are_gone_are_removed_and_those_of_the_others_stay(here: Path) -> None:
     def of(name: str) -> list[Path]:
-        return [paths.audit(SUBTYPE, name), paths.audit_networks(SUBTYPE, name), paths.other_classes(SUBTYPE, name)]
+        of_audit = [paths.audit(SUBTYPE, name), paths.audit_networks(SUBTYPE, name), paths.other_classes(SUBTYPE, name)]
+        return [*of_audit, paths.explained(SUBTYPE, name) / "index.html", paths.suspicion(SUBTYPE, name, 0)]
 
-    for file in (*of("bags"), *of("gone")):
+    of_all = [paths.verdicts(SUBTYPE), paths.verdicts("call"), paths.SUSPICION / "README"]
+    for file in (*of_all, *of("bags"), *of("gone")):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     candidates.run(bag_cohort.settings(here))
-    assert [file.exists() for file in (*of("bags"), *of("gone"))] == [True] * 3 + [False] * 3
+    assert all(file.exists() for file in (*of_all, *of("bags")))
+    assert not any(file.exists() for file in of("gone"))
 
 
 def test_vectors_of_an_encoder_that_is_gone_are_removed_and_what_is_kept_of_it_is_named(
