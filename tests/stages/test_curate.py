@@ -90,7 +90,10 @@ WRONG = [
     (f"{SUBTYPE}/P06/image_0.tif,P06,blast,Dr A,2026-01-31", r"export\.csv line 3: 'blast' is no decision"),
     (f"{SUBTYPE}/P99/image_0.tif,P99,keep,Dr A,2026-01-31", r"export\.csv line 3: there is no image"),
     (f"{SUBTYPE}/P06/image_1.tif,P06,keep,Dr A,2026-01-30", r"export\.csv: Dr A decided 'keep' about .* before"),
-    (f"{SUBTYPE}/P06/image_2.tif,P06,keep,dr a,2026-01-30", r"export\.csv: reviewer 'dr a' is spelled 'Dr A' in what was taken"),
+    (
+        f"{SUBTYPE}/P06/image_2.tif,P06,keep,dr a,2026-01-30",
+        r"export\.csv: reviewer 'dr a' is spelled 'Dr A' in what",
+    ),
 ]
 
 
