@@ -86,7 +86,7 @@ def take(config: Config, file: Path, reviewer: str) -> None:
     for one in agreement.of_all(decisions, config.evaluate.confidence):
         console.say(
             f"curate: {' and '.join(one.reviewers)} decided {one.alike:,} of {one.images:,} images alike, of {one.patients} "
-            f"patients; Cohen's kappa {one.kappa:.2f}"
+            f"patients; Cohen's kappa {one.shown}"
         )
 
 
