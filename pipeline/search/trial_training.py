@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.common import paths
-from pipeline.common.config import Config, Network
+from pipeline.common.config import Config
+from pipeline.common.params_learning import Network
 from pipeline.folds import image_weights
 from pipeline.networks import training, training_loop
 from pipeline.networks.training import Prepared, Trained
