@@ -12,6 +12,7 @@ import pytest
 from bag_cohort import ENCODER, FOLDS, SUBTYPE
 
 from pipeline.__main__ import main
+from pipeline.bags import patients
 from pipeline.common import files, paths
 from pipeline.common.errors import DataError
 from pipeline.folds import split_table
@@ -141,6 +142,21 @@ def test_what_does_not_fit_is_one_line(here: Path) -> None:
         with pytest.raises(DataError, match=r"NPM1\.csv: damaged \(.+\); run `dvc checkout --force data/splits`"):
             train_bags.run(settings, [SUBTYPE], ["bags"])
     assert not paths.MODELS.exists()
+
+
+def test_bags_stay_on_disk_and_are_those_of_the_patient_in_whatever_order_rows_are(here: Path) -> None:
+    settings = bag_cohort.settings(here)
+    bag_cohort.cohort_files()
+    before = patients.read(settings, SUBTYPE, ENCODER, fold=0)
+    assert all(isinstance(bag, np.memmap) and not bag.flags.owndata for bag in before.bags)
+    expected = [dict(zip(own, bag.tolist(), strict=True)) for own, bag in zip(before.images, before.bags, strict=True)]
+    order = np.random.default_rng(0).permutation(len(rows := pd.read_parquet(paths.vector_rows(ENCODER, SUBTYPE))))
+    vectors = np.load(paths.vectors(ENCODER, SUBTYPE))[order]
+    paths.vectors(ENCODER, SUBTYPE).unlink()  # what is mapped stays as it is
+    np.save(paths.vectors(ENCODER, SUBTYPE), vectors)
+    rows.iloc[order].to_parquet(paths.vector_rows(ENCODER, SUBTYPE))
+    after = patients.read(settings, SUBTYPE, ENCODER, fold=0)
+    assert [dict(zip(own, bag.tolist(), strict=True)) for own, bag in zip(after.images, after.bags, strict=True)] == expected
 
 
 def test_a_candidates_file_holds_all_that_its_training_follows_from(here: Path) -> None:
