@@ -78,7 +78,7 @@ def test_what_is_taken_is_in_git_once_and_the_page_says_how_two_agree(
     theirs = export(f"{SUBTYPE}/P06/image_0.tif,P06,artefact,,2026-02-01", f"{SUBTYPE}/P07/image_0.tif,P07,keep,,2026-02-01")
     curate.take(settings, theirs, "Dr B")
     said = " ".join(capsys.readouterr().out.split())
-    assert "by 3 images decided about, 1 are left out of the training and 1 out of everything" in said
+    assert "of 3 images decided about, 1 are left out of the training and 1 out of everything" in said
     assert "Dr A and Dr B decided 1 of 2 images alike, of 2 patients; Cohen's kappa 0.33" in said
     curate.run(settings)
     page = (paths.CURATION / "index.html").read_text()
