@@ -106,7 +106,8 @@ def machine(tiny: bool, **changes: Any) -> Any:
 
 def spec(settings: config.Config, subtype: str, pools: Pools, on: Any) -> dict[str, Any]:
     """Of a training without files to depend on."""
-    with mock.patch.object(recipe, "digests", return_value={}):
+    no_weights = mock.patch.multiple(recipe.image_weights, read=mock.Mock(), curated=mock.Mock(return_value={}))
+    with mock.patch.object(recipe, "digests", return_value={}), mock.patch.object(recipe.paths, "existing"), no_weights:
         return recipe.spec(settings, subtype, CANDIDATE, 0, recipe.normalisation(pools["train"]), asdict(on))
 
 

@@ -100,8 +100,11 @@ def _bags(
         )
     bags = {}
     for patient, of_patient in rows.groupby("patient", sort=False).indices.items():
-        bags[str(patient)] = vectors[of_patient], rows["path"].iloc[of_patient].tolist()
-        if not np.isfinite(bags[str(patient)][0]).all():
+        first, end = int(of_patient[0]), int(of_patient[-1]) + 1
+        # One after the other, as `embed` leaves them, they are a part of the file, of which nothing is copied.
+        bag = vectors[first:end] if end - first == len(of_patient) else vectors[of_patient]
+        bags[str(patient)] = bag, rows["path"].iloc[of_patient].tolist()
+        if not np.isfinite(bag).all():
             raise DataError(f"{file}: patient {patient} has a vector that is no number; run `dvc repro --force embed`")
     return bags
 

@@ -90,7 +90,7 @@ def read(config: Config, encoder: str) -> Everybody:
 def too_few(everybody: Everybody) -> str:
     """Why no call can be made: a class of whom too few are left to learn from; "" where enough are of all."""
     for name in everybody.names:
-        by_fold = everybody.table.loc[everybody.table["class"] == name, "fold"].value_counts()
+        by_fold = everybody.table.loc[(everybody.table["class"] == name) & everybody.learners, "fold"].value_counts()
         if everybody.roles:
             left, how = int(by_fold.get(protocol.ROLES["train"], 0)), "with role train"
             mend = "give more of them that role in the published dealing"
@@ -98,7 +98,8 @@ def too_few(everybody: Everybody) -> str:
             left, how = int(by_fold.sum() - by_fold.nlargest(2).sum()), "without two of the folds"
             mend = "more patients, or more folds (split.n_folds)"
         if left < _FEWEST:
-            return f"class {name}: {left} of {by_fold.sum()} patients are left to learn from {how}; it takes {_FEWEST}: {mend}"
+            of = f"{by_fold.sum()} patients{' with images to learn from' if everybody.left_out else ''}"
+            return f"class {name}: {left} of {of} are left to learn from {how}; it takes {_FEWEST}: {mend}"
     return ""
 
 

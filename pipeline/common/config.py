@@ -200,6 +200,8 @@ class Config(Section):
                 )
         if self.down_weighted and self.tune.fold not in self.folds:
             yield f"tune.fold: where down_weighted names a network it must be one of folds, not {self.tune.fold}"
+        if self.down_weighted and self.suspect.encoder not in self.encoders:
+            yield f"suspect.encoder: there is no encoder {self.suspect.encoder}; encoders has: {', '.join(self.encoders)}"
         for name in self.down_weighted:
             if name not in self.kinds.cnn or self.down_weighted.count(name) > 1:
                 yield f"down_weighted: must name candidates of kind cnn, each once; look at {name}"

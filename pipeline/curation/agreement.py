@@ -16,6 +16,8 @@ from pipeline.evaluation import intervals
 from pipeline.evaluation.figures import Interval
 from pipeline.names import image_paths
 
+_LEAST = 1e-9  # a smaller spread is none
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -26,6 +28,13 @@ class Agreement:
     patients: int
     alike: int
     kappa: Interval
+
+    @property
+    def shown(self) -> str:
+        """Kappa and its bounds, or which of them cannot be told."""
+        if math.isnan(self.kappa.value):
+            return "cannot be told: both always said one and the same"
+        return f"{self.kappa:.2f}" if self.kappa.known else f"{self.kappa.value:.2f}, without bounds: too few patients"
 
 
 def of_all(decisions: Mapping[str, Mapping[str, str]], confidence: float) -> list[Agreement]:
@@ -52,13 +61,13 @@ def _of_two(reviewers: tuple[str, str], both: Mapping[str, tuple[str, str]], con
 def interval(value: float, without_one: list[float], confidence: float) -> Interval:
     """Bounds by the jackknife over patients and Student's t: images of one patient are decided alike more often than others.
 
-    NaN with one patient, or where a patient's absence leaves no kappa.
+    NaN with one patient, where a patient's absence leaves no kappa, and where it changes none, as of few who are alike.
     """
     n = len(without_one)
     pseudo = n * value - (n - 1) * np.array(without_one)
-    if n < 2 or not np.isfinite(pseudo).all():
+    if n < 2 or not np.isfinite(pseudo).all() or (spread := float(pseudo.std(ddof=1))) < _LEAST:
         return Interval(value, float("nan"), float("nan"))
-    reach = float(t.ppf((1 + confidence) / 2, n - 1) * pseudo.std(ddof=1) / np.sqrt(n))
+    reach = float(t.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
     return Interval(value, max(-1.0, value - reach), min(1.0, value + reach))
 
 

@@ -144,15 +144,18 @@ def merged(before: Sequence[Decision], new: Sequence[Decision], source: str) -> 
     """Both, each decision once, by image, reviewer and date: the order in which git merges two branches line by line.
 
     Raises:
-        DataError: a new decision, from `source`, contradicts one of the same reviewer and time.
+        DataError: a new decision, from `source`, contradicts one of the same reviewer and time, or spells a reviewer otherwise.
     """
     known: dict[tuple[str, str, str], Decision] = {}
+    spelled = {patient_names.identity(one.reviewer): one.reviewer for one in before}
     for one in (*before, *new):
-        other = known.setdefault((one.path, one.reviewer, one.date), one)
-        if other.decision != one.decision:
+        if (other := spelled.get(patient_names.identity(one.reviewer), one.reviewer)) != one.reviewer:
+            raise DataError(f"{source}: reviewer {one.reviewer!r} is spelled {other!r} in what was taken before; write it so")
+        earlier = known.setdefault((one.path, one.reviewer, one.date), one)
+        if earlier.decision != one.decision:
             raise DataError(
                 f"{source}: {one.reviewer} decided {one.decision!r} about {one.path}, and at the same time ({one.date}) "
-                f"{other.decision!r} before; write the later one with its time"
+                f"{earlier.decision!r} before; write the later one with its time"
             )
     return sorted(known.values(), key=lambda one: (*map(image_paths.natural, one.path.split("/")), one.reviewer, one.date))
 

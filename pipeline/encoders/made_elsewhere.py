@@ -40,8 +40,10 @@ def strangers(folder: Path, taken: Collection[Path]) -> list[Path]:
     return sorted({file for file in folder.rglob("*") if file.suffix in _SUFFIXES} - set(taken))
 
 
-def read(file: Path, dimension: int, images: pd.DataFrame) -> Vectors:
+def read(file: Path, dimension: int, images: pd.DataFrame, pseudonyms: bool = False) -> Vectors:
     """`(usable images, dimension)` of a patient whose `images` are rows of the manifest: path, error.
+
+    Where patients have `pseudonyms`, what names none of the patient's images is not quoted.
 
     Raises:
         DataError: the file holds something else, or doesn't fit the images.
@@ -53,7 +55,7 @@ def read(file: Path, dimension: int, images: pd.DataFrame) -> Vectors:
             f"{file}: vectors of {vectors.shape[1]} numbers, not {dimension}; correct its `dimension`, or bring others"
         )
     if named is not None:
-        rows = _rows(file, named, images["path"].tolist(), images.loc[usable, "path"].tolist())
+        rows = _rows(file, named, images["path"].tolist(), images.loc[usable, "path"].tolist(), pseudonyms)
     elif len(vectors) == len(images):
         rows = np.flatnonzero(usable)
     else:
@@ -68,15 +70,18 @@ def read(file: Path, dimension: int, images: pd.DataFrame) -> Vectors:
     return chosen
 
 
-def _rows(file: Path, named: Sequence[object], known: Sequence[str], wanted: Sequence[str]) -> NDArray[np.intp]:
+def _rows(
+    file: Path, named: Sequence[object], known: Sequence[str], wanted: Sequence[str], pseudonyms: bool
+) -> NDArray[np.intp]:
     """The row of each of the images `wanted`; whatever a row names must be one of the patient's, all of which are `known`."""
     by_name: dict[str, int] = {}
     patients = {path.rsplit("/", 1)[-1]: path.split("/")[-2] for path in known}
     for row, said in enumerate(map(str, named)):
         name = said.rsplit("/", 1)[-1]
         if name not in patients or f"/{said}".split("/")[-2] not in ("", patients[name]):
+            shown = "a file" if pseudonyms else repr(said)
             raise DataError(
-                f"{file}: row {row + 1} names {said!r}, which is no image of the patient in data/manifest.parquet; name each "
+                f"{file}: row {row + 1} names {shown}, which is no image of the patient in data/manifest.parquet; name each "
                 "row's own, or leave the row out"
             )
         if name in by_name:

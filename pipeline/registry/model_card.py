@@ -108,7 +108,7 @@ def _data(facts: Facts) -> str:
 def _curated(facts: Facts) -> str:
     left_out, less = ([own[key] for own in facts.curated if own] for key in ("left_out", "down_weighted"))
     said = f" After review up to {max(left_out):,} images were left out of a fold's training." if any(left_out) else ""
-    return said + (f" Of up to {max(less):,} each counted the less the healthier it looks." if any(less) else "")
+    return said + (f" Up to {max(less):,} were shown the less often, the healthier they look." if any(less) else "")
 
 
 def _results(facts: Facts) -> str:

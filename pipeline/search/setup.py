@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.common import paths
+from pipeline.common import files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError
 from pipeline.common.params_learning import Network
@@ -85,7 +85,7 @@ def begin(config: Config, subtype: str, candidate: str) -> Search:
         DataError: names the file that is missing or does not fit the others.
         UnreachableError: MLflow or the study's database does not answer.
     """
-    _require_possible(config)
+    _require_possible(config, candidate)
     split, tables, cells = recipe.inputs(config, subtype)
     known = _known(config, subtype, candidate)
     points = [_point(name, network, config) for name, network in known.items()]
@@ -102,9 +102,14 @@ def begin(config: Config, subtype: str, candidate: str) -> Search:
     return Search(config, trial_training.Data(subtype, candidate, split, tables, cells), kept, known, client, run_id)
 
 
-def _require_possible(config: Config) -> None:
+def _require_possible(config: Config, candidate: str) -> None:
     """Refuse settings that `config` cannot check, because only a search needs them to agree."""
     tune = config.tune
+    if tune.patients == "all" and candidate in config.down_weighted:
+        raise ConfigError(
+            f"tune.patients: all goes beyond the patients who train for fold {tune.fold}, of whose images alone down_weighted "
+            f"knows the weights; set it to train, or take {candidate} out of down_weighted"
+        )
     if tune.fold >= config.split.n_folds:
         raise ConfigError(f"tune.fold: there is no fold {tune.fold}; allowed: 0 to {config.split.n_folds - 1} (split.n_folds)")
     searched = len(_folds(config))
@@ -142,6 +147,9 @@ def _point(name: str, network: Network, config: Config) -> space.Point:
 
 def _name(config: Config, subtype: str, candidate: str) -> str:
     """A study for all that a trial's loss follows from: with other settings, data or code another one begins."""
+    weights = [paths.weights(subtype, candidate, config.tune.fold)]
+    if config.tune.patients == "all":
+        weights.append(paths.LEFT_OUT)
     about = {
         "tune": config.tune.model_dump(exclude=_NOT_OF_A_TRIAL),
         "train": config.train.model_dump(),
@@ -150,6 +158,7 @@ def _name(config: Config, subtype: str, candidate: str) -> str:
         "seed": config.seed,
         "n_folds": config.split.n_folds,
         "inputs": recipe.digests(config, subtype, _CODE),
+        "weights": files.sha256_of_all([paths.existing(table) for table in weights]),
     }
     return f"{subtype} {recipe.digest(about)[:12]}"
 

@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.common import paths
 from pipeline.common.config import Config
 from pipeline.common.params_learning import Network
+from pipeline.folds import image_weights
 from pipeline.networks import training, training_loop
 from pipeline.networks.training import Prepared, Trained
 from pipeline.search import space
@@ -55,7 +57,13 @@ def train(
 def _prepared(config: Config, data: Data, network: Network, roles: pd.Series) -> Prepared:
     """Prepare a training of `network` on these patients."""
     config = space.with_network(config, data.subtype, data.candidate, network)
-    images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(data.tables)]
+    gone = image_weights.left_out(
+        paths.existing(paths.LEFT_OUT)
+    )  # of all: the fold's weights are of those who train for it alone
+    images = []
+    for label, table in enumerate(data.tables):
+        role = table["patient"].map(roles)
+        images.append(table.assign(role=role.mask((role == "train") & table["path"].isin(gone)), label=label))
     return training.prepare(config, data.subtype, data.candidate, config.tune.fold, data.cells, images)
 
 

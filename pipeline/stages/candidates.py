@@ -16,6 +16,8 @@ from pathlib import Path
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 
+_BY_SUBTYPE = ("audit", "explained")  # folders of reports with one for every subtype
+
 
 def run(config: Config) -> None:
     """Write a file for every subtype and candidate, and remove what others left behind."""
@@ -47,11 +49,12 @@ def _of_others(config: Config) -> Iterator[Path]:
             yield folder
     names = set(config.candidates)
     for subtype in (*config.subtypes, "call"):
-        for folder in (paths.MODELS, paths.SCORED, paths.EVALUATED, paths.REPORTS, paths.REPORTS / "audit"):
+        for folder in (paths.MODELS, paths.SCORED, paths.EVALUATED, paths.REPORTS, *(paths.REPORTS / of for of in _BY_SUBTYPE)):
             for path in sorted((folder / subtype).glob("*")):
                 name = path.name.removesuffix(path.suffix).removesuffix("_networks").removesuffix("_classes")
-                if name not in names:
+                if name not in names and path != paths.verdicts(subtype):  # which is of all candidates
                     yield path
+    yield from sorted(folder for folder in paths.SUSPICION.glob("*/") if folder.name not in names)
     reports = {path.parents[1] for path in paths.REPORTS.glob("*/*/metrics.json")} | set((paths.REPORTS / "audit").glob("*/"))
     yield from sorted(path for path in reports if path.name not in (*config.subtypes, "call", "transfer", "tune"))
     for place in (paths.EVALUATED, paths.REPORTS / "audit"):  # where a former version's lay, which knew one candidate

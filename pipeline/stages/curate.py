@@ -80,13 +80,13 @@ def take(config: Config, file: Path, reviewer: str) -> None:
     decisions = review.latest(merged)
     console.say(f"curate: {file}: {len(new):,} decisions, {len(merged) - len(before):,} of them new, in {paths.REVIEW}")
     console.say(
-        f"curate: by {len(decisions):,} images decided about, {len(review.left_out(merged, config.control)):,} are left out of "
+        f"curate: of {len(decisions):,} images decided about, {len(review.left_out(merged, config.control)):,} are left out of "
         f"the training and {len(review.of_wrong_patients(merged, config.control)):,} out of everything; `dvc repro` honours it"
     )
     for one in agreement.of_all(decisions, config.evaluate.confidence):
         console.say(
             f"curate: {' and '.join(one.reviewers)} decided {one.alike:,} of {one.images:,} images alike, of {one.patients} "
-            f"patients; Cohen's kappa {one.kappa:.2f}"
+            f"patients; Cohen's kappa {one.shown}"
         )
 
 

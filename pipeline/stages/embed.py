@@ -34,7 +34,7 @@ def run(config: Config, name: str) -> None:
     tables = {class_name: manifest[manifest["class"] == class_name] for class_name in config.classes}
     settings = config.encoders[name]
     if isinstance(settings, VectorsEncoder):
-        _take(name, settings, tables)
+        _take(name, settings, tables, config.ingest.pseudonyms)
     else:
         _make(name, settings, {key: table[table["error"] == ""] for key, table in tables.items()})
 
@@ -96,7 +96,7 @@ def _embed(name: str, network: Any, kind: str, kept: Any, new: list[tuple[str, s
         keep()
 
 
-def _take(name: str, settings: VectorsEncoder, tables: Mapping[str, pd.DataFrame]) -> None:
+def _take(name: str, settings: VectorsEncoder, tables: Mapping[str, pd.DataFrame], pseudonyms: bool) -> None:
     """Vectors made elsewhere, checked patient by patient."""
     from pipeline.encoders import description, made_elsewhere
 
@@ -116,13 +116,14 @@ def _take(name: str, settings: VectorsEncoder, tables: Mapping[str, pd.DataFrame
             for patient in usable["patient"].unique():
                 file = made_elsewhere.file_of(source, class_name, patient)
                 taken.append(file)
-                of_patient[patient] = iter(made_elsewhere.read(file, settings.dimension, table[table["patient"] == patient]))
+                own = table[table["patient"] == patient]
+                of_patient[patient] = iter(made_elsewhere.read(file, settings.dimension, own, pseudonyms))
             _write(folder, class_name, usable, (next(of_patient[who]) for who in usable["patient"]), settings.dimension)
         _describe(folder, description.described(settings.model_dump(exclude={"folder"}), settings.dimension))
     if others := made_elsewhere.strangers(source, taken):
         console.warn(
             f"embed: {name}: {len(others)} of the files below {source} are of nobody who has usable images in "
-            f"{paths.MANIFEST}, first {others[0]}"
+            f"{paths.MANIFEST}{'' if pseudonyms else f', first {others[0]}'}"
         )
     _say(name, {key: table[table["error"] == ""] for key, table in tables.items()}, settings.dimension)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import LeakError, ModelError
+from pipeline.common.errors import DataError, LeakError, ModelError
 from pipeline.evaluation import every_class, pooling, seen_by_search
 from pipeline.networks import recipe
 
@@ -68,9 +68,10 @@ def _others(config: Config, subtype: str, candidate: str) -> dict[str, pd.Series
                 raise LeakError(f"patient {min(both)} is of {name} and in {paths.split_table(subtype)}; run `dvc repro split`")
             images[name] = table, cells
     trained = [_trained(subtype, candidate, fold) for fold in sorted(config.folds)]
-    folds = (
-        pd.read_csv(paths.existing(paths.report(subtype, candidate) / "folds.csv")).set_index("fold").loc[sorted(config.folds)]
-    )
+    measured = paths.report(subtype, candidate) / "folds.csv"
+    folds = pd.read_csv(paths.existing(measured)).set_index("fold").sort_index()
+    if folds.index.tolist() != sorted(config.folds):
+        raise DataError(f"{measured}: not of the folds in params.yaml; run `dvc repro evaluate`")
 
     from pipeline.machine import device  # TensorFlow takes seconds and memory: after everything that can fail
     from pipeline.networks import model

@@ -128,5 +128,7 @@ def test_few_images_decided_alike_are_no_proof_and_one_answer_alone_no_kappa() -
     alike = agreeing([("keep", "keep"), ("artefact", "artefact")] * 3)
     assert (alike.kappa.value, alike.kappa.high) == (1, 1)
     assert alike.kappa.low < 0.5
-    assert agreeing([("keep", "keep")] * 6).kappa.value != agreeing([("keep", "keep")] * 6).kappa.value, "NaN"
+    assert agreeing([("keep", "keep")] * 6).shown == "cannot be told: both always said one and the same"
     assert not agreeing([("keep", "keep"), ("artefact", "keep")] * 3, patients=1).kappa.known
+    same = [one for one in (("keep", "keep"), ("artefact", "artefact"), ("keep", "artefact")) for _ in range(2)]
+    assert agreeing(same, patients=2).shown == "0.40, without bounds: too few patients", "two who spread alike by chance"

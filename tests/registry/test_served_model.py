@@ -331,9 +331,9 @@ def test_the_card_says_what_training_did_not_see_or_saw_less_of() -> None:
     assert "After review" not in model_card.markdown(facts(curated=[{}, {}]))
     some = model_card.markdown(facts(curated=[{}, {"left_out": 3, "down_weighted": 0}, {"left_out": 5, "down_weighted": 0}]))
     assert "After review up to 5 images were left out of a fold's training." in some
-    assert "counted the less" not in some
+    assert "the less often" not in some
     less = model_card.markdown(facts(curated=[{"left_out": 0, "down_weighted": 1200}]))
-    assert "Of up to 1,200 each counted the less the healthier it looks." in less
+    assert "Up to 1,200 were shown the less often, the healthier they look." in less
 
 
 def test_the_card_says_where_the_operating_point_comes_from() -> None:

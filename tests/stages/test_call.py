@@ -169,6 +169,19 @@ def test_where_too_few_patients_are_left_there_is_no_call_and_the_run_goes_on(
     assert f"bags: nothing to register, since no call is made: {said}" in " ".join(capsys.readouterr().out.split())
 
 
+def test_who_has_no_image_left_to_learn_from_does_not_count_among_those_who_do(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = settings(here)
+    cohort_files()
+    split = pd.read_csv(paths.split_table("NPM1"))
+    gone = split.loc[split["label"] == 1, "patient"].tolist()[1:]
+    paths.LEFT_OUT.write_text("path\n" + "".join(f"NPM1/{who}/image_{n}.tif\n" for who in gone for n in range(6)))
+    call.run(chosen, ["bags"])
+    said = "class NPM1: 0 of 1 patients with images to learn from are left to learn from without two of the folds"
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_does_not_fit_is_one_line_and_leaves_nothing(here: Path) -> None:
     chosen = settings(here)
     with pytest.raises(DataError, match=r"data/splits/NPM1\.csv: not there"):

@@ -78,7 +78,7 @@ def test_what_is_taken_is_in_git_once_and_the_page_says_how_two_agree(
     theirs = export(f"{SUBTYPE}/P06/image_0.tif,P06,artefact,,2026-02-01", f"{SUBTYPE}/P07/image_0.tif,P07,keep,,2026-02-01")
     curate.take(settings, theirs, "Dr B")
     said = " ".join(capsys.readouterr().out.split())
-    assert "by 3 images decided about, 1 are left out of the training and 1 out of everything" in said
+    assert "of 3 images decided about, 1 are left out of the training and 1 out of everything" in said
     assert "Dr A and Dr B decided 1 of 2 images alike, of 2 patients; Cohen's kappa 0.33" in said
     curate.run(settings)
     page = (paths.CURATION / "index.html").read_text()
@@ -90,6 +90,10 @@ WRONG = [
     (f"{SUBTYPE}/P06/image_0.tif,P06,blast,Dr A,2026-01-31", r"export\.csv line 3: 'blast' is no decision"),
     (f"{SUBTYPE}/P99/image_0.tif,P99,keep,Dr A,2026-01-31", r"export\.csv line 3: there is no image"),
     (f"{SUBTYPE}/P06/image_1.tif,P06,keep,Dr A,2026-01-30", r"export\.csv: Dr A decided 'keep' about .* before"),
+    (
+        f"{SUBTYPE}/P06/image_2.tif,P06,keep,dr a,2026-01-30",
+        r"export\.csv: reviewer 'dr a' is spelled 'Dr A' in what",
+    ),
 ]
 
 
@@ -98,7 +102,7 @@ def test_of_a_file_with_one_wrong_line_nothing_is_taken(settings: config.Config,
     paths.REVIEW.write_text(f"{HEADER}{SUBTYPE}/P06/image_1.tif,P06,artefact,Dr A,2026-01-30\n")
     before = paths.REVIEW.read_bytes()
     with pytest.raises(DataError, match=said):
-        curate.take(settings, export(f"{SUBTYPE}/P07/image_0.tif,P07,keep,Dr A,2026-01-31", line), "")
+        curate.take(settings, export(f"{SUBTYPE}/P07/image_0.tif,P07,keep,Dr B,2026-01-31", line), "")
     assert paths.REVIEW.read_bytes() == before
     assert not list(paths.REVIEW.parent.glob("*.unfinished"))
 

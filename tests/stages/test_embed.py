@@ -292,6 +292,23 @@ def test_vectors_that_do_not_fit_are_refused(params: Settings, brought: dict[str
     assert not list(Path("data/vectors").rglob("*"))
 
 
+def test_where_patients_have_pseudonyms_no_name_of_a_file_that_is_nobodys_is_told(
+    params: Settings, brought: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pseudonymous() -> config.Config:
+        settings = made_elsewhere(params)
+        return settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"pseudonyms": True})})
+
+    Path("brought/NPM1/Miller.h5").write_bytes(b"")
+    embed.run(pseudonymous(), "brought")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 of the files below brought are of nobody who has usable images" in said
+    name("NPM1/Miller/image_11.tif")
+    with pytest.raises(DataError, match=r"CCC\.parquet: row 1 names a file, which is no image of the patient") as caught:
+        embed.run(pseudonymous(), "brought")
+    assert "Miller" not in said + str(caught.value)
+
+
 def test_vectors_of_another_size_or_others_than_pinned_are_refused(params: Settings, brought: dict[str, np.ndarray]) -> None:
     with pytest.raises(DataError, match=r"vectors of 8 numbers, not 9"):
         embed.run(made_elsewhere(params, 9), "brought")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import registered
+import weights
 
 from pipeline.bags import scoring
 from pipeline.common import config, files, paths
@@ -73,6 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (place / "spec.json").write_text(json.dumps(spec))
             model.seed_everything(fold)
             model.build(spec).save_weights(place / "model.weights.h5")
+        weights.all_the_same(SUBTYPE, "bags")
         for fold in range(FOLDS):
             embed_networks.run(settings(folder), SUBTYPE, "published", fold)
     return folder
@@ -120,12 +122,12 @@ def test_a_vector_is_what_the_last_unit_of_the_network_weighs(cohort: Path) -> N
     place = paths.fold(SUBTYPE, "published", 1)
     network = model.build(json.loads((place / "spec.json").read_text()))
     network.load_weights(place / "model.weights.h5")
-    weights, bias = network.layers[-1].get_weights()
+    kernel, bias = network.layers[-1].get_weights()
     cells, packed = np.load(paths.cells(SUBTYPE)), pd.read_parquet(paths.cell_rows(SUBTYPE))
     encoder = paths.of_network(SUBTYPE, "published", 1)
     rows = pd.read_parquet(paths.vector_rows(encoder, SUBTYPE))
     shown = cells[pd.Index(packed["path"]).get_indexer(rows["path"])]
-    logits = np.load(paths.vectors(encoder, SUBTYPE)) @ weights[:, 0] + bias[0]
+    logits = np.load(paths.vectors(encoder, SUBTYPE)) @ kernel[:, 0] + bias[0]
     assert logits == pytest.approx(model.logits(network, shown), abs=1e-4)
 
 

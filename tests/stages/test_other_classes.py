@@ -13,7 +13,7 @@ from conftest import write_params
 from trained_networks import FOLDS, IMAGES, PATIENTS, PX
 
 from pipeline.common import config, paths
-from pipeline.common.errors import LeakError, ModelError
+from pipeline.common.errors import DataError, LeakError, ModelError
 from pipeline.folds import split_table
 from pipeline.stages import other_classes
 
@@ -104,6 +104,8 @@ def test_what_has_seen_who_is_asked_and_what_is_no_network_is_one_line(
     with pytest.raises(ModelError, match="fold-2: spec and weights do not make a network"):
         other_classes.run(settings, [SUBTYPE], ["published"])
     weights.write_bytes(kept)
+    with pytest.raises(DataError, match=r"published/folds\.csv: not of the folds in params\.yaml; run `dvc repro evaluate`"):
+        other_classes.run(settings.model_copy(update={"folds": [0]}), [SUBTYPE], ["published"])
     split = pd.read_csv(paths.split_table(SUBTYPE), **split_table.CSV_FORMAT)
     split.assign(fold=(split["fold"] + 1) % FOLDS).to_csv(paths.split_table(SUBTYPE), index=False)
     with pytest.raises(LeakError, match=r"fold-0: trained by another split than data/splits/NPM1\.csv; train it again"):

@@ -12,6 +12,7 @@ import pytest
 from bag_cohort import ENCODER, FOLDS, SUBTYPE
 
 from pipeline.__main__ import main
+from pipeline.bags import patients
 from pipeline.common import files, paths
 from pipeline.common.errors import DataError
 from pipeline.folds import split_table
@@ -143,6 +144,21 @@ def test_what_does_not_fit_is_one_line(here: Path) -> None:
     assert not paths.MODELS.exists()
 
 
+def test_bags_stay_on_disk_and_are_those_of_the_patient_in_whatever_order_rows_are(here: Path) -> None:
+    settings = bag_cohort.settings(here)
+    bag_cohort.cohort_files()
+    before = patients.read(settings, SUBTYPE, ENCODER, fold=0)
+    assert all(isinstance(bag, np.memmap) and not bag.flags.owndata for bag in before.bags)
+    expected = [dict(zip(own, bag.tolist(), strict=True)) for own, bag in zip(before.images, before.bags, strict=True)]
+    order = np.random.default_rng(0).permutation(len(rows := pd.read_parquet(paths.vector_rows(ENCODER, SUBTYPE))))
+    vectors = np.load(paths.vectors(ENCODER, SUBTYPE))[order]
+    paths.vectors(ENCODER, SUBTYPE).unlink()  # what is mapped stays as it is
+    np.save(paths.vectors(ENCODER, SUBTYPE), vectors)
+    rows.iloc[order].to_parquet(paths.vector_rows(ENCODER, SUBTYPE))
+    after = patients.read(settings, SUBTYPE, ENCODER, fold=0)
+    assert [dict(zip(own, bag.tolist(), strict=True)) for own, bag in zip(after.images, after.bags, strict=True)] == expected
+
+
 def test_a_candidates_file_holds_all_that_its_training_follows_from(here: Path) -> None:
     candidates.run(bag_cohort.settings(here))
     found = json.loads(paths.candidate(SUBTYPE, "bags").read_text())
@@ -151,13 +167,16 @@ def test_a_candidates_file_holds_all_that_its_training_follows_from(here: Path) 
 
 def test_results_of_candidates_that_are_gone_are_removed_and_those_of_the_others_stay(here: Path) -> None:
     def of(name: str) -> list[Path]:
-        return [paths.audit(SUBTYPE, name), paths.audit_networks(SUBTYPE, name), paths.other_classes(SUBTYPE, name)]
+        of_audit = [paths.audit(SUBTYPE, name), paths.audit_networks(SUBTYPE, name), paths.other_classes(SUBTYPE, name)]
+        return [*of_audit, paths.explained(SUBTYPE, name) / "index.html", paths.suspicion(SUBTYPE, name, 0)]
 
-    for file in (*of("bags"), *of("gone")):
+    of_all = [paths.verdicts(SUBTYPE), paths.verdicts("call"), paths.SUSPICION / "README"]
+    for file in (*of_all, *of("bags"), *of("gone")):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     candidates.run(bag_cohort.settings(here))
-    assert [file.exists() for file in (*of("bags"), *of("gone"))] == [True] * 3 + [False] * 3
+    assert all(file.exists() for file in (*of_all, *of("bags")))
+    assert not any(file.exists() for file in of("gone"))
 
 
 def test_vectors_of_an_encoder_that_is_gone_are_removed_and_what_is_kept_of_it_is_named(

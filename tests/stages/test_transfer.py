@@ -142,7 +142,7 @@ def test_what_is_left_out_of_the_training_is_so_here_and_who_is_tested_keeps_it(
     after = pd.read_csv(paths.transferred(NEW) / "scores.csv", dtype={"patient": "str"}).set_index(["way", "size", "fold"])
     assert (after.loc[("general_all", 4, 0), "logit"] == before.loc[("general_all", 4, 0), "logit"]).all(), "they are tested"
     assert (after.loc[("general_all", 4, 2), "logit"] != before.loc[("general_all", 4, 2), "logit"]).all(), "they learn"
-    base = settings(cohort, down_weighted=["published"])
+    base = settings(cohort, **{"down_weighted": ["published"], "suspect.encoder": "drawn"})
     with pytest.raises(ConfigError, match=r"transfer\.base: published is one of down_weighted"):
         transfer.run(base, NEW)
 

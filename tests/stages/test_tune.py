@@ -213,6 +213,10 @@ def test_a_search_that_saw_everybody_claims_nothing(copy: Path, capsys: pytest.C
         ({"tune.fold": 4}, "there is no fold 4"),
         ({"tune.folds_per_trial": 3}, "more than the 2 folds"),
         ({"train.min_epochs": 2, "tune.max_epochs": 1}, "below train.min_epochs"),
+        (
+            {"tune.patients": "all", "down_weighted": ["published"]},
+            "tune.patients: all goes beyond the patients who train",
+        ),
         ({"pack.px": 24}, "tune.space.px: 16 does not divide"),
         (
             {"candidates.published.networks": {"NEW": {"first_conv": 3, "conv": [4], "dense": [4], "learning_rate": 0.01}}},

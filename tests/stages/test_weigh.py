@@ -185,3 +185,12 @@ def test_down_weighted_names_networks(here: Path) -> None:
     for names in (["bags"], ["published", "published"]):
         with pytest.raises(config.ConfigError, match="down_weighted: must name candidates of kind cnn, each once"):
             config.load(write_params(here / "params.yaml", {"down_weighted": names}))
+
+
+def test_the_encoder_by_which_looks_are_weighed_must_be_one(here: Path) -> None:
+    changes = {"down_weighted": ["published"], "suspect.encoder": "theirs"}
+    with pytest.raises(
+        config.ConfigError, match=r"suspect\.encoder: there is no encoder theirs; encoders has: efficientnet_lite0"
+    ):
+        config.load(write_params(here / "params.yaml", changes))
+    assert config.load(write_params(here / "params.yaml", {"suspect.encoder": "theirs"})).suspect.encoder == "theirs"
