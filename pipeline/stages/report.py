@@ -253,10 +253,10 @@ def _charts(folder: Path, levels: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     def losses(file: Path) -> dict[str, Any]:
         return charts.losses(pd.read_csv(file))
 
-    history = folder / "plots" / "history.csv"
+    history = folder / "curves" / "history.csv"
     return {
         "called": {level: result_tables.called(rows) for level, rows in levels.items()},
-        "curves": _read(folder / "plots" / "bands.csv", curves, ModelError),
+        "curves": _read(folder / "curves" / "bands.csv", curves, ModelError),
         "chance": {"roc": [charts.diagonal()], "pr": [charts.flat(rows["label"].mean()) for rows in levels.values()]},
         "reliability": _read(folder / "reliability.csv", reliability, ModelError),
         "losses": _read(history, losses, ModelError) if history.is_file() else None,

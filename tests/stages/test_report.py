@@ -274,7 +274,7 @@ def test_an_answer_may_say_its_state_itself(settings):
         ("reports/NPM1/published/by_class.csv", ModelError),
         ("reports/NPM1/published/folds.csv", ModelError),
         ("reports/audit/NPM1/published.json", ModelError),
-        ("reports/NPM1/published/plots/bands.csv", ModelError),
+        ("reports/NPM1/published/curves/bands.csv", ModelError),
         ("data/evaluated/NPM1/published.json", ModelError),
         ("models/NPM1/published/fold-1/spec.json", ModelError),
         ("data/scored/NPM1/published.parquet", ModelError),
@@ -317,7 +317,7 @@ def test_a_pooling_without_known_bounds_shows_its_value_alone(settings):
     assert rows[0][1] == f"{poolings.loc[1, 'patient_auroc']:.2f}"  # NPM1's, the first
 
 
-@pytest.mark.parametrize("file", ["plots/bands.csv", "plots/history.csv", "reliability.csv"])
+@pytest.mark.parametrize("file", ["curves/bands.csv", "curves/history.csv", "reliability.csv"])
 def test_curves_of_another_form_are_refused(settings, file):
     path = paths.report("NPM1", "published") / file
     path.write_text("other,columns\n1,2\n")
@@ -497,9 +497,9 @@ def test_a_candidate_without_figures_of_images_is_shown(settings):
         table = table[table["level"] == "patient"] if name == "figures" else table.drop(columns=["images", "image_auroc"])
         table.to_csv(folder / f"{name}.csv", index=False)
     (folder / "by_class.csv").unlink()
-    (folder / "plots" / "history.csv").unlink()
-    bands = pd.read_csv(folder / "plots" / "bands.csv")
-    bands[bands["level"] == "patient"].to_csv(folder / "plots" / "bands.csv", index=False)
+    (folder / "curves" / "history.csv").unlink()
+    bands = pd.read_csv(folder / "curves" / "bands.csv")
+    bands[bands["level"] == "patient"].to_csv(folder / "curves" / "bands.csv", index=False)
     report.run(settings)
     row = next(row for row in page().table("Subtype") if row[0] == "NPM1")
     assert (row[1], row[5:7]) == ("4 + 4", ["–", "–"])
