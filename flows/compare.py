@@ -95,10 +95,10 @@ def _others(state: State) -> list[str]:
     """A sentence where figures and scores do not belong together."""
     if not state.others:
         return []
+    named = ", another ".join(state.others)
     return [
-        f"{state.name}: its {locked_files.LOCK} names another {', another '.join(state.others)} than is there, so the scores that "
-        "it names are of another run: metrics.json alone is compared, unpaired; `dvc repro` makes both anew, `dvc commit` takes "
-        "both as they lie."
+        f"{state.name}: its {locked_files.LOCK} names another {named} than is there, so the scores that it names are of another "
+        "run: metrics.json alone is compared, unpaired; `dvc repro` makes both anew, `dvc commit` takes both as they lie."
     ]
 
 

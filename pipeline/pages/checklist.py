@@ -104,7 +104,8 @@ def _partitions(page: Page) -> str:
         return f"Whole patients, by {protocol['file']}: who trains, who validates (stops training, calibrates) and who tests"
     trained = ", ".join(map(str, page["folds"]))
     by = f", by {protocol['file']}" if protocol else ""
-    return f"{config.split.n_folds} folds of whole patients{by}; tested: {trained}; the next one stops training, calibrates images"
+    dealt = f"{config.split.n_folds} folds of whole patients{by}"
+    return f"{dealt}; tested: {trained}; the next fold stops training and calibrates images"
 
 
 def _standardised(page: Page) -> str:
