@@ -98,7 +98,8 @@ def _others(state: State) -> list[str]:
     named = ", another ".join(state.others)
     return [
         f"{state.name}: its {locked_files.LOCK} names another {named} than is there, so the scores that it names are of "
-        "another run: metrics.json alone is compared, unpaired; `dvc repro` makes both anew, `dvc commit` takes both as they lie."
+        "another run: of those results metrics.json alone is compared, unpaired. `dvc repro` makes both anew, `dvc commit` "
+        "takes both as they lie."
     ]
 
 
