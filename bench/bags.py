@@ -24,7 +24,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from pipeline.bags import attention, inner_folds, instances, pooled, scoring
-from pipeline.common.config import AttentionLearner, InstancesLearner, PooledLearner
+from pipeline.common.params_learning import AttentionLearner, InstancesLearner, PooledLearner
 from pipeline.evaluation import metrics
 
 CELLS, DIMENSION = 430, 64

@@ -1,7 +1,7 @@
 """How often `python -m flows compare` calls a result worse, where it is known whether one is. `python -m bench.compared`
 
-Three results changed, each of two states that score the same patients, errors correlated .7, as of networks trained on the
-same images. In the first row nothing is worse; in the others the first result is. Rules of params.yaml, and fewer exchanges.
+Three results changed, each of two states that score the same patients, their errors correlated .7, as of networks trained on
+the same images. In the first row nothing is worse; in the others the first result is. Rules of params.yaml, fewer exchanges.
 """
 
 from __future__ import annotations

@@ -35,6 +35,8 @@ from scipy.stats import t
 from pipeline.bags import inner_folds, instances, pooled, scoring
 from pipeline.bags.patients import Patients
 from pipeline.common import config, paths
+from pipeline.common.params_data import Pack
+from pipeline.common.params_learning import Network
 from pipeline.curation import ranking, suspicion
 from pipeline.demo import cohort
 from pipeline.evaluation import metrics
@@ -168,8 +170,8 @@ def networks(drawn: Drawn, settings: config.Config) -> dict[str, tuple[list[np.n
     """The same of a small network on the cells, by the code and the files of `train`."""
     from pipeline.networks import training
 
-    chosen = settings.model_copy(update={"subtypes": [SUBTYPE], "pack": config.Pack(px=NETWORK_PX)})
-    small = config.Network(first_conv=16, conv=[32, 32], dense=[32], learning_rate=1e-3)
+    chosen = settings.model_copy(update={"subtypes": [SUBTYPE], "pack": Pack(px=NETWORK_PX)})
+    small = Network(first_conv=16, conv=[32, 32], dense=[32], learning_rate=1e-3)
     chosen.candidates["published"].networks[SUBTYPE] = small
     split = pd.DataFrame({"patient": drawn.truth["patient"].unique(), "label": drawn.labels, "fold": folds(drawn.labels)})
     found = {name: [np.empty(0)] * len(drawn.labels) for name in ("none", "down-weighted")}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from pipeline.common import config
+from pipeline.common.params_judging import Gate
 from pipeline.registry import exchanges, gate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +62,7 @@ def cohorts(cell: Cell, rng: np.random.Generator, gains: list[float], many: int)
     return labels, folds, np.stack(scored)
 
 
-def promoted(seed: int, cell: Cell, rules: config.Gate, compared_before: int = 0, itself: bool = False) -> Bools:
+def promoted(seed: int, cell: Cell, rules: Gate, compared_before: int = 0, itself: bool = False) -> Bools:
     """Whether each candidate of `AT_ONCE` cohorts is; with `itself` it is the champion, its logits stretched and shifted."""
     labels, folds, (champion, other) = cohorts(cell, np.random.default_rng(seed), [0.0, cell.gain], AT_ONCE)
     candidate = (champion + 0.7 if itself else other) * cell.stretched
@@ -69,7 +70,7 @@ def promoted(seed: int, cell: Cell, rules: config.Gate, compared_before: int = 0
 
 
 def passes(
-    labels: Ints, folds: Ints, candidate: Floats, champion: Floats, rules: config.Gate, seed: int, compared_before: int
+    labels: Ints, folds: Ints, candidate: Floats, champion: Floats, rules: Gate, seed: int, compared_before: int
 ) -> Bools:
     """Which of the candidates `(many, n)` the gate lets through."""
     found = exchanges.compare(places_of(folds, candidate, champion), labels, folds, rules.draws, seed)
@@ -78,7 +79,7 @@ def passes(
     return np.array([gate.passes(of_one, rules, allowed) for of_one in figures])
 
 
-def one_after_the_other(seed: int, cell: Cell, rules: config.Gate) -> tuple[Floats, Floats, Floats]:
+def one_after_the_other(seed: int, cell: Cell, rules: Gate) -> tuple[Floats, Floats, Floats]:
     """Of ten no better candidates whether any is promoted; the measured AUROC of the last champion, and the highest of all."""
     labels, folds, scored = cohorts(cell, np.random.default_rng(seed), [0.0] * (CANDIDATES + 1), AT_ONCE)
     champion, crowned = scored[0], np.zeros(AT_ONCE)

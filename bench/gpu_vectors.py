@@ -20,6 +20,7 @@ from bench import gpu_work
 from bench.report import Report
 from bench.training import measure
 from pipeline.common import config, parallel, paths
+from pipeline.common.params_learning import PackageEncoder
 
 _CELL_PX = 144  # of the published cohort's files
 
@@ -51,7 +52,7 @@ def _encoder(tiny: bool) -> tuple[str, Any]:
     from pipeline.machine import device
 
     settings = config.load().encoders
-    name, own = next((name, own) for name, own in settings.items() if isinstance(own, config.PackageEncoder))
+    name, own = next((name, own) for name, own in settings.items() if isinstance(own, PackageEncoder))
     own = own.model_copy(update={"px": 64}) if tiny else own
     on = gpu_work.machine(tiny, xla=not tiny, precision="float32")  # XLA takes a processor minutes for so many layers
     device.whole_float32()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.common.config import Explain
+from pipeline.common.params_judging import Explain
 from pipeline.demo.cells import Place
 from pipeline.explanation.tested import Patient
 

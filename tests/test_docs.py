@@ -142,7 +142,7 @@ def test_what_a_page_shows_as_printed_is_in_words_of_the_code(page: Path) -> Non
     for block in blocks(page):
         printed = block.text.splitlines() if block.language == "" and not block.steps and page.name != "map.md" else []
         for line in [*printed, *(line for step in block.steps for line in step.printed)]:
-            words = re.findall(r"[^\W\d_]+", re.sub(r"\b[0-9a-f]{12,}\b", "", line.lower()))  # letters of a digest are no words
+            words = re.findall(r"[^\W\d_]+", re.sub(r"\b[0-9a-f]{12,}\b", "", line.lower()))  # a digest is no word
             runs = [" ".join(words[at : at + 3]) for at in range(len(words) - 2)]
             if len(set(words)) >= 10 and "│" not in line and not any(f" {run} " in code for run in runs):
                 strange.append(line)

@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.bags import inner_folds
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
-from pipeline.common.config import AttentionLearner
+from pipeline.common.params_learning import AttentionLearner
 from pipeline.machine import device
 
 # isort: split

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.bags import inner_folds, scoring
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
-from pipeline.common.config import InstancesLearner
+from pipeline.common.params_learning import InstancesLearner
 
 _POOLING_PENALTY = 0.01  # keeps it finite where patients are apart; of mean and spread in units of their own spread
 

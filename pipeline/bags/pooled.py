@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.bags import inner_folds, scoring
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
-from pipeline.common.config import PooledLearner
+from pipeline.common.params_learning import PooledLearner
 
 _SCALINGS = ("each", "common")  # of a statistic by its own spread over patients, or by that of all of its kind
 

@@ -15,7 +15,8 @@ from pipeline.bags import instances, pooled
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
 from pipeline.common import files, paths
-from pipeline.common.config import Config, InstancesLearner, PooledLearner
+from pipeline.common.config import Config
+from pipeline.common.params_learning import InstancesLearner, PooledLearner
 from pipeline.folds import image_weights, split_table
 
 _PACKAGE = Path(__file__).parents[1]

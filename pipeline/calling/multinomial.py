@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from pipeline.bags import inner_folds
 from pipeline.calling import answer
 from pipeline.calling.answer import Floats, Ints
-from pipeline.common.config import Call
+from pipeline.common.params_judging import Call
 
 
 def fit(table: Floats, labels: Ints, classes: int, settings: Call, seed: int) -> dict[str, Floats]:

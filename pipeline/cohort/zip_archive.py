@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.cohort import other_archives
 from pipeline.cohort.trees import CHUNK, DamagedError, stamp, unreadable
-from pipeline.common.config import ArchiveLimits
 from pipeline.common.errors import DataError
+from pipeline.common.params_data import ArchiveLimits
 from pipeline.names import leftovers
 
 _REPACK = "unpack it yourself, look at what is in it, and name the folder instead"

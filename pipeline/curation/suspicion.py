@@ -14,8 +14,8 @@ import numpy as np
 from pipeline.bags import inner_folds, instances, scoring
 from pipeline.bags.inner_folds import Ints
 from pipeline.bags.scoring import Bag, Floats
-from pipeline.common.config import Suspect
 from pipeline.common.errors import DataError
+from pipeline.common.params_searching import Suspect
 
 _FEWEST = 2  # patients of a class
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common import files
-from pipeline.common.config import ApplicationEncoder, PackageEncoder
 from pipeline.common.errors import ConfigError, DataError
+from pipeline.common.params_learning import ApplicationEncoder, PackageEncoder
 from pipeline.encoders import applications, description, efficientnet_lite0, kept_network
 from pipeline.machine import device
 from pipeline.machine.device import Device

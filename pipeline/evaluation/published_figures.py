@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.common.config import Network
+from pipeline.common.params_learning import Network
 
 IMAGES_PER_CLASS = 800
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from pipeline.bags.scoring import Floats
-from pipeline.common.config import Explain
+from pipeline.common.params_judging import Explain
 from pipeline.demo.cells import Place
 from pipeline.explanation import occlusion
 from pipeline.explanation.occlusion import Images

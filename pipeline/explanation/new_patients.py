@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.bags import scoring
 from pipeline.bags.scoring import Floats
 from pipeline.common import paths
-from pipeline.common.config import Explain
+from pipeline.common.params_judging import Explain
 from pipeline.explanation import cells, occlusion
 from pipeline.explanation.occlusion import Images, Score
 from pipeline.images.decoding import Pixels

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.config import Augment
+from pipeline.common.params_learning import Augment
 
 Pixels = NDArray[np.uint8]
 

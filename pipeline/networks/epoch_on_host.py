@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.config import Augment
+from pipeline.common.params_learning import Augment
 from pipeline.machine import device
 from pipeline.networks import epoch_images
 from pipeline.networks.augmentation import Changes, augment, draw

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common import console, files
-from pipeline.common.config import Train
 from pipeline.common.errors import ModelError
+from pipeline.common.params_learning import Train
 from pipeline.machine import device
 from pipeline.machine.device import Device
 from pipeline.networks import batch_norm, epoch_on_device, loss, max_pool

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.common.config import Report, SampleSize
+from pipeline.common.params_judging import Report, SampleSize
 from pipeline.evaluation import sample_size, usefulness
 from pipeline.evaluation.usefulness import Benefit
 

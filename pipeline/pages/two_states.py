@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from pipeline.common import paths
-from pipeline.common.config import Gate
 from pipeline.common.errors import ModelError
+from pipeline.common.params_judging import Gate
 from pipeline.evaluation import figures, paired, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.names import patient_names

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from pipeline.common.config import Gate
+from pipeline.common.params_judging import Gate
 from pipeline.registry import gate
 from pipeline.registry.gate import Verdict
 

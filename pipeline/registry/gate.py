@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from pipeline.common.config import Gate
+from pipeline.common.params_judging import Gate
 from pipeline.evaluation import intervals
 from pipeline.registry import exchanges
 

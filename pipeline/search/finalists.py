@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.common import console, files
-from pipeline.common.config import Network
 from pipeline.common.errors import ModelError
+from pipeline.common.params_learning import Network
 from pipeline.folds import split_table
 from pipeline.names import patient_names
 from pipeline.networks import recipe

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.common import console, paths
-from pipeline.common.config import Network
+from pipeline.common.params_learning import Network
 from pipeline.evaluation import figures, seen_by_search
 from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.plots import save

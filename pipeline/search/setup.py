@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from pipeline.common import paths
-from pipeline.common.config import Config, Network
+from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError
+from pipeline.common.params_learning import Network
 from pipeline.evaluation import published_figures
 from pipeline.folds import split_table
 from pipeline.networks import recipe

@@ -11,7 +11,9 @@ import random
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias
 
-from pipeline.common.config import CnnCandidate, Config, Network, Space
+from pipeline.common.config import Config
+from pipeline.common.params_learning import CnnCandidate, Network
+from pipeline.common.params_searching import Space
 
 Point: TypeAlias = dict[str, Any]
 _SETTINGS = ("pooling", "dropout", "weight_decay")  # of `train`, which a network may overrule

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.common.config import Config, Network
+from pipeline.common.config import Config
+from pipeline.common.params_learning import Network
 from pipeline.networks import training, training_loop
 from pipeline.networks.training import Prepared, Trained
 from pipeline.search import space

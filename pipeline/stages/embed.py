@@ -20,8 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.common import console, files, parallel, paths
-from pipeline.common.config import ApplicationEncoder, Config, PackageEncoder, VectorsEncoder
+from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError
+from pipeline.common.params_learning import ApplicationEncoder, PackageEncoder, VectorsEncoder
 from pipeline.images import decoding, reading
 
 _KEEP_EVERY_S = 5.0

@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from pipeline.common import console, files, paths
-from pipeline.common.config import Config, Register
+from pipeline.common.config import Config
 from pipeline.common.errors import ModelError
+from pipeline.common.params_judging import Register
 from pipeline.evaluation import figures, floors, seen_by_search
 from pipeline.images import manifest
 from pipeline.registry import (

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pipeline.common.config import Config, Counts
+from pipeline.common.config import Config
+from pipeline.common.params_data import Counts
 from pipeline.images import decoding, manifest
 from pipeline.names import image_paths, patient_names
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from pipeline.bags import attention, inner_folds, instances, pooled, scoring
-from pipeline.common.config import BagCandidate
+from pipeline.common.params_learning import BagCandidate
 from pipeline.evaluation import metrics
 
 FITS: dict[str, Any] = {"pooled": pooled.fit, "instances": instances.fit, "attention": attention.fit}

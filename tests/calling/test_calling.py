@@ -14,6 +14,7 @@ from pipeline.bags import scoring
 from pipeline.calling import answer, calls, conformal, crossed, measures, model, multinomial, tests_by_class
 from pipeline.calling.patients import Everybody
 from pipeline.common import config
+from pipeline.common.params_judging import Call
 from pipeline.evaluation import every_class
 
 SUBTYPES, FOLDS, OF_CLASS = ["NPM1", "PML_RARA"], 3, 7
@@ -139,7 +140,7 @@ def test_the_regression_weighs_classes_alike_and_is_the_plain_one() -> None:
     rng = np.random.default_rng(3)
     labels = np.repeat([0, 1, 2], [20, 6, 9])
     table = rng.normal(size=(35, 50)) + labels[:, None] * 0.3
-    settings = config.Call(candidates=[], coverage=0.9, quantiles=[], penalties=[0.01], inner_folds=2)
+    settings = Call(candidates=[], coverage=0.9, quantiles=[], penalties=[0.01], inner_folds=2)
     found = multinomial.fit(table, labels, 3, settings, 1)
     mean = table.mean(axis=0)
     scale = np.sqrt(((table - mean) ** 2).sum(axis=1).mean())

@@ -20,8 +20,8 @@ from pipeline.cohort import other_archives
 from pipeline.cohort.trees import DamagedError, Folder
 from pipeline.cohort.zip_archive import Archive
 from pipeline.common import config
-from pipeline.common.config import ArchiveLimits
 from pipeline.common.errors import DataError
+from pipeline.common.params_data import ArchiveLimits
 from pipeline.stages import ingest
 
 LIMITS = ArchiveLimits(max_files=50, max_file_mb=1, max_total_gb=0.002, max_ratio=100)

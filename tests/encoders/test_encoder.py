@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from pipeline.common import config
 from pipeline.common.errors import DataError
+from pipeline.common.params_learning import PackageEncoder
 from pipeline.encoders.encoder import Encoder
 from pipeline.machine import device
 
@@ -18,7 +19,7 @@ from pipeline.machine import device
 def network() -> Encoder:
     """As a GPU works with it, a batch ahead, but with small batches."""
     settings = config.load(ROOT / "params.yaml").encoders
-    name, package = next((name, encoder) for name, encoder in settings.items() if isinstance(encoder, config.PackageEncoder))
+    name, package = next((name, encoder) for name, encoder in settings.items() if isinstance(encoder, PackageEncoder))
     made = Encoder(name, package.model_copy(update={"px": 32}), replace(device.prepare("float32"), kind="gpu"))
     made.batch = 4
     return made

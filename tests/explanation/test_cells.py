@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.bags import instances, pooled, scoring
-from pipeline.common.config import InstancesLearner, PooledLearner
+from pipeline.common.params_learning import InstancesLearner, PooledLearner
 from pipeline.explanation import cells, deletion
 
 LEARNERS = ("pooled", "instances", "attention")

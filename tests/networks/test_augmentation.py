@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.common.config import Augment
+from pipeline.common.params_learning import Augment
 from pipeline.networks import augmentation
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from networks.test_training_loop import SPEC as WITHOUT_DROPOUT
 from networks.test_training_loop import bits, pool, settings
 
-from pipeline.common.config import Augment
+from pipeline.common.params_learning import Augment
 from pipeline.machine import device
 from pipeline.networks import epoch_on_device, epoch_on_host, max_pool, model, training, training_loop
 

@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from pipeline.common import config
 from pipeline.common.errors import ModelError
+from pipeline.common.params_learning import Train
 from pipeline.machine import device
 from pipeline.networks import batch_norm, epoch_on_host, model, training_loop
 from pipeline.networks.epoch_images import Pool
@@ -39,7 +40,7 @@ def pool(seed: int, bright: int) -> Pool:
     return Pool(cells, np.arange(24), np.repeat(["A", "B", "C"], 8).astype(object))
 
 
-def settings(**changes: Any) -> config.Train:
+def settings(**changes: Any) -> Train:
     small = {"batch_size": 8, "max_epochs": 6, "min_epochs": 1, "patience": 9}
     return config.load(ROOT / "params.yaml").train.model_copy(update={**small, **changes})
 

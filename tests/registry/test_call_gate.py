@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.common.config import Gate
+from pipeline.common.params_judging import Gate
 from pipeline.registry import call_gate
 
 RULES = Gate(min_gain=0.0, max_false_promotions=0.1, fewest_patients=4, draws=1000)

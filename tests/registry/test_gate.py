@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scores import scores
 
-from pipeline.common.config import Gate
+from pipeline.common.params_judging import Gate
 from pipeline.evaluation import metrics
 from pipeline.registry import gate
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.common import config
-from pipeline.common.config import Network
+from pipeline.common.params_data import Pack
+from pipeline.common.params_learning import Network
 from pipeline.evaluation import published_figures
 from pipeline.search import space
 
@@ -57,7 +58,7 @@ def test_a_network_outside_the_space_is_named() -> None:
 
 
 def test_what_a_network_costs_by_hand() -> None:
-    settings = SETTINGS[0].model_copy(update={"pack": config.Pack(px=16)})
+    settings = SETTINGS[0].model_copy(update={"pack": Pack(px=16)})
     network = Network(first_conv=4, conv=[8], dense=[10], learning_rate=0.001)
     convolutions = 16 * 16 * 9 * 3 * 4 + 8 * 8 * 9 * 4 * 8
     assert space.multiplications(network, settings) == convolutions + 4 * 4 * 8 * 10 + 10

@@ -11,8 +11,8 @@ from small_cohort import CLASSES, put, report, rule, settings, sound_cohort
 from test_decoding import cell, tiff
 
 from pipeline.cohort import patients
-from pipeline.common import config
 from pipeline.common.errors import DataError
+from pipeline.common.params_data import Counts
 from pipeline.stages import validate
 from pipeline.validation import data_docs, expectations
 from pipeline.validation.rules import Rule
@@ -86,7 +86,7 @@ def test_a_cohort_is_held_against_its_metadata_and_its_known_counts(here):
     )
     found = [(name, name[0].upper() + "A" + p) for name in CLASSES for p in "ABC"]
     patients.table(found, listed).to_csv("data/patients.csv", index=False)
-    counts = {"control": config.Counts(patients=3, images=12), "NPM1": config.Counts(patients=4, images=1200)}
+    counts = {"control": Counts(patients=3, images=12), "NPM1": Counts(patients=4, images=1200)}
     with pytest.raises(DataError, match=r"2 of 21 rules are broken, first class_as_listed \(CAA: in control, listed as NPM1\)"):
         validate.run(settings("NPM1", expected=counts))
     assert rule("counts_as_expected")["offenders"] == ["NPM1: 3 patients, 12 image files; expected 4 and 1,200"]
