@@ -243,6 +243,11 @@ def test_maps_of_pixels_are_shown_if_those_of_this_very_model_passed_every_check
             checks.write_text(found)
             no_cells, no_maps = new_patients.left_away(champion)
             assert (no_cells, no_maps[: len(said)]) == ("", said)
+        of_another = checks.parents[1] / "bags" / checks.name
+        of_another.parent.mkdir()
+        of_another.write_text("[")
+        checks.write_text(json.dumps(known))
+        assert new_patients.left_away(champion) == ("", ""), "whatever lies beside it"
     finally:
         shutil.rmtree("reports/explained")
 
