@@ -62,7 +62,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             demo=config.ingest.source == "demo",
             percent=f"{100 * config.evaluate.confidence:g} %",
             of_cells=of_cells,
-            of_mean=candidate in config.kinds.cnn,
+            of_mean=candidate not in config.kinds.bag,
             ordered=_WAYS[order][0] if (order := _best(of_cells)) else "",
             of_pixels=of_pixels,
             why_not=why_not,
