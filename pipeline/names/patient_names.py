@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 # What Unicode calls default-ignorable, but for the format characters (category Cf); and the Braille pattern without a dot.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_DOTTED = re.compile("i\u0307+")  # however many: an İ with a dot more is written i with two
 
 
 def identity(name: str) -> str:
@@ -22,7 +23,7 @@ def identity(name: str) -> str:
     if name.isascii() and name.isprintable():  # most are: a hundred thousand take 0.1 s
         return tidy(name).lower()
     folded = unicodedata.normalize("NFD", unicodedata.normalize("NFD", tidy(name)).casefold())
-    return unicodedata.normalize("NFC", folded.replace("\u0131", "i").replace("i\u0307", "i"))
+    return unicodedata.normalize("NFC", _DOTTED.sub("i", folded.replace("\u0131", "i")))
 
 
 def tidy(name: str) -> str:

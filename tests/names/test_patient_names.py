@@ -54,6 +54,7 @@ def test_an_identity_is_composed_folded_and_trimmed(name: str) -> None:
         ("Gro\u00df", "GROSS"),
         ("Y\u0131ld\u0131z", "YILDIZ"),
         ("\u0130nci", "inci"),
+        ("\u0130\u0307nci", "inci"),
         ("\u1112\u1161\u11ab", "\ud55c"),
     ],
 )
