@@ -187,9 +187,9 @@ class Config(Section):
                     yield f"{key}: {px} does not divide pack.px ({self.pack.px}): whole blocks of pixels are averaged"
                 if px < 2**halvings:
                     yield f"{key}: {px} px do not survive {halvings} poolings; at least {2**halvings}"
-        for name, encoder in self.encoders.items():
+        for name, brought in self.encoders.items():
             for key in ("file", "folder"):
-                place = Path(os.path.relpath(getattr(encoder, key, ".")))
+                place = Path(os.path.relpath(getattr(brought, key, ".")))
                 if made := _MADE.intersection((place, *place.parents)):
                     yield f"encoders.{name}.{key}: lies in {made.pop()}, which `dvc repro` writes anew; move it to data/brought"
         for name in self.embed_networks:
