@@ -90,11 +90,15 @@ def worktree_heads() -> list[str]:
     return [commit for commit in found if commit.strip("0")]
 
 
+def stashed() -> list[str]:
+    """The commits of the stash, also those below its top, which no ref names."""
+    return git("stash", "list", "--format=%H").decode().split()
+
+
 def unreached(reached: Sequence[str]) -> list[str]:
     """The commits that a worktree or the stash stands at and none of `reached`, as `git rev-list` takes them, reaches."""
-    stash = git("for-each-ref", "--format=%(objectname)", "refs/stash").decode().split()
     every = set(git("rev-list", *reached, "--").decode().split())
-    return [commit for commit in dict.fromkeys([*worktree_heads(), *stash]) if commit not in every]
+    return [commit for commit in dict.fromkeys([*worktree_heads(), *stashed()]) if commit not in every]
 
 
 def contents(path: str, commits: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -120,7 +124,7 @@ def describe(commits: Sequence[str]) -> dict[str, Commit]:
     told = git("log", "--no-walk=unsorted", "--stdin", f"--format={_FIELDS}", given="\n".join(commits).encode()).decode(
         errors="replace"
     )
-    rows = (line.split("\0") for line in told.splitlines())
+    rows = (line.split("\0") for line in told.split("\n") if line)  # a subject may hold what else ends a line
     return {name: Commit(name, author, datetime.fromisoformat(time), subject) for name, author, time, subject in rows}
 
 

@@ -6,6 +6,7 @@ is said on the page, and then metrics.json alone is compared. What is compared, 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -21,11 +22,15 @@ WORSE = 3  # exit status of `python -m pipeline compare`, and with --fail-on-reg
 
 @dataclass(frozen=True)
 class State:
-    """What a commit, or this checkout, holds: metrics.json by their paths, and of patients.csv the digests."""
+    """What a commit, or this checkout, holds: metrics.json by their paths, and of patients.csv the digests.
+
+    `others` are metrics.json that dvc.lock does not mean: the scores that it names are of another run than the figures.
+    """
 
     name: str
     metrics: Mapping[str, bytes]
     scores: Mapping[str, str]
+    others: tuple[str, ...]
 
 
 def run(ref: str, output: str, fail_on_regression: bool = False) -> int:
@@ -37,7 +42,7 @@ def run(ref: str, output: str, fail_on_regression: bool = False) -> int:
     commit = commits.resolve(ref)
     before, after = _of_commit(ref, commit), _of_checkout()
     cache = locked_files.cache_folder()
-    notes = _missing(before, after, cache)
+    notes = [*_others(before), *_others(after), *_missing(before, after, cache)]
     with tempfile.TemporaryDirectory() as folder:
         for name, state in (("before", before), ("after", after)):
             _write(state, cache, Path(folder) / name)
@@ -61,7 +66,7 @@ def _of_commit(ref: str, commit: str) -> State:
     metrics = {path: commits.content(path, commit) or b"" for path in paths}
     lock = commits.content(locked_files.LOCK, commit) or b""
     name = f"{ref} ({commit[:12]})" if not commit.startswith(ref) else commit[:12]
-    return State(name, metrics, _scores(lock, metrics, f"{locked_files.LOCK} of {name}"))
+    return _state(name, metrics, lock, f"{locked_files.LOCK} of {name}")
 
 
 def _of_checkout() -> State:
@@ -71,18 +76,31 @@ def _of_checkout() -> State:
     lock = Path(locked_files.LOCK)
     changed = commits.git("status", "--porcelain", "--", "reports", str(lock)).strip()
     name = f"this checkout ({commit[:12]}{', with results that are not committed' if changed else ''})"
-    return State(name, metrics, _scores(lock.read_bytes() if lock.is_file() else b"", metrics, str(lock)))
+    return _state(name, metrics, lock.read_bytes() if lock.is_file() else b"", str(lock))
 
 
 def _is_result(path: Path) -> bool:
     return path.name == _METRICS and len(path.parts) == 4
 
 
-def _scores(lock: bytes, metrics: Mapping[str, bytes], name: str) -> dict[str, str]:
+def _state(name: str, metrics: Mapping[str, bytes], lock: bytes, lock_name: str) -> State:
     """Of each result that has metrics.json, and whose scores dvc.lock names: their path and digest."""
-    outs = locked_files.outs(lock, name)
-    beside = (str(Path(path).with_name(_SCORES)) for path in metrics)
-    return {path: outs[path] for path in beside if path in outs}
+    outs = locked_files.outs(lock, lock_name)
+    others = [path for path, content in metrics.items() if outs.get(path) not in (None, hashlib.md5(content).hexdigest())]
+    beside = (str(Path(path).with_name(_SCORES)) for path in metrics if path not in others)
+    return State(name, metrics, {path: outs[path] for path in beside if path in outs}, tuple(others))
+
+
+def _others(state: State) -> list[str]:
+    """A sentence where figures and scores do not belong together."""
+    if not state.others:
+        return []
+    named = ", another ".join(state.others)
+    return [
+        f"{state.name}: its {locked_files.LOCK} names another {named} than is there, so the scores that it names are of "
+        "another run: of those results metrics.json alone is compared, unpaired. `dvc repro` makes both anew, `dvc commit` "
+        "takes both as they lie."
+    ]
 
 
 def _missing(before: State, after: State, cache: Path) -> list[str]:

@@ -18,6 +18,7 @@ from filelock import FileLock
 from flows import ROOT, child_process
 from flows.addresses import without_account
 from flows.errors import FlowError
+from pipeline.common.addresses import first_line
 
 _PATIENCE_S = 120.0
 _ANSWER_S = 10.0  # of a server that is there already
@@ -155,7 +156,7 @@ def _require_answer(address: str) -> None:
             reason = error
         else:
             return
-    shown = f"{without_account(address)} {what} ({str(reason).splitlines()[0]})"
+    shown = f"{without_account(address)} {what} ({first_line(reason)})"
     raise FlowError(f"PREFECT_API_URL: {shown}; {advice}")
 
 

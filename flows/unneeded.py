@@ -64,7 +64,7 @@ def _read_decisions() -> list[Decision]:
 
 
 def _find_needed(cache: Path) -> Needed:
-    every = commits.parents("--all", *commits.worktree_heads())
+    every = commits.parents("--all", *commits.worktree_heads(), *commits.stashed())
     locks = {content for _, content in commits.contents(locked_files.LOCK, every) if content}
     here = Path(locked_files.LOCK)
     objects, specs, unknown = set[str](), set[str](), 0

@@ -14,6 +14,7 @@ def report(days: int) -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL
 
     from flows.addresses import without_account
+    from pipeline.common.addresses import first_line
 
     address = PREFECT_API_URL.value()
     if not address:
@@ -22,7 +23,7 @@ def report(days: int) -> Iterator[str]:
     try:
         ended = list(_ended_before(datetime.now(UTC) - timedelta(days=days)))
     except Exception as error:  # whatever Prefect's client raises where a server is away or refuses
-        yield f"Prefect: {without_account(address)} does not answer ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        yield f"Prefect: {without_account(address)} does not answer ({first_line(error)})"
         return
     yield f"Prefect: {len(ended)} flow runs ended more than {days} days ago; results are in none of them"
     yield from (f"    prefect --no-prompt flow-run delete {run}" for run in ended[:_SHOWN])

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 import subprocess
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,17 @@ def test_the_diagram_has_every_stage_and_no_arrow_that_dvc_does_not_have() -> No
         if before in stages and not any(_meet(out, dep) for out in made[before] for dep in needed[after])
     ]
     assert not wrong
+
+
+def test_a_flow_of_the_demo_has_as_many_stages_as_the_pages_say() -> None:
+    settings, stages = (YAML(typ="safe", pure=True).load(ROOT / name) for name in ("params.yaml", "dvc.yaml"))
+
+    def many(of: str) -> int:
+        return len(reduce(lambda found, key: found[key], of[2:-1].split("."), settings))  # ${call.candidates}
+
+    count = sum(math.prod(many(of) for of in stage.get("matrix", {}).values()) for stage in stages["stages"].values())
+    assert f"training: Completed. {count} stages: {count} unchanged" in (ROOT / "README.md").read_text()
+    assert re.findall(r"stage \d+ of (\d+)", (ROOT / "docs/flows.md").read_text()) == [str(count)]
 
 
 def _places(*lists: list[Any]) -> list[list[str]]:

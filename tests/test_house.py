@@ -197,6 +197,11 @@ def test_a_new_setting_of_training_makes_networks_and_twins_stale(stage: str) ->
     assert "train" in dag()[stage]["params"], "the section as a whole"
 
 
+def test_a_new_setting_of_the_call_makes_calls_stale_and_another_candidate_does_not() -> None:
+    listed = {key for key in dag()["call"]["params"] if key.split(".")[0] == "call"}
+    assert listed == {f"call.{name}" for name in config.Call.model_fields} - {"call.candidates"}
+
+
 def test_the_map_has_every_room_and_module() -> None:
     tree = (ROOT / "docs/map.md").read_text()
     for folder in [*(PIPELINE / room for room in ROOMS), ROOT / "flows"]:

@@ -92,6 +92,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.rehearsal
 def test_nobodys_settings_change_a_result(packed: Path, personal: dict[str, str]) -> None:
     """Validation, weights, curves, figures and pictures are the same bytes."""
     (other := packed.with_name("other")).mkdir()
@@ -108,6 +109,7 @@ def test_nobodys_settings_change_a_result(packed: Path, personal: dict[str, str]
     assert json.loads(keras_json.read_text()) == KERAS_JSON
 
 
+@pytest.mark.rehearsal
 def test_nobodys_settings_change_a_prediction(project: Path, personal: dict[str, str]) -> None:
     for output, variables in (("usual", {}), ("personal", personal)):
         done = call(project, "predict", "new", "--output", output, **variables)
@@ -136,6 +138,7 @@ def served(project: Path, when: str, **variables: str) -> Any:
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 
+@pytest.mark.rehearsal
 def test_nobodys_settings_change_what_a_served_model_says(project: Path, personal: dict[str, str]) -> None:
     """Also where somebody else's code has brought Keras up with them before; this package is not there."""
     theirs = {name: personal[name] for name in ("HOME", "KERAS_HOME")}

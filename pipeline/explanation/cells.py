@@ -78,7 +78,7 @@ def _pooled_left_out(c: Known, x: Floats) -> Floats:
 def _pooled_exchanged(c: Known, others: Floats, new: Floats) -> Floats:
     n = len(others) + 1
     mean = (others.sum(axis=0) + new) / n
-    middle = others.mean(axis=0) if n > 1 else new
+    middle = others.mean(axis=0) if n > 1 else np.zeros(new.shape[1])  # of nobody it weighs nothing
     squares = ((others - middle) ** 2).sum(axis=0) + (new - middle) ** 2 * (n - 1) / n
     ascending = np.sort(others, axis=0)
 

@@ -76,6 +76,7 @@ def left_away(model: Champion) -> tuple[str, str]:
     Cells left out are exact whatever was checked; maps are shown only if they passed.
     """
     command = f"`python -m pipeline explain {model.subtype}` checks them, where the model was trained"
+    why_none = f"no checks of this model’s maps are here; {command}"
     for file in sorted(paths.explained(model.subtype, "any").parent.glob("*/checks.json")):
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
@@ -84,9 +85,10 @@ def left_away(model: Champion) -> tuple[str, str]:
             left_out, failed = found["cells"][0]["passed"], [one["key"] for one in found["pixels"] if not one["passed"]]
             no_maps = f"its maps failed “{'”, “'.join(failed)}”" if failed else found["no_maps"]
         except (ValueError, KeyError, TypeError, IndexError):
-            return "", f"{file} cannot be read; {command}"
+            why_none = f"{file} cannot be read; {command}"  # of this model or of another: nobody can tell
+            continue
         return "" if left_out else "their order failed its check, which is deletion", no_maps
-    return "", f"no checks of this model’s maps are here; {command}"
+    return "", why_none
 
 
 def _score(model: Champion, folds: Sequence[FoldBag], row: int, um: float) -> Score:

@@ -107,9 +107,7 @@ def _of_bags(config: Config, subtype: str, candidate: str, fold: int, folder: Pa
     name, encoder = spec["learner"], config.bag_of(candidate).encoder
     everybody = patients.read(config, subtype, encoder, fold)
     bags = dict(zip(everybody.split["patient"], everybody.bags, strict=True))
-    place, *_ = patients.places(config, subtype, encoder, fold)
-    rows = [pd.read_parquet(paths.vector_rows(place, class_name)) for class_name in (config.control, subtype)]
-    images = pd.concat(rows).groupby("patient")["path"].apply(list)
+    images = dict(zip(everybody.split["patient"], map(list, everybody.images), strict=True))
     for patient, label in dealt[["patient", "label"]].itertuples(index=False):
         bag = bags[patient]
         (logit,) = scoring.logits(name, known, [bag])

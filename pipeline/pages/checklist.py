@@ -104,7 +104,8 @@ def _partitions(page: Page) -> str:
         return f"Whole patients, by {protocol['file']}: who trains, who validates (stops training, calibrates) and who tests"
     trained = ", ".join(map(str, page["folds"]))
     by = f", by {protocol['file']}" if protocol else ""
-    return f"{config.split.n_folds} folds of whole patients{by}; tested: {trained}; the next fold stops training and calibrates"
+    dealt = f"{config.split.n_folds} folds of whole patients{by}"
+    return f"{dealt}; tested: {trained}; the next fold stops training and calibrates images"
 
 
 def _standardised(page: Page) -> str:
@@ -125,8 +126,8 @@ def _recalibration(page: Page) -> str:
     first = page["subtypes"][0]["candidates"][0]
     lines = ", ".join(f"{row['intercept']:.2f} + {row['slope']:.2f} x" for row in first["folds"])
     heats = ", ".join(f"{row['temperature']:.2f}" for row in first["folds"])
-    images = f"of images a temperature a fold, by its validation patients ({heats})"
-    return f"{first['title']}: {images}; of patients a line a fold, by those of other folds ({lines})"
+    images = f"of images a temperature a fold, by its validation patients ({heats}); " if first["has_images"] else ""
+    return f"{first['title']}: {images}of patients a line a fold, by those of other folds ({lines})"
 
 
 def _predictions(page: Page) -> str:

@@ -53,7 +53,8 @@ def test_each_cell_left_out_alone_and_exchanged_is_what_scoring_says_of_that_bag
 def test_of_an_only_cell_nothing_is_left_but_it_can_be_exchanged(learner: str) -> None:
     known, bag = coefficients(learner), np.ones((1, bag_cohort.DIMENSION), np.float32)
     assert np.isnan(cells.left_out(learner, known, bag)).all()
-    assert cells.exchanged(learner, known, bag, 0, 2 * bag) == pytest.approx(scoring.logits(learner, known, [2 * bag]))
+    new = np.concatenate([2 * bag, 3 * bag])
+    assert cells.exchanged(learner, known, bag, 0, new) == pytest.approx(scoring.logits(learner, known, [2 * bag, 3 * bag]))
 
 
 def test_one_cell_with_all_the_attention_leaves_a_logit_of_the_others() -> None:

@@ -141,6 +141,7 @@ def test_a_page_shows_the_maps_that_passed_and_says_why_others_are_left_out(lear
     page = (paths.explained("NPM1", "published") / "index.html").read_text()
     assert page.count("<h3>Which pixels</h3>") == 4
     assert "left out" not in page
+    assert "the check cannot fail" in page, "of a mean of logits"
 
     for fold in range(3):  # whatever it is shown, a network without weights says the same
         place = paths.fold("NPM1", "published", fold)

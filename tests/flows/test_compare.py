@@ -27,7 +27,7 @@ def evaluated(far: float) -> str:
     value = {"value": min(far / 4, 1.0), "low": far / 5, "high": 1.0}
     FIGURES.write_text(json.dumps({"patient_auroc": value, "patients": 40}))
     table = pd.DataFrame(columns | {"score": score, "called": score > 0.5}).to_csv(index=False).encode()
-    return small_history.lock({SCORES: table})[SCORES]
+    return small_history.lock({SCORES: table, str(FIGURES): FIGURES.read_bytes()})[SCORES]
 
 
 @pytest.fixture
@@ -74,6 +74,16 @@ def test_scores_come_from_the_remote_and_without_it_figures_are_compared_and_tha
     assert said[0] == "**Worse: NPM1 published (patient AUROC).**"
     assert said[4].startswith("1 of 2 tables of patients' scores are neither in DVC's cache nor to be had from its remote (")
     assert said[4].endswith("): of those results metrics.json alone is compared, unpaired.")
+    assert said[-1] == "- NPM1 published: no scores of patients to pair"
+
+
+def test_scores_are_never_paired_beside_figures_of_another_run(project: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As where `python -m pipeline evaluate` ran by hand, of which dvc.lock does not know."""
+    FIGURES.write_text(json.dumps({"patient_auroc": {"value": 0.1, "low": 0.0, "high": 0.2}, "patients": 40}))
+    assert flows.main(["compare", "main"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "**Worse: NPM1 published (patient AUROC).**"
+    assert f"its dvc.lock names another {FIGURES} than is there, so the scores that it names are of another run" in said[4]
     assert said[-1] == "- NPM1 published: no scores of patients to pair"
 
 

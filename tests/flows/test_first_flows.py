@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import toy_project
 from processes import alive_of, free_port, wait
 
@@ -34,6 +35,7 @@ def end_of(flow: subprocess.Popen[str]) -> str:
     return said.splitlines()[-1]
 
 
+@pytest.mark.rehearsal
 def test_first_flows_need_no_hand(tmp_path: Path) -> None:
     home = tmp_path / "home"
     projects = [tmp_path / name for name in ("one", "two")]

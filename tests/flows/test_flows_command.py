@@ -5,15 +5,18 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import toy_project
 from processes import answers, free_port
 
-from flows import local_servers, serve
+from flows import local_servers, serve, unneeded_flow_runs
 from flows.__main__ import main
+from flows.errors import FlowError
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "99999", "-1"])
@@ -36,6 +39,31 @@ def test_a_prefect_server_that_is_away_is_named_without_its_password(tmp_path: P
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: PREFECT_API_URL: http://{address} does not answer (")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_prefect_server_that_refuses_is_named_without_its_password() -> None:
+    """Its client's own words have the whole address."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        def do_POST(self) -> None:
+            self.send_error(401)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with temporary_settings(updates={PREFECT_API_URL: f"http://me:secret@127.0.0.1:{server.server_port}/api"}):
+            with pytest.raises(FlowError, match="401 Unauthorized") as refused:
+                local_servers.ensure_prefect()
+            said = [str(refused.value), *unneeded_flow_runs.report(30)]
+        server.shutdown()
+    assert "does not answer (Client error '401 Unauthorized'" in said[1]
+    assert not [line for line in said if "secret" in line]
 
 
 def test_serve_shows_no_password_of_mlflows_database_and_starts_no_mlflow_beside_yours() -> None:

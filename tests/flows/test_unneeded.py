@@ -62,6 +62,17 @@ def test_after_its_commands_every_commit_still_checks_out(project: Path, capsys:
         assert Path("data/file").read_text() == name
 
 
+def test_what_was_stashed_before_the_last_is_needed_too(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (b"below", b"on top"):
+        small_history.lock({"data": {"file": name}})
+        git("stash", "--quiet")
+    assert flows.main(["gc"]) == 0
+    said = capsys.readouterr().out
+    assert "in 4 objects no dvc.lock names" in said, "of two states that were replaced"
+    kept_by = re.findall(r"git branch keep-\w+ (\w+)$", said, re.MULTILINE)
+    assert {commit[:12] for commit in git("stash", "list", "--format=%H").split()} < set(kept_by)
+
+
 def test_results_that_a_decision_alone_names_are_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = small_history.lock({"data": b"never committed"})["data"]
     small_history.lock({"data": b"others"})

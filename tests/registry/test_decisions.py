@@ -254,6 +254,7 @@ def names(folder: Path) -> dict[str, str]:
         return dict(database.execute(query).fetchall())
 
 
+@pytest.mark.rehearsal
 def test_the_commands_that_are_said_bring_the_champion_back(project: Path) -> None:
     reigning = names(project)["champion"]
     assert "NPM1 v2: not comparable" in call(project, "python", "-m", "pipeline", "register", "NPM1")

@@ -52,6 +52,8 @@ def test_everybody_is_explained_by_the_fold_that_never_saw_the_patient_and_share
     assert [one["passed"] for one in found["cells"]] == [True, True], "cells were planted, and are found"
     assert (found["pixels"], found["cells"][0]["patients"]) == ([], 27)
     assert "Most suspicious" in page
+    assert "cannot fail" not in page
+    assert "Cells are shown in the order of what it loses without each, the most suspicious first." in page
     assert re.search(r"[\d.]+ s a patient for cells", capsys.readouterr().out)
     before = page
     explain.run(chosen, [SUBTYPE], [CANDIDATE])
@@ -78,6 +80,7 @@ def test_no_order_is_shown_that_does_not_pass(chosen: config.Config, monkeypatch
     explain.run(chosen, [SUBTYPE], [CANDIDATE])
     page = (paths.explained(SUBTYPE, CANDIDATE) / "index.html").read_text()
     assert "No order passed" in page
+    assert "Cells are shown" not in page
     assert "Most suspicious" not in page
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -68,7 +69,7 @@ def printed(project: Path) -> str:
     """One run over all patients from the shell."""
     done = call(project, "incoming")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr  # the warning below, and nothing of any library
+    assert done.stderr.count("\n") == 2, done.stderr  # the warnings below, and nothing of any library
     return done.stdout + done.stderr
 
 
@@ -90,6 +91,7 @@ def test_the_table_has_every_test_of_every_patient_and_says_what_it_does_not_mea
     assert [name.strip() for name in head.split("┃")[4:-2]] == registered.REGISTERED
     assert rows[-1][:4] == ["none", "0", "1", "no usable image"]
     assert "warning: CBFB_MYH11: has no champion in MLflow; the other subtypes are scored without it" in printed
+    assert "warning: 2 of 3 patients have fewer images than anybody in training (8), first <b>Ünal (4): what is said" in printed
     assert "left out: 6 files; the reasons are in predictions/incoming/quarantine.csv" in printed
     assert "All tests may fire on any leukaemia" in printed
     assert "For research only, not for diagnosis." in printed
@@ -154,6 +156,21 @@ def test_every_patient_has_a_page_that_stands_alone(project: Path, printed: str)
             assert row.called == bool(re.search(rf">{row.subtype} <span>called<", page))
     assert "Few images:" in (folder / "bad.html").read_text()
     assert "Few images:" not in (folder / "007.html").read_text()
+
+
+def test_bars_without_marks_are_said_to_have_none(there: Path, printed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a network whose search saw its test patients, whose scores are not kept."""
+    load = champions.load
+
+    def without(client: Any, subtype: str) -> Any:
+        found = load(client, subtype)
+        return found and replace(found, tested=found.tested.head(0))
+
+    monkeypatch.setattr(champions, "load", without)
+    run("incoming/007", output="elsewhere/unmarked")
+    page = Path("elsewhere/unmarked/007.html").read_text()
+    assert "Small marks" not in page
+    assert f"{', '.join(registered.REGISTERED)}: no marks, as no score" in page
 
 
 def test_the_most_suspicious_cells_are_those_with_the_highest_scores(project: Path, printed: str) -> None:
@@ -226,6 +243,11 @@ def test_maps_of_pixels_are_shown_if_those_of_this_very_model_passed_every_check
             checks.write_text(found)
             no_cells, no_maps = new_patients.left_away(champion)
             assert (no_cells, no_maps[: len(said)]) == ("", said)
+        of_another = checks.parents[1] / "bags" / checks.name
+        of_another.parent.mkdir()
+        of_another.write_text("[")
+        checks.write_text(json.dumps(known))
+        assert new_patients.left_away(champion) == ("", ""), "whatever lies beside it"
     finally:
         shutil.rmtree("reports/explained")
 

@@ -197,6 +197,7 @@ def database(request: pytest.FixtureRequest, here: Path) -> Iterator[str]:
         yield server.uri
 
 
+@pytest.mark.rehearsal
 def test_of_candidates_that_all_come_at_once_the_gate_makes_one_champion(
     settings: config.Config, database: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -300,6 +300,12 @@ def test_missing_or_damaged_file_is_one_line_that_says_what_to_run(settings, fil
     assert paths.REPORT_PAGE.read_bytes() == before
 
 
+def test_what_the_page_has_asked_of_other_classes_it_does_not_call_unasked(settings):
+    said = words()
+    assert "Whom a test calls of the other classes here stands in every test on every class; how anybody of no class" in said
+    assert said.count("called has not been asked") == 1
+
+
 def test_a_figure_without_its_bounds_is_refused(settings):
     metrics = paths.report("NPM1", "published") / "metrics.json"
     metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"image_accuracy": {"value": 0.9}}))
