@@ -6,6 +6,7 @@ There are no defaults here: a default in Python would be a parameter that DVC ca
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -28,6 +29,11 @@ C = TypeVar("C", "CnnCandidate", "BagCandidate")
 _MOVED = {
     "models": "candidates.published.networks",
     "folds": "the key folds, beside subtypes,",
+}
+# Folders that stages write, whatever lay there before: nothing that is brought along may lie in one.
+_MADE = {
+    *(paths.RAW, paths.SPLITS, paths.CELLS, paths.CANDIDATES, paths.VECTORS, paths.SUSPICION, paths.WEIGHTS, paths.SCORED),
+    *(paths.EVALUATED, paths.MODELS, paths.REPORTS),
 }
 DEFAULT = "default"  # the network of every subtype that a candidate names none for
 
@@ -181,6 +187,11 @@ class Config(Section):
                     yield f"{key}: {px} does not divide pack.px ({self.pack.px}): whole blocks of pixels are averaged"
                 if px < 2**halvings:
                     yield f"{key}: {px} px do not survive {halvings} poolings; at least {2**halvings}"
+        for name, brought in self.encoders.items():
+            for key in ("file", "folder"):
+                place = Path(os.path.relpath(getattr(brought, key, ".")))
+                if made := _MADE.intersection((place, *place.parents)):
+                    yield f"encoders.{name}.{key}: lies in {made.pop()}, which `dvc repro` writes anew; move it to data/brought"
         for name in self.embed_networks:
             if name not in self.kinds.cnn or self.embed_networks.count(name) > 1:
                 yield f"embed_networks: must name candidates of kind cnn, each once; look at {name}"

@@ -26,6 +26,7 @@ def test_the_published_networks_are_the_same_in_both_settings() -> None:
 
 POOLED = {"name": "pooled", "quantiles": [0.9], "penalties": [0.1], "inner_folds": 3}
 NETWORK = {"first_conv": 8, "conv": [8], "dense": [], "learning_rate": 0.001}
+RESNET = {"kind": "application", "application": "ResNet50", "px": 160, "weights_sha256": "0" * 64}
 BAG = {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "efficientnet_lite0", "learner": POOLED}}
 
 
@@ -62,6 +63,10 @@ BAG = {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "efficient
             ["candidates.b.learner.name", "'tree' is not one of 'pooled', 'instances', 'attention'"],
         ),
         ({"candidates.b": {"encoder": "e"}}, ["candidates.b.kind: missing"]),
+        (
+            {"encoders.r": {**RESNET, "file": "data/weights/resnet50.h5"}},
+            ["encoders.r.file: lies in data/weights", "`dvc repro` writes anew", "data/brought"],
+        ),
         ({"call.candidates": ["nobody"]}, ["call.candidates", "of kind bag", "look at nobody"]),
         ({"kinds.bag": ["nobody"], "call.candidates": ["nobody"]}, ["kinds.bag", "no candidate nobody"]),
         ({"call.candidates": ["published"]}, ["call.candidates", "of kind bag", "look at published"]),
