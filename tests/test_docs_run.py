@@ -21,7 +21,7 @@ from conftest import ROOT
 from documentation import PAGES, PROGRAMS, Block, Step, blocks, simple_commands, within_prose
 from processes import CLEAN
 
-pytestmark = pytest.mark.rehearsal
+pytestmark = pytest.mark.documentation
 
 NOT_RUN = {  # the beginning of a command, or a word in it: the reason
     r"^make (test|rehearse|check|fix|audit|lock|serve|deploy)\b": "the tests themselves, PyPI, or until Ctrl-C: tests/flows",
