@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 _TINY = 1e-9  # a coverage in decimals is not exact
+_SAME = 1e-12  # strangeness that differs by less is the same
 UNSURE, NONE = "can't say", "none of these"
 
 
@@ -35,20 +36,27 @@ def strangeness(values: Floats) -> Floats:
 
 
 def p_values(known: Sequence[tuple[Ints, Floats]], own: Sequence[Floats]) -> Floats:
-    """The share of a class's known patients who are at least as strange in it, the patient counted in, `(patients, classes)`.
+    """The share of a class's known patients who are as strange in it, the patient counted in, `(patients, classes)`.
 
     By fold, each by a model that has seen neither: `known` has the class and the strangeness in it of patients whose class is
     known, `own` the strangeness in every class of the patients asked about, `(patients, classes)`. Class by class (Vovk,
     Gammerman & Shafer 2005, Algorithmic Learning in a Random World, 4.5), over the folds together (Vovk 2015, Annals of
-    Mathematics and Artificial Intelligence 74:9).
+    Mathematics and Artificial Intelligence 74:9). A patient between two known ones has a rank between theirs, in proportion
+    (Hutson 1999, Journal of Applied Statistics 26:343): whole ranks of few patients would keep more than is asked for.
     """
-    as_strange, n = np.ones(own[0].shape), np.ones(own[0].shape[-1])
-    for (classes, strange), values in zip(known, own, strict=True):
-        for label in range(len(n)):
-            of_class = np.sort(strange[classes == label])
-            as_strange[:, label] += len(of_class) - np.searchsorted(of_class, values[:, label] - 1e-12, "left")
-            n[label] += len(of_class)
-    return np.asarray(as_strange / n)
+    patients, classes = own[0].shape
+    found = np.ones((patients, classes))
+    for label in range(classes):
+        stranger = np.concatenate(
+            [strange[of == label] - values[:, label, None] for (of, strange), values in zip(known, own, strict=True)], axis=1
+        )
+        as_strange = stranger >= -_SAME
+        next_above = np.where(as_strange, stranger, np.inf).min(axis=1, initial=np.inf)
+        next_below = np.where(as_strange, -np.inf, stranger).max(axis=1, initial=-np.inf)
+        between = (next_above > _SAME) & np.isfinite(next_above) & np.isfinite(next_below)
+        part = np.divide(-next_below, next_above - next_below, out=np.zeros(patients), where=between)
+        found[:, label] = (1 + as_strange.sum(axis=1) - part) / (1 + stranger.shape[1])
+    return found
 
 
 def inside(p_values: Floats, coverage: float) -> NDArray[np.bool_]:

@@ -20,38 +20,27 @@ _TINY = 1e-9
 
 @dataclass(frozen=True)
 class Promise:
-    """What coverage a class's number of patients can keep: `coverage` of them or more, and less than everything if `kept`.
+    """Whether so many patients of a class can keep a coverage by less than everything.
 
-    Where it is not kept, the class could never be ruled out of anybody's set: that would be coverage by saying nothing.
+    Where they cannot, the class could never be ruled out of anybody's set: that would be coverage by saying nothing.
     """
 
     patients: int
-    coverage: float
     kept: bool
     highest: float  # the highest coverage that can be kept with so many
     needed: int  # patients for the coverage asked for
 
 
 def promise(patients: int, coverage: float) -> Promise:
-    """Of n known patients and a new one, `floor((1 - coverage) (n + 1))` ranks of n + 1 are ruled out."""
-    ruled_out = int(np.floor((1 - coverage) * (patients + 1) + _TINY))
+    """Of n known patients and a new one, the share `1 - coverage` of n + 1 ranks is ruled out: one rank, or nobody ever is."""
     needed = int(np.ceil(1 / (1 - coverage) - _TINY)) - 1
-    return Promise(patients, 1 - ruled_out / (patients + 1), ruled_out > 0, patients / (patients + 1), needed)
+    return Promise(patients, patients >= needed, patients / (patients + 1), needed)
 
 
 def promises(scores: Crossed, labels: Ints, classes: int, coverage: float) -> list[Promise]:
     """For each class the promise to those patients who are held against fewest of that class."""
     against = np.stack([_against(scores, labels, k, classes) for k in scores.numbers])
     return [promise(int(fewest), coverage) for fewest in against.min(axis=0)]
-
-
-def expected(scores: Crossed, labels: Ints, coverage: float) -> float:
-    """What coverage the sets of these patients have on average by the numbers alone: never less than asked for."""
-    kept = []
-    for k in scores.numbers:
-        against = _against(scores, labels, k, int(labels.max()) + 1)
-        kept += [promise(int(against[label]), coverage).coverage for label in labels[scores.rows(k)]]
-    return float(np.mean(kept))
 
 
 def _against(scores: Crossed, labels: Ints, k: int, classes: int) -> Ints:

@@ -55,11 +55,10 @@ def run(config: Config, candidates: list[str]) -> None:
         probabilities = calls.calibrated(found.scores, everybody.labels)[rows]
         p_values = conformal.out_of_fold(found.scores, everybody.labels)[rows]
         promises = conformal.promises(found.scores, everybody.labels, len(names), coverage)
-        expected = conformal.expected(found.scores, everybody.labels, coverage)
         kept = all(one.kept for one in promises)
         sets = answer.inside(p_values, coverage)
         tested = tests_by_class.scores(tests, everybody.labels)[rows]
-        metrics = _metrics(config, asked, probabilities, stacked, sets if kept else None, expected)
+        metrics = _metrics(config, asked, probabilities, stacked, sets if kept else None)
         settings = config.evaluate
         tables = {
             "patients": _patients(asked, probabilities, stacked, p_values, sets if kept else None),
@@ -99,7 +98,6 @@ def _metrics(
     probabilities: Floats,
     stacked: Floats,
     sets: np.ndarray | None,
-    expected: float,
 ) -> dict[str, Any]:
     """metrics.json: of the call, the same of the stack, and of the sets where the coverage asked for can be kept."""
     labels, settings = everybody.labels, config.evaluate
@@ -111,7 +109,6 @@ def _metrics(
     if sets is not None:
         found |= measures.of_sets(labels, sets, settings.confidence)
         found["mean_set_size"] = float(sets.sum(axis=1).mean())
-        found["expected_coverage"] = expected
     return {
         name: dict(zip(figures.SIDES, (value.value, value.low, value.high), strict=True))
         if isinstance(value, Interval)
