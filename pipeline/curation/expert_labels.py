@@ -112,7 +112,12 @@ def _lines(table: Path) -> Iterable[tuple[int, str, str, str]]:
         raise DataError(f"{table}: not a CSV table ({error})") from None
     if missing := [name for name in NEEDED if name not in (lines.fieldnames or [])]:
         raise DataError(f"{table}: has no column {missing[0]}; it must have {', '.join(NEEDED)}")
-    return [(line, *((row[name] or "").strip() for name in NEEDED)) for line, row in rows]  # type: ignore[misc]
+    label, patient, image = NEEDED
+    return [(line, _stripped(row, label), _stripped(row, patient), _stripped(row, image)) for line, row in rows]
+
+
+def _stripped(row: dict[str, str], name: str) -> str:
+    return (row[name] or "").strip()  # a short line has nothing there
 
 
 def _number(name: str) -> int | None:

@@ -50,18 +50,20 @@ def logits(config: Config, subtype: str, everybody: Patients) -> list[Floats]:
 def table(config: Config, of_subtypes: Mapping[str, Patients], manifest: pd.DataFrame) -> pd.DataFrame:
     """The ranked images of everybody in the splits; `manifest` has path, sharpness, std_r, std_g and std_b."""
     parts, bags = [], list[Bag]()
-    of_controls: dict[str, Floats] = {}
+    of_controls = dict[str, pd.Series]()
     for subtype, everybody in of_subtypes.items():
         found = logits(config, subtype, everybody)
-        control = everybody.labels == 0
-        of_controls[subtype] = np.concatenate([found[row] for row in np.flatnonzero(control)])
-        rows = np.flatnonzero(~control).tolist()
+        control, rows = (np.flatnonzero(everybody.labels == label).tolist() for label in (0, 1))
+        paths = [path for row in control for path in everybody.images[row]]
+        of_controls[subtype] = pd.Series(np.concatenate([found[row] for row in control]), index=paths)
         parts.append(_rows(everybody, rows, subtype).assign(logit=np.concatenate([found[row] for row in rows]), resembles=""))
         bags += [everybody.bags[row] for row in rows]
-    everybody, logit = next(iter(of_subtypes.values())), np.stack(list(of_controls.values()))
+    everybody = next(iter(of_subtypes.values()))
     rows = np.flatnonzero(everybody.labels == 0).tolist()
-    most = np.array(list(of_controls), dtype=object)[logit.argmax(axis=0)]
-    parts.insert(0, _rows(everybody, rows, config.control).assign(logit=logit.max(axis=0), resembles=most))
+    own = _rows(everybody, rows, config.control)
+    logit = pd.DataFrame(of_controls).loc[own["path"]].to_numpy()  # by path: a subtype has its own order of controls
+    most = np.array(list(of_controls), dtype=object)[logit.argmax(axis=1)]
+    parts.insert(0, own.assign(logit=logit.max(axis=1), resembles=most))
     bags[:0] = [everybody.bags[row] for row in rows]
     images = pd.concat(parts, ignore_index=True).merge(manifest, on="path", validate="one_to_one")
     contrast = images[["std_r", "std_g", "std_b"]].mean(axis=1)

@@ -97,7 +97,7 @@ def forward(network: Any, machine: Device) -> Callable[[Any], Any]:
         return network.predict_on_batch  # type: ignore[no-any-return]  # keras has no types
     import tensorflow as tf
 
-    return tf.function(lambda images: network(images, training=False), jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+    return tf.function(lambda images: network(images, training=False), jit_compile=True, autograph=False)  # type: ignore[no-any-return]  # no types
 
 
 def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:

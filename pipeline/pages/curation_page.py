@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,10 +69,10 @@ def render(
     )
 
 
-def _note(question: str, row: object) -> str:
+def _note(question: str, row: Any) -> str:
     """What is said of an image beside its place in its sheet."""
     if question == "leukaemic":
-        return f"like {row.resembles}"  # type: ignore[attr-defined]
+        return f"like {row.resembles}"
     if question == "artefact":
-        return "out of focus" if row.unfocused >= row.empty else "little on it"  # type: ignore[attr-defined]
+        return "out of focus" if row.unfocused >= row.empty else "little on it"
     return ""

@@ -8,6 +8,7 @@ dealing with roles the test patients alone. MLflow is not asked.
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -154,7 +155,8 @@ def _show(
     for name, one in broken[:1]:
         console.warn(
             f"call: coverage {config.call.coverage:g} cannot be kept: a patient is held against {one.patients} of {name}, "
-            f"and {one.needed} are needed; no sets are given. More patients, or call.coverage of {one.highest:.2f} at most"
+            f"and {one.needed} are needed; no sets are given. More patients, or call.coverage of "
+            f"{math.floor(100 * one.highest) / 100:.2f} at most"
         )
     if not broken:
         console.say(

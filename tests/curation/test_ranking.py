@@ -34,7 +34,7 @@ def table(settings: object, everybody: Patients) -> pd.DataFrame:
     paths = [path for own in everybody.images for path in own]
     manifest = pd.DataFrame({"path": paths, "sharpness": 10.0, "std_r": 40.0, "std_g": 40.0, "std_b": 40.0})
     manifest.loc[3, "sharpness"] = 1.0
-    return ranking.table(settings, {SUBTYPE: everybody}, manifest)  # type: ignore[arg-type]
+    return ranking.table(settings, {SUBTYPE: everybody}, manifest)  # type: ignore[arg-type]  # a stub of settings
 
 
 def test_healthy_cells_come_first_of_each_patient_and_a_fold_learns_nothing_of_its_own(drawn) -> None:
@@ -48,6 +48,24 @@ def test_healthy_cells_come_first_of_each_patient_and_a_fold_learns_nothing_of_i
     folds = everybody.split["fold"]
     same = [np.array_equal(one, two) for one, two in zip(logits, again, strict=True)]
     assert same == [fold == folds[own[0]] and row != own[0] for row, fold in enumerate(folds)]
+
+
+def test_the_order_in_which_a_subtype_has_the_controls_changes_nothing(drawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, first, _ = drawn
+    others = [[path.replace(SUBTYPE, "other") for path in own] for own in first.images]  # the same controls, other leukaemias
+
+    def second(order: list[int]) -> Patients:
+        return Patients(first.split.iloc[order], [first.bags[row] for row in order], [others[row] for row in order], {})
+
+    paths = sorted({path for own in [*first.images, *others] for path in own})
+    manifest = pd.DataFrame({"path": paths}).assign(sharpness=10.0, std_r=40.0, std_g=40.0, std_b=40.0)
+    # any number that is an image's own, another one by each subtype
+    monkeypatch.setattr(ranking, "logits", lambda _, name, whom: [bag[:, len(name) % 2].astype(float) for bag in whom.bags])
+    as_dealt = list(range(len(others)))
+    found = [ranking.table(settings, {"one": first, "four": second(order)}, manifest) for order in (as_dealt, as_dealt[::-1])]
+    controls = [table[table["class"] == settings.control].reset_index(drop=True) for table in found]
+    assert set(controls[0]["resembles"]) == {"one", "four"}
+    pd.testing.assert_frame_equal(*controls)
 
 
 def test_weights_are_ranks_within_a_patient_and_controls_all_count_the_same() -> None:
