@@ -152,7 +152,7 @@ def _show(
         [[words, shown(key), shown(f"stacked_{key}")] for key, words in measures.OF_CALLS.items()],
     )
     broken = [(name, one) for name, one in zip(everybody.names, promises, strict=True) if not one.kept]
-    for name, one in broken[:1]:
+    for name, one in sorted(broken, key=lambda class_and_promise: class_and_promise[1].patients)[:1]:
         console.warn(
             f"call: coverage {config.call.coverage:g} cannot be kept: a patient is held against {one.patients} of {name}, "
             f"and {one.needed} are needed; no sets are given. More patients, or call.coverage of "

@@ -115,7 +115,7 @@ def test_a_coverage_that_so_few_patients_cannot_keep_gives_no_sets_and_is_said(
     cohort_files()
     call.run(chosen, ["bags"])
     said = " ".join(capsys.readouterr().err.split())
-    assert "coverage 0.9 cannot be kept: a patient is held against 8 of control, and 9 are needed; no sets are given" in said
+    assert "coverage 0.9 cannot be kept: a patient is held against 6 of NPM1, and 9 are needed; no sets are given" in said
     advised = re.search(r"call\.coverage of (0\.\d+) at most", said)
     assert advised, said
     found = json.loads((paths.call_report("bags") / "metrics.json").read_text())
