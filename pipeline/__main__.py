@@ -65,6 +65,7 @@ TRANSFER = "learn a subtype of few patients on what the networks of the others l
 UNNEEDED = "say which runs of MLflow nobody needs; `python -m flows gc` calls it"
 COMPARE = "set two states of the results beside each other; `python -m flows compare` calls it with two commits"
 CURATE = "find the images that a person had best look at; a page to decide about them, and what was decided taken over"
+EXTERNAL = "try a registered model on another hospital's labelled patients; figures, recalibration, a page beside those of home"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
 
@@ -87,6 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
             candidates = config.chosen_candidates(settings, candidate, OF_KIND.get(chosen.stage))
         encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
         folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
+        if chosen.stage == "external":
+            labelled = importlib.import_module("pipeline.cohort.labelled_patients")
+            labelled.pairs(chosen.classes)
+            labelled.opened(chosen.folder, settings.ingest.archive)
         if chosen.stage == "predict":  # a wrong folder is told before MLflow is loaded, which takes seconds
             importlib.import_module("pipeline.cohort.new_patients").find(chosen.folder)
         stage = importlib.import_module(f"pipeline.stages.{'promote' if chosen.stage == 'rollback' else chosen.stage}")
@@ -117,6 +122,9 @@ def main(arguments: list[str] | None = None) -> int:
                 stage.run(settings)
         elif chosen.stage == "predict":
             stage.run(settings, chosen.folder, chosen.um, chosen.output, chosen.explain)
+        elif chosen.stage == "external":
+            asked = stage.Asked(chosen.classes, chosen.name, chosen.um, chosen.output, chosen.despite_look_alikes)
+            stage.run(settings, chosen.model, chosen.folder, asked)
         elif chosen.stage in COHORT_STAGES or chosen.stage == "results":
             stage.run(settings)
         elif chosen.stage in ALL_CLASSES_STAGES:
@@ -200,6 +208,21 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")
     predict.add_argument("--output", type=Path, help="folder for the results; predictions/<folder's name> when left out")
     predict.add_argument("--explain", action="store_true", help="say on each page which cells and pixels carried the scores")
+    external = stages.add_parser("external", help=EXTERNAL, description=EXTERNAL[0].upper() + EXTERNAL[1:] + ".")
+    external.add_argument("model", help="a subtype's model and its version, by name or number: NPM1@champion, NPM1@3")
+    external.add_argument("folder", type=Path, help="folder, or ZIP archive, with a folder a class and in it one a patient")
+    external.add_argument(
+        "--classes",
+        default="",
+        metavar="PAIRS",
+        help='folder=class, where names differ: "healthy=control,AML_NPM1=NPM1"; "x=" leaves x out',
+    )
+    external.add_argument("--name", default="", help="of the cohort, as MLflow shows it; the folder's when left out")
+    external.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")
+    external.add_argument("--output", type=Path, help="for the results; external/<model>-v<version>/<name> when left out")
+    external.add_argument(
+        "--despite-look-alikes", action="store_true", help="go on although pictures look like the training's: they are others"
+    )
     for name, purpose in BY_HAND.items():
         by_hand = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         by_hand.add_argument("subtype", help="one of params.yaml's subtypes, or call")

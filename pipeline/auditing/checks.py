@@ -139,6 +139,11 @@ def same_of_all(asked: Question) -> Check:
     return Check(asked.name, asked.question, "nothing to tell by: the same of all patients", None, "not asked", NOTHING, "")
 
 
+def too_few(asked: Question, what: str) -> Check:
+    """The check of a baseline that cannot be fitted on so few patients."""
+    return Check(asked.name, asked.question, f"not asked: {what}", None, "not asked", NOTHING, "")
+
+
 def matched(pairs: int, patients: int, auroc: Interval, network: Interval, years: int, fewest: int) -> Check:
     """Whether the network tells the classes apart among patients of the same sex and age, not only by these."""
     few = patients < fewest

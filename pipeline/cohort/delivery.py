@@ -228,17 +228,27 @@ def metadata_content(config: Config, source: Tree, class_folder: str) -> tuple[s
         if not file.is_file():
             raise ConfigError(f"COHORT_METADATA: {file} is not a file")
         return str(file), _content(str(file), lambda: file.read_bytes())
+    found = metadata_beside(source, class_folder)
+    if found is None:
+        return None
+    name = source.where(found)
+    return name, _content(name, lambda: b"".join(source.chunks(found)))
+
+
+def metadata_beside(source: Tree, class_folder: str) -> str | None:
+    """The place of the metadata that lies beside the class folders or above them.
+
+    Raises:
+        DataError: there are two.
+    """
     found: list[str] = []
     at = class_folder
     while at and not found:
         at = at.rpartition("/")[0]
         found = [path for path in source.children(at)[1] if patients.is_metadata_name(path.rpartition("/")[2])]
-    if not found:
-        return None
     if len(found) > 1:
         raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
-    name = source.where(found[0])
-    return name, _content(name, lambda: b"".join(source.chunks(found[0])))
+    return found[0] if found else None
 
 
 def _content(name: str, read: Callable[[], bytes]) -> bytes:

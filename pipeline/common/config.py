@@ -124,6 +124,8 @@ class Config(Section):
                 yield f"subtypes: {name} is named twice (control counts too, capitals don't)"
             if name.lower() in ("validation", "audit", "tune", "transfer", "call", "curation", "explained"):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
+            if name.lower() == "external":
+                yield f"subtypes: a class cannot be named {name}; that is MLflow's experiment of other cohorts"
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"
         yield from self._candidates_disagree()

@@ -38,6 +38,7 @@ CHECKPOINTS = Path(".checkpoints")
 DOWNLOADS = Path(".downloads")
 KNOWN_CONTENTS = Path(".known_contents.json")
 PREDICTIONS = Path("predictions")
+EXTERNAL = Path("external")
 SEARCHES = Path(".tune")
 KEPT_VECTORS = Path(".vectors")
 STUDIES = SEARCHES / "studies.db"
@@ -165,6 +166,11 @@ def tuned(subtype: str) -> Path:
 def transferred(subtype: str) -> Path:
     """What a subtype of few patients reaches by the networks of the others."""
     return REPORTS / "transfer" / subtype
+
+
+def external(subtype: str, version: str, cohort: str) -> Path:
+    """What a registered version is worth on another cohort; git-ignored, MLflow has it too."""
+    return EXTERNAL / f"{subtype}-v{version}" / cohort
 
 
 def audit_networks(subtype: str, candidate: str) -> Path:

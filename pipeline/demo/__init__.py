@@ -1,4 +1,4 @@
 """The synthetic cohort: patients, and cells drawn the same, to the last bit, on every machine.
 
-Made anew when a drawing changes. Imports nothing of this package.
+Made anew when a drawing changes. Imports `common`, and that for the command line alone.
 """

@@ -21,6 +21,7 @@ from pipeline.demo import smear
 from pipeline.demo.artefacts import ARTEFACTS
 from pipeline.demo.cell_types import CELL_TYPES
 from pipeline.demo.cells import Place, draw_cell
+from pipeline.demo.hospitals import HOME, Hospital
 from pipeline.demo.shapes import between
 
 Kind = Literal["normal", "leukaemic", "ambiguous", "artefact"]
@@ -30,18 +31,7 @@ SUBTYPES: tuple[str, ...] = ("PML_RARA", "NPM1", "CBFB_MYH11", "RUNX1_RUNX1T1")
 ON_DEMAND = "KMT2A_MLLT3"
 _MOST_ON_DEMAND = 1000
 
-# Parts per cell type. Normal: a differential count, with more lymphocytes and monocytes than average because those are
-# the cells a blast is mistaken for. Diseased: WHO 2017 and FAB descriptions, see `cell_types`.
-_NORMAL_CELLS = {
-    "segmented_neutrophil": 38,
-    "band_neutrophil": 8,
-    "lymphocyte": 28,
-    "monocyte": 19,
-    "eosinophil": 5,
-    "basophil": 2,
-    "reactive_lymphocyte": 4,
-    "normal_promyelocyte": 1,
-}
+# Parts per cell type, by WHO 2017 and FAB descriptions, see `cell_types`; of normal cells: `hospitals`.
 _DISEASED_CELLS = {
     "PML_RARA": {"promyelocyte": 65, "faggot_cell": 35},
     "NPM1": {"cup_blast": 75, "blast": 25},
@@ -53,10 +43,7 @@ _DISEASED_CELLS = {
 # Parts per way in which an image tells nothing.
 _UNUSABLE = {"smudge": 40, "debris": 20, "out_of_focus": 40}
 
-# The published cohort's controls are 87 % male with a median of 35 years, its patients' median is about 55
-# (Hehr et al. 2023, doi 10.1371/journal.pdig.0000187): (share of men, median age, spread in years).
-_CONTROL_PEOPLE = (0.87, 35, 18.0)
-_LEUKAEMIA_PEOPLE = (0.5, 55, 28.0)
+_LEUKAEMIA_PEOPLE = (0.5, 55, 28.0)  # as `Hospital.control_people`
 _AGES = (18, 90)
 
 # Folders of these names cannot be made on Windows.
@@ -103,6 +90,7 @@ def draw_patients(
     diseased_share: tuple[float, float],
     seed: int,
     unusable_share: tuple[float, float] = (0.0, 0.0),
+    hospital: Hospital = HOME,
 ) -> list[Patient]:
     """The cohort's patients in the order of `patients_per_class`; a larger number only appends patients to that class.
 
@@ -125,7 +113,7 @@ def draw_patients(
             raise ValueError(f"{count} patients of class {class_name}: possible are 0 to {len(own_ids)}.")
         for patient_id in own_ids[:count]:
             rng = _rng(seed, class_name, control, patient_id, "person")
-            men, median, spread = _LEUKAEMIA_PEOPLE if slot else _CONTROL_PEOPLE
+            men, median, spread = _LEUKAEMIA_PEOPLE if slot else hospital.control_people
             share = diseased_share[0] + (diseased_share[1] - diseased_share[0]) * float(rng.random())
             # The larger of two uniform numbers: most patients lie in the upper half, as in the real cohort.
             fullness = max(float(rng.random()), float(rng.random()))
@@ -145,12 +133,12 @@ def draw_patients(
     return patients
 
 
-def draw_cells(patient: Patient, control: str, seed: int) -> Iterator[Cell]:
+def draw_cells(patient: Patient, control: str, seed: int, hospital: Hospital = HOME) -> Iterator[Cell]:
     """The patient's images in order; each depends on `seed`, class, patient and its own number alone."""
     slot = _slot(patient.class_name, control)
     rng = _rng(seed, patient.class_name, control, patient.patient, "smear")
-    stain = smear.draw_stain(rng)
-    normal = _own_mix(_NORMAL_CELLS, rng)
+    stain = hospital.smear(smear.draw_stain(rng))
+    normal = _own_mix(hospital.normal_cells, rng)
     diseased = _own_mix(_DISEASED_CELLS[patient.class_name], rng) if slot else {}
     for number in range(patient.images):
         rng = _rng(seed, patient.class_name, control, patient.patient, f"cell {number}")

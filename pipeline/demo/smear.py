@@ -46,6 +46,8 @@ class Stain:
     granules: float
     size: float
     red_cells: Range  # attempts to place one per image
+    blurs: float = 0.0  # of the scanner, beside what the focus misses
+    grain: float = 1.0  # of its sensor
 
 
 def draw_stain(rng: np.random.Generator) -> Stain:
@@ -86,11 +88,11 @@ def photograph(light: Plane, stain: Stain, rng: np.random.Generator, focus: Focu
     lamp = (1.0 + stain.slope[0] * across[:, None] + stain.slope[1] * across[None, :]) * between(rng, (0.95, 1.04))
     tints = [level * between(rng, (0.975, 1.02)) for level in stain.background]
     image = np.stack([plane * lamp * tint for plane, tint in zip(light, tints, strict=True)])
-    blurs = between(rng, focus)
+    blurs = between(rng, focus) + stain.blurs
     while blurs > 0.0:
         image = image + min(1.0, blurs) * (_blurred(image) - image)
         blurs -= 1.0
-    grain = between(rng, (0.005, 0.016))
+    grain = stain.grain * between(rng, (0.005, 0.016))
     image = image + grain * (2.0 * rng.random(image.shape) - 1.0)
     levels = np.rint(255.0 * np.clip(image, 0.0, 1.0)).astype(np.uint8)
     return np.ascontiguousarray(levels.transpose(1, 2, 0))

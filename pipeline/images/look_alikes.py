@@ -44,6 +44,16 @@ def groups(
     return _first_of_component(len(numbers), pairs)
 
 
+def between(known: Sequence[str], new: Sequence[str], max_bits: int) -> Iterator[tuple[int, int, int]]:
+    """Of every pair of a known and a new image whose hashes are close, in any turn: their positions, and in how many bits."""
+    numbers = np.array([int(text, 16) for text in (*known, *new)], dtype=np.uint64)
+    for turn in TURNS:
+        turned = turned_hashes(numbers, turn)
+        for one, other in _close(numbers, turned, max_bits):
+            if one < len(known) <= other:
+                yield one, other - len(known), int(np.bitwise_count(numbers[one] ^ turned[other]))
+
+
 def link(keys: Sequence[str], groups: Sequence[str]) -> dict[str, int]:
     """Key -> number of the set it belongs to, when keys that share a group belong together; "" is no group."""
     key_codes, group_codes = ({name: code for code, name in enumerate(sorted(set(names)))} for names in (keys, groups))

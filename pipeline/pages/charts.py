@@ -5,7 +5,7 @@ The page draws them itself, so that they have its colours, by day and by night, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -62,6 +62,19 @@ def losses(history: pd.DataFrame) -> dict[str, Any]:
         point = {"x": _x((kept["epoch"] - 1) / across), "y": _y(kept["val_loss"] / up)}
         folds.append({"training": line(rows, "loss"), "validation": line(rows, "val_loss"), "kept": point})
     return {"last": last, "highest": highest, "folds": folds}
+
+
+def by_number(table: pd.DataFrame, line: str, across: str, up: str, colours: Mapping[str, str]) -> dict[str, Any]:
+    """A line for each value of the column `line`: `up` by rising `across`, whose steps are drawn equally wide; from 0."""
+    steps, highest = sorted(set(table[across])), float(table[up].max()) * 1.05 or 1.0
+    at = {step: number / max(len(steps) - 1, 1) for number, step in enumerate(steps)}
+    lines = []
+    for name, rows in table.groupby(line, sort=False):
+        places = [(at[step], value / highest) for step, value in zip(rows[across], rows[up], strict=True)]
+        drawn = [{"x": _x(x), "y": _y(y)} for x, y in places]
+        lines.append({"name": name, "colour": colours[str(name)], "points": _points(places), "places": drawn})
+    ticks = [{"y": _y(share), "text": f"{share * highest:.2f}"} for share in (0, 0.5, 1)]
+    return {"lines": lines, "across": [{"x": _x(at[step]), "text": f"{step}"} for step in steps], "up": ticks}
 
 
 def _turned(rows: pd.DataFrame, column: str) -> pd.DataFrame:

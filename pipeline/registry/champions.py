@@ -98,14 +98,14 @@ class Champion:
         return np.asarray(self.model.predict(rows, params={"um": um})["logit"], dtype=np.float64)
 
 
-def load(client: mlflow_server.Client, subtype: str) -> Champion | None:
-    """The subtype's champion, or None if it has none.
+def load(client: mlflow_server.Client, subtype: str, named: str = versions.CHAMPION) -> Champion | None:
+    """The subtype's champion, or another version by its number or name; None if there is none.
 
     Raises:
         ModelError: it cannot be loaded, or its weights are not those that were registered.
     """
     environment.require_backend()
-    version = versions.champion(client, subtype)
+    version = versions.called(client, subtype, named)
     if version is None:
         return None
     name = f"{subtype} v{version.version}"

@@ -52,18 +52,18 @@ def in_experiment(name: str) -> str:
     return f"{os.environ['DVC_EXP_NAME']}: {name}" if os.environ.get("DVC_EXP_NAME") else name
 
 
-def ensure_experiment(client: MlflowClient, subtype: str) -> str:
-    """The id of the subtype's experiment, made if it is not there."""
+def ensure_experiment(client: MlflowClient, subtype: str, about: str = _ABOUT) -> str:
+    """The id of the subtype's experiment, made if it is not there; `about` is what its page says it holds."""
     experiment = client.get_experiment_by_name(subtype)
     if experiment is not None:
-        _describe(client, experiment)
+        _describe(client, experiment, about)
         if experiment.lifecycle_stage == "deleted":  # by hand, in MLflow's pages
             client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
     try:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # the page shows trainings, not chats
         made = client.create_experiment(subtype, artifact_location=_artifact_location(client.tracking_uri, subtype), tags=kind)
-        _describe(client, client.get_experiment(made))
+        _describe(client, client.get_experiment(made), about)
         return str(made)
     except MlflowException:
         made_meanwhile = client.get_experiment_by_name(subtype)  # by a training of another fold
@@ -72,11 +72,11 @@ def ensure_experiment(client: MlflowClient, subtype: str) -> str:
         return str(made_meanwhile.experiment_id)
 
 
-def _describe(client: MlflowClient, experiment: Experiment) -> None:
+def _describe(client: MlflowClient, experiment: Experiment, about: str) -> None:
     """Say what the experiment holds, and which columns its page shows; what somebody wrote in the place of it stays."""
     view = {"selectedColumns": [f"metrics.`{name}`" for name in _COLUMNS] + ["tags.`verdict`"]}
     told = {
-        "mlflow.note.content": _ABOUT.format(experiment.name, experiment.experiment_id, VIEW),
+        "mlflow.note.content": about.format(experiment.name, experiment.experiment_id, VIEW),
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
     }
     for key, value in told.items():

@@ -22,6 +22,11 @@ _CITATION = (
     "version 1. The Cancer Imaging Archive. https://doi.org/10.7937/6PPE-4020 (the licence of the data stands on that page)"
 )
 
+_NOT_TRIED = "- Another hospital, microscope or staining was not tested, and scores may fail there without a sign."
+_TRIED = "- Of other hospitals, microscopes and stainings those below were tried; in any other, scores may fail without a sign."
+_ELSEWHERE = "\n### Elsewhere\n\n"
+_OF_COHORT = "external."  # tag of a version: what it reached there, a line
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -53,6 +58,18 @@ def markdown(facts: Facts) -> str:
     """The card, as Markdown."""
     parts = [_title(facts), _use(facts), _data(facts), _results(facts), _limits(facts), _digests(facts)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def elsewhere_tag(cohort: str) -> str:
+    """The tag that holds what a version reached on another cohort."""
+    return f"{_OF_COHORT}{cohort}"
+
+
+def with_elsewhere(card: str, tags: Mapping[str, str]) -> str:
+    """A card that says what the version reached on other cohorts, by its tags; a card that said so before is said anew."""
+    lines = [f"- {key.removeprefix(_OF_COHORT)}: {line}" for key, line in sorted(tags.items()) if key.startswith(_OF_COHORT)]
+    alone = card.partition(_ELSEWHERE)[0]
+    return f"{alone.replace(_NOT_TRIED, _TRIED)}{_ELSEWHERE}{chr(10).join(lines)}\n" if lines else card
 
 
 def _title(facts: Facts) -> str:
@@ -175,7 +192,7 @@ def _limits(facts: Facts) -> str:
             f"- One question, {facts.subtype} against {'healthy donors' if aml else 'the controls'}. Tests of several subtypes "
             f"may all fire on any {'leukaemia' if aml else 'disease'}; the highest score is not a diagnosis. Other "
             f"{'leukaemias' if aml else 'diseases'} and reactive changes were never asked about.",
-            "- Another hospital, microscope or staining was not tested, and scores may fail there without a sign.",
+            _NOT_TRIED,
             "- Labels are weak: they belong to the patient, and "
             f"{'smears of leukaemia hold normal cells too' if aml else 'not every cell need show what the patient has'}.",
             "- Controls differ from patients in age and sex, perhaps in the day of staining: see the report's audit.",

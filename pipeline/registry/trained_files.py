@@ -46,11 +46,19 @@ def under_keys(table: pd.DataFrame) -> pd.DataFrame:
     digests come first, so that the patient is the same when a picture comes or goes.
     """
     images = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["patient", "pixels_sha256", "error"])
-    usable = images[images["error"] == ""].sort_values("pixels_sha256").drop_duplicates(["patient", "pixels_sha256"])
-    first = usable.groupby("patient")["pixels_sha256"].agg(lambda digests: list(digests.head(_KEYS)))
-    if strangers := set(table["patient"]) - set(first.index):
+    known = keys(images[images["error"] == ""])
+    if strangers := set(table["patient"]) - set(known):
         raise DataError(f"{paths.MANIFEST}: has no usable image of patient {min(strangers)}; run `dvc repro`")
-    return table.assign(patient=[" ".join(_key(name, digest) for digest in first[name]) for name in table["patient"]])
+    return table.assign(patient=[" ".join(known[name]) for name in table["patient"]])
+
+
+def keys(images: pd.DataFrame) -> dict[str, list[str]]:
+    """The keys of each patient of `images`, usable rows of a manifest."""
+    usable = images.sort_values("pixels_sha256").drop_duplicates(["patient", "pixels_sha256"])
+    return {
+        str(patient): [_key(str(patient), digest) for digest in digests.head(_KEYS)]
+        for patient, digests in usable.groupby("patient")["pixels_sha256"]
+    }
 
 
 def _key(patient: str, pixels_sha256: str) -> str:

@@ -34,6 +34,11 @@ def of(images: pd.DataFrame) -> Reference:
     }
 
 
+def words(name: str) -> str:
+    """One of `manifest.NUMBERS` in words."""
+    return _NAMES[name]
+
+
 def differences(side_px: int, numbers: Mapping[str, float], reference: Reference) -> list[str]:
     """The ways in which an image is unlike those of the reference, in words; empty if there is none."""
     sides = reference["px"]

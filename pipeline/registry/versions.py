@@ -25,7 +25,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.common import console, paths
 from pipeline.common.errors import ModelError
-from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card, model_files
+from pipeline.registry import gate, known_pictures, mlflow_runs, mlflow_server, model_card, model_files
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
 
@@ -60,6 +60,7 @@ class Candidate:
     card: str  # Markdown
     beside: Mapping[str, Path] = field(default_factory=dict)  # the files of encoders by name in the model, where it has any
     question: str = ""  # that it answers, where that is not the subtype against control
+    made_of: pd.DataFrame | None = None  # the pictures that it was made from, as `known_pictures` keeps them
 
     @property
     def cohort(self) -> str:
@@ -148,7 +149,9 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
         model = _log_model(client, run_id, candidate)
     if lost:
         _take_the_place(client, model, lost)
-    client.update_model_version(model.name, model.version, description=candidate.card)
+    client.update_model_version(model.name, model.version, description=model_card.with_elsewhere(candidate.card, model.tags))
+    if candidate.made_of is not None:
+        known_pictures.log(client, model, run_id, candidate.made_of)
     patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
     searched = {key: value for key, value in mlflow_runs.origin(spec).items() if key.startswith("tuned_on.")}
     note(client, model, patients=patients, cohort=candidate.cohort, results_md5=candidate.results_md5, **searched)
@@ -221,13 +224,8 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
 
 
 def champion(client: MlflowClient, subtype: str) -> ModelVersion | None:
-    """The version that is champion now.
-
-    Looked up by search: a server with accounts answers 403 to a question about the aliases of a model that is not there.
-    """
-    found = client.search_registered_models(f"name = '{subtype}'")
-    number = found[0].aliases.get(CHAMPION) if found else None
-    return client.get_model_version(subtype, number) if number else None
+    """The version that is champion now."""
+    return called(client, subtype, CHAMPION)
 
 
 def versions(client: MlflowClient, subtype: str) -> list[ModelVersion]:
@@ -245,6 +243,28 @@ def note(client: MlflowClient, model: ModelVersion, **tags: str) -> None:
     """Write tags on a version."""
     for key, value in tags.items():
         client.set_model_version_tag(model.name, model.version, key, value)
+
+
+def called(client: MlflowClient, subtype: str, name: str) -> ModelVersion | None:
+    """The version of a number, or the one that carries a name such as champion.
+
+    Looked up by search: a server with accounts answers 403 to a question about the aliases of a model that is not there.
+    """
+    if name.isdecimal():
+        return version(client, subtype, name)
+    found = client.search_registered_models(f"name = '{subtype}'")
+    number = found[0].aliases.get(name) if found else None
+    return client.get_model_version(subtype, number) if number else None
+
+
+def tried_elsewhere(client: MlflowClient, model: ModelVersion, cohort: str, line: str) -> None:
+    """Write down with a version, and on its card, what it reached on another cohort; said again, the last counts."""
+    note(client, model, **{model_card.elsewhere_tag(cohort): line})
+    now = client.get_model_version(model.name, model.version)
+    card, found, verdict = str(now.description).partition(_VERDICT)
+    text = f"{model_card.with_elsewhere(card, now.tags)}{found}{verdict}"
+    if len(text) <= model_card.LONGEST:
+        client.update_model_version(model.name, model.version, text)
 
 
 def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:

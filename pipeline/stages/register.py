@@ -25,6 +25,7 @@ from pipeline.registry import (
     decisions,
     fold_mean,
     gate,
+    known_pictures,
     mlflow_server,
     model_card,
     model_files,
@@ -195,6 +196,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         scores=_scores(report).head(0) if leaked else _scores(report),
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
+        made_of=known_pictures.of(_images(config, subtype)),
         beside={name: file for spec in specs.values() for name, file in trained_files.encoder(spec).items()},
     )
 
@@ -206,7 +208,6 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
         raise ModelError(
             f"{paths.report(subtype, name)}/folds.csv: not of params.yaml's folds, or of an earlier version; run `dvc repro`"
         )
-    images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
     source = json.loads(paths.existing(paths.SOURCE).read_text())
     spec = json.loads(paths.existing(paths.fold(subtype, name, min(config.folds)) / "spec.json").read_text())
     return {
@@ -221,8 +222,14 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
         "operating_point": fold_mean.operating_point(calibrated["threshold"].tolist()),
         "operating_point_chosen": [f"fold-{fold}" for fold in calibrated.index[calibrated["chosen"]]],
         "fewest_images": config.validate_.min_images_per_patient,
-        "reference": training_range.of(images[images["class"].isin([config.control, subtype])]),
+        "reference": training_range.of(_images(config, subtype)),
     }
+
+
+def _images(config: Config, subtype: str) -> pd.DataFrame:
+    """The usable images of both classes."""
+    images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
+    return images[images["class"].isin([config.control, subtype])]
 
 
 def _seen(spec: Mapping[str, Any]) -> dict[str, Any]:

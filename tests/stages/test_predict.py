@@ -29,6 +29,7 @@ from pipeline.common.errors import DataError, ModelError, PipelineError
 from pipeline.explanation import new_patients
 from pipeline.images import decoding, manifest
 from pipeline.registry import champions, mlflow_server, training_range
+from pipeline.scoring import patients as scoring
 from pipeline.stages import predict
 
 ODD = "<b>Ünal"  # a folder's name comes from outside
@@ -187,7 +188,7 @@ def test_the_most_suspicious_cells_are_those_with_the_highest_scores(project: Pa
 def test_one_patients_folder_and_small_steps_give_the_same_scores(
     there: Path, printed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "_IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr(scoring, "_IMAGES_AT_ONCE", 2)
     run("incoming/007", output="elsewhere/one")
     one = pd.read_csv("elsewhere/one/predictions.csv", dtype={"patient": "str"})
     all_of_them = pd.read_csv("predictions/incoming/predictions.csv", dtype={"patient": "str"}).query("patient == '007'")

@@ -1,0 +1,99 @@
+"""A registered version on another hospital's patients, beside what it was at home, filled into external_page.html.j2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pipeline.auditing.check_result import Check
+from pipeline.common.config import Config
+from pipeline.evaluation import every_class, figures, genetics, recalibration
+from pipeline.evaluation.elsewhere import Found
+from pipeline.evaluation.figures import Interval
+from pipeline.images import manifest
+from pipeline.pages import charts, rendering, strip_plot
+from pipeline.registry import training_range
+
+TEMPLATE = "external_page.html.j2"
+ELSEWHERE = "another hospital's"  # how the model's own two classes are asked
+_SHOWN_AS = {recalibration.AS_REGISTERED: "control", recalibration.INTERCEPT: "soft", recalibration.BOTH: "subtype"}  # colours
+
+
+def render(
+    config: Config,
+    about: Mapping[str, Any],
+    found: Found,
+    everybody: pd.DataFrame,
+    others: pd.DataFrame,
+    curve: pd.DataFrame,
+    checks: Sequence[Check],
+) -> str:
+    """The page; patients are named by their keys."""
+    points = everybody[~everybody["few"]].drop(columns="patient").rename(columns={"key": "patient"})
+    return rendering.template(TEMPLATE).render(
+        about=about,
+        subtype=about["model"],
+        control=about["control"],
+        aml=genetics.all_known([about["model"]]),
+        percent=f"{100 * config.evaluate.confidence:g} %",
+        usual=config.evaluate.threshold,
+        found=found,
+        rows=[_row(key, found) for key in figures.keys(figures.HEADLINE) if key in found.there],
+        at_point=[
+            {"name": key.capitalize(), **_three(key, found.at_point, found.at_point_home, found.at_point_difference)}
+            for key in found.at_point
+        ],
+        strip={"name": about["model"], "points": {bool(label): _points(points, label) for label in (0, 1)}},
+        reliability=charts.reliability(found.calibration.reliability, points[points["label"] >= 0]),
+        others=[
+            {**row, "rate": Interval(row["share"], row["low"], row["high"]), "own": row["how"] != every_class.OTHERS}
+            for row in others.to_dict("records")
+        ],
+        curve=_by_patients(curve),
+        drawn=charts.by_number(curve, "way", "patients", "log_loss", _SHOWN_AS) if len(curve) else None,
+        ways=recalibration.WAYS,
+        checks=checks,
+        patients=points.sort_values(["class", "score"]).to_dict("records"),
+    )
+
+
+def unlike(images: pd.DataFrame, reference: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of each number of an image: the range that holds all but a few of training, and where these images lie."""
+    rows = []
+    for name in manifest.NUMBERS:
+        low, high = reference[name]
+        values = images[name]
+        outside = float(((values < low) | (values > high)).mean())
+        quantiles = [round(float(value), 2) for value in values.quantile([0.05, 0.5, 0.95])]
+        rows.append({"name": training_range.words(name), "training": [low, high], "these": quantiles, "outside": outside})
+    return rows
+
+
+def _row(key: str, found: Found) -> dict[str, Any]:
+    return {"name": figures.words(key, direction=True), **_three(key, found.there, found.home, found.difference)}
+
+
+def _three(key: str, *tables: Mapping[str, Interval]) -> dict[str, Any]:
+    return dict(zip(("there", "home", "difference"), (table.get(key) for table in tables), strict=True))
+
+
+def _points(points: pd.DataFrame, label: int) -> list[dict[str, Any]]:
+    return strip_plot.points(points[points["label"] == label])
+
+
+def _by_patients(curve: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row a number of patients, with what each way brings."""
+    rows = []
+    for patients, own in curve.groupby("patients"):
+        ways = {
+            row["way"]: {
+                "log_loss": Interval(row["log_loss"], row["log_loss_low"], row["log_loss_high"]),
+                "brier": Interval(row["brier"], row["brier_low"], row["brier_high"]),
+                "better": row["better"],
+            }
+            for row in own.to_dict("records")
+        }
+        rows.append({"patients": patients, "draws": int(own["draws"].iloc[0]), "ways": ways})
+    return rows

@@ -1,0 +1,354 @@
+"""Try a registered version on another hospital's labelled patients: external/<model>-v<version>/<cohort>/, and a run in MLflow.
+
+Nothing is trained, and nothing of the model changes. A cohort that holds a picture which the model was made from is refused:
+what it reached on that would be no evidence. Patients have keyed names in all that is written, but for names.csv, which stays
+here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.auditing import check_result, outside
+from pipeline.auditing.check_result import Check
+from pipeline.cohort import labelled_patients
+from pipeline.cohort.labelled_patients import Delivered
+from pipeline.common import console, paths
+from pipeline.common.config import Config
+from pipeline.common.errors import DataError, LeakError, ModelError
+from pipeline.common.files import folder_in_one_step
+from pipeline.evaluation import elsewhere, every_class, figures, intervals, recalibration
+from pipeline.evaluation.elsewhere import Found
+from pipeline.evaluation.figures import Interval
+from pipeline.images import manifest
+from pipeline.pages import external_page
+from pipeline.registry import champions, external_run, known_pictures, mlflow_server, trained_files, versions
+from pipeline.registry.champions import Champion
+from pipeline.scoring import manifest as scoring_manifest
+from pipeline.scoring import patients as scoring
+
+METRICS, PATIENTS, CLASSES, CURVE, AUDIT, LEFT_OUT, NAMES, PAGE = FILES = (
+    "metrics.json",
+    "patients.csv",
+    "classes.csv",
+    "recalibration.csv",
+    "audit.json",
+    "left_out.csv",
+    "names.csv",
+    "index.html",
+)
+_SENT = (METRICS, PATIENTS, CLASSES, CURVE, AUDIT, PAGE)  # to MLflow: what names nobody
+_DRAWS = 200  # of k patients, whose recalibration is tried on the others
+_NAME = re.compile(r"[^\w.-]+")
+_FEWEST = 2  # patients of either class, without whom there is no interval
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says beside the model and the folder."""
+
+    classes: str = ""
+    name: str = ""
+    um: float | None = None
+    output: Path | None = None
+    despite_look_alikes: bool = False
+
+
+def run(config: Config, model: str, place: Path, asked: Asked) -> None:
+    """Score everybody, measure, and write tables, page and run.
+
+    Raises:
+        LeakError: a picture of the cohort was in the training.
+        DataError, ModelError: names the file, patient or version that is not what it must be.
+    """
+    subtype, version = _named(model)
+    mapping = labelled_patients.pairs(asked.classes)
+    client = mlflow_server.connect()
+    with mlflow_server.answering():
+        registered = _registered(client, subtype, version)
+        known = known_pictures.read(client, registered)
+        home = external_run.home(client, registered)
+    source = labelled_patients.opened(place, config.ingest.archive)
+    delivered = labelled_patients.find(source, mapping, (config.control, subtype))
+    if delivered.left_out:
+        console.say(f"left out, as --classes says: {', '.join(delivered.left_out)}")
+    cohort = _NAME.sub("-", asked.name or place.resolve().name.removesuffix(".zip")).strip("-") or "cohort"
+    target = asked.output or paths.external(subtype, str(registered.version), cohort)
+    _require_free(target)
+    with tempfile.TemporaryDirectory() as unpacked:
+        patients = labelled_patients.fetched(source, delivered, Path(unpacked))
+        frame = scoring_manifest.of(patients, delivered.class_of)
+        images = manifest.usable(frame)
+        _require_usable(config, frame, images, place)
+        alike = _require_unknown(images, known, f"{subtype} v{registered.version}", asked.despite_look_alikes)
+        champion = _champion(client, subtype, str(registered.version), config.image_um if asked.um is None else asked.um)
+        console.say(f"external: {len(images):,} images of {images['patient'].nunique():,} patients, none known to the model")
+        scored, _, of_patients, _ = scoring.score(patients, [champion], None, champion.settings["um"])
+    table = scoring.by_patient(scored, [champion], of_patients, config.evaluate.threshold)
+    everybody = _everybody(table, images, delivered, champion)
+    judged = everybody[~everybody["few"] & (everybody["label"] >= 0)].reset_index(drop=True)
+    _require_enough(judged, config.control, subtype)
+    found = elsewhere.found(
+        None if champion.of_patients else scored.merge(judged[["patient", "label", "fold"]], on="patient"),
+        judged,
+        champion.tested,
+        float(champion.settings["operating_point"]),
+        home,
+        config.evaluate,
+        config.seed,
+    )
+    others = _every_class(config, champion, everybody[~everybody["few"]])
+    curve = recalibration.curve(judged, _DRAWS, config.seed)
+    checks = outside.check(
+        images[images["patient"].isin(judged["patient"])], judged, config.audit, config.evaluate.confidence, config.seed
+    )
+    about = {
+        "model": subtype,
+        "version": str(registered.version),
+        "candidate": registered.tags.get("candidate", ""),
+        "cohort": cohort,
+        "demo": champion.settings["cohort"]["source"] == "demo",
+        "home_cohort": str(champion.settings["cohort"]["cohort"]),
+        "control": config.control,
+        "classes": _counts(everybody),
+        "images": int(judged["images"].sum()),
+        "patients": len(judged),
+        "too_few_images": int(everybody["few"].sum()),
+        "fewest_images": int(champion.settings.get("fewest_images", 0)),
+        "left_out_images": int((frame["error"] != "").sum()),
+        "look_alikes_said_to_be_others": alike,
+        "unlike": external_page.unlike(images, champion.settings["reference"]),
+        "unlike_images": int(judged["images_unlike"].sum()),
+    }
+    with folder_in_one_step(target.resolve()) as unfinished:
+        _write(unfinished, config, about, found, judged, everybody, others, curve, checks, frame)
+        told = external_run.told(about, found, curve, images, {"classes": asked.classes, "um": champion.settings["um"]})
+        with mlflow_server.answering():
+            run_id = external_run.log(client, registered, told, [unfinished / name for name in _SENT])
+    _show(config, target, about, found, others, curve, checks)
+    console.say(f"MLflow: run {run_id} of experiment {external_run.EXPERIMENT}, and the model card")
+
+
+def _named(model: str) -> tuple[str, str]:
+    subtype, sign, version = model.partition("@")
+    if not (subtype and sign and version):
+        raise ModelError(f"{model}: name a model and a version of it, NPM1@champion or NPM1@3")
+    if subtype == champions.CALL:
+        raise ModelError(f"{model}: answers of all classes are not tried elsewhere by this command; name a subtype's model")
+    return subtype, version
+
+
+def _registered(client: mlflow_server.Client, subtype: str, name: str) -> versions.Version:
+    found = versions.called(client, subtype, name)
+    if found is None:
+        known = ", ".join(f"{subtype}@{model.version}" for model in versions.versions(client, subtype)) or "none"
+        raise ModelError(f"{subtype}@{name}: not in MLflow at {mlflow_server.shown_address()}; there are: {known}")
+    return found
+
+
+def _champion(client: mlflow_server.Client, subtype: str, version: str, um: float) -> Champion:
+    from pipeline.machine import device  # TensorFlow takes seconds and memory: after everything that can fail
+
+    device.prepare("auto")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with mlflow_server.answering():
+        champion = champions.load(client, subtype, version)
+    if champion is None:
+        raise ModelError(f"{subtype} v{version}: is gone from MLflow; run it again")
+    if not champion.takes_images:
+        raise ModelError(f"{subtype} v{version}: knows vectors that are made elsewhere, and no images; name another version")
+    if champion.settings["um"] != um:
+        raise DataError(
+            f"images of {um:g} um: {subtype} v{version} knows a field of view of {champion.settings['um']:g} um and no other; "
+            "resizing would not undo it (--um, params.yaml's image_um)"
+        )
+    return champion
+
+
+def _require_free(target: Path) -> None:
+    """What lies at the target may be replaced only if it is an earlier result and nothing else."""
+    if os.path.lexists(target):
+        names = {entry.name for entry in target.iterdir()} if target.is_dir() else {""}
+        if names and not ({METRICS, PATIENTS} <= names <= set(FILES)):
+            raise DataError(f"{target}: exists and is no earlier result; name another folder with --output")
+
+
+def _require_usable(config: Config, frame: pd.DataFrame, images: pd.DataFrame, place: Path) -> None:
+    """What stops `validate` at home stops here too."""
+    bad = frame[frame["error"] != ""]
+    if images.empty or len(bad) > config.validate_.max_quarantined_share * len(frame):
+        first = bad.iloc[0]
+        raise DataError(
+            f"{place}: {len(bad):,} of {len(frame):,} images cannot be used, more than validate.max_quarantined_share "
+            f"({config.validate_.max_quarantined_share:g}); first {first['path']}: {first['error']}"
+        )
+
+
+def _require_unknown(images: pd.DataFrame, known: pd.DataFrame, model: str, despite_look_alikes: bool) -> int:
+    """Refuse pictures from the training; how many only look like some, and are said to be others."""
+    met = known_pictures.met(known, images)
+    if met.same:
+        first, patients = images.iloc[met.same[0]], images.iloc[met.same]["patient"].nunique()
+        raise LeakError(
+            f"patient {first['patient']} is in the training of {model}: {first['path']} is one of its pictures "
+            f"({len(met.same):,} pictures of {patients} patients are); take these patients out of the cohort"
+        )
+    if met.alike and not despite_look_alikes:
+        first, patients = images.iloc[met.alike[0]], images.iloc[met.alike]["patient"].nunique()
+        raise LeakError(
+            f"patient {first['patient']} may be in the training of {model}: {first['path']} looks like one of its pictures, "
+            f"saved again, turned or mirrored ({len(met.alike):,} pictures of {patients} patients do); take these out, or say "
+            "--despite-look-alikes when you know that they are others"
+        )
+    return len(met.alike)
+
+
+def _everybody(table: pd.DataFrame, images: pd.DataFrame, delivered: Delivered, champion: Champion) -> pd.DataFrame:
+    """A row a patient who has a usable image: patient, key, class, label (-1: of neither), few, fold, what was found."""
+    keys = trained_files.keys(images)
+    labels = {champion.settings["control"]: 0, champion.subtype: 1}
+    classes = table["patient"].map(delivered.class_of)
+    known = pd.DataFrame(index=table["patient"], columns=["sex", "age"]).fillna("")
+    if delivered.metadata is not None:
+        known = delivered.metadata.reindex(table["patient"])[["sex", "age"]].fillna("")
+    return table.assign(
+        key=[keys[patient][0] for patient in table["patient"]],
+        **{"class": classes},
+        label=classes.map(labels).fillna(-1).astype(int),
+        logit=elsewhere.logits(table["score"]),
+        few=table["images"] < int(champion.settings.get("fewest_images", 0)),
+        fold=0,
+        sex=known["sex"].to_numpy(),
+        age=known["age"].to_numpy(),
+    )
+
+
+def _require_enough(judged: pd.DataFrame, control: str, subtype: str) -> None:
+    for label, name in enumerate((control, subtype)):
+        if (n := int((judged["label"] == label).sum())) < _FEWEST:
+            raise DataError(f"{name}: {n} patients with images enough; nothing can be said of fewer than {_FEWEST}")
+
+
+def _counts(everybody: pd.DataFrame) -> dict[str, int]:
+    return {str(name): int(n) for name, n in everybody["class"].value_counts().sort_index().items()}
+
+
+def _every_class(config: Config, champion: Champion, enough: pd.DataFrame) -> pd.DataFrame:
+    """Whom the model calls its subtype, a row a class: its own two first."""
+    own = [champion.settings["control"], champion.subtype]
+    names = [*own, *sorted(set(enough["class"]) - set(own))]
+    rows = [
+        every_class.row(
+            champion.subtype,
+            name,
+            external_page.ELSEWHERE if name in own else every_class.OTHERS,
+            enough.loc[enough["class"] == name, "called"],
+            config.evaluate.confidence,
+        )
+        for name in names
+    ]
+    return pd.DataFrame(rows, columns=every_class.COLUMNS)
+
+
+def _write(
+    folder: Path,
+    config: Config,
+    about: Mapping[str, Any],
+    found: Found,
+    judged: pd.DataFrame,
+    everybody: pd.DataFrame,
+    others: pd.DataFrame,
+    curve: pd.DataFrame,
+    checks: Sequence[Check],
+    frame: pd.DataFrame,
+) -> None:
+    calibration = {key: value for key, value in vars(found.calibration).items() if key != "reliability"}
+    contents = {
+        **{key: asdict(found.there[key]) for key in figures.keys(figures.HEADLINE) if key in found.there},
+        "operating_point": {"threshold": found.point, **{key: asdict(value) for key, value in found.at_point.items()}},
+        "calibration": {key: asdict(value) if isinstance(value, Interval) else value for key, value in calibration.items()},
+        "home": {key: asdict(value) for key, value in found.home.items()},
+        "difference": {key: asdict(value) for key, value in found.difference.items()},
+        **about,
+    }
+    (folder / METRICS).write_text(json.dumps(_plain(contents), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    columns = ["key", "class", "images", "images_unlike", "score", "called", "few", "sex", "age"]
+    shown = everybody[columns].rename(columns={"key": "patient", "few": "too_few_images"})
+    shown.sort_values(["class", "patient"]).to_csv(folder / PATIENTS, index=False)
+    others.to_csv(folder / CLASSES, index=False)
+    curve.to_csv(folder / CURVE, index=False)
+    frame.loc[frame["error"] != "", ["path", "error"]].to_csv(folder / LEFT_OUT, index=False)
+    if not config.ingest.pseudonyms:  # else names stay where they are
+        everybody[["key", "class", "patient"]].to_csv(folder / NAMES, index=False)
+    check_result.write(folder / AUDIT, {"subtype": about["model"], "cohort": about["cohort"]}, checks)
+    page = external_page.render(config, about, found, everybody, others, curve, checks)
+    (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
+
+
+def _show(
+    config: Config,
+    target: Path,
+    about: Mapping[str, Any],
+    found: Found,
+    others: pd.DataFrame,
+    curve: pd.DataFrame,
+    checks: Sequence[Check],
+) -> None:
+    console.table(
+        f"{about['model']} v{about['version']} on {about['cohort']}: {about['patients']} patients it never saw; "
+        f"{config.evaluate.confidence:.0%} intervals",
+        ["figure", "there", "at home", "difference"],
+        list(_rows(found)),
+    )
+    calibration = found.calibration
+    console.say(
+        f"calibration: mean score {calibration.predicted:.2f}, observed {calibration.observed:.2f}; intercept "
+        f"{calibration.intercept:.2f}, slope {calibration.slope:.2f}"
+    )
+    for k, rows in curve.groupby("patients"):
+        at = rows.set_index("way")["log_loss"]
+        ways = ", ".join(f"{way} {at[way]:.3f}" for way in recalibration.WAYS)
+        console.say(f"recalibrated on {k} patients, log loss of the others: {ways}")
+    for row in others[others["how"] == every_class.OTHERS].to_dict("records"):
+        rate = intervals.proportion(row["called"], row["patients"], config.evaluate.confidence)
+        console.say(f"of {row['patients']} patients of {row['class']} {row['called']} are called {about['model']}: {rate:.2f}")
+    check_result.show("what else could explain it", checks)
+    if about["too_few_images"]:
+        console.warn(
+            f"{about['too_few_images']} patients have fewer than {about['fewest_images']} usable images, fewer than anybody in "
+            "training; they are in no figure"
+        )
+    console.say(f"external: {target}: {PAGE}, {METRICS}, {PATIENTS}")
+
+
+def _rows(found: Found) -> Iterator[list[str]]:
+    for key in figures.keys(figures.HEADLINE):
+        if key in found.there:
+            yield [figures.words(key), *_three(found.there, found.home, found.difference, key)]
+    for key in found.at_point:
+        shown = _three(found.at_point, found.at_point_home, found.at_point_difference, key)
+        yield [f"{key} at {found.point:.3f}", *shown]
+
+
+def _three(there: Mapping[str, Interval], home: Mapping[str, Interval], less: Mapping[str, Interval], key: str) -> list[str]:
+    return [f"{table[key]:.2f}" if key in table else "–" for table in (there, home, less)]
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
