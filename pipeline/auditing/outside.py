@@ -7,13 +7,14 @@ fitted and tested on these patients in turn, and groups of them. Nothing of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from pipeline.auditing import checks, groups
 from pipeline.auditing.baselines import COLOURS, Baseline, describe_people
-from pipeline.auditing.check_result import Check
+from pipeline.auditing.check_result import AMBER, Check
 from pipeline.auditing.checks import BASELINES, Question
 from pipeline.common.params_judging import Audit
 from pipeline.evaluation import intervals
@@ -30,6 +31,7 @@ _SIDE = Question(
     "Does the size of the image files in pixels alone tell subtype from control?",
     "find out why the classes' images differ in size, and cut both alike",
 )
+_MORE = "ask for more patients from there: with so few, nothing is said either way"
 _SEXES = {"f": "women", "m": "men"}
 
 
@@ -93,9 +95,13 @@ def _baseline(
     chance = baseline.null(settings.permutations, seed)
     gain = intervals.gain(dealt, baseline.patient_scores(), confidence)
     network = intervals.patient_auroc(dealt, confidence)
-    return checks.baseline(question, features, auroc, chance, network, gain, settings.significance)
+    return _advised(checks.baseline(question, features, auroc, chance, network, gain, settings.significance))
 
 
 def _group(column: str, what: str, rows: pd.DataFrame, of: pd.Series, order: pd.Series, settings: Audit) -> Check:
     results = groups.results(rows.assign(fold=0), of, order, settings.fewest_patients)
-    return checks.by_group(f"by_{column}", what, results, settings.fewest_patients, settings.significance)
+    return _advised(checks.by_group(f"by_{column}", what, results, settings.fewest_patients, settings.significance))
+
+
+def _advised(found: Check) -> Check:
+    return replace(found, advice=_MORE) if found.state == AMBER else found

@@ -1,8 +1,8 @@
 """Where a smear was made: the demo's own hospital, and another with its own scanner, staining and controls.
 
 The other's images are softer, bluer and grainier, its field of view is 4 % smaller than it says, and its controls are no
-healthy donors: they are as old as the patients, and have more of the cells that a blast is mistaken for. What a leukaemia looks like is
-the same in both, so whatever a model does worse there is due to these.
+healthy donors: they are as old as the patients, and have more of the cells that a blast is mistaken for. What a leukaemia looks
+like is the same in both, so whatever a model does worse there is due to these.
 """
 
 from __future__ import annotations

@@ -80,7 +80,11 @@ def patient_calibration(patients: pd.DataFrame) -> PatientCalibration:
         return PatientCalibration()
     rows = patients.groupby("patient")["logit"].transform("size").to_numpy()
     per_class = patients.groupby("label")["patient"].nunique()
-    weights = per_class.sum() / 2 / rows / patients["label"].map(per_class).to_numpy()
+    return platt(y, x, per_class.sum() / 2 / rows / patients["label"].map(per_class).to_numpy())
+
+
+def platt(y: NDArray[np.int64], x: NDArray[np.float64], weights: NDArray[np.float64]) -> PatientCalibration:
+    """The calibration of labels and logits, each row with its weight."""
     sign = np.where(y == 1, 1.0, -1.0)
 
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

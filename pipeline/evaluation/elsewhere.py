@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pipeline.common.params_judging import Evaluate
-from pipeline.evaluation import calibration, intervals
+from pipeline.evaluation import calibration, figures, intervals
 from pipeline.evaluation.figures import Interval
 from pipeline.evaluation.pooling import probabilities
 
@@ -46,6 +47,17 @@ class Found:
     at_point_difference: dict[str, Interval]
     calibration: Calibrated
     calibration_home: Calibrated | None
+
+    def told(self) -> dict[str, Any]:
+        """For metrics.json: the headline figures under the keys that they have at home, and the others beside; NaN is null."""
+        numbers = {key: value for key, value in vars(self.calibration).items() if key != "reliability"}
+        return {
+            **_as_json({key: self.there[key] for key in figures.keys(figures.HEADLINE) if key in self.there}),
+            "operating_point": {"threshold": self.point, **_as_json(self.at_point)},
+            "calibration": _as_json(numbers),
+            "home": _as_json(self.home),
+            "difference": _as_json(self.difference),
+        }
 
 
 def logits(scores: pd.Series) -> pd.Series:
@@ -130,3 +142,13 @@ def found(
         calibrated(patients, settings, seed),
         calibrated(at_home, settings, seed) if known else None,
     )
+
+
+def _as_json(values: Mapping[str, Interval | float]) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _plain(value: Interval | float) -> Any:
+    if isinstance(value, Interval):
+        return {side: _plain(getattr(value, side)) for side in figures.SIDES}
+    return value if np.isfinite(value) else None

@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 
 AS_REGISTERED, INTERCEPT, BOTH = WAYS = ("as registered", "intercept", "intercept and slope")
 LOSSES = ("log_loss", "brier")
-COLUMNS = ["patients", "way", "draws", "better", *(f"{loss}{side}" for loss in LOSSES for side in ("", "_low", "_high"))]
+FIGURES = (*LOSSES, "sensitivity", "specificity")
+COLUMNS = ["patients", "way", "draws", "better", *(f"{name}{side}" for name in FIGURES for side in ("", "_low", "_high"))]
 _FEWEST_LEFT = 4  # of either class, to measure on
 _SPREAD = (0.05, 0.95)  # of the draws: what one such sample of patients may bring
 
@@ -35,28 +36,29 @@ def sizes(labels: pd.Series) -> list[int]:
     return found
 
 
-def curve(patients: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    """A row a number of patients and way, `COLUMNS`: the mean loss of the others over the draws, and 5 to 95 % of the draws.
+def curve(patients: pd.DataFrame, point: float, draws: int, seed: int) -> pd.DataFrame:
+    """A row a number of patients and way, `COLUMNS`: the means of the others over the draws, and 5 to 95 % of the draws.
 
-    `better` is the share of draws whose log loss is lower than that of the scores as registered; `patients` has label, logit.
+    `better` is the share of draws whose log loss is lower than that of the scores as registered; sensitivity and specificity
+    are those at the score `point`. `patients` has label, logit.
     """
     labels, logits = patients["label"].to_numpy(), patients["logit"].to_numpy(np.float64)
     rng, rows = np.random.default_rng(seed), []
     of_class = [np.flatnonzero(labels == label) for label in (0, 1)]
     for k in sizes(patients["label"]):
-        found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+        found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
         for _ in range(draws):
             learn = np.concatenate([rng.permutation(own)[: k // 2] for own in of_class])
             rest = np.setdiff1d(np.arange(len(labels)), learn)
             for way in WAYS:
                 intercept, slope = fitted(way, labels[learn], logits[learn])
-                found[way].append(_losses(labels[rest], intercept + slope * logits[rest]))
+                found[way].append(_worth(labels[rest], intercept + slope * logits[rest], point))
         usual = np.array(found[AS_REGISTERED])
         for way in WAYS:
             values = np.array(found[way])
             low, high = np.quantile(values, _SPREAD, axis=0)
-            of_losses = [number for at in range(len(LOSSES)) for number in (values[:, at].mean(), low[at], high[at])]
-            rows.append((k, way, draws, float((values[:, 0] < usual[:, 0]).mean()), *map(float, of_losses)))
+            numbers = [number for at in range(len(FIGURES)) for number in (values[:, at].mean(), low[at], high[at])]
+            rows.append((k, way, draws, float((values[:, 0] < usual[:, 0]).mean()), *map(float, numbers)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -64,11 +66,10 @@ def fitted(way: str, labels: NDArray[np.int64], logits: Floats) -> tuple[float, 
     """Intercept and slope by which the log loss is least, of classes that weigh the same; 0 and 1 as registered."""
     if way == AS_REGISTERED:
         return 0.0, 1.0
+    weights = len(labels) / 2 / np.bincount(labels, minlength=2)[labels]
     if way == BOTH:
-        table = pd.DataFrame({"patient": np.arange(len(labels)), "label": labels, "logit": logits})
-        found = calibration.patient_calibration(table)
+        found = calibration.platt(labels, logits, weights)
         return found.intercept, found.slope
-    weights = np.where(labels == 1, 0.5 / max(labels.sum(), 1), 0.5 / max((1 - labels).sum(), 1))
     edge = float(np.abs(logits).max()) + 50
 
     def pull(intercept: float) -> float:
@@ -77,8 +78,9 @@ def fitted(way: str, labels: NDArray[np.int64], logits: Floats) -> tuple[float, 
     return float(brentq(pull, -edge, edge)), 1.0
 
 
-def _losses(labels: NDArray[np.int64], logits: Floats) -> tuple[float, float]:
-    cost = np.logaddexp(0, np.where(labels == 1, -logits, logits))
-    squares = (probabilities(logits) - labels) ** 2
-    log_loss, brier = (float(np.mean([each[labels == label].mean() for label in (0, 1)])) for each in (cost, squares))
-    return log_loss, brier
+def _worth(labels: NDArray[np.int64], logits: Floats, point: float) -> list[float]:
+    """As `FIGURES` has it."""
+    scores = probabilities(logits)
+    cost, called = np.logaddexp(0, np.where(labels == 1, -logits, logits)), scores > point
+    losses = [float(np.mean([each[labels == label].mean() for label in (0, 1)])) for each in (cost, (scores - labels) ** 2)]
+    return [*losses, float(called[labels == 1].mean()), float((~called[labels == 0]).mean())]

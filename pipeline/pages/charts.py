@@ -65,15 +65,17 @@ def losses(history: pd.DataFrame) -> dict[str, Any]:
 
 
 def by_number(table: pd.DataFrame, line: str, across: str, up: str, colours: Mapping[str, str]) -> dict[str, Any]:
-    """A line for each value of the column `line`: `up` by rising `across`, whose steps are drawn equally wide; from 0."""
-    steps, highest = sorted(set(table[across])), float(table[up].max()) * 1.05 or 1.0
+    """A line for each value of the column `line`: `up` by rising `across`, whose steps are drawn equally wide; not from 0."""
+    steps, least, most = sorted(set(table[across])), float(table[up].min()), float(table[up].max())
+    low = max(least - (most - least or 0.1) / 2, 0.0)
+    reach = most + (most - least or 0.1) / 2 - low
     at = {step: number / max(len(steps) - 1, 1) for number, step in enumerate(steps)}
     lines = []
     for name, rows in table.groupby(line, sort=False):
-        places = [(at[step], value / highest) for step, value in zip(rows[across], rows[up], strict=True)]
+        places = [(at[step], (value - low) / reach) for step, value in zip(rows[across], rows[up], strict=True)]
         drawn = [{"x": _x(x), "y": _y(y)} for x, y in places]
         lines.append({"name": name, "colour": colours[str(name)], "points": _points(places), "places": drawn})
-    ticks = [{"y": _y(share), "text": f"{share * highest:.2f}"} for share in (0, 0.5, 1)]
+    ticks = [{"y": _y(share), "text": f"{low + share * reach:.2f}"} for share in (0, 0.5, 1)]
     return {"lines": lines, "across": [{"x": _x(at[step]), "text": f"{step}"} for step in steps], "up": ticks}
 
 

@@ -40,6 +40,7 @@ def render(
         percent=f"{100 * config.evaluate.confidence:g} %",
         usual=config.evaluate.threshold,
         found=found,
+        sentence=_sentence(found),
         rows=[_row(key, found) for key in figures.keys(figures.HEADLINE) if key in found.there],
         at_point=[
             {"name": key.capitalize(), **_three(key, found.at_point, found.at_point_home, found.at_point_difference)}
@@ -71,6 +72,20 @@ def unlike(images: pd.DataFrame, reference: Mapping[str, Any]) -> list[dict[str,
     return rows
 
 
+def _sentence(found: Found) -> str:
+    """What the differences say, and whether the scores are off on the whole."""
+    difference, intercept = found.difference.get("patient_auroc"), found.calibration.intercept
+    ranks = "no figure of home is known to hold it against"
+    if difference is not None:
+        told = "worse than at home" if difference.high < 0 else "better than at home" if difference.low > 0 else ""
+        ranks = (
+            f"it ranks patients {told}" if told else "whether it ranks patients worse than at home cannot be told from so few"
+        )
+    off = "too low" if intercept.low > 0 else "too high" if intercept.high < 0 else ""
+    scores = f"its scores are {off} on the whole" if off else "on the whole its scores are not surely off"
+    return f"{ranks[0].upper()}{ranks[1:]}; {scores}."
+
+
 def _row(key: str, found: Found) -> dict[str, Any]:
     return {"name": figures.words(key, direction=True), **_three(key, found.there, found.home, found.difference)}
 
@@ -89,8 +104,7 @@ def _by_patients(curve: pd.DataFrame) -> list[dict[str, Any]]:
     for patients, own in curve.groupby("patients"):
         ways = {
             row["way"]: {
-                "log_loss": Interval(row["log_loss"], row["log_loss_low"], row["log_loss_high"]),
-                "brier": Interval(row["brier"], row["brier_low"], row["brier_high"]),
+                **{name: Interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in recalibration.FIGURES},
                 "better": row["better"],
             }
             for row in own.to_dict("records")

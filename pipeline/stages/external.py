@@ -13,11 +13,10 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipeline.auditing import check_result, outside
@@ -26,7 +25,7 @@ from pipeline.cohort import labelled_patients
 from pipeline.cohort.labelled_patients import Delivered
 from pipeline.common import console, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import DataError, LeakError, ModelError
+from pipeline.common.errors import DataError, ModelError
 from pipeline.common.files import folder_in_one_step
 from pipeline.evaluation import elsewhere, every_class, figures, intervals, recalibration
 from pipeline.evaluation.elsewhere import Found
@@ -35,6 +34,7 @@ from pipeline.images import manifest
 from pipeline.pages import external_page
 from pipeline.registry import champions, external_run, known_pictures, mlflow_server, trained_files, versions
 from pipeline.registry.champions import Champion
+from pipeline.scoring import admission
 from pipeline.scoring import manifest as scoring_manifest
 from pipeline.scoring import patients as scoring
 
@@ -90,8 +90,8 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         patients = labelled_patients.fetched(source, delivered, Path(unpacked))
         frame = scoring_manifest.of(patients, delivered.class_of)
         images = manifest.usable(frame)
-        _require_usable(config, frame, images, place)
-        alike = _require_unknown(images, known, f"{subtype} v{registered.version}", asked.despite_look_alikes)
+        admission.require_usable(frame, config.validate_.max_quarantined_share, place)
+        alike = admission.require_unknown(images, known, f"{subtype} v{registered.version}", asked.despite_look_alikes)
         champion = _champion(client, subtype, str(registered.version), config.image_um if asked.um is None else asked.um)
         console.say(f"external: {len(images):,} images of {images['patient'].nunique():,} patients, none known to the model")
         scored, _, of_patients, _ = scoring.score(patients, [champion], None, champion.settings["um"])
@@ -109,7 +109,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         config.seed,
     )
     others = _every_class(config, champion, everybody[~everybody["few"]])
-    curve = recalibration.curve(judged, _DRAWS, config.seed)
+    curve = recalibration.curve(judged, float(champion.settings["operating_point"]), _DRAWS, config.seed)
     checks = outside.check(
         images[images["patient"].isin(judged["patient"])], judged, config.audit, config.evaluate.confidence, config.seed
     )
@@ -184,36 +184,6 @@ def _require_free(target: Path) -> None:
             raise DataError(f"{target}: exists and is no earlier result; name another folder with --output")
 
 
-def _require_usable(config: Config, frame: pd.DataFrame, images: pd.DataFrame, place: Path) -> None:
-    """What stops `validate` at home stops here too."""
-    bad = frame[frame["error"] != ""]
-    if images.empty or len(bad) > config.validate_.max_quarantined_share * len(frame):
-        first = bad.iloc[0]
-        raise DataError(
-            f"{place}: {len(bad):,} of {len(frame):,} images cannot be used, more than validate.max_quarantined_share "
-            f"({config.validate_.max_quarantined_share:g}); first {first['path']}: {first['error']}"
-        )
-
-
-def _require_unknown(images: pd.DataFrame, known: pd.DataFrame, model: str, despite_look_alikes: bool) -> int:
-    """Refuse pictures from the training; how many only look like some, and are said to be others."""
-    met = known_pictures.met(known, images)
-    if met.same:
-        first, patients = images.iloc[met.same[0]], images.iloc[met.same]["patient"].nunique()
-        raise LeakError(
-            f"patient {first['patient']} is in the training of {model}: {first['path']} is one of its pictures "
-            f"({len(met.same):,} pictures of {patients} patients are); take these patients out of the cohort"
-        )
-    if met.alike and not despite_look_alikes:
-        first, patients = images.iloc[met.alike[0]], images.iloc[met.alike]["patient"].nunique()
-        raise LeakError(
-            f"patient {first['patient']} may be in the training of {model}: {first['path']} looks like one of its pictures, "
-            f"saved again, turned or mirrored ({len(met.alike):,} pictures of {patients} patients do); take these out, or say "
-            "--despite-look-alikes when you know that they are others"
-        )
-    return len(met.alike)
-
-
 def _everybody(table: pd.DataFrame, images: pd.DataFrame, delivered: Delivered, champion: Champion) -> pd.DataFrame:
     """A row a patient who has a usable image: patient, key, class, label (-1: of neither), few, fold, what was found."""
     keys = trained_files.keys(images)
@@ -273,16 +243,8 @@ def _write(
     checks: Sequence[Check],
     frame: pd.DataFrame,
 ) -> None:
-    calibration = {key: value for key, value in vars(found.calibration).items() if key != "reliability"}
-    contents = {
-        **{key: asdict(found.there[key]) for key in figures.keys(figures.HEADLINE) if key in found.there},
-        "operating_point": {"threshold": found.point, **{key: asdict(value) for key, value in found.at_point.items()}},
-        "calibration": {key: asdict(value) if isinstance(value, Interval) else value for key, value in calibration.items()},
-        "home": {key: asdict(value) for key, value in found.home.items()},
-        "difference": {key: asdict(value) for key, value in found.difference.items()},
-        **about,
-    }
-    (folder / METRICS).write_text(json.dumps(_plain(contents), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    contents = {**found.told(), **about}
+    (folder / METRICS).write_text(json.dumps(contents, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
     columns = ["key", "class", "images", "images_unlike", "score", "called", "few", "sex", "age"]
     shown = everybody[columns].rename(columns={"key": "patient", "few": "too_few_images"})
     shown.sort_values(["class", "patient"]).to_csv(folder / PATIENTS, index=False)
@@ -343,12 +305,3 @@ def _rows(found: Found) -> Iterator[list[str]]:
 
 def _three(there: Mapping[str, Interval], home: Mapping[str, Interval], less: Mapping[str, Interval], key: str) -> list[str]:
     return [f"{table[key]:.2f}" if key in table else "–" for table in (there, home, less)]
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
