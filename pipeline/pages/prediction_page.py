@@ -56,7 +56,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
     """The page of one patient, whose image files are in `files`, by name."""
     own = found.scored[found.scored["patient"] == patient]
     rows = {str(row["subtype"]): row for row in found.table[found.table["patient"] == patient].to_dict("records")}
-    unlike = own[own["unlike"] != ""].groupby("image", sort=False)["unlike"].first()
+    unlike = own[own["unlike"] != ""].groupby("image", sort=False)
     here = config.validate_.min_images_per_patient  # where a model of an earlier version does not say
     fewest = max(int(model.settings.get("fewest_images", here)) for model in found.models)
 
@@ -69,8 +69,8 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
         images=own["image"].nunique(),
         few=own["image"].nunique() < fewest,
         fewest=fewest,
-        many_unlike=len(unlike) > _MANY_UNLIKE * own["image"].nunique(),
-        unlike=list(unlike.items()),
+        many_unlike=unlike.ngroups > _MANY_UNLIKE * own["image"].nunique(),
+        unlike=[(image, list(zip(of_image["subtype"], of_image["unlike"], strict=True))) for image, of_image in unlike],
         left_out=found.left_out[found.left_out["patient"] == patient].to_dict("records"),
         threshold=config.evaluate.threshold,
         control=config.control,

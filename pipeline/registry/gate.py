@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from pipeline.evaluation import intervals
 from pipeline.registry import exchanges
 
 Decision = Literal["champion", "challenger", "not comparable"]
+NOT_COMPARABLE: Final = "not comparable"
 _CONFIDENCE = 0.95  # of the bounds that are shown
 SCORES = ["patient", "fold", "label", "logit"]
 
@@ -37,6 +38,14 @@ class Verdict:
     def alias(self) -> Literal["champion", "challenger"]:
         """The name the candidate carries from now on: what cannot be compared is no champion."""
         return "champion" if self.decision == "champion" else "challenger"
+
+
+def way_out(model: str, version: str) -> str:
+    """What a person can do where nothing can be compared, since no later candidate of these settings can be either."""
+    return (
+        f"{model}: the champion stays, and `predict` uses it; to use v{version} instead: "
+        f'`python -m pipeline promote {model} {version} --because "..."`'
+    )
 
 
 def level(rate: float, compared_before: int, side_by_side: int = 1) -> float:
@@ -73,15 +82,15 @@ def judge(
     if champion is None:
         return Verdict("champion", "no champion yet, and all floors are reached", {})
     if champion.empty:
-        return Verdict("not comparable", "the champion was registered without its scores", {})
+        return Verdict(NOT_COMPARABLE, "the champion was registered without its scores", {})
     folds, its_folds = candidate["fold"].nunique(), champion["fold"].nunique()
     if folds != its_folds:
-        return Verdict("not comparable", f"its scores are of {_of(folds)}, the champion's of {its_folds}", {})
+        return Verdict(NOT_COMPARABLE, f"its scores are of {_of(folds)}, the champion's of {its_folds}", {})
     both = shared(candidate, champion)
     counts = {"controls": int((both["label"] == 0).sum()), "subtype's patients": int((both["label"] == 1).sum())}
     if min(counts.values()) < rules.fewest_patients:
         few = " and ".join(f"{count} {who}" for who, count in counts.items())
-        return Verdict("not comparable", f"both have scored {few} out of fold, {rules.fewest_patients} of each are needed", {})
+        return Verdict(NOT_COMPARABLE, f"both have scored {few} out of fold, {rules.fewest_patients} of each are needed", {})
     allowed = level(rules.max_false_promotions, compared_before, side_by_side)
     figures = {**compare(both, rules.draws, seed), "allowed": allowed}
     said = (

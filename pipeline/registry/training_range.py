@@ -17,6 +17,7 @@ from pipeline.images import manifest
 Reference: TypeAlias = dict[str, Any]
 
 _RARE = 0.001
+_DECIMALS = 2
 _NAMES = {
     **{f"mean_{letter}": colour for letter, colour in zip("rgb", ("red", "green", "blue"), strict=True)},
     **{f"std_{letter}": f"deviation of {colour}" for letter, colour in zip("rgb", ("red", "green", "blue"), strict=True)},
@@ -30,7 +31,7 @@ def of(images: pd.DataFrame) -> Reference:
     return {
         "images": len(images),
         "px": sorted({int(side) for side in images["width"]}),
-        **{name: [round(float(value), 2) for value in ranges[name]] for name in manifest.NUMBERS},
+        **{name: [round(float(value), _DECIMALS) for value in ranges[name]] for name in manifest.NUMBERS},
     }
 
 
@@ -45,6 +46,7 @@ def differences(side_px: int, numbers: Mapping[str, float], reference: Reference
     found = [] if side_px in sides else [f"{side_px} px instead of {' or '.join(map(str, sides))}"]
     for name, words in _NAMES.items():
         low, high = reference[name]
-        if not low <= numbers[name] <= high:
-            found.append(f"{words} {numbers[name]:.0f}, not {low:.0f} to {high:.0f}")
+        value = round(numbers[name], _DECIMALS)
+        if not low <= value <= high:
+            found.append(f"{words} {value:g}, not {low:g} to {high:g}")
     return found

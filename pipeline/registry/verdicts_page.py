@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from pipeline.common import files, paths
-from pipeline.registry import mlflow_address, mlflow_server, versions
+from pipeline.registry import gate, mlflow_address, mlflow_server, versions
 
 _TEMPLATE = Path(__file__).with_name("verdicts_page.html.j2")
 
@@ -53,4 +53,4 @@ def _state(client: mlflow_server.Client, model: versions.Version) -> str:
     if versions.ROLLED_BACK in model.tags:
         return "rolled back"
     verdict = model.tags["verdict"].split(":")[0]
-    return verdict if verdict in (versions.CHALLENGER, "not comparable") else "was champion"
+    return verdict if verdict in (versions.CHALLENGER, gate.NOT_COMPARABLE) else "was champion"

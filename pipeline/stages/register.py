@@ -58,6 +58,8 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
                 named = [candidate.name] if several else []
                 rows.append([subtype, *named, *reached, f"v{model.version} {aliases}".strip()])
                 reasons.append(f"{model.name} v{model.version}: {verdicts[candidate.name]}")
+                if verdicts[candidate.name].startswith(gate.NOT_COMPARABLE):
+                    reasons.append(gate.way_out(model.name, model.version))
             if lost := agreement.absent(client, subtype, every[0].cohort):
                 reasons.append(bringing_back.champion(lost))
             verdicts_page.write(client, subtype)
@@ -210,6 +212,7 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
         )
     source = json.loads(paths.existing(paths.SOURCE).read_text())
     spec = json.loads(paths.existing(paths.fold(subtype, name, min(config.folds)) / "spec.json").read_text())
+    images = _images(config, subtype)
     return {
         "serving": model_files.SERVING,
         "subtype": subtype,
@@ -221,8 +224,8 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
         **({"patient_calibration": found} if (found := fold_mean.patient_calibration(calibrated)) else {}),
         "operating_point": fold_mean.operating_point(calibrated["threshold"].tolist()),
         "operating_point_chosen": [f"fold-{fold}" for fold in calibrated.index[calibrated["chosen"]]],
-        "fewest_images": config.validate_.min_images_per_patient,
-        "reference": training_range.of(_images(config, subtype)),
+        "fewest_images": int(images.groupby("patient").size().min()),
+        "reference": training_range.of(images),
     }
 
 

@@ -45,7 +45,10 @@ def run(config: Config, candidates: list[str]) -> None:
         beside = {candidate.digest for candidate in every}
         for candidate, model in zip(every, models, strict=True):
             versions.note(client, model, classes=" ".join(config.classes))
-            console.say(f"{NAME} v{model.version} ({candidate.name}): {_settle(config, client, model, candidate, beside)}")
+            verdict = _settle(config, client, model, candidate, beside)
+            console.say(f"{NAME} v{model.version} ({candidate.name}): {verdict}")
+            if verdict.startswith(gate.NOT_COMPARABLE):
+                console.say(gate.way_out(NAME, model.version))
         if lost := agreement.absent(client, NAME, every[0].cohort):
             console.say(bringing_back.champion(lost))
         verdicts_page.write(client, NAME)
@@ -83,7 +86,7 @@ def _settle(
         elif standing.absent:
             verdict = gate.Verdict("challenger", f"not promoted: the champion of {paths.DECISIONS} is not in this MLflow", {})
         elif champion is not None and (theirs := champion.tags.get("classes", "")) != model.tags["classes"]:
-            verdict = gate.Verdict("not comparable", f"the champion knows other classes: {theirs}; promote it by hand", {})
+            verdict = gate.Verdict(gate.NOT_COMPARABLE, f"the champion knows other classes: {theirs}", {})
         else:
             scores = versions.scores(client, champion) if champion else None
             compared, now = len(others - history.unopposed - beside), len(beside | {candidate.digest})
@@ -140,6 +143,7 @@ def _candidate(config: Config, name: str) -> versions.Candidate:
 def _settings(config: Config, spec: dict[str, Any], folds: list[str], *, kept: bool) -> dict[str, Any]:
     """What the served model's code and `predict` read besides regressions; `kept`: whether sets can keep their coverage."""
     images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
+    images = images[images["class"].isin(config.classes)]
     return {
         "serving": model_files.SERVING,
         "kind": "call",
@@ -151,8 +155,8 @@ def _settings(config: Config, spec: dict[str, Any], folds: list[str], *, kept: b
         "folds": folds,
         "temperature": spec["temperature"],
         "coverage": config.call.coverage if kept else None,
-        "fewest_images": config.validate_.min_images_per_patient,
-        "reference": training_range.of(images[images["class"].isin(config.classes)]),
+        "fewest_images": int(images.groupby("patient").size().min()),
+        "reference": training_range.of(images),
     }
 
 

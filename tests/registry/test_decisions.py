@@ -257,7 +257,9 @@ def names(folder: Path) -> dict[str, str]:
 @pytest.mark.rehearsal
 def test_the_commands_that_are_said_bring_the_champion_back(project: Path) -> None:
     reigning = names(project)["champion"]
-    assert "NPM1 v2: not comparable" in call(project, "python", "-m", "pipeline", "register", "NPM1")
+    said = call(project, "python", "-m", "pipeline", "register", "NPM1")
+    assert "NPM1 v2: not comparable" in said
+    assert 'to use v2 instead: `python -m pipeline promote NPM1 2 --because "..."`' in said
     assert names(project)["champion"] == reigning
     decided = (project / paths.DECISIONS).read_bytes()
     for path in [*project.glob("mlflow.db*"), project / "mlartifacts"]:

@@ -97,7 +97,7 @@ def test_a_patient_is_pooled_from_his_or_her_images_in_whatever_order(project: P
 
 def test_a_call_from_fewer_images_than_any_patient_of_training_had_is_warned_of(model: Any, patient: list[bytes]) -> None:
     fewest = model.unwrap_python_model().settings["fewest_images"]
-    assert fewest == 8  # params.yaml's validate.min_images_per_patient
+    assert fewest == 12, "as many as each of the cohort's patients has"
     enough = (patient * fewest)[:fewest]
     found = model.predict(frame([patient[0], *enough], patient=["A", *["B"] * fewest]))
     assert found["patient_warning"][0] == f"1 image; a patient of training had at least {fewest}: the score of so few is unsure"

@@ -44,7 +44,8 @@ def test_classes_sizes_and_counts_are_those_that_lie_there(work: Path, capsys: p
     said = capsys.readouterr().out
     assert "control: healthy, by its name" in said
     assert "an epoch has only some" in said
-    assert "folds: all 4, so 8 networks are trained; for a first look, folds: [0] in params.yaml trains 2" in said
+    assert "folds: all 4, so 8 networks are trained (each says first how long it may take)" in said
+    assert "`folds: [0]` in params.yaml trains 2, to see that all runs" in said
     assert "AML_M3_new: {patients: 6, images: 24}" in Path("params.yaml").read_text()
     assert f"export COHORT_DIR={work}/mine; dvc repro" in said
     assert place.is_dir()
