@@ -66,10 +66,11 @@ def elsewhere_tag(cohort: str) -> str:
 
 
 def with_elsewhere(card: str, tags: Mapping[str, str]) -> str:
-    """A card that says what the version reached on other cohorts, by its tags; a card that said so before is said anew."""
+    """A card that says what the version reached on other cohorts, by its tags, where there is room; if said before, anew."""
     lines = [f"- {key.removeprefix(_OF_COHORT)}: {line}" for key, line in sorted(tags.items()) if key.startswith(_OF_COHORT)]
     alone = card.partition(_ELSEWHERE)[0]
-    return f"{alone.replace(_NOT_TRIED, _TRIED)}{_ELSEWHERE}{chr(10).join(lines)}\n" if lines else card
+    text = "".join([alone.replace(_NOT_TRIED, _TRIED), _ELSEWHERE, *(f"{line}\n" for line in lines)])
+    return text if lines and len(text) <= LONGEST else alone
 
 
 def _title(facts: Facts) -> str:

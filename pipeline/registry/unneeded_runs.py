@@ -18,11 +18,12 @@ from mlflow.entities.model_registry import ModelVersion
 
 from pipeline.registry import mlflow_address, mlflow_database, mlflow_server
 
-_PARENT = "mlflow.parentRunId"
+_ABOVE = ("mlflow.parentRunId", "model_run")  # tags that name a run to which another belongs: its model's, if tried elsewhere
 _KINDS = (
     ("training", "trainings that no commit holds"),
     ("trial", "trials of searches"),
     ("search", "searches"),
+    ("external", "models tried on others' patients"),
     ("candidate", "candidates without a version"),
 )
 
@@ -85,7 +86,7 @@ def _needed(
         tags = run.data.tags
         if tags.get("candidate") in candidates or (trainings is not None and tags.get("training") in trainings):
             found.add(run.info.run_id)
-    while below := {run.info.run_id for run in runs if run.data.tags.get(_PARENT) in found} - found:
+    while below := {run.info.run_id for run in runs if found & {run.data.tags.get(tag) for tag in _ABOVE}} - found:
         found |= below
     return found
 

@@ -22,6 +22,7 @@ import pandas as pd
 from pipeline.auditing import check_result, outside
 from pipeline.auditing.check_result import Check
 from pipeline.cohort import labelled_patients
+from pipeline.cohort import patients as listed
 from pipeline.cohort.labelled_patients import Delivered
 from pipeline.common import console, paths
 from pipeline.common.config import Config
@@ -96,7 +97,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         console.say(f"external: {len(images):,} images of {images['patient'].nunique():,} patients, none known to the model")
         scored, _, of_patients, _ = scoring.score(patients, [champion], None, champion.settings["um"])
     table = scoring.by_patient(scored, [champion], of_patients, config.evaluate.threshold)
-    everybody = _everybody(table, images, delivered, champion)
+    everybody = _everybody(config, table, images, delivered, champion)
     judged = everybody[~everybody["few"] & (everybody["label"] >= 0)].reset_index(drop=True)
     _require_enough(judged, config.control, subtype)
     found = elsewhere.found(
@@ -184,18 +185,18 @@ def _require_free(target: Path) -> None:
             raise DataError(f"{target}: exists and is no earlier result; name another folder with --output")
 
 
-def _everybody(table: pd.DataFrame, images: pd.DataFrame, delivered: Delivered, champion: Champion) -> pd.DataFrame:
+def _everybody(
+    config: Config, table: pd.DataFrame, images: pd.DataFrame, delivered: Delivered, champion: Champion
+) -> pd.DataFrame:
     """A row a patient who has a usable image: patient, key, class, label (-1: of neither), few, fold, what was found."""
     keys = trained_files.keys(images)
-    labels = {champion.settings["control"]: 0, champion.subtype: 1}
     classes = table["patient"].map(delivered.class_of)
-    known = pd.DataFrame(index=table["patient"], columns=["sex", "age"]).fillna("")
-    if delivered.metadata is not None:
-        known = delivered.metadata.reindex(table["patient"])[["sex", "age"]].fillna("")
+    known = listed.table(zip(classes, table["patient"], strict=True), delivered.metadata).set_index("patient")
+    known = known.loc[table["patient"]]
     return table.assign(
         key=[keys[patient][0] for patient in table["patient"]],
         **{"class": classes},
-        label=classes.map(labels).fillna(-1).astype(int),
+        label=classes.map({config.control: 0, champion.subtype: 1}).fillna(-1).astype(int),
         logit=elsewhere.logits(table["score"]),
         few=table["images"] < int(champion.settings.get("fewest_images", 0)),
         fold=0,
@@ -216,7 +217,7 @@ def _counts(everybody: pd.DataFrame) -> dict[str, int]:
 
 def _every_class(config: Config, champion: Champion, enough: pd.DataFrame) -> pd.DataFrame:
     """Whom the model calls its subtype, a row a class: its own two first."""
-    own = [champion.settings["control"], champion.subtype]
+    own = [config.control, champion.subtype]
     names = [*own, *sorted(set(enough["class"]) - set(own))]
     rows = [
         every_class.row(
