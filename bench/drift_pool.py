@@ -24,7 +24,7 @@ from pipeline.images import decoding, manifest
 CONTROL = "control"
 CLASSES = (CONTROL, *cohort.SUBTYPES)
 KEPT = Path(".bench/drift_pool.npz")
-_PATIENTS, _IMAGES, _MOVED = 20, 8, 4  # of a class; of a patient; patients of a class who are shown otherwise
+_PATIENTS, _IMAGES, _MOVED = 60, 12, 12  # of a class; of a patient; patients of a class who are shown otherwise
 _SEED = 27
 _LOWEST_LIGHT = 8 / 255
 

@@ -1,9 +1,9 @@
 """Two groups of patients compared by what is known of each, a row a patient: a permutation test. No file is read here.
 
-The patient is what is exchanged: 400 images of one patient are one witness. Views are looked at together: one p-value for all of
-them, and one a view that is corrected for their number. Patients are exchanged within a stratum alone (a class), so that another
-mix of classes is no difference. Nothing is fitted to one group: whatever is scaled is scaled over both, so the test is exact
-however few the new patients are; of a single one it is the rank of its distance among those of the others.
+The patient is what is exchanged: 400 images of one patient are one witness. Views are looked at together: one p-value for all
+of them, and one a view that is corrected for their number. Patients are exchanged within a stratum alone (a class), so that
+another mix of classes is no difference. Nothing is fitted to one group: whatever is scaled is scaled over both, so the test
+is exact however few the new patients are; of a single one it is the rank of its distance among those of the others.
 """
 
 from __future__ import annotations
@@ -82,6 +82,24 @@ def compare(
         for column, name in enumerate(scaled)
     }
     return Found(counted, compared, _share(smallest, float(smallest[0])), max(1 / (permutations + 1), 1 / ways), views)
+
+
+def distances(known: Floats, new: Floats, known_strata: ArrayLike, new_strata: ArrayLike) -> tuple[list[float], list[float]]:
+    """How far each patient is, on average, from the known ones of the stratum but for him- or herself; 1 is the known's median.
+
+    Whoever has nobody to be held against has no distance.
+    """
+    old, fresh = np.asarray(known_strata, dtype=object), np.asarray(new_strata, dtype=object)
+    apart = cdist(_scaled(known, new), _scaled(known, new)[: len(known)])
+    others = np.concatenate([old, fresh])[:, None] == old[None, :]
+    others[: len(old)] &= ~np.eye(len(old), dtype=bool)
+    counts = others.sum(axis=1)
+    mean = np.where(counts > 0, (apart * others).sum(axis=1) / np.maximum(counts, 1), np.nan)
+    middle = np.nanmedian(mean[: len(old)]) if (counts[: len(old)] > 0).any() else np.nan
+    relative = mean / middle if middle > 0 else np.full(len(mean), np.nan)
+    parts = relative[: len(old)], relative[len(old) :]
+    first, second = ([float(one) for one in part if np.isfinite(one)] for part in parts)
+    return first, second
 
 
 def _scaled(known: Floats, new: Floats) -> Floats:
