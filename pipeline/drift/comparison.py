@@ -124,7 +124,8 @@ def _energy(distances: Floats, chosen: Floats, new: int) -> Floats:
     within = (to_chosen * chosen).sum(axis=1)
     to_all = chosen @ distances.sum(axis=1)
     apart, others = to_all - within, distances.sum() - 2 * to_all + within
-    return np.asarray(2 * apart / (new * known) - within / new**2 - others / known**2) * new * known / (new + known)
+    energy = 2 * apart / (new * known) - within / new**2 - others / known**2
+    return np.asarray(energy * (new * known / (new + known)), dtype=np.float64)
 
 
 def _ranks(statistic: Floats) -> Floats:
