@@ -1,4 +1,6 @@
-"""The test that exchanges patients: right as often as it says, blind to how many images a patient has, and to the mix of classes."""
+"""The test that exchanges patients: right as often as it says, blind to how many images a patient has, and to the mix of
+classes.
+"""
 
 from __future__ import annotations
 
