@@ -35,12 +35,13 @@ _KEYS = 4  # of a patient
 def of_patient(images: pd.DataFrame) -> dict[str, object]:
     """A row of one patient's usable images, whose columns are pixels_sha256 and `manifest.NUMBERS`; no more is known."""
     sharpness = np.log1p(images["sharpness"].to_numpy(np.float64))
+    colours = images[_COLOURS].to_numpy(np.float64).mean(axis=0)
     return {
         "keys": keys(images["pixels_sha256"].tolist()),
         "class": "",
         "call": "",
         "images": len(images),
-        **{name: float(images[name].mean()) for name in _COLOURS},
+        **dict(zip(_COLOURS, map(float, colours), strict=True)),
         "sharpness": float(sharpness.mean()),
         "sharpness_spread": float(sharpness.std()),
         "probabilities": [],
