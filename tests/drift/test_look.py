@@ -1,4 +1,4 @@
-"""A look as `predict` and `python -m pipeline drift` take it: patients as they are kept, windows, alarms, and who counts once."""
+"""A look as `predict` and `python -m pipeline drift` take it: patients as they are kept, windows, alarms, who counts once."""
 
 from __future__ import annotations
 
