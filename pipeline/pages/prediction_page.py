@@ -135,7 +135,7 @@ def render_index(config: Config, found: Found, patients: Sequence[str]) -> str:
 
 def _drift(watched: Watched | None) -> dict[str, Any] | None:
     """A look as the page shows it: by view its figures, and how far every patient stands from those of training."""
-    if watched is None:
+    if watched is None or not watched.look.new:
         return None
     views = watched.look.found.views if watched.look.found else {}
     farthest = max((far for parts in watched.standing.values() for part in parts for far in part), default=1.0)

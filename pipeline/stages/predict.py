@@ -76,7 +76,7 @@ def run(
         _show_calls(target, calls, call)
     if not aside:
         seen.keep()
-    if watched:
+    if watched and watched.look.new:
         console.say(f"drift: {watched.look.in_words()}; `python -m pipeline drift` says more")
     if why:
         console.say(f"predict: why: {why.took()}")

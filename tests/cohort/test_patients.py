@@ -28,7 +28,7 @@ def tcia(separator: str, decimal: str) -> str:
 
 
 def check(table: pd.DataFrame) -> None:
-    columns = ["sex", "age", "blast_share", "promyelocyte_share", "leucocytes_per_ul", "class_listed", "images_listed", "batch"]
+    columns = ["sex", "age", "blast_share", "promyelocyte_share", "leucocytes_per_ul", "class_listed", "images_listed"]
     assert {patient: list(row) for patient, row in table[columns].iterrows()} == EXPECTED
 
 
