@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     training.add_argument("--deployment", help="hand trainings to other machines: train-one/trainers")
     training.add_argument("--force", action="store_true", help="although nothing changed, and trainings from the first epoch")
     flows.add_parser("refresh", help="look whether the source has something new; if so, take it in and train")
+    flows.add_parser("drift", help="say whether the newest patients that were scored look like those of training")
     tuning = flows.add_parser("tune", help="search a better network for a subtype, with several workers")
     tuning.add_argument("subtype", help="one of params.yaml's subtypes")
     tuning.add_argument("--workers", type=int, default=2, help="trials at once on this machine (2)")
@@ -61,10 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
 
-    from flows import refresh, tune
+    from flows import drift, refresh, tune
     from flows import training as trainings
 
-    flow: Any = {"training": trainings.training, "refresh": refresh.refresh, "tune": tune.tune}[name]
+    flow: Any = {"training": trainings.training, "refresh": refresh.refresh, "drift": drift.drift, "tune": tune.tune}[name]
     state = flow(**chosen, return_state=True)
     sys.stdout.write(f"{name}: {state.name}. {state.message or ''}\n")
     return 0 if state.is_completed() else 1

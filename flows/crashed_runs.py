@@ -18,7 +18,7 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from flows import HEARTBEAT_S
 
 NAME = "runs without a heartbeat have crashed"
-_FLOWS = ["training", "refresh", "train-one"]
+_FLOWS = ["training", "refresh", "drift", "train-one"]
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 
 

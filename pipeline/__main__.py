@@ -66,6 +66,7 @@ UNNEEDED = "say which runs of MLflow nobody needs; `python -m flows gc` calls it
 COMPARE = "set two states of the results beside each other; `python -m flows compare` calls it with two commits"
 CURATE = "find the images that a person had best look at; a page to decide about them, and what was decided taken over"
 EXTERNAL = "try a registered model on another hospital's labelled patients; figures, recalibration, a page beside those of home"
+DRIFT = "say whether the newest patients look like those of training; exit status 3 if not"
 PREDICT = "score new patients with the champions; a table, and a page for each patient"
 
 
@@ -98,6 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
         if chosen.stage == "source":
             status: int = stage.run(settings, chosen.take)
             return status
+        if chosen.stage == "drift":
+            seen: int = stage.run(settings, chosen.delivery, chosen.output)
+            return seen
         if chosen.stage == "compare":
             worse: int = stage.run(settings, chosen.before, chosen.after, tuple(chosen.called), chosen.note, chosen.output)
             return worse
@@ -121,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 stage.run(settings)
         elif chosen.stage == "predict":
-            stage.run(settings, chosen.folder, chosen.um, chosen.output, chosen.explain)
+            stage.run(settings, chosen.folder, chosen.um, chosen.output, chosen.explain, chosen.aside)
         elif chosen.stage == "external":
             asked = stage.Asked(chosen.classes, chosen.name, chosen.um, chosen.output, chosen.despite_look_alikes)
             stage.run(settings, chosen.model, chosen.folder, asked)
@@ -208,6 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--um", type=float, help="side of the images in micrometres; params.yaml's image_um when left out")
     predict.add_argument("--output", type=Path, help="folder for the results; predictions/<folder's name> when left out")
     predict.add_argument("--explain", action="store_true", help="say on each page which cells and pixels carried the scores")
+    predict.add_argument("--aside", action="store_true", help="don't count these among the new patients that drift looks at")
     external = stages.add_parser("external", help=EXTERNAL, description=EXTERNAL[0].upper() + EXTERNAL[1:] + ".")
     external.add_argument("model", help="a subtype's model and its version, by name or number: NPM1@champion, NPM1@3")
     external.add_argument("folder", type=Path, help="folder, or ZIP archive, with a folder a class and in it one a patient")
@@ -223,6 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     external.add_argument(
         "--despite-look-alikes", action="store_true", help="go on although pictures look like the training's: they are others"
     )
+    drift = stages.add_parser("drift", help=DRIFT, description=DRIFT[0].upper() + DRIFT[1:] + ".")
+    drift.add_argument("--delivery", action="store_true", help="those of the cohort whom the champion does not know, instead")
+    drift.add_argument("--output", type=Path, help="write what was seen to this JSON too")
     for name, purpose in BY_HAND.items():
         by_hand = stages.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         by_hand.add_argument("subtype", help="one of params.yaml's subtypes, or call")

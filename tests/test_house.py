@@ -127,6 +127,7 @@ def test_stage_is_module_is_command_is_params_section() -> None:
         "tune",
         "transfer",
         "curate",
+        "drift",
     }
     assert sections <= set(STAGES) | shared
 

@@ -1,9 +1,10 @@
 """The patients table: who is in the cohort, and what its metadata says of them. No file is read or written here.
 
 Columns of the table: patient, class, sex (f, m), age (years), blast_share and promyelocyte_share (of the leucocytes in
-peripheral blood, 0 to 1), leucocytes_per_ul, class_listed and images_listed (what the metadata says of the folders); empty
-where unknown. Metadata comes as the file of the TCIA package (its columns, with the header's damaged micro sign and with
-decimal commas where a spreadsheet has been at work) or as a table with the columns above.
+peripheral blood, 0 to 1), leucocytes_per_ul, class_listed and images_listed (what the metadata says of the folders), batch
+(of staining, site or scanner: whatever is called so); empty where unknown. Metadata comes as the file of the TCIA package
+(its columns, with the header's damaged micro sign and with decimal commas where a spreadsheet has been at work) or as a table
+with the columns above.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ COLUMNS = [
     "leucocytes_per_ul",
     "class_listed",
     "images_listed",
+    "batch",
 ]
 
 _MISSING = {"", "-", "?", "na", "n/a", "n.a.", "nan", "none", "null", "unknown", "#n/a"}
 _SEX = {"f": "f", "female": "f", "w": "f", "1": "f", "m": "m", "male": "m", "2": "m"}  # TCIA: sex_1f_2m
 _OLDEST = 120
+_LONGEST_BATCH = 40  # characters: a sentence is no batch, and may name somebody
 
 
 def _count(high: float) -> Callable[[str], str]:
@@ -65,6 +68,12 @@ def _sex(cell: str) -> str:
         raise ValueError("neither f (1) nor m (2)") from None
 
 
+def _batch(cell: str) -> str:
+    if len(cell) > _LONGEST_BATCH:
+        raise ValueError(f"not a batch's name, longer than {_LONGEST_BATCH} characters")
+    return cell
+
+
 _Reader = Callable[[str], str]
 # Pattern of a header, in lower case -> our column, and how its cells are read. TCIA's names are the first of each.
 _HEADERS: list[tuple[str, str, _Reader]] = [
@@ -77,6 +86,7 @@ _HEADERS: list[tuple[str, str, _Reader]] = [
     (r"pb_myeloblast", "blast_share", _number(0, 100, 0.01)),
     (r"pb_promyelocyte", "promyelocyte_share", _number(0, 100, 0.01)),
     (r"blast_share", "blast_share", _number(0, 1)),
+    (r"batch", "batch", _batch),
     (r"promyelocyte_share", "promyelocyte_share", _number(0, 1)),
 ]
 
@@ -146,5 +156,5 @@ def _cell(cell: object, reader: _Reader, where: str) -> str:
     try:
         return reader(text)
     except ValueError as error:
-        reason = str(error) if str(error).startswith(("not between", "not clear", "neither")) else "not a number"
+        reason = str(error) if str(error).startswith(("not between", "not clear", "not a batch", "neither")) else "not a number"
         raise DataError(f"{where}: {reason}; correct it, or leave it empty") from None  # not quoted: it may be a name

@@ -21,7 +21,7 @@ from pipeline.common import paths
 from pipeline.common.errors import ConfigError
 from pipeline.common.params_base import Count, Name, Section
 from pipeline.common.params_data import Ingest, Pack, Split, Validate
-from pipeline.common.params_judging import Audit, Call, CnnFloors, Evaluate, Explain, Register, Report
+from pipeline.common.params_judging import Audit, Call, CnnFloors, Drift, Evaluate, Explain, Register, Report
 from pipeline.common.params_learning import BagCandidate, CnnCandidate, Encoder, Kinds, Network, Train
 from pipeline.common.params_searching import Curate, Suspect, Transfer, Tune
 
@@ -67,6 +67,7 @@ class Config(Section):
     transfer: Transfer
     curate: Curate
     explain: Explain
+    drift: Drift
 
     @property
     def classes(self) -> list[str]:

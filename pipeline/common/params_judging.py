@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -116,3 +117,24 @@ class Explain(Section):
     cells: Count
     blocks: Annotated[int, Field(ge=4)]
     random_orders: Count
+
+
+class Drift(Section):
+    """Which new patients are compared with those of training, and how often that may be a false alarm."""
+
+    window: Annotated[int, Field(ge=2)]
+    fewest: Annotated[int, Field(ge=1)]
+    looks_per_year: Annotated[int, Field(ge=1, le=366)]
+    false_alarms_per_year: Annotated[float, Field(gt=0)]
+    permutations: Annotated[int, Field(ge=100)]
+
+    @model_validator(mode="after")
+    def _an_alarm_is_possible(self) -> Self:
+        level = self.false_alarms_per_year / self.looks_per_year
+        if level >= 1:
+            raise ValueError(f"false_alarms_per_year must be below looks_per_year, not {self.false_alarms_per_year:g}")
+        if 1 / (self.permutations + 1) >= level:
+            raise ValueError(f"permutations: so few give no p below {level:.3g}; at least {math.floor(1 / level) + 1}")
+        if self.fewest > self.window:
+            raise ValueError(f"fewest: {self.fewest} is above window ({self.window})")
+        return self

@@ -20,6 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.common.config import Config
+from pipeline.drift import summaries
+from pipeline.drift.look import Watched
 from pipeline.evaluation import genetics
 from pipeline.evaluation.pooling import probabilities
 from pipeline.images import decoding, reading
@@ -45,6 +47,7 @@ class Found:
     call: Champion | None = None  # gives one answer of all classes
     calls: pd.DataFrame = field(default_factory=pd.DataFrame)  # a row a patient, as it answers
     why: Mapping[tuple[str, str], explained_page.Why] = field(default_factory=dict)  # by patient and subtype, if asked
+    watched: Watched | None = None  # of the newest patients together
 
 
 def file_name(patient: str) -> str:
@@ -74,6 +77,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
         left_out=found.left_out[found.left_out["patient"] == patient].to_dict("records"),
         threshold=config.evaluate.threshold,
         control=config.control,
+        drifted=found.watched is not None and found.watched.look.alarm,
         um=found.um,
         call=_call(found, patient),
         why=[
@@ -114,6 +118,7 @@ def render_index(config: Config, found: Found, patients: Sequence[str]) -> str:
         control=config.control,
         subtypes=subtypes,
         demo=any(model.settings["cohort"]["source"] == "demo" for model in found.models),
+        drift=_drift(found.watched),
         points={model.subtype: (point_name(model), model.settings["operating_point"]) for model in found.models},
         patients=[
             {
@@ -126,6 +131,26 @@ def render_index(config: Config, found: Found, patients: Sequence[str]) -> str:
             for patient in patients
         ],
     )
+
+
+def _drift(watched: Watched | None) -> dict[str, Any] | None:
+    """A look as the page shows it: by view its figures, and how far every patient stands from those of training."""
+    if watched is None or not watched.look.new:
+        return None
+    views = watched.look.found.views if watched.look.found else {}
+    farthest = max((far for parts in watched.standing.values() for part in parts for far in part), default=1.0)
+    shown = [
+        {
+            "name": name,
+            "looks_at": summaries.VIEWS[name],
+            "found": views.get(name),
+            "known": [100 * far / farthest for far in known],
+            "new": [100 * far / farthest for far in new],
+            "middle": 100 / farthest,
+        }
+        for name, (known, new) in watched.standing.items()
+    ]
+    return {"look": watched.look, "model": watched.model, "views": shown}
 
 
 def point_name(model: Champion) -> str:

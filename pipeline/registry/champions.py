@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.common import console, environment
 from pipeline.common.errors import ModelError
+from pipeline.drift import summaries
 from pipeline.images.decoding import Pixels
 from pipeline.registry import mlflow_server, model_files, versions
 
@@ -45,6 +47,8 @@ class Champion:
     settings: dict[str, Any]
     model: Any
     tested: pd.DataFrame  # the cohort's patients, each out of fold, without names: label, logit
+    patients: pd.DataFrame = field(default_factory=partial(summaries.table, []))  # of the cohort, as `drift.summaries` has them
+    identity: str = ""  # `versions.identity`
 
     @property
     def of_patients(self) -> bool:
@@ -89,8 +93,25 @@ class Champion:
 
     def call(self, images: Sequence[Pixels], um: float) -> dict[str, Any]:
         """What a call answers of the one patient whose images these are: `served_model` says which columns."""
+        return self.call_and_vector(images, um)[0]
+
+    def call_and_vector(self, images: Sequence[Pixels], um: float) -> tuple[dict[str, Any], list[float]]:
+        """The same, and the mean of the vectors by which it answers, which are not made twice; empty where it doesn't tell."""
         rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
-        return dict(self.model.predict(rows, params={"um": um}).drop(columns="patient").iloc[0])
+        inner, made = self.model.unwrap_python_model(), list[Any]()
+        embed = inner._embedded
+
+        def remember(given: pd.DataFrame) -> Any:
+            made.append(embed(given))
+            return made[-1]
+
+        inner._embedded = remember
+        try:
+            answer = dict(self.model.predict(rows, params={"um": um}).drop(columns="patient").iloc[0])
+        finally:
+            del inner._embedded
+        of_one = [vectors for embedded in made for by_encoder in embedded.values() for vectors in by_encoder.values()]
+        return answer, summaries.mean_vector(of_one[0]) if len(of_one) == 1 else []
 
     def logits(self, images: Sequence[Pixels], um: float) -> NDArray[np.float64]:
         """Mean of the folds' calibrated logits `(n,)` of images of `um` micrometres."""
@@ -130,7 +151,8 @@ def load(client: mlflow_server.Client, subtype: str, named: str = versions.CHAMP
         raise ModelError(
             f"{name}: was registered without {missing[0]}, by an earlier version; run `python -m pipeline register`"
         )
-    champion = Champion(subtype, str(version.version), settings, model, versions.scores(client, version)[["label", "logit"]])
+    tested, patients = versions.scores(client, version)[["label", "logit"]], versions.patients(client, version)
+    champion = Champion(subtype, str(version.version), settings, model, tested, patients, versions.identity(version))
     _require_tagged(name, version, entrance | champion.weights)
     return champion
 

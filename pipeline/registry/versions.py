@@ -25,11 +25,13 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.common import console, paths
 from pipeline.common.errors import ModelError
+from pipeline.drift import summaries
 from pipeline.registry import gate, known_pictures, mlflow_runs, mlflow_server, model_card, model_files
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
 
 _SCORES = "out_of_fold.csv"
+_PATIENTS = "training_patients.parquet"
 _MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
@@ -61,6 +63,7 @@ class Candidate:
     beside: Mapping[str, Path] = field(default_factory=dict)  # the files of encoders by name in the model, where it has any
     question: str = ""  # that it answers, where that is not the subtype against control
     made_of: pd.DataFrame | None = None  # the pictures that it was made from, as `known_pictures` keeps them
+    patients: pd.DataFrame | None = None  # of the cohort, in numbers and under keys: `drift.summaries`
 
     @property
     def cohort(self) -> str:
@@ -145,6 +148,9 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     with tempfile.TemporaryDirectory() as folder:
         candidate.scores.to_csv(Path(folder) / _SCORES, index=False)
         client.log_artifact(run_id, str(Path(folder) / _SCORES))
+        if candidate.patients is not None:
+            candidate.patients.to_parquet(Path(folder) / _PATIENTS, index=False)
+            client.log_artifact(run_id, str(Path(folder) / _PATIENTS))
     if model is None or lost:
         model = _log_model(client, run_id, candidate)
     if lost:
@@ -275,6 +281,15 @@ def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
         return pd.read_csv(client.download_artifacts(_run_id(model), _SCORES, folder), dtype={"patient": "str"})
 
 
+def patients(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
+    """The cohort behind the version as `log_candidate` stored it; empty where a former release registered it."""
+    run = run_of(client, model)
+    if run is None or _PATIENTS not in {file.path for file in client.list_artifacts(run.info.run_id)}:
+        return summaries.table([])
+    with tempfile.TemporaryDirectory() as folder:
+        return pd.read_parquet(client.download_artifacts(run.info.run_id, _PATIENTS, folder))
+
+
 def has_scores(client: MlflowClient, model: ModelVersion) -> bool:
     """Whether they are there; of a network whose search saw its test patients they are an empty table."""
     run = run_of(client, model)
@@ -366,6 +381,11 @@ def digests(model: ModelVersion) -> set[str]:
     if not found:
         raise ModelError(f"{model.name} v{model.version}: was not made by `register`; leave it to who made it")
     return found
+
+
+def identity(model: ModelVersion) -> str:
+    """What a version is told by, whichever MLflow holds it: the model's name and the candidate's digest."""
+    return f"{model.name} {model.tags.get('candidate', '')[:16]}"
 
 
 def registered_by(client: MlflowClient, model: ModelVersion) -> tuple[str, bool]:

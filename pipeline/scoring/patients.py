@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ from pipeline.scoring.looking import Seen
 _IMAGES_AT_ONCE = 256
 
 PatientLogits: TypeAlias = dict[tuple[str, str], float]  # by patient and subtype
+# Told of each patient: usable images as `summaries.of_patient` takes them, the call's answer, and the mean of its vectors.
+Told: TypeAlias = Callable[[str, pd.DataFrame, Mapping[str, Any], list[float]], None]
 # Told of each patient: its images by name and side, and logits by subtype and name, where models score images.
 Asked: TypeAlias = Callable[[str, Mapping[str, Mapping[int, decoding.Pixels]], Mapping[tuple[object, object], object]], None]
 
@@ -36,6 +38,7 @@ def score(
     call: Champion | None,
     um: float,
     ask: Asked | None = None,
+    tell: Told | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, PatientLogits, pd.DataFrame]:
     """A row an image and subtype: patient, image, subtype, score, logit, unlike; and a row a file left out.
 
@@ -56,6 +59,7 @@ def score(
     bags = [model for model in models if model.of_patients]
     calls: list[dict[str, object]] = []
     bag: list[Seen] = []
+    looks: list[dict[str, Any]] = []  # what the patient's images look like, without their pixels
     lasts = {patient: number for number, (patient, _) in enumerate(chunks)}
     with ThreadPoolExecutor() as pool:
         steps = console.track(chunks, len(chunks), f"scoring patients, up to {_IMAGES_AT_ONCE} images a step")
@@ -73,9 +77,14 @@ def score(
             for model in models if usable else []:
                 scored += _rows(patient, usable, model, um)
             bag += usable if bags or call or ask else []
+            looks += [{"pixels_sha256": seen.sha256, **(seen.numbers or {})} for seen in usable] if tell else []
             if number == lasts[patient]:
-                if bag and call:
-                    calls.append({"patient": patient, **call.call(_pixels(bag, call), um), "model_version": call.version})
+                answer, vector = call.call_and_vector(_pixels(bag, call), um) if bag and call else ({}, [])
+                if call and answer:
+                    calls.append({"patient": patient, **answer, "model_version": call.version})
+                if tell and looks:
+                    tell(patient, pd.DataFrame(looks), answer, vector)
+                looks = []
                 for model in bags if bag else []:
                     of_patients[patient, model.subtype] = model.patient_logit(_pixels(bag, model), um)
                 if bag and ask:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pipeline.auditing import check_result, checks, groups
+from pipeline.auditing import check_result, checks, groups, neighbours
 from pipeline.auditing.baselines import COLOURS, Baseline, describe_people
 from pipeline.auditing.check_result import Check
 from pipeline.auditing.checks import BASELINES
@@ -54,6 +55,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
             _matched(config, network, patients, tested),
             *_groups(config, patients, tested),
             _truth(config, claimed),
+            _neighbours(config, subtype, candidate, patients),
         ]
         about = {
             "subtype": subtype,
@@ -88,7 +90,7 @@ def _patients(config: Config, subtype: str, images: pd.DataFrame, split: pd.Data
     counts = images.groupby(["class", "patient"]).size().rename("images").reset_index()
     table = split.drop(columns="images").assign(**{"class": split["label"].map({0: config.control, 1: subtype})})
     table = table.merge(listed, on=["patient", "class"], how="left").merge(counts, on=["patient", "class"], how="left")
-    return table.fillna({"images": 0, "sex": "", "age": "", **dict.fromkeys(_BLOOD, "")})
+    return table.fillna({"images": 0, "sex": "", "age": "", "batch": "", **dict.fromkeys(_BLOOD, "")})
 
 
 def _patient_auroc(path: Path) -> Interval:
@@ -191,3 +193,24 @@ def _truth(config: Config, claimed: pd.DataFrame) -> Check:
     return checks.truth(
         claimed.merge(known, on="path"), settings.permutations, config.seed, settings.significance, settings.fewest_patients
     )
+
+
+def _neighbours(config: Config, subtype: str, candidate: str, patients: pd.DataFrame) -> Check:
+    """Ask what lies together among the vectors that a candidate learns from, where one encoder made everybody's."""
+    if config.candidates[candidate].kind != "bag":
+        return neighbours.no_vectors("this learner looks at cells, and learns from no vectors")
+    if (encoder := config.bag_of(candidate).encoder) in config.embed_networks:
+        return neighbours.no_vectors("its vectors are by networks of this project, others in every fold")
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for name in (config.control, subtype):
+        file, table = paths.vectors(encoder, name), paths.vector_rows(encoder, name)
+        stored, rows = np.load(paths.existing(file), mmap_mode="r"), pd.read_parquet(paths.existing(table), columns=["patient"])
+        if len(stored) != len(rows):
+            raise DataError(f"{file} does not fit {table}; run `dvc repro embed`")
+        vectors |= {str(who): stored[at[: neighbours.IMAGES]] for who, at in rows.groupby("patient").indices.items()}
+    if strangers := set(patients["patient"]) - set(vectors):
+        raise DataError(f"{paths.encoder(encoder).parent}: no vectors of patient {min(strangers)}; run `dvc repro`")
+    bags = [vectors[patient] for patient in patients["patient"]]
+    classes, batches = patients["label"].to_numpy(np.int64), patients["batch"].tolist()
+    settings = config.audit
+    return neighbours.check(bags, classes, batches, settings.permutations, config.seed, settings.significance)

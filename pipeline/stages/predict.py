@@ -26,14 +26,20 @@ from pipeline.pages import prediction_page, rendering
 from pipeline.registry import champions, mlflow_server
 from pipeline.registry.champions import Champion
 from pipeline.scoring import patients as scoring
+from pipeline.scoring.new_patients import Seen
 
 TABLE, IMAGES, QUARANTINE, CALLS = "predictions.csv", "images.csv", "quarantine.csv", "calls.csv"
 _PATIENTS_SHOWN = 25  # on the terminal; the table has all
 _LONGEST_NAME = 255  # bytes, of a file on Linux
 
 
-def run(config: Config, folder: Path, um: float | None, output: Path | None, explain: bool = False) -> None:
-    """Write the tables and the pages, and print what was found; with `explain` pages also say why."""
+def run(
+    config: Config, folder: Path, um: float | None, output: Path | None, explain: bool = False, aside: bool = False
+) -> None:
+    """Write the tables and the pages, and print what was found; with `explain` pages also say why.
+
+    Unless they are put `aside` the patients count among the new ones that drift looks at.
+    """
     um = config.image_um if um is None else um
     patients, without = new_patients.find(folder)
     if without:
@@ -46,7 +52,8 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None, exp
         models = _champions(config, um)
         call = champions.load_call(mlflow_server.connect(), um) if config.call.candidates else None
         why = Whys(models, config.explain, um) if explain else None
-        scored, left_out, of_patients, calls = scoring.score(patients, models, call, um, why.ask if why else None)
+        seen = Seen(call or models[0])
+        scored, left_out, of_patients, calls = scoring.score(patients, models, call, um, why.ask if why else None, seen.tell)
         if scored.empty:
             first = left_out.iloc[0]
             raise DataError(f"{folder}: no usable image; first {first['patient']}/{first['image']}: {first['reason']}")
@@ -55,7 +62,8 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None, exp
             rows.to_csv(unfinished / name, index=False)
         if call:
             calls.to_csv(unfinished / CALLS, index=False)
-        found = prediction_page.Found(models, um, table, scored, left_out, call, calls, why.found if why else {})
+        watched = seen.look(config, aside)
+        found = prediction_page.Found(models, um, table, scored, left_out, call, calls, why.found if why else {}, watched)
         names = list(dict.fromkeys(table["patient"]))
         for patient in console.track(names, len(names), "writing pages"):
             page = prediction_page.render(config, found, patient, patients[patient])
@@ -66,6 +74,10 @@ def run(config: Config, folder: Path, um: float | None, output: Path | None, exp
     _warn_of_few(table, models)
     if call:
         _show_calls(target, calls, call)
+    if not aside:
+        seen.keep()
+    if watched and watched.look.new:
+        console.say(f"drift: {watched.look.in_words()}; `python -m pipeline drift` says more")
     if why:
         console.say(f"predict: why: {why.took()}")
 

@@ -17,6 +17,7 @@ from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ModelError
 from pipeline.common.params_judging import Register
+from pipeline.drift import known_patients
 from pipeline.evaluation import figures, floors, seen_by_search
 from pipeline.images import manifest
 from pipeline.registry import (
@@ -199,6 +200,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         pictures=sorted((report / "plots").glob("*.png")),
         card=model_card.markdown(facts),
         made_of=known_pictures.of(_images(config, subtype)),
+        patients=known_patients.of_cohort(config),
         beside={name: file for spec in specs.values() for name, file in trained_files.encoder(spec).items()},
     )
 

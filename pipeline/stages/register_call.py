@@ -14,6 +14,7 @@ import pandas as pd
 
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
+from pipeline.drift import known_patients
 from pipeline.images import manifest
 from pipeline.registry import (
     agreement,
@@ -136,6 +137,7 @@ def _candidate(config: Config, name: str) -> versions.Candidate:
         pictures=[],
         card=call_card.markdown(settings, found, config.evaluate.confidence, digest),
         beside=trained_files.encoder(spec),
+        patients=known_patients.of_cohort(config, spec["encoder"]["name"], patients),
         question=f"One answer of {', '.join(config.classes)} for a patient",
     )
 

@@ -45,6 +45,7 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
     assert {d["name"]: d["concurrency_options"] and d["global_concurrency_limit"]["limit"] for d in deployments} == {
         "weekly": 1,
         "daily": 1,
+        "drift": 1,
     }
 
     def scheduled(*states: str) -> list[dict[str, object]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from pipeline.auditing import groups
 from pipeline.auditing.checks import BASELINES, baseline, by_group
@@ -424,3 +425,34 @@ def test_a_search_that_saw_all_test_patients_is_red(settings: config.Config) -> 
         check = found(settings)["search_apart"]
         assert check["red"] == red
         assert f"it saw {len(patients)} of" in check["found"]
+
+
+def test_vectors_that_know_the_batch_are_red_where_the_metadata_has_one(settings: config.Config, params: Params) -> None:
+    cohort()
+    assert audit._neighbours(settings, "NPM1", "published", pd.DataFrame()).state == "nothing to judge"
+    bags = config.load(ROOT / "params.yaml").candidates["bags"].model_dump()
+    both = params({"candidates.bags": bags, "kinds.bag": ["bags"], "audit.permutations": 39})
+    listed = pd.read_csv(paths.PATIENTS, dtype="str", keep_default_na=False)
+    listed["batch"] = ["one" if int(patient[1:]) % 4 < 2 else "two" for patient in listed["patient"]]
+    listed.to_csv(paths.PATIENTS, index=False)
+    rng = np.random.default_rng(1)
+    for name, own in listed.groupby("class"):
+        rows = own.loc[own.index.repeat(IMAGES)]
+        vectors = rng.normal(size=(len(rows), 8)) + 4 * (rows["batch"] == "two").to_numpy()[:, None] * [
+            1,
+            -1,
+            1,
+            -1,
+            1,
+            -1,
+            1,
+            -1,
+        ]
+        paths.vectors("efficientnet_lite0", str(name)).parent.mkdir(parents=True, exist_ok=True)
+        np.save(paths.vectors("efficientnet_lite0", str(name)), vectors.astype(np.float32))
+        rows[["patient"]].to_parquet(paths.vector_rows("efficientnet_lite0", str(name)), index=False)
+    split = pd.read_csv(paths.split_table("NPM1"), dtype={"patient": "str"})
+    patients = listed.merge(split, on="patient").assign(images=IMAGES)
+    told = audit._neighbours(both, "NPM1", "bags", patients)
+    assert told.red
+    assert "robustness index 0." in told.found

@@ -1,0 +1,91 @@
+"""The new patients who were seen so far, in numbers and under keys, and the looks that were taken at them.
+
+They lie in predictions/, which git and DVC leave alone: no names, no images. A patient who is scored again counts once, as he
+or she looked last; and so does one whose folder was renamed, since keys follow from pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from pipeline.common import files, paths
+from pipeline.common.errors import DataError
+from pipeline.drift import summaries
+
+_COLUMNS = [*summaries.COLUMNS, "model", "seen"]
+
+
+def read() -> pd.DataFrame:
+    """Everybody, those who were first seen first above: `summaries`' columns, model (by whose words), seen (UTC).
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    if not paths.NEW_PATIENTS.is_file():
+        return pd.DataFrame(columns=_COLUMNS)
+    try:
+        table: pd.DataFrame = pd.read_parquet(paths.NEW_PATIENTS, columns=_COLUMNS)
+    except (ValueError, OSError) as error:
+        first = (str(error).splitlines() or ["no table"])[0]
+        raise DataError(
+            f"{paths.NEW_PATIENTS}: damaged ({first}); move it away, and the patients seen from now on are counted anew"
+        ) from None
+    return table
+
+
+def of_model(patients: pd.DataFrame, model: str, known: pd.DataFrame) -> pd.DataFrame:
+    """Those of whom a model spoke last, without patients of its own training cohort."""
+    own = patients[patients["model"] == model]
+    return own[~summaries.known_again(own["keys"], known["keys"])].reset_index(drop=True)
+
+
+def add(rows: Sequence[Mapping[str, object]], model: str, now: datetime) -> None:
+    """Write patients down behind those who are there; who is known again stays in place, as seen now."""
+    with _alone():
+        before = read()
+        fresh = summaries.table(rows).assign(model=model, seen=now.isoformat())
+        for place, keys in enumerate(fresh["keys"]):
+            again = summaries.known_again(before["keys"], pd.Series([keys]))
+            if again.any():
+                same_model = before[again & (before["model"] == model).to_numpy()]
+                if len(same_model):
+                    fresh.loc[place, "seen"] = same_model["seen"].min()
+                before = before[~again]
+        parts = [table for table in (before, fresh) if len(table)]
+        together = pd.concat(parts, ignore_index=True).sort_values("seen", kind="stable", ignore_index=True)
+        with files.in_one_step(paths.NEW_PATIENTS) as unfinished:
+            together.to_parquet(unfinished, index=False)
+
+
+def looks() -> list[dict[str, Any]]:
+    """The looks that were taken, oldest first."""
+    if not paths.LOOKS.is_file():
+        return []
+    found = []
+    for number, line in enumerate(paths.LOOKS.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            found.append(dict(json.loads(line)))
+        except ValueError:
+            raise DataError(f"{paths.LOOKS} line {number}: no JSON; remove the line") from None
+    return found
+
+
+def add_look(about: Mapping[str, Any]) -> None:
+    """Write a look down."""
+    with _alone():
+        lines = [json.dumps(one, allow_nan=False) for one in [*looks(), dict(about)]]
+        files.write(paths.LOOKS, "\n".join(lines) + "\n")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    paths.PREDICTIONS.mkdir(exist_ok=True)
+    with FileLock(paths.PREDICTIONS / ".drift.lock"):
+        yield
