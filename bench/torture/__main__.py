@@ -7,13 +7,14 @@ import itertools
 import json
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from bench.torture import judge, kills
-from bench.torture.project import Project
+from bench.torture import company, judge, kills, limits, servers
+from bench.torture.project import TRACKED, Project
 from bench.torture.round import play
 
 KINDS = {
@@ -21,7 +22,20 @@ KINDS = {
     "dvc": kills.dvc_killed,
     "both": kills.both_killed,
     "flow": kills.flow_killed,
+    "disk-full": limits.disk_full,
+    "temp-full": limits.temp_full,
+    "read-only": limits.read_only,
+    "memory": limits.memory_short,
+    "mlflow": servers.mlflow_killed,
+    "postgres": servers.postgres_killed,
+    "prefect": servers.prefect_killed,
+    "slow": servers.slow,
+    "flapping": servers.flapping,
+    "two-people": company.two_people,
+    "two-flows": company.two_flows,
 }
+
+ASK_MLFLOW = ("mlflow", "postgres", "slow", "flapping")
 
 
 def main() -> None:
@@ -37,6 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.kinds) - set(KINDS):
         parser.error(f"no kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    limits.alone()
     kinds = options.kinds or list(KINDS)
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     print(f"seed {seed}, kinds: {' '.join(kinds)}", flush=True)
@@ -51,14 +66,16 @@ def main() -> None:
             if time.monotonic() > ends:
                 break
             name = kinds[number % len(kinds)]
-            stages = list(project.seconds)
+            stages = list(TRACKED if name in ASK_MLFLOW else project.seconds)
             stage = stages[(number // len(kinds) * 7 + seed) % len(stages)]  # each in turn, in no order of the DAG
-            became = play(project, expected, KINDS[name], stage, random.Random(f"{seed} {number}"))
+            became = play(project, expected, KINDS[name], stage, name in ASK_MLFLOW, random.Random(f"{seed} {number}"))
             line = {"seed": seed, "round": number, "kinds": " ".join(kinds), "kind": name, **became}
             print(f"round {number}: {name}, {stage}: {became['outcome']}, {became['seconds']} s", flush=True)
             if became["outcome"] == "lost":
                 lost += 1
+                shutil.copyfile(project.folder.parent / "said", f"torture-{seed}-{number}.txt")
                 print(*(f"    {why}" for why in became["why"]), sep="\n")
+                print(f"    all that was said: torture-{seed}-{number}.txt")
                 print(f"    again: python -m bench.torture --seed {seed} --round {number} {' '.join(options.kinds)}", flush=True)
             if options.record:
                 with options.record.open("a") as record:

@@ -46,6 +46,7 @@ MICRO = {
 # One thread each: two rounds of the same stage are then the same work, and the machine stays usable.
 VARIABLES = {**CLEAN, "TRAIN_THREADS": "1", "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 REGISTER = ("register@NPM1", "register_call@bags")
+TRACKED = ("train@NPM1-published-0", *REGISTER)  # who talk to MLflow
 RECORDS = ("mlflow.db*", "mlartifacts", "data/decisions.jsonl", "reports/*/verdicts.html")
 
 
@@ -75,6 +76,11 @@ class Project:
         """The project as the reference is; hard links into DVC's cache stay such."""
         shutil.rmtree(self.folder, ignore_errors=True)
         subprocess.run(["cp", "-a", str(self._kept), str(self.folder)], check=True)
+
+    def outs(self, stage: str) -> list[Path]:
+        """What the reference holds of a stage's."""
+        lock = YAML(typ="safe", pure=True).load(self._kept / "dvc.lock")["stages"]
+        return [self._kept / out["path"] for out in lock[stage].get("outs", [])]
 
     def undo(self, stages: Collection[str]) -> None:
         """As if `stages` had never run: no outputs, nothing in dvc.lock, no run to be taken from the cache.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,6 @@ import psutil
 
 from bench.torture import judge
 from bench.torture.project import REGISTER, VARIABLES, Project
-from processes import alive_of
 
 FLOW = (sys.executable, "-m", "flows", "training")
 REPRO = ("dvc", "repro")
@@ -39,6 +39,8 @@ class Round:
     project: Project
     chance: random.Random
     stage: str
+    undone: set[str]
+    after: contextlib.ExitStack  # what is to be done when all is over
     victim: str = ""
     moment: str = ""
     variables: dict[str, str] = field(default_factory=lambda: dict(VARIABLES))
@@ -123,19 +125,23 @@ def command_of(stage: str) -> str:
 
 
 def play(
-    project: Project, expected: judge.State, kind: Callable[[Round], None], stage: str, chance: random.Random
+    project: Project, expected: judge.State, kind: Callable[[Round], None], stage: str, anew: bool, chance: random.Random
 ) -> Mapping[str, object]:
-    """Play one round; what became of it. `outcome` is survived, lost or missed, `why` what was found."""
+    """Play one round; what became of it. `outcome` is survived, lost or missed, `why` what was found.
+
+    With `anew` MLflow's records are made again, as where the round has a server of its own.
+    """
     began = time.monotonic()
     (project.folder.parent / "said").unlink(missing_ok=True)
     project.restore()
-    some = [name for name in project.seconds if chance.random() < 0.1]
-    project.undo({stage, *some, *(REGISTER if stage in REGISTER and chance.random() < 0.7 else ())})
-    this = Round(project, chance, stage)
+    some = [name for name in project.seconds if chance.random() < 0.03]
+    undone = {stage, *some, *(REGISTER if anew or stage in REGISTER and chance.random() < 0.7 else ())}
     outcome, why = "survived", list[str]()
     try:
-        with contextlib.ExitStack() as stack:
-            stack.callback(end_all, project.folder)
+        with contextlib.ExitStack() as after:
+            this = Round(project, chance, stage, undone, after)
+            after.callback(end_all, project.folder)
+            project.undo(undone)
             kind(this)
             hurt = time.monotonic()
             status, said = run_again(this)
@@ -163,7 +169,18 @@ def run_again(this: Round) -> tuple[int | str, str]:
         status: int | str = done.wait(_HANGS_S)
     except subprocess.TimeoutExpired:
         status = "a hang"
-    return status, (this.folder.parent / "said").read_text(errors="replace")[-1500:] if status else ""
+    return status, words(this)[-1500:] if status else ""
+
+
+def words(this: Round) -> str:
+    """All that was said in the round."""
+    return (this.folder.parent / "said").read_text(errors="replace")
+
+
+def tracebacks(this: Round) -> list[str]:
+    """What ended in a traceback of ours, by its last line: it helps nobody."""
+    ours = re.findall(r"^Traceback \(most recent call last\):\n(?:.*\n)*?(^\S.*)$", words(this), re.MULTILINE)
+    return [f"a traceback: {line[:300]}" for line in dict.fromkeys(ours)]
 
 
 def end_all(folder: Path) -> None:
@@ -172,8 +189,3 @@ def end_all(folder: Path) -> None:
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and Path(process.cwd()) == folder:
                 process.send_signal(signal.SIGKILL)
-
-
-def left(folder: Path) -> list[str]:
-    """The processes that work in the project."""
-    return alive_of(folder)
