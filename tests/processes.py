@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.request import urlopen
 
+import psutil
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
@@ -192,7 +193,8 @@ class Postgres:
 
     def kill(self) -> None:
         """End all of its processes at once; what was committed is on the disk."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        for process in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
+            process.kill()
         self._process.wait()
 
     def __exit__(self, *_: object) -> None:
