@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -188,6 +189,13 @@ def test_a_full_disk_is_said_of_what_was_being_written(tmp_path: Path, in_one_st
         Path("/dev/full").write_text("x")
     assert refused.value.filename == str(tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_that_a_library_tells_of_in_its_own_words_is_one(tmp_path: Path) -> None:
+    """As HDF5 does of what it keeps back until a file is closed: without the system's number."""
+    with pytest.raises(OSError, match="No space left") as refused, files.in_one_step(tmp_path / "made"):
+        raise RuntimeError("Can't decrement id ref count (file write failed: file descriptor = 8, errno = 28, error message = ")
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(tmp_path / "made"))
 
 
 def test_a_group_may_go_on_with_what_is_made(packed: Path) -> None:
