@@ -19,6 +19,7 @@ from bench.torture.round import play
 
 KINDS = {
     "stage": kills.stage_killed,
+    "stage-of-dvc": kills.stage_of_dvc_killed,
     "dvc": kills.dvc_killed,
     "both": kills.both_killed,
     "flow": kills.flow_killed,
@@ -29,6 +30,7 @@ KINDS = {
     "mlflow": servers.mlflow_killed,
     "postgres": servers.postgres_killed,
     "prefect": servers.prefect_killed,
+    "worker": servers.worker_killed,
     "slow": servers.slow,
     "flapping": servers.flapping,
     "two-people": company.two_people,
@@ -76,7 +78,9 @@ def main() -> None:
                 shutil.copyfile(project.folder.parent / "said", f"torture-{seed}-{number}.txt")
                 print(*(f"    {why}" for why in became["why"]), sep="\n")
                 print(f"    all that was said: torture-{seed}-{number}.txt")
-                print(f"    again: python -m bench.torture --seed {seed} --round {number} {' '.join(options.kinds)}", flush=True)
+                print(
+                    f"    again: python -m bench.torture --seed {seed} --round {number} {' '.join(options.kinds)}", flush=True
+                )
             if options.record:
                 with options.record.open("a") as record:
                     record.write(json.dumps(line) + "\n")

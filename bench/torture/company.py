@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 
-from bench.torture.round import FLOW, REPRO, Round, command_of, tracebacks, words
+from bench.torture.round import FLOW, PYTHON, REPRO, Round, command_of, tracebacks, words
 
 
 def two_people(this: Round) -> None:
     """Somebody runs what is stale, and a second one the same, or one stage of it by hand."""
-    by_hand = ("python", "-m", "pipeline", *command_of(this.stage).split())
+    by_hand = (*PYTHON, "pipeline", *command_of(this.stage).split())
     second = this.chance.choice([REPRO, by_hand])
     one = this.start(*REPRO)
-    this.wait_for_stage(one)
-    this.victim = "dvc and dvc" if second == REPRO else "dvc and a stage by hand"
-    time.sleep(seconds := this.seconds())
-    this.moment = f"{seconds:.2f} s"
+    this.moment_of(this.wait_for_stage(one))
+    this.faults, this.victim = 1, "dvc and dvc" if second == REPRO else "dvc and a stage by hand"
     two = this.start(*second)
     one.wait()
     two.wait()
@@ -24,7 +22,7 @@ def two_people(this: Round) -> None:
 
 def two_flows(this: Round) -> None:
     """Two flows at once, of which one works and the other says that it does not."""
-    this.victim, this.again = "flow and flow", FLOW
+    this.victim, this.again, this.faults = "flow and flow", FLOW, 1
     one = this.start(*FLOW)
     time.sleep(this.chance.uniform(0, 3))
     two = this.start(*FLOW)

@@ -14,18 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processes import alive_of
+from small_project import lock
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from bench.torture.project import ROOT  # noqa: F401  (tests on the path)
-from processes import alive_of
-from small_project import lock
 
 _RESULTS = ("data", "models", "reports")
 _OWN_HOURS = ("decisions.jsonl", "verdicts.html")  # compared by what they say
 _RUNS = """SELECT e.name, r.name, r.status, r.lifecycle_stage, r.run_uuid
            FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"""
-_POINTS = "SELECT run_uuid, key, count(*), min(value), max(value) FROM metrics WHERE key NOT LIKE 'system/%' GROUP BY run_uuid, key"
+_POINTS = (
+    "SELECT run_uuid, key, count(*), min(value), max(value) FROM metrics WHERE key NOT LIKE 'system/%' GROUP BY run_uuid, key"
+)
 _VERSIONS = """SELECT v.name, v.version, t.value FROM model_versions v LEFT JOIN model_version_tags t
                ON t.name = v.name AND t.version = v.version AND t.key = 'candidate'"""
 

@@ -6,6 +6,7 @@ What ends a stage here ends it with words, so these are read too: a traceback is
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -17,7 +18,18 @@ import psutil
 
 from bench.torture.round import Missed, Round, tracebacks
 
-READ_ONLY = ("data", "models", "reports", "mlartifacts", ".checkpoints", ".vectors", ".dvc/cache", ".dvc/tmp", "data/vectors", ".")
+READ_ONLY = (
+    "data",
+    "models",
+    "reports",
+    "mlartifacts",
+    ".checkpoints",
+    ".vectors",
+    ".dvc/cache",
+    ".dvc/tmp",
+    "data/vectors",
+    ".",
+)
 _ALONE = "TORTURE_MAY_MOUNT"
 
 
@@ -39,7 +51,8 @@ def disk_full(this: Round) -> None:
     needed_kb = _onto_a_disk(this)
     slack_kb = int(needed_kb * this.chance.random() ** 2)
     _resize(this.folder, _used_kb(this.folder) + slack_kb)
-    this.victim, this.moment = "disk", f"{slack_kb} KB left"
+    this.victim, this.faults = "disk", 1
+    this.moments.append(f"{slack_kb} KB left")
     status = this.start("dvc", "repro").wait()
     _resize(this.folder, 2_000_000)
     if status == 0:
@@ -53,7 +66,8 @@ def temp_full(this: Round) -> None:
     place.mkdir(exist_ok=True)
     size_kb = int(4 + 400 * this.chance.random() ** 2)
     _mount(this, place, "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs")
-    this.victim, this.moment = "/tmp", f"{size_kb} KB"
+    this.victim, this.faults = "/tmp", 1
+    this.moments.append(f"{size_kb} KB")
     this.start("dvc", "repro", TMPDIR=str(place)).wait()
     this.unclear += tracebacks(this)
 
@@ -63,7 +77,7 @@ def read_only(this: Round) -> None:
     place = this.folder / this.chance.choice([name for name in READ_ONLY if (this.folder / name).is_dir()])
     _mount(this, place, "--bind", str(place))
     subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
-    this.victim = str(place.relative_to(this.folder))
+    this.faults, this.victim = 1, str(place.relative_to(this.folder))
     this.start("dvc", "repro").wait()
     this.unclear += tracebacks(this)
     subprocess.run(["umount", str(place)], check=True)
@@ -73,11 +87,11 @@ def memory_short(this: Round) -> None:
     """From some moment on a stage gets hardly more memory than it has."""
     dvc = this.start("dvc", "repro")
     stage = this.wait_for_stage(dvc)
-    seconds, more_mb = this.seconds(), int(64 * this.chance.random() ** 2)
-    this.victim, this.moment = "memory", f"{seconds:.2f} s, {more_mb} MB more"
-    try:
-        stage.wait(seconds)
-    except psutil.TimeoutExpired:
+    more_mb = int(64 * this.chance.random() ** 2)
+    this.moment_of(stage)
+    this.victim, this.faults = "memory", 1
+    this.moments.append(f"{more_mb} MB more")
+    with contextlib.suppress(psutil.Error):
         limit = stage.memory_info().vms + more_mb * 2**20
         stage.rlimit(resource.RLIMIT_AS, (limit, limit))
     if dvc.wait() == 0:

@@ -21,9 +21,10 @@ from pathlib import Path
 import psutil
 
 from bench.torture import judge
-from bench.torture.project import REGISTER, VARIABLES, Project
+from bench.torture.project import REGISTER, VARIABLES, Project, spent
 
-FLOW = (sys.executable, "-m", "flows", "training")
+PYTHON = (sys.executable, "-m")
+FLOW = (*PYTHON, "flows", "training")
 REPRO = ("dvc", "repro")
 _HANGS_S = 300.0
 
@@ -42,7 +43,8 @@ class Round:
     undone: set[str]
     after: contextlib.ExitStack  # what is to be done when all is over
     victim: str = ""
-    moment: str = ""
+    moments: list[str] = field(default_factory=list)
+    faults: int = 0
     variables: dict[str, str] = field(default_factory=lambda: dict(VARIABLES))
     again: tuple[str, ...] = REPRO  # the plain run afterwards
     database: str = ""  # where MLflow's records lie, the project's own file if empty
@@ -67,10 +69,6 @@ class Round:
                 start_new_session=True,
             )
 
-    def seconds(self) -> float:
-        """A moment of the round's stage, from its beginning to shortly after its end; or of all when it is one of many."""
-        return self.chance.uniform(0.0, 1.05) * self.project.seconds[self.stage]
-
     def wait_for_stage(self, parent: subprocess.Popen[str]) -> psutil.Process:
         """The process of the stage, as soon as it is there.
 
@@ -87,22 +85,29 @@ class Round:
             time.sleep(0.01)
         raise Missed
 
-    def strike(self, processes: list[psutil.Process], after: float) -> None:
-        """`kill -9` after so many seconds.
+    def moment_of(self, stage: psutil.Process) -> None:
+        """Return at a moment of the stage's that chance names, by its own time: from its first to just after its last.
 
         Raises:
-            Missed: none of them was there any more.
+            Missed: it was through before.
         """
-        time.sleep(after)
-        self.moment = f"{after:.2f} s"
-        hit = 0
+        share = self.chance.uniform(0.0, 1.05)
+        self.moments.append(f"{share:.0%}")
+        with contextlib.suppress(psutil.Error):
+            while spent(stage) < share * self.project.seconds[self.stage]:
+                if stage.status() == psutil.STATUS_ZOMBIE:
+                    break
+                time.sleep(0.005)
+            else:
+                return
+        raise Missed
+
+    def strike(self, *processes: psutil.Process) -> None:
+        """`kill -9`, of all at once."""
         for process in processes:
             with contextlib.suppress(psutil.Error):
-                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                    process.kill()
-                    hit += 1
-        if not hit:
-            raise Missed
+                process.kill()
+                self.faults += 1
 
 
 def command_of(stage: str) -> str:
@@ -113,7 +118,7 @@ def command_of(stage: str) -> str:
             return f"train {subtype} {fold} --candidate {candidate}"
         case "embed", [encoder]:
             return f"embed {encoder}"
-        case ("call" | "register_call"), [candidate]:
+        case (("call" | "register_call"), [candidate]):
             return f"{name} --candidate {candidate}"
         case _, [subtype, candidate]:
             return f"{name} {subtype} --candidate {candidate}"
@@ -135,7 +140,7 @@ def play(
     (project.folder.parent / "said").unlink(missing_ok=True)
     project.restore()
     some = [name for name in project.seconds if chance.random() < 0.03]
-    undone = {stage, *some, *(REGISTER if anew or stage in REGISTER and chance.random() < 0.7 else ())}
+    undone = {stage, *some, *(REGISTER if anew or (stage in REGISTER and chance.random() < 0.7) else ())}
     outcome, why = "survived", list[str]()
     try:
         with contextlib.ExitStack() as after:
@@ -154,7 +159,8 @@ def play(
     return {
         "stage": stage,
         "victim": this.victim,
-        "moment": this.moment,
+        "faults": this.faults,
+        "moments": this.moments,
         "outcome": outcome,
         "why": why[:12],
         "again_s": round(again, 1),

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.torture.round import FLOW, Missed, Round, tracebacks
+import psutil
 from processes import MlflowServer, Postgres, PrefectServer
+
+from bench.torture.round import FLOW, PYTHON, Round, tracebacks
 
 _ENDS_S = 300.0
 
@@ -50,11 +52,26 @@ def prefect_killed(this: Round) -> None:
     _hurt(this, FLOW, away)
 
 
+def worker_killed(this: Round) -> None:
+    """A worker of Prefect's, together with the run that it started."""
+    server = this.after.enter_context(PrefectServer(_empty(this.folder.with_name("prefect"))))
+    this.variables |= {"PREFECT_API_URL": server.api, "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    this.start(*PYTHON, "flows", "deploy").wait()
+    (weekly,) = (found for found in server.post("deployments/filter") if found["name"] == "weekly")
+    server.post(f"deployments/{weekly['id']}/create_flow_run", state={"type": "SCHEDULED"})
+    worker = this.start("prefect", "worker", "start", "--pool", "pipeline")
+    this.moment_of(this.wait_for_stage(worker))
+    this.again, this.victim = FLOW, "worker and run"
+    processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
+    this.strike(*(one for one in processes if one.pid == worker.pid or is_run(one)))
+    this.faults = 1
+
+
 def slow(this: Round) -> None:
     """Every answer of MLflow's server takes its time."""
     proxy = this.after.enter_context(Proxy(_mlflow(this).address, this.chance))
     proxy.delay_s, this.victim = this.chance.uniform(0.05, 0.3), "MLflow server"
-    this.moment = f"{proxy.delay_s:.2f} s a connection"
+    this.moments.append(f"{proxy.delay_s:.2f} s a connection")
     _through(this, proxy)
 
 
@@ -62,12 +79,19 @@ def flapping(this: Round) -> None:
     """MLflow's server drops connections, in the middle of some answers too."""
     proxy = this.after.enter_context(Proxy(_mlflow(this).address, this.chance))
     proxy.dropped, this.victim = this.chance.uniform(0.02, 0.5), "MLflow server"
-    this.moment = f"{proxy.dropped:.0%} dropped"
+    this.moments.append(f"{proxy.dropped:.0%} dropped")
     _through(this, proxy)
 
 
+def is_run(process: psutil.Process) -> bool:
+    """Whether it is the flow run that a worker started."""
+    with contextlib.suppress(psutil.Error):
+        return "prefect.engine" in " ".join(process.cmdline())
+    return False
+
+
 def _through(this: Round, proxy: Proxy) -> None:
-    this.variables["MLFLOW_TRACKING_URI"] = proxy.address
+    this.variables["MLFLOW_TRACKING_URI"], this.faults = proxy.address, 1
     with contextlib.suppress(subprocess.TimeoutExpired):
         this.start("dvc", "repro").wait(_ENDS_S)
     this.unclear += tracebacks(this)
@@ -83,13 +107,9 @@ def _mlflow(this: Round) -> MlflowServer:
 
 def _hurt(this: Round, command: tuple[str, ...], strike: Callable[[], None]) -> None:
     running = this.start(*command)
-    this.wait_for_stage(running)
-    seconds = this.seconds()
-    this.moment = f"{seconds:.2f} s"
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        running.wait(seconds)
-        raise Missed
+    this.moment_of(this.wait_for_stage(running))
     strike()
+    this.faults = 1
     try:
         running.wait(_ENDS_S)
     except subprocess.TimeoutExpired:
