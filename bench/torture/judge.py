@@ -1,7 +1,7 @@
 """What a project holds, and what is wrong with it beside another that nothing disturbed.
 
-Results are compared by their bytes, DVC's cache by the digests that its files are named by, MLflow by what its records say of runs,
-models and names: a record without its number and its hour.
+Results are compared by their bytes, DVC's cache by the digests that its files are named by, MLflow by what its records say of
+runs, models and names: a record without its number and its hour.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from processes import alive_of
 from small_project import lock
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
-
-from bench.torture.project import ROOT  # noqa: F401  (tests on the path)
 
 _RESULTS = ("data", "models", "reports")
 _OWN_HOURS = ("decisions.jsonl", "verdicts.html")  # compared by what they say

@@ -1,4 +1,4 @@
-"""`kill -9` of whoever is at work: the stage's process, DVC, both, the flow; several times, before anybody runs it to its end."""
+"""`kill -9` of whoever is at work: the stage's process, DVC, both, the flow; several times, before it is run to its end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Room that runs out and folders that may not be written to: a disk, `/tmp`, memory, one folder.
 
-Disks are file systems in memory, mounted in a name space of this program's own (`alone`): nobody else sees them, and they go with it.
-What ends a stage here ends it with words, so these are read too: a traceback is nobody's help.
+Disks are file systems in memory, mounted in a name space of this program's own (`alone`): nobody else sees them, and they go
+with it. What ends a stage here ends it with words, so these are read too: a traceback is nobody's help.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A tiny project that ran to its end once, the reference, and copies of it in which some stages have to run again.
 
-Every stage of the pipeline is in it, with networks of 16 px and two epochs, so that a stage takes seconds. The project always lies
-at the same path: MLflow writes down where its files are.
+Every stage of the pipeline is in it, with networks of 16 px and two epochs, so that a stage takes seconds. The project always
+lies at the same path: MLflow writes down where its files are.
 """
 
 from __future__ import annotations
@@ -11,20 +11,17 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
 
 import psutil
+from conftest import write_params
+from processes import CLEAN
 from ruamel.yaml import YAML
+from small_project import TINY, call, copy_of_the_repository
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from conftest import write_params  # noqa: E402
-from processes import CLEAN  # noqa: E402
-from small_project import TINY, call, copy_of_the_repository  # noqa: E402
+from bench.torture import ROOT
 
 _BAGS = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")["candidates"]["bags"]
 MICRO = {

@@ -1,7 +1,8 @@
 """One round: a project about to run some stages again, a fault, a plain run afterwards, and the judgement.
 
 A kind of fault is a function that takes the round, starts its victim and hurts it. It raises `Missed` where the victim was
-through before the fault came: such a round counts for nothing. All chance is the round's own, so that its number brings it back.
+through before the fault came: such a round counts for nothing. All chance is the round's own, so that its number brings it
+back.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ REPRO = ("dvc", "repro")
 _HANGS_S = 300.0
 
 
-class Missed(Exception):
+class Missed(Exception):  # noqa: N818
     """The victim was through before the fault came."""
 
 

@@ -1,4 +1,4 @@
-"""MLflow's server, its PostgreSQL and Prefect's server: killed and started again, slow, or there one moment and gone the next."""
+"""MLflow's server, its PostgreSQL and Prefect's server: killed and started again, slow, or there and gone in turn."""
 
 from __future__ import annotations
 
