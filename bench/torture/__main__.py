@@ -67,9 +67,10 @@ def main() -> None:
         for number in rounds:
             if time.monotonic() > ends:
                 break
-            name = kinds[number % len(kinds)]
-            stages = list(TRACKED if name in ASK_MLFLOW else project.seconds)
-            stage = stages[(number // len(kinds) * 7 + seed) % len(stages)]  # each in turn, in no order of the DAG
+            sweep, place = divmod(number, len(kinds))
+            stages = list(TRACKED if (name := kinds[place]) in ASK_MLFLOW else project.seconds)
+            random.Random(seed).shuffle(stages)
+            stage = stages[(sweep + 7 * place) % len(stages)]  # every kind meets each in turn
             became = play(project, expected, KINDS[name], stage, name in ASK_MLFLOW, random.Random(f"{seed} {number}"))
             line = {"seed": seed, "round": number, "kinds": " ".join(kinds), "kind": name, **became}
             print(f"round {number}: {name}, {stage}: {became['outcome']}, {became['seconds']} s", flush=True)

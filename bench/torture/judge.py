@@ -21,12 +21,15 @@ from sqlalchemy.pool import NullPool
 
 _RESULTS = ("data", "models", "reports")
 _OWN_HOURS = ("decisions.jsonl", "verdicts.html")  # compared by what they say
+_UNFINISHED = re.compile(r"\.unfinished$|\.tmp$|-journal$|-wal$")
 _RUNS = """SELECT e.name, r.name, r.status, r.lifecycle_stage, r.run_uuid
            FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"""
 _POINTS = (
     "SELECT run_uuid, key, count(*), min(value), max(value) FROM metrics WHERE key NOT LIKE 'system/%' GROUP BY run_uuid, key"
 )
-_VERSIONS = """SELECT v.name, v.version, t.value FROM model_versions v LEFT JOIN model_version_tags t
+_MODELS = """SELECT r.name, count(*) FROM logged_models m JOIN runs r ON r.run_uuid = m.source_run_id
+             WHERE m.lifecycle_stage = 'active' GROUP BY r.name"""
+_VERSIONS = """SELECT v.name, v.version, t.value, v.storage_location FROM model_versions v LEFT JOIN model_version_tags t
                ON t.name = v.name AND t.version = v.version AND t.key = 'candidate'"""
 
 
@@ -80,7 +83,8 @@ def _records(folder: Path, database: str) -> dict[str, Counter[tuple[object, ...
     engine = create_engine(database, poolclass=NullPool)
     with engine.connect() as connection:
         rows = {name: connection.execute(text(query)).fetchall() for name, query in (("runs", _RUNS), ("points", _POINTS))}
-        versions = [tuple(row) for row in connection.execute(text(_VERSIONS))]
+        versions = [(*row[:-1], _files(row[-1])) for row in connection.execute(text(_VERSIONS))]
+        models = [tuple(row) for row in connection.execute(text(_MODELS))]
         aliases = [tuple(row) for row in connection.execute(text("SELECT name, alias, version FROM registered_model_aliases"))]
     names = {row[-1]: tuple(row[:-1]) for row in rows["runs"]}
     points = [(*names[run][:2], key, count, low, high) for run, key, count, low, high in rows["points"]]
@@ -89,19 +93,24 @@ def _records(folder: Path, database: str) -> dict[str, Counter[tuple[object, ...
     return {
         "runs": Counter(names.values()),
         "points": Counter(points),
+        "models": Counter(models),
         "versions": Counter(versions),
         "aliases": Counter(aliases),
         "decisions": Counter(tuple(line[key] for key in kept) for line in decisions),
     }
 
 
+def _files(place: str) -> str:
+    """One digest of a registered model's files, but of `MLmodel`, which says when it was registered; of a server's, of nothing."""
+    folder = Path(place.removeprefix("file://"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if place.startswith("file://") else []
+    told = [str(path.relative_to(folder)).encode() + (b"" if path.name == "MLmodel" else path.read_bytes()) for path in files]
+    return hashlib.sha256(b"\0".join(told)).hexdigest()
+
+
 def _half_written(folder: Path) -> list[Path]:
-    """Files by whose names something calls them unfinished, and empty ones or strange ones in DVC's cache."""
-    return [
-        path
-        for path in folder.rglob("*")
-        if ".git" not in path.parts and re.search(r"unfinished|\.tmp$|-journal$|-wal$", path.name) and path.exists()
-    ]
+    """What is called unfinished, by us or by a tool, wherever it lies."""
+    return [path for path in folder.rglob("*") if ".git" not in path.parts and _UNFINISHED.search(path.name) and path.exists()]
 
 
 def _damaged(folder: Path) -> list[Path]:

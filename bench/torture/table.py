@@ -8,11 +8,12 @@ from typing import Any
 
 
 def markdown(rounds: Iterable[Mapping[str, Any]]) -> str:
-    """Kind, tries, survived, lost; a round whose fault came too late is no try."""
-    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+    """Kind, rounds, faults in them, rounds survived and lost; one whose fault came too late is none."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
     for one in rounds:
-        outcomes[one["kind"]][one["outcome"]] += 1
-    lines = ["| kind | tries | survived | lost |", "|---|---|---|---|"]
-    for kind, count in [*outcomes.items(), ("all", sum(outcomes.values(), Counter[str]()))]:
-        lines.append(f"| {kind} | {count['survived'] + count['lost']} | {count['survived']} | {count['lost']} |")
+        if one["outcome"] != "missed":
+            counts[one["kind"]] += Counter({"rounds": 1, "faults": one["faults"], one["outcome"]: 1})
+    lines = ["| kind | rounds | faults | survived | lost |", "|---|---|---|---|---|"]
+    for kind, count in [*counts.items(), ("all", sum(counts.values(), Counter[str]()))]:
+        lines.append(f"| {kind} | {count['rounds']} | {count['faults']} | {count['survived']} | {count['lost']} |")
     return "\n".join(lines)
