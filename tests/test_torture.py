@@ -78,7 +78,7 @@ PLANTED: dict[str, Callable[[Path], None]] = {
     "models: more ('fold 0', 2": lambda folder: records(folder, "INSERT INTO logged_models VALUES ('a', 'active')"),
     "aliases: lost": lambda folder: records(folder, "DELETE FROM registered_model_aliases"),
     "runs: more ('NPM1', 'fold 0'": lambda folder: records(
-        folder, "INSERT INTO runs SELECT 'b', name, status, lifecycle_stage, 1 FROM runs"
+        folder, "INSERT INTO runs VALUES ('b', 'fold 0', 'FINISHED', 'active', 1)"
     ),
     "runs: lost ('NPM1', 'fold 0', 'FINISHED'": lambda folder: records(folder, "UPDATE runs SET status = 'RUNNING'"),
     "points: more ('NPM1', 'fold 0', 'val_loss', 3": lambda folder: records(

@@ -101,7 +101,7 @@ def _records(folder: Path, database: str) -> dict[str, Counter[tuple[object, ...
 
 
 def _files(place: str) -> str:
-    """One digest of a registered model's files, but of `MLmodel`, which says when it was registered; of a server's, of nothing."""
+    """One digest of a registered model's files, but of `MLmodel`, which says when it was registered; of nothing on a server."""
     folder = Path(place.removeprefix("file://"))
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if place.startswith("file://") else []
     told = [str(path.relative_to(folder)).encode() + (b"" if path.name == "MLmodel" else path.read_bytes()) for path in files]

@@ -53,7 +53,7 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         number = error.errno if isinstance(error, OSError) and error.errno else _number_in(str(error))
-        if number not in _NO_ROOM or isinstance(error, OSError) and error.filename is not None:
+        if number not in _NO_ROOM or (isinstance(error, OSError) and error.filename is not None):
             raise
         raise OSError(number, os.strerror(number), str(path)) from error
 

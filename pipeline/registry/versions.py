@@ -384,7 +384,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
 
 
 def _delete_unversioned(client: MlflowClient, run_id: str, subtype: str) -> None:
-    """Delete the models that somebody who was cut off logged under a run and made no version of; `mlflow gc` has their files."""
+    """Delete the models that somebody who was cut off logged and made no version of; `mlflow gc` removes their files."""
     kept = {model.source for model in versions(client, subtype)}
     experiment = client.get_run(run_id).info.experiment_id
     for logged in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
