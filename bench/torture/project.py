@@ -113,7 +113,7 @@ def _run_all(folder: Path) -> dict[str, float]:
     seconds: dict[str, float] = {}
     while dvc.poll() is None:
         time.sleep(0.1)
-        with contextlib.suppress(psutil.Error, IndexError):
+        with contextlib.suppress(psutil.Error, IndexError, ValueError):
             (stage,) = psutil.Process(dvc.pid).children()
             name = re.findall(r"^Running stage '(.*)'", said.read_text(), re.MULTILINE)[-1]
             seconds[name] = max(seconds.get(name, 0.0), spent(stage))
