@@ -12,14 +12,19 @@ _TIMES = 4
 
 
 def stage_killed(this: Round) -> None:
-    """The stage's process, as somebody runs it by hand."""
-    this.victim = "stage"
-    for _ in range(_TIMES):
-        started = this.start(*PYTHON, "pipeline", *command_of(this.stage).split())
-        with contextlib.suppress(Missed):
-            this.moment_of(stage := psutil.Process(started.pid))
-            this.strike(stage)
-        started.wait()
+    """The processes of several stages, as somebody runs them by hand; the later ones first, whose inputs are still there."""
+    order = list(this.project.seconds)
+    before = order[: order.index(this.stage)]
+    others = this.chance.sample(before, min(3, len(before)))
+    for name in [this.stage, *sorted(others, key=order.index, reverse=True)]:
+        this.undo({name})
+        for _ in range(_TIMES - 1):
+            started = this.start(*PYTHON, "pipeline", *command_of(name).split())
+            with contextlib.suppress(Missed):
+                this.moment_of(stage := psutil.Process(started.pid), name)
+                this.strike(stage)
+            started.wait()
+    this.victim = "stages"
     _require_a_fault(this)
 
 

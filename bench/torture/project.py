@@ -96,9 +96,9 @@ class Project:
         yaml.dump(lock, self.folder / "dvc.lock")
         shutil.rmtree(self.folder / ".dvc/cache/runs", ignore_errors=True)
         if "train@NPM1-published-0" in stages:  # a finished training is remembered among its checkpoints
-            shutil.rmtree(self.folder / ".checkpoints")
+            shutil.rmtree(self.folder / ".checkpoints", ignore_errors=True)
         if any(stage.startswith("embed") for stage in stages):
-            shutil.rmtree(self.folder / ".vectors")
+            shutil.rmtree(self.folder / ".vectors", ignore_errors=True)
         if set(REGISTER) <= set(stages):
             for pattern in RECORDS:
                 for place in self.folder.glob(pattern):

@@ -86,8 +86,13 @@ class Round:
             time.sleep(0.01)
         raise Missed
 
-    def moment_of(self, stage: psutil.Process) -> None:
-        """Return at a moment of the stage's that chance names, by its own time: from its first to just after its last.
+    def undo(self, stages: set[str]) -> None:
+        """Have more stages run again."""
+        self.project.undo(stages - self.undone)
+        self.undone |= stages
+
+    def moment_of(self, stage: psutil.Process, name: str = "") -> None:
+        """Return at a moment that chance names, from the first of the stage, or of another by its name, to just after its last.
 
         Raises:
             Missed: it was through before.
@@ -95,7 +100,7 @@ class Round:
         share = self.chance.uniform(0.0, 1.05)
         self.moments.append(f"{share:.0%}")
         with contextlib.suppress(psutil.Error):
-            while spent(stage) < share * self.project.seconds[self.stage]:
+            while spent(stage) < share * self.project.seconds[name or self.stage]:
                 if stage.status() == psutil.STATUS_ZOMBIE:
                     break
                 time.sleep(0.005)
