@@ -145,7 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
             place = error.filename2 or error.filename or Path.cwd()
             console.fail(f"{place}: {error.strerror or error}; {REFUSALS[error.errno]}, and run it again")
         elif is_for_want_of_memory(error):
-            console.fail(f"{chosen.stage}: not enough memory; end other programs, or allow more (ulimit -v), and run it again")
+            hint = "end other programs, or allow more (ulimit -v), and run it again"
+            sys.stderr.write(f"error: {chosen.stage}: not enough memory; {hint}\n")  # the console would need some
         else:
             raise
         return 2
