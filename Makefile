@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help demo serve deploy secrets test rehearse docs check fix audit lock clean
+.PHONY: help demo serve deploy secrets test rehearse torture docs check fix audit lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,11 @@ test: $(SYNCED) ## run all tests but those of `make rehearse`
 
 rehearse: $(SYNCED) ## test whole runs cut off, a team's servers lost and restored, workers killed, schedules, a refresh (some minutes)
 	python -m pytest -m rehearsal
+
+torture: $(SYNCED) ## kill, fill up and slow down what works, an hour of rounds; then bad input, then load
+	python -m bench.torture
+	python -m bench.bad_input
+	python -m bench.load
 
 docs: $(SYNCED) ## run every command of README and docs on a demo made for it, and compare what it prints (some 15 minutes)
 	python -m pytest -m documentation -n 0

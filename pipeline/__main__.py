@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from pipeline.common import addresses, config, console, environment
-from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError
+from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError, is_for_want_of_memory
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
@@ -152,11 +152,15 @@ def main(arguments: list[str] | None = None) -> int:
     except PipelineError as error:
         console.fail(str(error))
         return error.status
-    except OSError as error:
-        if error.errno not in REFUSALS:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            place = error.filename2 or error.filename or Path.cwd()
+            console.fail(f"{place}: {error.strerror or error}; {REFUSALS[error.errno]}, and run it again")
+        elif is_for_want_of_memory(error):
+            hint = "end other programs, or allow more (ulimit -v), and run it again"
+            sys.stderr.write(f"error: {chosen.stage}: not enough memory; {hint}\n")  # the console would need some
+        else:
             raise
-        place = error.filename2 or error.filename or Path.cwd()
-        console.fail(f"{place}: {error.strerror or error}; {REFUSALS[error.errno]}, and run it again")
         return 2
     return 0
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.request import urlopen
 
+import psutil
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
@@ -177,22 +178,41 @@ class Postgres:
         return found[0].resolve().parent if found else None
 
     def __enter__(self) -> Self:
-        programs = self.programs()
-        assert programs is not None
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-        account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}  # it refuses root
-        if account:
+        if self._account():
             shutil.chown(self._folder, "postgres", "postgres")
-        where, quiet = {"cwd": self._folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}, ["-c", "fsync=off"]
-        initdb = [str(programs / "initdb"), "--auth=trust", "--username=postgres", "--pgdata=data"]
-        subprocess.run(initdb, check=True, **where, **account)
-        command = [str(programs / "postgres"), "-D", "data", "-p", str(self._port), "-h", "127.0.0.1", "-k", str(self._folder)]
-        self._process = subprocess.Popen([*command, *quiet], **where, **account)
-        ready = [str(programs / "pg_isready"), "-h", "127.0.0.1", "-p", str(self._port)]
-        wait(lambda: subprocess.run(ready, check=False, **where).returncode == 0, "PostgreSQL")
+        self._run("initdb", "--auth=trust", "--username=postgres", "--pgdata=data").check_returncode()
+        self.start()
         return self
+
+    def start(self) -> None:
+        """Start the server, for the first time or after `kill`."""
+        command = [self._program("postgres"), "-D", "data", "-p", str(self._port), "-h", "127.0.0.1", "-k", str(self._folder)]
+        self._process = subprocess.Popen([*command, "-c", "fsync=off"], start_new_session=True, **self._where())
+        wait(lambda: self._run("pg_isready", "-h", "127.0.0.1", "-p", str(self._port)).returncode == 0, "PostgreSQL")
+
+    def kill(self) -> None:
+        """End all of its processes at once; what was committed is on the disk."""
+        for process in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
+            process.kill()
+        self._process.wait()
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGINT)  # ends sessions too
         self._process.wait()
         shutil.rmtree(self._folder)
+
+    def _program(self, name: str) -> str:
+        programs = self.programs()
+        assert programs is not None
+        return str(programs / name)
+
+    def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([self._program(program), *arguments], check=False, **self._where())
+
+    def _where(self) -> dict[str, Any]:
+        return {"cwd": self._folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **self._account()}
+
+    @staticmethod
+    def _account() -> dict[str, Any]:
+        return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}  # it refuses root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from small_project import TINY
 
 from pipeline.__main__ import main
 from pipeline.common import files
+from pipeline.common.errors import is_for_want_of_memory
 
 NAME = "a b's #1 ü"  # of the project's folder
 KERAS_JSON = {"floatx": "float64", "epsilon": 0.001, "backend": "torch", "image_data_format": "channels_first"}
@@ -188,6 +190,37 @@ def test_a_full_disk_is_said_of_what_was_being_written(tmp_path: Path, in_one_st
         Path("/dev/full").write_text("x")
     assert refused.value.filename == str(tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_that_a_library_tells_of_in_its_own_words_is_one(tmp_path: Path) -> None:
+    """As HDF5 does of what it keeps back until a file is closed: without the system's number."""
+    with pytest.raises(OSError, match="No space left") as refused, files.in_one_step(tmp_path / "made"):
+        raise RuntimeError("Can't decrement id ref count (file write failed: file descriptor = 8, errno = 28, error message = ")
+    assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(tmp_path / "made"))
+
+
+NO_MORE = """
+import resource, sys
+from pipeline.__main__ import main
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now, now))
+sys.exit(main(["split"]))
+"""
+
+
+def test_memory_that_is_not_given_is_one_line(packed: Path) -> None:
+    environment = {**CLEAN, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", NO_MORE]
+    done = subprocess.run(command, cwd=packed, env=environment, capture_output=True, text=True, check=False)
+    assert refused(done).startswith("error: split: not enough memory; end other programs")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ImportError("libXau.so: failed to map segment from shared object")])
+def test_want_of_memory_is_known_behind_another_error(error: Exception) -> None:
+    another = RuntimeError("the image cannot be read")
+    assert not is_for_want_of_memory(another)
+    another.__context__ = error
+    assert is_for_want_of_memory(another)
 
 
 def test_a_group_may_go_on_with_what_is_made(packed: Path) -> None:

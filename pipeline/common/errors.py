@@ -11,11 +11,12 @@
             └── RefusedError     it answers, and refuses this account
 
 `python -m pipeline` prints the line and exits with status 2, or 75 where the same command may work later. So it does with what
-the operating system refuses (`REFUSALS`).
+the operating system refuses (`REFUSALS`), memory among it (`is_for_want_of_memory`).
 Anything else that is raised is a bug and keeps its traceback.
 """
 
 import errno
+import re
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 # The user's to mend, whatever was being read or written; and how.
@@ -32,6 +33,20 @@ REFUSALS = {
     errno.EIO: "look at the disk",
     errno.ESTALE: "look at the network drive",
 }
+# In the words of the C library, its loader, C++, Python's threads and TensorFlow.
+_NO_MEMORY = re.compile(
+    r"cannot allocate memory|failed to map segment|bad_alloc|can't start new thread|OOM when allocating|out of memory", re.I
+)
+
+
+def is_for_want_of_memory(error: BaseException) -> bool:
+    """Whether an error, or one that it came of, says that the machine gave no more memory; libraries make many kinds of it."""
+    before = error.__cause__ or error.__context__
+    return (
+        isinstance(error, MemoryError)
+        or _NO_MEMORY.search(str(error)) is not None
+        or (before is not None and is_for_want_of_memory(before))
+    )
 
 
 class PipelineError(Exception):

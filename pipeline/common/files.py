@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 from pipeline.common.errors import FULL
 
 _NO_ROOM = (*FULL, errno.EFBIG)
+_TOLD = re.compile(r"\berrno = (\d+)")  # HDF5
 _UNFINISHED = ".unfinished"
 
 
@@ -43,13 +45,23 @@ def in_one_step(path: Path, mode: int = 0o666) -> Iterator[Path]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Where there is no room for what is written to it, say so of `path`: the system's own error names no file."""
+    """Where there is no room for what is written to it, say so of `path`.
+
+    The system's own error names no file; some libraries, HDF5 for one, make an error of another kind of it, with its words.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in _NO_ROOM and error.filename is None:
-            error.filename = str(path)
-        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) and error.errno else _number_in(str(error))
+        if number not in _NO_ROOM or (isinstance(error, OSError) and error.filename is not None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _number_in(words: str) -> int:
+    """The system's number of an error that a library tells in words; 0 where it tells none."""
+    found = _TOLD.search(words)
+    return int(found[1]) if found else 0
 
 
 def write(path: Path, content: str | bytes) -> None:

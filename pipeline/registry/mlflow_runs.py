@@ -170,11 +170,12 @@ def history(folder: Path) -> pd.DataFrame:
 
 
 def complete(client: MlflowClient, run_id: str, folder: Path) -> None:
-    """The training is over and its files are in `folder`."""
+    """The training is over and its files are in `folder`; whoever was cut off in here may begin again."""
     curves = history(folder)
     if len(curves):
         kept = curves[curves["kept"] == 1].iloc[0]
-        client.log_metric(run_id, "kept_val_loss", float(kept["val_loss"]))
+        if client.get_run(run_id).data.metrics.get("kept_val_loss") != (loss := float(kept["val_loss"])):
+            client.log_metric(run_id, "kept_val_loss", loss)
         client.set_tag(run_id, "kept_epoch", str(int(kept["epoch"]) + 1))
     for name in ("spec.json", "history.csv"):
         if (folder / name).is_file():

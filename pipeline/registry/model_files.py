@@ -141,10 +141,11 @@ def log(
 ) -> Logged:
     """Bring a model to MLflow as part of a run; `beside` are the files of encoders, where it has any, by name in the model.
 
-    `staging` is a folder of its own, gone afterwards. MLflow notes where things came from: it is named relative to this folder,
-    and the code, whose whole path is noted, comes from a temporary one.
+    `staging` is a folder of its own, gone afterwards, and begun anew where somebody was killed over it. MLflow notes where
+    things came from: it is named relative to this folder, and the code, whose whole path is noted, comes from a temporary one.
     """
     networks = staging / _NETWORKS.name
+    shutil.rmtree(staging, ignore_errors=True)
     try:
         networks.mkdir(parents=True)
         others = {name for names in _OF_KIND.values() for name in names} - set(_OF_KIND[kind(settings)])

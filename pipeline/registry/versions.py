@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -401,7 +400,8 @@ def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
 
 
 def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
-    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"
+    staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.unfinished"
+    _delete_unversioned(client, run_id, candidate.subtype)
     logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
     question = candidate.question or f"{candidate.subtype} against healthy control"
     try:
@@ -421,6 +421,15 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
         },
         description=candidate.card,
     )
+
+
+def _delete_unversioned(client: MlflowClient, run_id: str, subtype: str) -> None:
+    """Delete the models that somebody who was cut off logged and made no version of; `mlflow gc` removes their files."""
+    kept = {model.source for model in versions(client, subtype)}
+    experiment = client.get_run(run_id).info.experiment_id
+    for logged in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+        if logged.model_uri not in kept:
+            client.delete_logged_model(logged.model_id)
 
 
 def _as_tags(digests: Mapping[str, str]) -> dict[str, str]:

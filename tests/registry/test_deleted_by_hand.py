@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from candidates import candidate, champion
 from click.testing import CliRunner
+from mlflow import MlflowClient
 from mlflow.cli import gc
 from scores import scores
 
-from pipeline.common import config
+from pipeline.common import config, paths
 from pipeline.registry import mlflow_address, mlflow_server, versions
 from pipeline.stages import promote, register
 
@@ -107,3 +109,21 @@ def test_where_the_champions_own_run_is_gone_another_candidate_is_registered_all
     purge()
     assert settle(settings, candidate("other", scores(2.0))).startswith("not comparable")
     assert champion() == "first"
+
+
+def test_what_a_killed_registration_left_is_gone_after_the_next(
+    settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when the model's files were in MLflow and no version was made of them."""
+    client, given = mlflow_server.connect(), candidate("first", scores(1.0))
+    staging = paths.CHECKPOINTS / f"candidate-{given.digest[:16]}.unfinished"
+    with monkeypatch.context() as cut:
+        cut.setattr(MlflowClient, "create_registered_model", lambda *_, **__: sys.exit(137))
+        with pytest.raises(SystemExit):
+            versions.log_candidate(client, given)
+    (staging / "networks").mkdir(parents=True)
+    (staging / "networks" / "half").touch()
+    settle(settings, given)
+    assert not staging.exists()
+    (logged,) = client.search_logged_models([_experiment(client)])
+    assert [model.source for model in versions.versions(client, "NPM1")] == [logged.model_uri]

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,7 +15,7 @@ import pytest
 from conftest import ROOT
 
 from pipeline.common.errors import ConfigError, RefusedError, TrackingError
-from pipeline.registry import mlflow_address, mlflow_server
+from pipeline.registry import mlflow_address, mlflow_runs, mlflow_server
 
 CONNECT = """
 from pipeline.registry import mlflow_server
@@ -129,3 +130,13 @@ def test_a_relative_database_is_the_checkouts_also_in_an_experiment_that_dvc_run
     monkeypatch.setenv("DVC_ROOT", str(here))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///records.db")
     assert mlflow_address.database() == here / "records.db"
+
+
+def test_a_training_that_was_cut_off_while_it_was_completed_is_completed_once(here: Path) -> None:
+    client = mlflow_server.connect()
+    run = client.create_run(client.create_experiment("NPM1")).info.run_id
+    (here / "history.csv").write_text("epoch,kept,val_loss\n0,0,0.7\n1,1,0.5\n")
+    for _ in range(2):
+        mlflow_runs.complete(client, run, here)
+        time.sleep(0.002)  # MLflow takes a point of the same millisecond for the same
+    assert [metric.value for metric in client.get_metric_history(run, "kept_val_loss")] == [0.5]

@@ -1,0 +1,126 @@
+"""Room that runs out and folders that may not be written to: a disk, `/tmp`, memory, one folder.
+
+Disks are file systems in memory, mounted in a name space of this program's own (`alone`): nobody else sees them, and they go
+with it. What ends a stage here ends it with words, so these are read too: a traceback is nobody's help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from bench.torture.round import Missed, Round, tracebacks
+
+READ_ONLY = (
+    "data",
+    "models",
+    "reports",
+    "mlartifacts",
+    ".checkpoints",
+    ".vectors",
+    ".dvc/cache",
+    ".dvc/tmp",
+    "data/vectors",
+    ".",
+)
+_ALONE = "TORTURE_MAY_MOUNT"
+
+
+def alone() -> None:
+    """Go on as a program that may mount what nobody else sees, where this account may do that."""
+    unshare = shutil.which("unshare")
+    if os.geteuid() == 0 and unshare and _ALONE not in os.environ:
+        os.environ[_ALONE] = "1"
+        os.execv(unshare, [unshare, "--mount", sys.executable, *sys.orig_argv[1:]])
+
+
+def may_mount() -> bool:
+    """Whether `alone` could."""
+    return _ALONE in os.environ
+
+
+def disk_full(this: Round) -> None:
+    """The disk with the project is full at some moment of the run, and there is room again for the next."""
+    needed_kb = _onto_a_disk(this)
+    slack_kb = int(needed_kb * this.chance.random() ** 2)
+    _resize(this.folder, _used_kb(this.folder) + slack_kb)
+    this.victim, this.faults = "disk", 1
+    this.moments.append(f"{slack_kb} KB left")
+    status = this.start("dvc", "repro").wait()
+    _resize(this.folder, 2_000_000)
+    if status == 0:
+        raise Missed
+    this.unclear += tracebacks(this)
+
+
+def temp_full(this: Round) -> None:
+    """There is hardly any room for temporary files."""
+    place = this.folder.parent / "tmp"
+    place.mkdir(exist_ok=True)
+    size_kb = int(4 + 400 * this.chance.random() ** 2)
+    _mount(this, place, "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs")
+    this.victim, this.faults = "/tmp", 1
+    this.moments.append(f"{size_kb} KB")
+    this.start("dvc", "repro", TMPDIR=str(place)).wait()
+    this.unclear += tracebacks(this)
+
+
+def read_only(this: Round) -> None:
+    """One folder may only be read."""
+    place = this.folder / this.chance.choice([name for name in READ_ONLY if (this.folder / name).is_dir()])
+    _mount(this, place, "--bind", str(place))
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
+    this.faults, this.victim = 1, str(place.relative_to(this.folder))
+    this.start("dvc", "repro").wait()
+    this.unclear += tracebacks(this)
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def memory_short(this: Round) -> None:
+    """From some moment on a stage gets hardly more memory than it has."""
+    dvc = this.start("dvc", "repro")
+    stage = this.wait_for_stage(dvc)
+    more_mb = int(64 * this.chance.random() ** 2)
+    this.moment_of(stage)
+    this.victim, this.faults = "memory", 1
+    this.moments.append(f"{more_mb} MB more")
+    with contextlib.suppress(psutil.Error):
+        limit = stage.memory_info().vms + more_mb * 2**20
+        stage.rlimit(resource.RLIMIT_AS, (limit, limit))
+    if dvc.wait() == 0:
+        raise Missed
+    this.unclear += tracebacks(this)
+
+
+def _onto_a_disk(this: Round) -> int:
+    """Move the project to a disk of its own; how many KB its undone stages may need there."""
+    folder, aside = this.folder, this.folder.with_name("aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    folder.mkdir()
+    _mount(this, folder, "-t", "tmpfs", "-o", "size=2000000k", "tmpfs")
+    subprocess.run(["cp", "-a", f"{aside}/.", str(folder)], check=True)
+    shutil.rmtree(aside)
+    made = [place for name in this.undone for place in this.project.outs(name)]
+    return 20 + sum(path.stat().st_size for place in made for path in (place, *place.rglob("*")) if path.is_file()) // 700
+
+
+def _mount(this: Round, place: Path, *how: str) -> None:
+    subprocess.run(["mount", *how, str(place)], check=True)
+    this.after.callback(subprocess.run, ["umount", "--lazy", str(place)], check=False, stderr=subprocess.DEVNULL)
+
+
+def _resize(place: Path, size_kb: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size_kb}k", str(place)], check=True)
+
+
+def _used_kb(place: Path) -> int:
+    found = os.statvfs(place)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize // 1024
