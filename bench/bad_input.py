@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 from bench import bad_tables, guarded
 from bench.guarded import CRASH, OUTCOMES, WRONG
@@ -41,7 +40,9 @@ def main() -> None:
             if case.outcome in (CRASH, WRONG) or options.round is not None:
                 shown.append(f"{kind.name} --round {case.number} ({case.how}): {case.outcome}: {case.said}")
         total += counts
-        print(f"| {kind.name} | {len(numbers):,} | {' | '.join(f'{counts[o]:,}' for o in OUTCOMES)} | {slowest:.1f} |", flush=True)
+        print(
+            f"| {kind.name} | {len(numbers):,} | {' | '.join(f'{counts[o]:,}' for o in OUTCOMES)} | {slowest:.1f} |", flush=True
+        )
     print(f"| all | {sum(total.values()):,} | {' | '.join(f'{total[o]:,}' for o in OUTCOMES)} | |")
     print("\n".join(["", *shown, f"seed {options.seed}; {(time.monotonic() - started) / 60:.1f} minutes"]))
     sys.exit(1 if total[CRASH] + total[WRONG] else 0)

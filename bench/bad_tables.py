@@ -31,8 +31,37 @@ PEOPLE = ("AAA", "BBB", "CCC", "DDD", "EEE", "FFF", "GGG", "HHH")
 IMAGES = [f"{'control' if n < 4 else 'NPM1'}/{who}/image_{i}.tif" for n, who in enumerate(PEOPLE) for i in range(3)]
 _SNIPPETS = (
     *("&a [*a]", "*nothing", "!!python/object/apply:os.system ['touch written']", "!!python/name:os.system", "!!binary aGk="),
-    *("2026-01-01", "0o17", "0b1", "1_000", "+1", "1e3", ".5", ".inf", ".nan", "<<", "|", ">", "{a: 1, a: 2}", "!!set {a}", "!!str 1"),
-    *("[" * 5000, "{a: " * 5000, "- " * 5000, "&a [" + "1," * 9 + "1]", "!!float 3", "!!int '3'", "? x", "%", "@", "`", "yes", "on"),
+    *(
+        "2026-01-01",
+        "0o17",
+        "0b1",
+        "1_000",
+        "+1",
+        "1e3",
+        ".5",
+        ".inf",
+        ".nan",
+        "<<",
+        "|",
+        ">",
+        "{a: 1, a: 2}",
+        "!!set {a}",
+        "!!str 1",
+    ),
+    *(
+        "[" * 5000,
+        "{a: " * 5000,
+        "- " * 5000,
+        "&a [" + "1," * 9 + "1]",
+        "!!float 3",
+        "!!int '3'",
+        "? x",
+        "%",
+        "@",
+        "`",
+        "yes",
+        "on",
+    ),
     "[&a [1,1,1,1,1,1,1,1,1], &b [*a,*a,*a,*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b,*b,*b,*b], &d [*c,*c,*c,*c,*c,*c,*c,*c,*c], "
     "&e [*d,*d,*d,*d,*d,*d,*d,*d,*d], &f [*e,*e,*e,*e,*e,*e,*e,*e,*e], &g [*f,*f,*f,*f,*f,*f,*f,*f,*f], [*g,*g,*g,*g,*g,*g,*g]]",
 )
@@ -48,8 +77,12 @@ for _tag, _pattern, _first in (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("int", r"^(?:[-+]?0b[01_]+|[-+]?0o?[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+)$", "-+0123456789"),
-    ("float", r"^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
-              r"|[-+]?\.[0-9_]+(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$", "-+0123456789."),
+    (
+        "float",
+        r"^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+        r"|[-+]?\.[0-9_]+(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        "-+0123456789.",
+    ),
 ):
     _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
@@ -82,7 +115,7 @@ def _make_params(rng: random.Random, folder: Path) -> str:
 
 def _wrong_params(folder: Path, found: config.Config) -> str:
     try:
-        values = yaml.load((folder / "params.yaml").read_bytes(), _Yaml12)  # noqa: S506 - a SafeLoader
+        values = yaml.load((folder / "params.yaml").read_bytes(), _Yaml12)
     except yaml.YAMLError as error:
         return f"the other reader refuses it: {' '.join(str(error).split())[:200]}"
     seen = found.model_dump(by_alias=True, exclude_unset=True)
@@ -95,7 +128,9 @@ def _difference(one: Any, other: Any, key: str = "") -> str:
             return f"{key}: keys {sorted(set(one) ^ set(other), key=str)[:3]}"
         return next((said for name in one if (said := _difference(one[name], other[name], f"{key}.{name}"))), "")
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return next((said for n, pair in enumerate(zip(one, other, strict=True)) if (said := _difference(*pair, f"{key}[{n}]"))), "")
+        return next(
+            (said for n, pair in enumerate(zip(one, other, strict=True)) if (said := _difference(*pair, f"{key}[{n}]"))), ""
+        )
     if isinstance(one, float) and not math.isfinite(one):
         return f"{key}: {one} was taken"
     same = one == other and isinstance(one, bool) == isinstance(other, bool)
@@ -135,7 +170,7 @@ def _by_header(*columns: str) -> Callable[[list[list[str]]], list[tuple[str, ...
 
     def cells(rows: list[list[str]]) -> list[tuple[str, ...]]:
         header = [cell.lower() for cell in rows[0]]
-        if len(set(header)) < len(header):
+        if any(header.count(name.lower()) > 1 for name in columns):
             raise ValueError(f"a column is there twice: {header}")
         places = [header.index(name.lower()) for name in columns]
         return [tuple(row[place] for place in places) for row in rows[1:]]
@@ -183,7 +218,9 @@ def _make_workbook(rng: random.Random, folder: Path) -> str:
     if rng.random() < 0.5:
         way = "cell"
         for _ in range(rng.choice((1, 3))):
-            value = rng.choice((odd if isinstance(odd := damage.odd_value(rng), str | int | float | bool) else None, damage.odd_text(rng)))
+            value = rng.choice(
+                (odd if isinstance(odd := damage.odd_value(rng), str | int | float | bool) else None, damage.odd_text(rng))
+            )
             try:
                 book.active.cell(rng.randint(1, 10), rng.randint(1, 9)).value = value  # type: ignore[union-attr]
             except Exception:  # no workbook can hold it
@@ -237,7 +274,7 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
 
 
 def _wrong_workbook(folder: Path, found: pd.DataFrame) -> str:
-    other = pd.read_excel(folder / "metadata.xlsx", dtype=object, header=None, keep_default_na=False)
+    other = pd.read_excel(folder / "metadata.xlsx", dtype=object, header=None, keep_default_na=False, engine="openpyxl")
     heads = [n for n, row in enumerate(other.values.tolist()) if "patient_id" in [str(cell).strip().lower() for cell in row]]
     if not heads:
         return "the other reader finds no header"

@@ -19,11 +19,78 @@ from hypothesis import strategies as st
 
 # What people and programs write into a cell, and what they do not.
 ODD_TEXTS = (
-    *("", " ", "-", "NA", "nan", "NaN", "inf", "-inf", "None", "null", "true", "yes", "~", "#N/A", "=1+1", "'", '"', '""', "\\"),
-    *("0", "-0", "-1", "1", "5", "007", "1.0", "0.5", "1,5", "1.234", "1,234.5", "1e3", "1e308", "1e999", "1_000", "0x10", "0o17"),
+    *(
+        "",
+        " ",
+        "-",
+        "NA",
+        "nan",
+        "NaN",
+        "inf",
+        "-inf",
+        "None",
+        "null",
+        "true",
+        "yes",
+        "~",
+        "#N/A",
+        "=1+1",
+        "'",
+        '"',
+        '""',
+        "\\",
+    ),
+    *(
+        "0",
+        "-0",
+        "-1",
+        "1",
+        "5",
+        "007",
+        "1.0",
+        "0.5",
+        "1,5",
+        "1.234",
+        "1,234.5",
+        "1e3",
+        "1e308",
+        "1e999",
+        "1_000",
+        "0x10",
+        "0o17",
+    ),
     *("99999999999999999999", "1" + "0" * 5000, "\uff11\uff12", "\u0661", "\u00bd", "\u221e", "2026-02-30", "2026-01-31", "%s"),
-    *("\0", "a\0b", "\ufeff", "\u202eabc", "\u200b", "\u2028", "\x85", "\x1b[31m", "\t", "a\nb", "a\r\nb", "a\rb", "a,b", "a;b", "{0}"),
-    *("../../x", "/etc/passwd", "C:\\x", "x" * 300, "x" * 200_000, "\U0001f4a5", "e\u0301", "\u00e9", "\u0130", "\ud800", "train", "test"),
+    *(
+        "\0",
+        "a\0b",
+        "\ufeff",
+        "\u202eabc",
+        "\u200b",
+        "\u2028",
+        "\x85",
+        "\x1b[31m",
+        "\t",
+        "a\nb",
+        "a\r\nb",
+        "a\rb",
+        "a,b",
+        "a;b",
+        "{0}",
+    ),
+    *(
+        "../../x",
+        "/etc/passwd",
+        "C:\\x",
+        "x" * 300,
+        "x" * 200_000,
+        "\U0001f4a5",
+        "e\u0301",
+        "\u00e9",
+        "\u0130",
+        "\ud800",
+        "train",
+        "test",
+    ),
 )
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "cp437", "utf-7")
 
@@ -32,7 +99,9 @@ ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "
 def drawn(number: int) -> tuple[list[Any], list[str]]:
     """Values as a settings file can hold, and texts, by Hypothesis: the same for the same number."""
     scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-    trees = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4))
+    trees = st.recursive(
+        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    )
     return _examples(trees, number), _examples(st.text(min_size=1, max_size=40), number)
 
 
@@ -58,7 +127,23 @@ def odd_value(rng: random.Random) -> Any:
     """What may stand at a key of a settings file."""
     plain: tuple[Any, ...] = (
         *(None, True, False, 0, -1, 1, 2, 3, 10**6, 2**31, 2**32, 2**63, 10**30, 0.5, -0.5, 1e-320, 1e308, math.inf, -math.inf),
-        *(math.nan, [], {}, [[]], [0], [1, 2], ["x"], {"x": 1}, "NPM1", "control", "published", "bags", "default", ".", "data/raw"),
+        *(
+            math.nan,
+            [],
+            {},
+            [[]],
+            [0],
+            [1, 2],
+            ["x"],
+            {"x": 1},
+            "NPM1",
+            "control",
+            "published",
+            "bags",
+            "default",
+            ".",
+            "data/raw",
+        ),
     )
     kind = rng.random()
     return rng.choice(plain) if kind < 0.5 else odd_text(rng) if kind < 0.75 else rng.choice(drawn(1)[0])
@@ -68,12 +153,16 @@ def bytes_of(rng: random.Random, data: bytes) -> tuple[str, bytes]:
     """Flipped bits, a part cut out, put in, zeroed, doubled or exchanged; the end cut off; nothing left."""
     changed = bytearray(data)
     size = max(1, len(data))
-    way = rng.choice(("flip", "flip", "flip", "cut off", "without a part", "with a part", "zeros", "doubled", "exchanged", "empty"))
+    way = rng.choice(
+        ("flip", "flip", "flip", "cut off", "without a part", "with a part", "zeros", "doubled", "exchanged", "empty")
+    )
     at, length = rng.randrange(size), rng.choice((1, 2, 4, 8, 64, 1024))
     match way:
         case "flip":
             for _ in range(rng.choice((1, 1, 1, 2, 8))):
-                place = rng.choice((rng.randrange(size), rng.randrange(min(size, 64)), size - 1 - rng.randrange(min(size, 256))))
+                place = rng.choice(
+                    (rng.randrange(size), rng.randrange(min(size, 64)), size - 1 - rng.randrange(min(size, 256)))
+                )
                 if changed:
                     changed[place] ^= 1 << rng.randrange(8)
         case "cut off":
@@ -88,7 +177,10 @@ def bytes_of(rng: random.Random, data: bytes) -> tuple[str, bytes]:
             changed[at:at] = changed[at : at + length]
         case "exchanged":
             other = rng.randrange(size)
-            changed[at : at + length], changed[other : other + length] = changed[other : other + length], changed[at : at + length]
+            changed[at : at + length], changed[other : other + length] = (
+                changed[other : other + length],
+                changed[at : at + length],
+            )
         case _:
             changed.clear()
     return way, bytes(changed)
@@ -99,7 +191,18 @@ def text_of(rng: random.Random, text: str) -> tuple[str, bytes]:
     lines = text.splitlines(keepends=True) or [""]
     at = rng.randrange(len(lines))
     way = rng.choice(
-        ("encoding", "line ends", "line twice", "line gone", "lines exchanged", "line joined", "quote", "odd text", "indented", "bytes")
+        (
+            "encoding",
+            "line ends",
+            "line twice",
+            "line gone",
+            "lines exchanged",
+            "line joined",
+            "quote",
+            "odd text",
+            "indented",
+            "bytes",
+        )
     )
     match way:
         case "encoding":
@@ -133,7 +236,21 @@ def table_of(rng: random.Random, rows: Sequence[Sequence[str]]) -> tuple[str, by
     table = [list(row) for row in rows]
     row, column = rng.randrange(len(table)), rng.randrange(len(table[0]))
     separator = ","
-    way = rng.choice(("cell", "cell", "cell", "column twice", "column gone", "cell more", "cell less", "row twice", "spelled", "separator", "text"))
+    way = rng.choice(
+        (
+            "cell",
+            "cell",
+            "cell",
+            "column twice",
+            "column gone",
+            "cell more",
+            "cell less",
+            "row twice",
+            "spelled",
+            "separator",
+            "text",
+        )
+    )
     match way:
         case "cell":
             for _ in range(rng.choice((1, 1, 3))):
@@ -151,7 +268,9 @@ def table_of(rng: random.Random, rows: Sequence[Sequence[str]]) -> tuple[str, by
         case "row twice":
             table.append(table[row])
         case "spelled":
-            change: Callable[[str], str] = rng.choice((str.upper, str.title, lambda cell: f" {cell} ", lambda cell: f"\ufeff{cell}"))
+            change: Callable[[str], str] = rng.choice(
+                (str.upper, str.title, lambda cell: f" {cell} ", lambda cell: f"\ufeff{cell}")
+            )
             table[row] = list(map(change, table[row]))
         case "separator":
             separator = rng.choice(";\t|:")

@@ -7,6 +7,7 @@ makes of the same candidates one after the other, and with a verdict on every ve
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -33,7 +34,7 @@ def main() -> None:
     for database in ("sqlite", "PostgreSQL"):
         seconds = []
         for _ in range(options.rounds):
-            with tempfile.TemporaryDirectory() as name:
+            with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):  # where the candidates find their decisions
                 folder = Path(name)
                 shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
                 started = time.monotonic()
