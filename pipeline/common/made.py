@@ -103,8 +103,10 @@ def _sound(found: pd.DataFrame, header: Sequence[str], known: frozenset[str] = _
     for name in header:
         if header.count(name) > 1:
             raise ValueError(f"has the column {name} twice")
-    for name in sorted(known & set(header)):
-        kinds = "OU" if name in _TEXTS else "iu"
-        if len(found) and name in found and (found[name].dtype.kind not in kinds or found[name].isna().any()):
-            raise ValueError(f"its column {name} holds something else than {'text' if name in _TEXTS else 'whole numbers'}")
+    import pandas as pd
+
+    for name in sorted(known & set(header) & set(found.columns)):
+        kind, holds = pd.api.types.infer_dtype(found[name], skipna=False), "text" if name in _TEXTS else "whole numbers"
+        if found[name].isna().any() or kind not in ("empty", "string" if name in _TEXTS else "integer"):
+            raise ValueError(f"its column {name} holds something else than {holds}")
     return found
