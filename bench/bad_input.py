@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 
-from bench import bad_files, bad_tables, guarded
+from bench import bad_files, bad_requests, bad_tables, guarded
 from bench.guarded import CRASH, OUTCOMES, WRONG
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, help="this case alone, and what became of it")
     options = parser.parse_args()
     cases = options.cases // 10 if options.quick else options.cases
-    known = {kind.name: kind for kind in (*bad_tables.kinds(), *bad_files.kinds())}
+    known = {kind.name: kind for kind in (*bad_tables.kinds(), *bad_files.kinds(), *bad_requests.kinds())}
     if unknown := set(options.kinds) - set(known):
         parser.error(f"no kind {unknown.pop()}; there are: {', '.join(known)}")
     numbers = range(cases) if options.round is None else range(options.round, options.round + 1)

@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -41,6 +42,7 @@ class Kind:
     named: tuple[str, ...]  # an error names one of these: the file, or the key
     refusals: tuple[type[Exception], ...] = (PipelineError,)
     load: Callable[[], object] = lambda: None  # what is imported and built once, before memory is measured
+    around: Callable[[], AbstractContextManager[object]] = nullcontext  # what runs beside all cases
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class _TooLong(BaseException):
 
 def run(kind: Kind, numbers: range, seed: int) -> Iterator[Case]:
     """The cases of these numbers, in order; one that ends its process is a crash."""
+    with kind.around():
+        yield from _run(kind, numbers, seed)
+
+
+def _run(kind: Kind, numbers: range, seed: int) -> Iterator[Case]:
     context = multiprocessing.get_context("fork")
     at = numbers.start
     while at < numbers.stop:
@@ -69,7 +76,7 @@ def run(kind: Kind, numbers: range, seed: int) -> Iterator[Case]:
         there.close()
         try:
             while at < numbers.stop:
-                if not here.poll(LIMIT_S * 2):
+                if not here.poll(LIMIT_S * 4):
                     raise EOFError
                 yield here.recv()
                 at += 1
@@ -122,7 +129,7 @@ def _work(kind: Kind, numbers: range, seed: int, told: Connection) -> None:
             if outcome in (CLEAR, RIGHT):
                 outside = [place for place in written if not _is_within(place, folder)]
                 after = {place for place in set(Path(name).rglob("*")) - before if not place.is_relative_to(folder)}
-                half = [place for place in folder.rglob("*.unfinished")]
+                half = list(folder.rglob("*.unfinished"))
                 if outside or after or half:
                     outcome, said = CRASH, f"wrote {[*outside, *map(str, after), *map(str, half)][:3]}"
             os.chdir(name)
@@ -158,7 +165,18 @@ def _written(event: str, arguments: tuple[Any, ...]) -> str:
 
 def _is_within(place: str, folder: Path) -> bool:
     absolute = os.path.abspath(place)
-    return absolute.startswith((str(folder), os.devnull, "/dev/shm", "/tmp/tmp", "/tmp/matplotlib", "/proc/"))
+    return absolute == "/tmp" or absolute.startswith(
+        (
+            str(folder),
+            os.devnull,
+            "/dev/shm",
+            "/tmp/tmp",
+            "/tmp/matplotlib",
+            "/proc/",
+            str(Path.home() / ".cache"),
+            str(Path.home() / ".config"),
+        )
+    )
 
 
 def _stop(number: int, frame: object) -> None:

@@ -36,6 +36,7 @@ _MADE = {
     *(paths.RAW, paths.SPLITS, paths.CELLS, paths.CANDIDATES, paths.VECTORS, paths.SUSPICION, paths.WEIGHTS, paths.SCORED),
     *(paths.EVALUATED, paths.MODELS, paths.REPORTS),
 }
+_SHOWN = 200  # characters of what stands there: lists may hold each other
 DEFAULT = "default"  # the network of every subtype that a candidate names none for
 
 
@@ -293,7 +294,7 @@ def _explain(item: dict[str, Any]) -> str:
             message = str(item["ctx"]["error"])
             return f"{key}.{message}" if key else message
         case _:
-            return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {reprlib.repr(item['input'])}"
+            return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {reprlib.repr(item['input'])[:_SHOWN]}"
 
 
 def _keys(place: tuple[str | int, ...]) -> Iterator[str]:
