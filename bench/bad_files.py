@@ -1,19 +1,12 @@
-"""Archives, vectors brought along, files of earlier stages and variables of the environment, damaged; and judged when accepted."""
+"""Vectors brought along and files of earlier stages, damaged; and what another reader makes of those that are accepted."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-import os
 import random
-import struct
-import sys
-import zipfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,162 +16,15 @@ import pandas as pd
 import pyarrow.parquet
 
 from bench import damage
-from bench.bad_tables import IMAGES, PEOPLE, ROOT
+from bench.bad_archives import settings
+from bench.bad_tables import IMAGES, PEOPLE
 from bench.guarded import Kind
-from pipeline.common import config, made, paths
+from pipeline.common import made, paths
 from pipeline.encoders import made_elsewhere
 from pipeline.folds import image_weights, split_table
 from pipeline.images import manifest
 from pipeline.pages import two_states
-from pipeline.stages import deal, ingest, split
-
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "images")]
-
-from conftest import write_params  # noqa: E402
-from delivery import USUAL  # noqa: E402
-from test_decoding import cell, tiff  # noqa: E402
-
-_NAMES = (
-    *(
-        "../outside.tif",
-        "/tmp/outside-of-it.tif",
-        "a/../../outside.tif",
-        "C:\\outside.tif",
-        "control\\AAA\\x.tif",
-        "control/AAA/./x.tif",
-    ),
-    *(
-        "control//x.tif",
-        "control/AAA/\0x.tif",
-        "control/AAA/" + "x" * 300 + ".tif",
-        "control/" + "a/" * 600 + "x.tif",
-        "",
-        ".",
-        "..",
-    ),
-    *(
-        "control/AAA",
-        "control/AAA/",
-        "CONTROL/aaa/image_0.tif",
-        "control/AAA/IMAGE_0.TIF",
-        "control/\u202eA/x.tif",
-        "~/x.tif",
-        "NPM1",
-    ),
-    *(
-        "control/AAA/image_0.tif/x.tif",
-        "control/e\u0301/x.tif",
-        "control/\u00e9/x.tif",
-        "control/AAA/con.tif",
-        "metadata.csv",
-        "-rf",
-    ),
-)
-
-
-@cache
-def _originals() -> dict[str, bytes]:
-    return {path: tiff(cell(number)) for number, path in enumerate(IMAGES[:9] + IMAGES[12:21])}
-
-
-@cache
-def _settings(folder: str = "/dev/shm") -> config.Config:
-    file = Path(folder, f"params-{os.getpid()}.yaml")
-    try:
-        return config.load(write_params(file, USUAL))
-    finally:
-        file.unlink()
-
-
-def _make_archive(rng: random.Random, folder: Path) -> str:
-    way = rng.choice(
-        ("bytes", "bytes", "directory", "name", "name", "twice", "link", "bomb", "nested", "method", "other", "beside")
-    )
-    kept = io.BytesIO()
-    method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
-    with zipfile.ZipFile(kept, "w", method) as archive:
-        for path, data in _originals().items():
-            archive.writestr(path, data)
-        extra = zipfile.ZipInfo("control/AAA/extra.tif")
-        match way:
-            case "name":
-                extra.filename = rng.choice(_NAMES) if rng.random() < 0.7 else f"control/AAA/{damage.odd_text(rng)[:500]}"
-            case "twice":
-                extra.filename = rng.choice(list(_originals()))
-            case "link":
-                extra.external_attr = rng.choice((0o120777, 0o060600, 0o010600, 0o140600, 0o104755)) << 16
-            case "bomb":
-                with suppress(Exception):
-                    archive.writestr("control/AAA/bomb.tif", bytes(rng.choice((10, 70, 120)) << 20), zipfile.ZIP_DEFLATED)
-            case "beside":
-                extra.filename = rng.choice(("metadata.csv", "control/metadata.csv", "notes.txt"))
-        if way in ("name", "twice", "link", "beside"):
-            with suppress(UnicodeEncodeError, ValueError):
-                archive.writestr(extra, rng.choice((b"", b"/etc/passwd", *_originals().values())))
-    data = kept.getvalue()
-    match way:
-        case "bytes":
-            data = damage.bytes_of(rng, data)[1]
-        case "directory":  # the records of the table of contents: flags, method, times, checksum, sizes, lengths, offsets
-            changed = bytearray(data)
-            starts = [at for at in range(len(data)) if data.startswith((b"PK\1\2", b"PK\5\6", b"PK\3\4"), at)]
-            for _ in range(rng.choice((1, 1, 3))):
-                at = rng.choice(starts) + rng.randrange(4, 46)
-                struct.pack_into(
-                    "<H",
-                    changed,
-                    min(at, len(changed) - 2),
-                    rng.choice((0, 1, 8, 9, 14, 99, 0xFFFF, 0x7FFF, rng.randrange(65536))),
-                )
-            data = bytes(changed)
-        case "nested":
-            inner = io.BytesIO()
-            with zipfile.ZipFile(inner, "w") as archive:
-                archive.writestr("cohort.zip", data)
-            data = inner.getvalue()
-        case "method":
-            data = (
-                rng.randbytes(rng.choice((1, 30, 5000))) + data
-                if rng.random() < 0.5
-                else data + rng.randbytes(rng.choice((1, 30, 70000)))
-            )
-        case "other":
-            data = rng.choice(
-                (
-                    b"\x1f\x8b",
-                    b"BZh9",
-                    b"7z\xbc\xaf\x27\x1c",
-                    b"Rar!\x1a\x07\0",
-                    b"\x28\xb5\x2f\xfd",
-                    b"<html>",
-                    b"PK\5\6" + bytes(18),
-                    b"",
-                )
-            ) + rng.randbytes(rng.choice((0, 300)))
-    (folder / "cohort.zip").write_bytes(data)
-    return way
-
-
-def _read_archive(folder: Path) -> None:
-    os.environ["COHORT_DIR"] = "cohort.zip"
-    ingest.run(_settings())
-
-
-def _wrong_archive(folder: Path, _: object) -> str:
-    """What came is an original, byte for byte, at its place; the other names are those that zipfile lists, with zipfile's bytes."""
-    known = _originals()
-    for file in sorted((folder / "data/raw").rglob("*")):
-        place = file.relative_to(folder / "data/raw").as_posix()
-        if file.is_symlink():
-            return f"{place} is a link"
-        if file.is_file() and file.read_bytes() not in {known.get(place), b"", b"/etc/passwd", *known.values()}:
-            return f"{place} is no original"
-    came = [file for file in (folder / "data/raw").rglob("*") if file.is_file()]
-    with zipfile.ZipFile(folder / "cohort.zip") as archive:
-        listed = [name for name in archive.namelist() if name.lower().endswith(".tif")]
-    missing = len(pd.read_csv(folder / "data/not_copied.csv"))
-    return "" if len(came) + missing >= len(listed) - 1 else f"{len(came)} of {len(listed)} files came"
-
+from pipeline.stages import deal, split
 
 _ROWS = pd.DataFrame({"path": IMAGES[:3], "error": ["", "too dark", ""]})
 _VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
@@ -279,7 +125,8 @@ def _vectors(name: str, make: Callable[[random.Random, Path], str], wrong: Calla
     )
 
 
-def _manifest() -> pd.DataFrame:
+def sound_manifest() -> pd.DataFrame:
+    """Of all images."""
     usual: dict[str, object] = {
         "width": 144,
         "height": 144,
@@ -291,13 +138,21 @@ def _manifest() -> pd.DataFrame:
     }
     digest = [hashlib.sha256(path.encode()).hexdigest() for path in IMAGES]
     return manifest.build(
-        {**usual, "path": path, "class": path.split("/")[0], "patient": path.split("/")[1], "sha256": sha, "pixels_sha256": sha,
-         **dict.fromkeys(manifest.NUMBERS, 1.0)} for path, sha in zip(IMAGES, digest, strict=True)
-    )  # fmt: skip
+        {
+            **usual,
+            "path": path,
+            "class": path.split("/")[0],
+            "patient": path.split("/")[1],
+            "sha256": sha,
+            "pixels_sha256": sha,
+            **dict.fromkeys(manifest.NUMBERS, 1.0),
+        }
+        for path, sha in zip(IMAGES, digest, strict=True)
+    )
 
 
 def _make_manifest(rng: random.Random, folder: Path) -> str:
-    table = _manifest()
+    table = sound_manifest()
     way = rng.choice(("bytes", "bytes", "value", "column", "type", "rows", "twice"))
     column = rng.choice(("path", "class", "patient", "error", "look_alike", "pixels_sha256"))
     match way:
@@ -333,8 +188,8 @@ def _again(rng: random.Random, folder: Path) -> str:
 
 
 def _read_manifest(folder: Path) -> None:
-    deal.run(_settings())
-    split.run(_settings())
+    deal.run(settings())
+    split.run(settings())
 
 
 def _wrong_manifest(folder: Path, _: object) -> str:
@@ -387,8 +242,13 @@ def _json(name: str, place: str, values: dict[str, Any], read: Callable[[Path], 
         (folder / place).write_bytes(data)
         return way
 
-    return Kind(name, make, read, lambda folder, found: "" if same(found, json.loads((folder / place).read_text())) else "other values",
-                (Path(place).name, "the files of", "NPM1"))  # fmt: skip
+    return Kind(
+        name,
+        make,
+        read,
+        lambda folder, found: "" if same(found, json.loads((folder / place).read_text())) else "other values",
+        (Path(place).name, "the files of", "NPM1"),
+    )
 
 
 def _make_npy(rng: random.Random, folder: Path) -> str:
@@ -416,31 +276,45 @@ def _wrong_npy(folder: Path, found: Any) -> str:
 
 
 _INTERVAL = {"value": 0.8, "low": 0.6, "high": 0.9}
-_SPLIT = [split_table.COLUMNS, *[[who, str(int(n >= 4)), str(n % 3), "3"] for n, who in enumerate(PEOPLE)]]
+SPLIT = [split_table.COLUMNS, *[[who, str(int(n >= 4)), str(n % 3), "3"] for n, who in enumerate(PEOPLE)]]
 _WEIGHTS = [image_weights.COLUMNS, *[[path, f"{n / 30:.4f}"] for n, path in enumerate(IMAGES[:20])]]
 
 
 def kinds() -> Iterable[Kind]:
     """All of this module."""
-    yield Kind(
-        "archive",
-        _make_archive,
-        _read_archive,
-        _wrong_archive,
-        ("cohort.zip", "data/raw", "data/not_copied.csv", "metadata", "NPM1/", "control/"),
-    )
     yield _vectors("h5", _make_h5, _wrong_h5)
     yield _vectors("parquet", _make_parquet, _wrong_parquet)
     yield Kind(
         "manifest", _make_manifest, _read_manifest, _wrong_manifest, ("manifest.parquet", "folds.csv", "class", "patient")
     )
-    yield _csv("split", "data/splits/NPM1.csv", _SPLIT, lambda: split_table.read("NPM1"),
-               lambda found: [tuple(map(str, row)) for row in found[split_table.COLUMNS].itertuples(index=False)])  # fmt: skip
-    yield _csv("weights", "data/weights/NPM1/published/fold-0.csv", _WEIGHTS, lambda: image_weights.read(paths.weights("NPM1", "published", 0)),
-               lambda found: [(str(path), str(weight)) for path, weight in found.items()])  # fmt: skip
+    yield _csv(
+        "split",
+        "data/splits/NPM1.csv",
+        SPLIT,
+        lambda: split_table.read("NPM1"),
+        lambda found: [tuple(map(str, row)) for row in found[split_table.COLUMNS].itertuples(index=False)],
+    )
+    yield _csv(
+        "weights",
+        "data/weights/NPM1/published/fold-0.csv",
+        _WEIGHTS,
+        lambda: image_weights.read(paths.weights("NPM1", "published", 0)),
+        lambda found: [(str(path), str(weight)) for path, weight in found.items()],
+    )
     yield Kind("packed cells", _make_npy, lambda folder: made.array(Path("data/cells/NPM1.npy")), _wrong_npy, ("NPM1.npy",))
-    yield _json("spec.json", "models/NPM1/published/fold-0/spec.json", {"px": 48, "inputs": {"split": "ab"}, "training": "cd"},
-                lambda folder: made.values(Path("models/NPM1/published/fold-0/spec.json")), lambda one, other: repr(dict(one)) == repr(other))  # fmt: skip
-    yield _json("metrics.json", "reports/NPM1/published/metrics.json", {"images": 24, "patients": 2, "patient_auroc": _INTERVAL, "patient_brier": _INTERVAL},
-                lambda folder: two_states.read(Path()), lambda one, other: repr(one["NPM1 published"].metrics) == repr(
-                    {name.removeprefix("leaked_"): value for name, value in other.items()}))  # fmt: skip
+    yield _json(
+        "spec.json",
+        "models/NPM1/published/fold-0/spec.json",
+        {"px": 48, "inputs": {"split": "ab"}, "training": "cd"},
+        lambda folder: made.values(Path("models/NPM1/published/fold-0/spec.json")),
+        lambda one, other: repr(dict(one)) == repr(other),
+    )
+    yield _json(
+        "metrics.json",
+        "reports/NPM1/published/metrics.json",
+        {"images": 24, "patients": 2, "patient_auroc": _INTERVAL, "patient_brier": _INTERVAL},
+        lambda folder: two_states.read(Path()),
+        lambda one, other: (
+            repr(one["NPM1 published"].metrics) == repr({name.removeprefix("leaked_"): value for name, value in other.items()})
+        ),
+    )

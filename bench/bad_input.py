@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 
-from bench import bad_files, bad_requests, bad_tables, guarded
+from bench import bad_archives, bad_commands, bad_files, bad_requests, bad_tables, guarded
 from bench.guarded import CRASH, OUTCOMES, WRONG
 
 
@@ -20,20 +20,21 @@ def main() -> None:
     """Print a row a kind; exit with 1 where a case crashed or came out wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", help="all of them when left out")
-    parser.add_argument("--cases", type=int, default=1000, help="of each kind")
+    parser.add_argument("--cases", type=int, default=1000, help="of each kind; of the slow ones some of them")
     parser.add_argument("--quick", action="store_true", help="a tenth of them")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--round", type=int, help="this case alone, and what became of it")
     options = parser.parse_args()
     cases = options.cases // 10 if options.quick else options.cases
-    known = {kind.name: kind for kind in (*bad_tables.kinds(), *bad_files.kinds(), *bad_requests.kinds())}
+    modules = (bad_tables, bad_archives, bad_files, bad_requests, bad_commands)
+    known = {kind.name: kind for module in modules for kind in module.kinds()}
     if unknown := set(options.kinds) - set(known):
         parser.error(f"no kind {unknown.pop()}; there are: {', '.join(known)}")
-    numbers = range(cases) if options.round is None else range(options.round, options.round + 1)
     started, total, shown = time.monotonic(), Counter[str](), []
     print(f"| kind | cases | {' | '.join(OUTCOMES)} | slowest, s |\n|---|---|{'---|' * len(OUTCOMES)}---|")
     for kind in [known[name] for name in options.kinds] or known.values():
         counts, slowest = Counter[str](), 0.0
+        numbers = range(max(1, cases // kind.one_in)) if options.round is None else range(options.round, options.round + 1)
         for case in guarded.run(kind, numbers, options.seed):
             counts[case.outcome] += 1
             slowest = max(slowest, case.seconds)

@@ -28,8 +28,17 @@ from pipeline.common import addresses, config, environment
 from pipeline.common.errors import PipelineError
 
 _here: dict[str, Any] = {}  # what `around` made, for the processes that are forked within it
-VARIABLES = ("COHORT_DIR", "COHORT_METADATA", "PSEUDONYMS_DIR", "TRAIN_THREADS", "KERAS_BACKEND", "MLFLOW_TRACKING_URI",
-             "REGISTRY_LOCK", "TUNE_STORAGE", "http_proxy")  # fmt: skip
+VARIABLES = (
+    "COHORT_DIR",
+    "COHORT_METADATA",
+    "PSEUDONYMS_DIR",
+    "TRAIN_THREADS",
+    "KERAS_BACKEND",
+    "MLFLOW_TRACKING_URI",
+    "REGISTRY_LOCK",
+    "TUNE_STORAGE",
+    "http_proxy",
+)
 _ADDRESSES = (
     *(
         "http://127.0.0.1:1",
@@ -61,7 +70,7 @@ _ADDRESSES = (
 )
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The served model's answer to a request that it does not take."""
 
 
@@ -217,7 +226,7 @@ def _read_request(folder: Path) -> list[dict[str, Any]]:
         said = error.read().decode("utf-8", "replace")
         if error.code >= 500 or "stack_trace" in said or "Traceback" in said:
             raise RuntimeError(f"status {error.code}: {' '.join(said.split())[:400]}") from None
-        raise Refused(f"request: {said}".replace("\n", " ")) from None
+        raise RefusedError(f"request: {said}".replace("\n", " ")) from None
 
 
 def _wrong_request(folder: Path, found: list[dict[str, Any]]) -> str:
@@ -292,10 +301,28 @@ def kinds() -> Iterable[Kind]:
     from mlflow.exceptions import MlflowException
 
     refusals = (PipelineError, MlflowException)
-    yield Kind("model files", _make_model, _read_model, lambda folder, found: "" if found is not None and np.array_equal(found, _here["expected"])
-               else "other scores", ("NPM1",), load=_load_model, around=_registered)  # fmt: skip
-    yield Kind("model files, digests adjusted", lambda rng, folder: _make_model(rng, folder, True), _read_adjusted,
-               lambda folder, found: "" if found.shape == (3,) and np.isfinite(found).all() else f"{found}",
-               ("networks", "fold-", "spec", "model", "MLmodel"), refusals, _load_model, _registered)  # fmt: skip
-    yield Kind("requests", _make_request, _read_request, _wrong_request, ("request",), (Refused,), _load_model, _serving)
+    yield Kind(
+        "model files",
+        _make_model,
+        _read_model,
+        lambda folder, found: "" if found is not None and np.array_equal(found, _here["expected"]) else "other scores",
+        ("NPM1",),
+        load=_load_model,
+        around=_registered,
+        one_in=10,
+    )
+    yield Kind(
+        "model files, digests adjusted",
+        lambda rng, folder: _make_model(rng, folder, True),
+        _read_adjusted,
+        lambda folder, found: "" if found.shape == (3,) and np.isfinite(found).all() else f"{found}",
+        ("networks", "fold-", "spec", "model", "MLmodel"),
+        refusals,
+        _load_model,
+        _registered,
+        one_in=10,
+    )
+    yield Kind(
+        "requests", _make_request, _read_request, _wrong_request, ("request",), (RefusedError,), _load_model, _serving, one_in=2
+    )
     yield Kind("environment", _make_variable, _read_variable, _wrong_variable, (*VARIABLES, "MLFLOW", "sqlite", "//"))

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import yaml
@@ -62,15 +62,15 @@ _SNIPPETS = (
         "yes",
         "on",
     ),
-    "[&a [1,1,1,1,1,1,1,1,1], &b [*a,*a,*a,*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b,*b,*b,*b], &d [*c,*c,*c,*c,*c,*c,*c,*c,*c], "
-    "&e [*d,*d,*d,*d,*d,*d,*d,*d,*d], &f [*e,*e,*e,*e,*e,*e,*e,*e,*e], &g [*f,*f,*f,*f,*f,*f,*f,*f,*f], [*g,*g,*g,*g,*g,*g,*g]]",
+    "[&a [1,1,1,1,1,1,1,1,1], &b [*a,*a,*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b,*b,*b], &d [*c,*c,*c,*c,*c,*c,*c,*c], "
+    "&e [*d,*d,*d,*d,*d,*d,*d,*d,*d], &f [*e,*e,*e,*e,*e,*e,*e,*e,*e], &g [*f,*f,*f,*f,*f,*f,*f,*f], [*g,*g,*g,*g,*g,*g,*g]]",
 )
 
 
 class _Yaml12(yaml.SafeLoader):
     """PyYAML with the words and numbers of YAML 1.2, as DVC reads params.yaml."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
 
 for _tag, _pattern, _first in (
@@ -87,7 +87,8 @@ for _tag, _pattern, _first in (
     _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
-def _make_params(rng: random.Random, folder: Path) -> str:
+def make_params(rng: random.Random, folder: Path) -> str:
+    """params.yaml."""
     source = ROOT / rng.choice(("params.yaml", "params.yaml", "params.kaggle.yaml"))
     text = source.read_text(encoding="utf-8")
     kind, target = rng.random(), folder / "params.yaml"
@@ -145,8 +146,13 @@ def _rows(file: Path) -> list[list[str]]:
     return [cells for row in rows if any(cells := [cell.strip() for cell in row])]
 
 
-def _table(name: str, rows: list[list[str]], read: Callable[[Path], Any], seen: Callable[[Any], list[tuple[str, ...]]],
-           expected: Callable[[list[list[str]]], list[tuple[str, ...]]]) -> Kind:  # fmt: skip
+def _table(
+    name: str,
+    rows: list[list[str]],
+    read: Callable[[Path], Any],
+    seen: Callable[[Any], list[tuple[str, ...]]],
+    expected: Callable[[list[list[str]]], list[tuple[str, ...]]],
+) -> Kind:
     """A CSV table of our own form: `seen` of what was read is what is `expected` of the cells."""
 
     def make(rng: random.Random, folder: Path) -> str:
@@ -191,14 +197,19 @@ _PATIENTS = pd.DataFrame(
     columns=["class", "patient", "who", "usable", "set"],
 )
 _TIME = "2026-01-31"
-_REVIEW = [[path, path.split("/")[1], word, "Ann", _TIME] for path, word in zip(IMAGES, [*review.DECISIONS] * 5, strict=False)]
+REVIEW = [
+    [*review.COLUMNS],
+    *[[path, path.split("/")[1], word, "Ann", _TIME] for path, word in zip(IMAGES, [*review.DECISIONS] * 5, strict=False)],
+]
 _LABELS = [["", "typical lymphocyte", "p", who, f"{i}.TIF"] for who in PEOPLE for i in range(3)]
 
 
 def _metadata_rows() -> list[list[str]]:
     header = ["patient_id", "sex_1f_2m", "age", "bag_label", "instance_count", "leucocytes_per_µl", "pb_myeloblast", "remark"]
-    cells = [[who, str(1 + n % 2), str(30 + n), "control" if n < 4 else "NPM1", "3", str(5000 + n), str(1.5 * n), "none"]
-             for n, who in enumerate(PEOPLE)]  # fmt: skip
+    cells = [
+        [who, str(1 + n % 2), str(30 + n), "control" if n < 4 else "NPM1", "3", str(5000 + n), str(1.5 * n), "none"]
+        for n, who in enumerate(PEOPLE)
+    ]
     return [header, *cells]
 
 
@@ -239,11 +250,10 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
     """Patients and ages, by the csv module; what is not UTF-8 or has no header on top is judged by its patients alone."""
     file = folder / "metadata.csv"
     data = file.read_bytes()
-    for mark, encoding in (("utf-32", "utf-32"), ("utf-16", "utf-16")):
-        if data.startswith("".encode(mark)) and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            break
-    else:
-        encoding = "utf-8-sig"
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    if data[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        encoding = "utf-32"
+    elif encoding == "utf-8-sig":
         try:
             data.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -293,10 +303,21 @@ def _plain(value: object) -> str:
 
 def _make_decisions(rng: random.Random, folder: Path) -> str:
     line = {
-        "time": "2026-01-01T00:00:00Z", "subtype": "NPM1", "cohort": "demo", "candidate": "bags", "decision": "champion",
-        "reason": "first", "tried_before": 0, "digest": "ab", "weights_sha256": {"fold-0": "cd"}, "patients_sha256": "ef",
-        "results_md5": "", "commit": "", "dirty": False, "replaced": None,
-    }  # fmt: skip
+        "time": "2026-01-01T00:00:00Z",
+        "subtype": "NPM1",
+        "cohort": "demo",
+        "candidate": "bags",
+        "decision": "champion",
+        "reason": "first",
+        "tried_before": 0,
+        "digest": "ab",
+        "weights_sha256": {"fold-0": "cd"},
+        "patients_sha256": "ef",
+        "results_md5": "",
+        "commit": "",
+        "dirty": False,
+        "replaced": None,
+    }
     lines = [{**line, "digest": f"{n}", "time": f"2026-01-0{n}T00:00:00Z"} for n in range(1, 5)]
     way = "text"
     if rng.random() < 0.6:
@@ -319,29 +340,77 @@ def _wrong_decisions(folder: Path, found: list[decisions.Decision]) -> str:
 
 def kinds() -> Iterable[Kind]:
     """All of this module."""
-    yield Kind("params.yaml", _make_params, lambda folder: config.load(Path("params.yaml")), _wrong_params, ("params.yaml",))
-    yield Kind("metadata.csv", _make_metadata, lambda folder: patients.read(Path("metadata.csv").read_bytes(), "metadata.csv"),
-               _wrong_metadata, ("metadata.csv",))  # fmt: skip
-    yield Kind("metadata.xlsx", _make_workbook, lambda folder: patients.read(Path("metadata.xlsx").read_bytes(), "metadata.xlsx"),
-               _wrong_workbook, ("metadata.xlsx",))  # fmt: skip
-    yield _table("exclude", [["patient", "path", "reason"], *[[path.split("/")[1], path, "why"] for path in IMAGES[:4]], ["GGG", "", "no"]],
-                 _exclusions, lambda found: found, _by_header("patient", "path", "reason"))  # fmt: skip
-    yield _table("review", [review.COLUMNS, *_REVIEW], lambda file: review.read(file, set(IMAGES), False),
-                 lambda found: [(one.path, patient_names.identity(one.patient), one.decision) for one in found],
-                 lambda rows: sorted({(row[0], patient_names.identity(row[1]), row[2].lower().replace("\u2019", "'")) for row in rows[1:]}))  # fmt: skip
-    yield _table("folds", [["patient", "fold"], *[[who, str(n % 3)] for n, who in enumerate(PEOPLE)]],
-                 lambda file: ledger.read(file, patient_names.identity),
-                 lambda found: [(str(row["who"]), str(int(row["fold"]))) for _, row in found.iterrows()],
-                 lambda rows: sorted({(patient_names.identity(who), str(int(fold))) for who, fold in _by_header("patient", "fold")(rows)}))  # fmt: skip
-    yield _table("dealing", [["patient", "fold"], *[[who, str(n % 3)] for n, who in enumerate(PEOPLE)]],
-                 lambda file: protocol.read(file, _PATIENTS, 3, [0], 20, patient_names.identity),
-                 lambda found: [(who, str(fold)) for who, fold in found.folds.items()],
-                 lambda rows: [(patient_names.identity(who), str(int(fold))) for who, fold in _by_header("patient", "fold")(rows)])  # fmt: skip
-    yield _table("labels", [["", *expert_labels.NEEDED[:1], "prediction", *expert_labels.NEEDED[1:]], *_LABELS],
-                 lambda file: expert_labels.read(file, IMAGES, False), lambda found: [("n", str(len(found)))],
-                 lambda rows: [("n", str(len({(patient_names.identity(who), int(re.findall(r"\d+", name)[0]))
-                                              for who, name in _by_header("ID", "im_tiffname")(rows)
-                                              if patient_names.identity(who) in map(str.lower, PEOPLE)
-                                              and int(re.findall(r"\d+", name)[0]) < 3})))])  # fmt: skip
-    yield Kind("decisions.jsonl", _make_decisions, lambda folder: decisions.parse(Path("decisions.jsonl").read_bytes(), "decisions.jsonl"),
-               _wrong_decisions, ("decisions.jsonl",))  # fmt: skip
+    yield Kind("params.yaml", make_params, lambda folder: config.load(Path("params.yaml")), _wrong_params, ("params.yaml",))
+    yield Kind(
+        "metadata.csv",
+        _make_metadata,
+        lambda folder: patients.read(Path("metadata.csv").read_bytes(), "metadata.csv"),
+        _wrong_metadata,
+        ("metadata.csv",),
+    )
+    yield Kind(
+        "metadata.xlsx",
+        _make_workbook,
+        lambda folder: patients.read(Path("metadata.xlsx").read_bytes(), "metadata.xlsx"),
+        _wrong_workbook,
+        ("metadata.xlsx",),
+    )
+    yield _table(
+        "exclude",
+        [["patient", "path", "reason"], *[[path.split("/")[1], path, "why"] for path in IMAGES[:4]], ["GGG", "", "no"]],
+        _exclusions,
+        lambda found: found,
+        _by_header("patient", "path", "reason"),
+    )
+    yield _table(
+        "review",
+        REVIEW,
+        lambda file: review.read(file, set(IMAGES), False),
+        lambda found: [(one.path, patient_names.identity(one.patient), one.decision) for one in found],
+        lambda rows: sorted(
+            {(row[0], patient_names.identity(row[1]), row[2].lower().replace("\u2019", "'")) for row in rows[1:]}
+        ),
+    )
+    yield _table(
+        "folds",
+        [["patient", "fold"], *[[who, str(n % 3)] for n, who in enumerate(PEOPLE)]],
+        lambda file: ledger.read(file, patient_names.identity),
+        lambda found: [(str(row["who"]), str(int(row["fold"]))) for _, row in found.iterrows()],
+        lambda rows: sorted(
+            {(patient_names.identity(who), str(int(fold))) for who, fold in _by_header("patient", "fold")(rows)}
+        ),
+    )
+    yield _table(
+        "dealing",
+        [["patient", "fold"], *[[who, str(n % 3)] for n, who in enumerate(PEOPLE)]],
+        lambda file: protocol.read(file, _PATIENTS, 3, [0], 20, patient_names.identity),
+        lambda found: [(who, str(fold)) for who, fold in found.folds.items()],
+        lambda rows: [(patient_names.identity(who), str(int(fold))) for who, fold in _by_header("patient", "fold")(rows)],
+    )
+    yield _table(
+        "labels",
+        [["", *expert_labels.NEEDED[:1], "prediction", *expert_labels.NEEDED[1:]], *_LABELS],
+        lambda file: expert_labels.read(file, IMAGES, False),
+        lambda found: [("n", str(len(found)))],
+        lambda rows: [
+            (
+                "n",
+                str(
+                    len(
+                        {
+                            (patient_names.identity(who), int(re.findall(r"\d+", name)[0]))
+                            for who, name in _by_header("ID", "im_tiffname")(rows)
+                            if patient_names.identity(who) in map(str.lower, PEOPLE) and int(re.findall(r"\d+", name)[0]) < 3
+                        }
+                    )
+                ),
+            )
+        ],
+    )
+    yield Kind(
+        "decisions.jsonl",
+        _make_decisions,
+        lambda folder: decisions.parse(Path("decisions.jsonl").read_bytes(), "decisions.jsonl"),
+        _wrong_decisions,
+        ("decisions.jsonl",),
+    )

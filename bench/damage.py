@@ -287,7 +287,7 @@ def csv_text(rows: Sequence[Sequence[str]], separator: str = ",") -> str:
 
 
 def values_of(rng: random.Random, values: Any) -> tuple[str, Any]:
-    """A tree of mappings and lists, of which one place holds something else, is gone, has another name or stands there twice."""
+    """A tree of mappings and lists, of which one place holds something else, is gone, or has another name."""
     places = list(_places(values))
     above, key = rng.choice(places)
     way = rng.choice(("value", "value", "value", "value", "gone", "new key", "renamed", "exchanged"))

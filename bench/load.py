@@ -1,7 +1,7 @@
 """What many do at once, and what a year leaves: `python -m bench.load [clients | runs | year]`, all of them when none is named.
 
-`clients`: 32 threads ask the served model for five minutes; every answer must be the one that the model gives in Python, and the
-server's memory must stay what it is after the first minute. `runs`: registering, searching and loading a champion with few
+`clients`: 32 threads ask the served model for five minutes; every answer must be the one that the model gives in Python, and
+the server's memory must stay what it is after the first minute. `runs`: registering, searching and loading a champion with few
 versions and with 200 and a thousand runs. `year`: what flow runs leave in Prefect's database, and what MLflow's takes.
 `python -m bench.registrations` has the registrations.
 """

@@ -1,4 +1,4 @@
-"""A project with registered networks of random weights, and `mlflow models serve` of one of them, for as long as a block lasts."""
+"""A project with registered networks of random weights, and `mlflow models serve` of one, for as long as a block lasts."""
 
 from __future__ import annotations
 
@@ -30,8 +30,14 @@ def project() -> Iterator[Path]:
     """Made by a process of its own: TensorFlow does not survive a fork. Beside it lie images to ask about."""
     with tempfile.TemporaryDirectory() as name:
         places = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/registry"), str(ROOT / "tests/images")])
-        subprocess.run([sys.executable, "-c", _BUILD, name], cwd=name, env={**CLEAN, "PYTHONPATH": places}, check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-c", _BUILD, name],
+            cwd=name,
+            env={**CLEAN, "PYTHONPATH": places},
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         yield Path(name)
 
 
