@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from conftest import ROOT
@@ -17,6 +19,7 @@ from pipeline.common import config
 from pipeline.registry import decisions, gate, mlflow_address, mlflow_server, versions
 from pipeline.stages import register
 
+Start = Callable[[Path, int], Any]  # of a process: it has `communicate` and `returncode`
 REACHED = {"image_accuracy": 0.9, "patient_auroc": 0.9, "patient_sensitivity": 0.9, "patient_specificity": 0.9}
 
 
@@ -58,19 +61,10 @@ def champion() -> str:
     return str(found.tags["candidate"]) if found else "none"
 
 
-def race(settings: config.Config, folder: Path, number: int) -> None:
+def race(settings: config.Config, folder: Path, number: int, start: Start | None = None) -> None:
     """As many processes register a candidate each, at once; what came of it must be what comes of one after the other."""
-    starts = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(n)],
-            cwd=folder,
-            env={**CLEAN, "MLFLOW_TRACKING_URI": mlflow_address.address(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(number)
-    ]
-    ends = [(start.communicate()[1], start.returncode) for start in starts]
+    starts = [(start or _start)(folder, n) for n in range(number)]
+    ends = [(process.communicate()[1], process.returncode) for process in starts]
     assert [code for _, code in ends] == [0] * number, "\n".join(err for err, _ in ends)
     registered = versions.versions(mlflow_server.connect(), "NPM1")
     assert sorted(model.tags["candidate"] for model in registered) == sorted(map(_name, range(number)))
@@ -90,6 +84,23 @@ def race(settings: config.Config, folder: Path, number: int) -> None:
     assert named.digest == crowned
 
 
+def _start(folder: Path, n: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, __file__, str(n)],
+        cwd=folder,
+        env={**CLEAN, "MLFLOW_TRACKING_URI": mlflow_address.address(), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def register_one(n: int) -> None:
+    """The candidate of this number, in the working folder and at the address that the environment names."""
+    given = candidate(_name(n), _scores(n))
+    rules, client = config.load(Path("params.yaml")), mlflow_server.connect()
+    register.settle(client, versions.log_candidate(client, given), given, rules.register_, rules.seed)
+
+
 def _name(n: int) -> str:
     return f"candidate-{n}"
 
@@ -99,6 +110,4 @@ def _scores(n: int) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    given = candidate(_name(int(sys.argv[1])), _scores(int(sys.argv[1])))
-    rules, client = config.load(Path("params.yaml")), mlflow_server.connect()
-    register.settle(client, versions.log_candidate(client, given), given, rules.register_, rules.seed)
+    register_one(int(sys.argv[1]))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.bags.scoring import Bag
-from pipeline.common import paths
+from pipeline.common import made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, LeakError
 from pipeline.folds import split_table
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,10 @@ def read(config: Config, subtype: str, encoder: str, fold: int) -> Patients:
         DataError: vectors, their tables and the split do not fit each other, or a vector is not of numbers.
         LeakError: a network trained on a patient who is to be scored.
     """
-    split = _read(paths.split_table(subtype), _split)
+    split = split_table.read(subtype)
     place, *apart = places(config, subtype, encoder, fold)
-    about = _read(paths.encoder(place), lambda file: dict(json.loads(file.read_text(encoding="utf-8"))))
-    if apart and _read(paths.encoder(apart[0]), lambda file: json.loads(file.read_text(encoding="utf-8"))) != about:
+    about = made.values(paths.encoder(place))
+    if apart and made.values(paths.encoder(apart[0])) != about:
         raise DataError(f"{paths.encoder(place)} and {paths.encoder(apart[0])} are of two networks; run `dvc repro`")
     bags: dict[str, tuple[Bag, list[str]]] = {}
     roles = split_table.roles(split, fold, config.split.n_folds)
@@ -87,8 +83,7 @@ def _bags(
 ) -> dict[str, tuple[Bag, list[str]]]:
     """By patient, of one class: vectors and paths, exactly of `patients`."""
     file, table = paths.vectors(place, name), paths.vector_rows(place, name)
-    rows = _read(table, lambda found: pd.read_parquet(found, columns=["patient", "path"]))
-    vectors = _read(file, lambda found: np.load(found, mmap_mode="r"))
+    rows, vectors = made.table(table, columns=["patient", "path"]), made.array(file)
     if vectors.dtype != np.float32 or vectors.shape != (len(rows), dimension):
         raise DataError(f"{file} does not fit its table or {paths.encoder(place)}; run `dvc repro embed`")
     strangers = set(rows["patient"]) ^ patients
@@ -107,16 +102,3 @@ def _bags(
         if not np.isfinite(bag).all():
             raise DataError(f"{file}: patient {patient} has a vector that is no number; run `dvc repro --force embed`")
     return bags
-
-
-def _split(file: Path) -> pd.DataFrame:
-    table: pd.DataFrame = pd.read_csv(file, usecols=split_table.COLUMNS, **split_table.CSV_FORMAT)
-    return table
-
-
-def _read(file: Path, reader: Callable[[Path], T]) -> T:
-    """What `reader` makes of a file of a stage before."""
-    try:
-        return reader(paths.existing(file))
-    except (ValueError, TypeError, EOFError) as error:  # Arrow's, NumPy's, pandas' and JSON's are such
-        raise DataError(f"{file}: damaged ({str(error).splitlines()[0]}); run `dvc checkout --force {file.parent}`") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.bags import patients
 from pipeline.bags.scoring import Bag
-from pipeline.common import paths
+from pipeline.common import made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import LeakError
 from pipeline.folds import image_weights, protocol, split_table
@@ -105,4 +104,4 @@ def too_few(everybody: Everybody) -> str:
 
 def _has_roles() -> bool:
     """Whether the splits are of a published dealing with roles."""
-    return paths.PROTOCOL.is_file() and bool(json.loads(paths.PROTOCOL.read_text(encoding="utf-8"))["form"] == "role")
+    return paths.PROTOCOL.is_file() and bool(made.values(paths.PROTOCOL)["form"] == "role")

@@ -58,11 +58,13 @@ def _csv(content: bytes, name: str, known: Known) -> pd.DataFrame:
     try:
         rows = io.StringIO(text[sum(map(len, lines[:at])) :], newline="")
         table = pd.read_csv(rows, sep=separator, dtype="str", keep_default_na=False)
+        rows.seek(0)
+        header = pd.read_csv(rows, sep=separator, dtype="str", keep_default_na=False, header=None, nrows=1)
     except (ValueError, csv.Error) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"{name}: not a table ({' '.join(str(error).split())}); save it as CSV again") from None
     if not isinstance(table.index, pd.RangeIndex):
         raise DataError(f"{name}: rows with more columns than the header; quote decimal commas, or use another separator")
-    return table.fillna("")
+    return table.fillna("").set_axis(header.iloc[0], axis="columns")  # as written: pandas numbers those that are there twice
 
 
 def _decoded(content: bytes, name: str) -> str:

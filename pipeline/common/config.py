@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -35,6 +36,7 @@ _MADE = {
     *(paths.RAW, paths.SPLITS, paths.CELLS, paths.CANDIDATES, paths.VECTORS, paths.SUSPICION, paths.WEIGHTS, paths.SCORED),
     *(paths.EVALUATED, paths.MODELS, paths.REPORTS),
 }
+_SHOWN = 200  # characters of what stands there: lists may hold each other
 DEFAULT = "default"  # the network of every subtype that a candidate names none for
 
 
@@ -241,6 +243,10 @@ def load(path: Path = Path("params.yaml")) -> Config:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ConfigError(f"{path}: not YAML{where}: {error.problem}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: brackets within brackets, deeper than any setting; correct it") from None
+    except (ValueError, TypeError, ArithmeticError) as error:  # a tag (!!float, !!timestamp) before what is none
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds no settings")
     _require_present_keys(path, values)
@@ -291,7 +297,7 @@ def _explain(item: dict[str, Any]) -> str:
             message = str(item["ctx"]["error"])
             return f"{key}.{message}" if key else message
         case _:
-            return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {item['input']!r}"
+            return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {reprlib.repr(item['input'])[:_SHOWN]}"
 
 
 def _keys(place: tuple[str | int, ...]) -> Iterator[str]:

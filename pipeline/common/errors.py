@@ -50,9 +50,13 @@ def is_for_want_of_memory(error: BaseException) -> bool:
 
 
 class PipelineError(Exception):
-    """Base of all errors whose message is written for the user."""
+    """Base of all errors whose message is written for the user: on one line, whatever a name in it holds."""
 
     status = 2
+
+    def __str__(self) -> str:
+        """The message, in which what no terminal should act upon (line ends, escapes) is written out."""
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in super().__str__())
 
 
 class ConfigError(PipelineError):

@@ -18,9 +18,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys and loose types are refused, values cannot change."""
+    """Base of all sections: unknown keys, loose types and what is no number are refused, values cannot change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]

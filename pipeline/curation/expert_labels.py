@@ -112,6 +112,8 @@ def _lines(table: Path) -> Iterable[tuple[int, str, str, str]]:
         raise DataError(f"{table}: not a CSV table ({error})") from None
     if missing := [name for name in NEEDED if name not in (lines.fieldnames or [])]:
         raise DataError(f"{table}: has no column {missing[0]}; it must have {', '.join(NEEDED)}")
+    if twice := [name for name in NEEDED if list(lines.fieldnames or []).count(name) > 1]:
+        raise DataError(f"{table}: has the column {twice[0]} twice; leave the right one")
     label, patient, image = NEEDED
     return [(line, _stripped(row, label), _stripped(row, patient), _stripped(row, image)) for line, row in rows]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.common import addresses
 from pipeline.common.errors import DataError
 
 Vectors = NDArray[np.float32]
@@ -103,8 +104,8 @@ def _h5(file: Path) -> NDArray[np.generic]:
     try:
         with h5py.File(file, "r") as opened:
             opened.visititems(note)
-    except OSError as error:
-        raise DataError(f"{file}: not a sound HDF5 file: {str(error).splitlines()[0]}; bring it again") from None
+    except Exception as error:  # HDF5 raises whatever it stumbles over
+        raise DataError(f"{file}: not a sound HDF5 file: {addresses.first_line(error)}; bring it again") from None
     if len(tables) != 1:
         raise DataError(
             f"{file}: {len(tables)} tables of numbers (cells, dimension), not one ({', '.join(tables) or 'none of floats'}); "
@@ -117,6 +118,6 @@ def _parquet(file: Path) -> tuple[NDArray[np.generic], list[object] | None]:
     try:
         table = pd.read_parquet(file)
     except Exception as error:  # Arrow raises whatever its parser stumbles over
-        raise DataError(f"{file}: not a sound Parquet file: {str(error).splitlines()[0]}; bring it again") from None
+        raise DataError(f"{file}: not a sound Parquet file: {addresses.first_line(error)}; bring it again") from None
     vectors = table.select_dtypes("number").to_numpy(dtype=np.float64, na_value=np.nan)
     return vectors, table["path"].tolist() if "path" in table else None

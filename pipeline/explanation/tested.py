@@ -5,7 +5,6 @@ No network is asked here: a network's images were scored when it was trained, an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pandas as pd
 
 from pipeline.bags import patients, scoring
 from pipeline.bags.scoring import Bag, Floats
-from pipeline.common import files, paths
+from pipeline.common import files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import LeakError, ModelError
 from pipeline.explanation import cells
@@ -49,11 +48,11 @@ def read(config: Config, subtype: str, candidate: str) -> Iterator[Patient]:
         LeakError: a fold was trained by another split than there is now.
         DataError, ModelError: files are missing, damaged, or do not fit each other.
     """
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+    split = split_table.read(subtype)
     digest = files.sha256_of_all([paths.split_table(subtype)])
     for fold in sorted(config.folds):
         folder = paths.fold(subtype, candidate, fold)
-        spec = json.loads(paths.existing(folder / "spec.json").read_text(encoding="utf-8"))
+        spec = made.values(folder / "spec.json")
         if spec["inputs"].get("split") != digest:
             raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")
         roles = split_table.roles(split, fold, config.split.n_folds)
@@ -71,7 +70,7 @@ def learner(folder: Path) -> tuple[dict[str, Any], dict[str, Floats]]:
         ModelError: its files cannot be read.
     """
     try:
-        spec = json.loads(paths.existing(folder / "spec.json").read_text(encoding="utf-8"))
+        spec = made.values(folder / "spec.json")
         with np.load(paths.existing(folder / "coefficients.npz")) as stored:  # numbers, never objects: allow_pickle is off
             return spec, {name: np.asarray(values, dtype=np.float64) for name, values in stored.items()}
     except (ValueError, OSError, KeyError, EOFError) as error:
@@ -79,7 +78,7 @@ def learner(folder: Path) -> tuple[dict[str, Any], dict[str, Floats]]:
 
 
 def _of_network(fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Patient]:
-    scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
+    scored = made.table(folder / "predictions.parquet")
     by_patient = {str(name): rows for name, rows in scored[scored["split"] == "test"].groupby("patient", sort=False)}
     if strangers := set(by_patient) ^ set(dealt["patient"]):
         raise LeakError(f"{folder}: patient {min(strangers)} is in the scored or in the dealt test patients, not in both")

@@ -14,14 +14,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.common import made
+
 COLUMNS = ["path", "weight"]
 DECIMALS = 4
 
 
 def read(table: Path) -> pd.Series:
     """Path -> weight of the images that count less."""
-    known = pd.read_csv(table, dtype={"path": "str", "weight": "float64"}, keep_default_na=False)
-    return known.set_index("path")["weight"]
+    with made.reading(table):
+        known = made.rows(table, dtype={"path": "str", "weight": "float64"}, keep_default_na=False).set_index("path")["weight"]
+        if not known.between(0, 1).all() or not known.index.is_unique:
+            raise ValueError("a weight is not between 0 and 1, or an image has two")
+    return known
 
 
 def of_images(weights: pd.Series, paths: pd.Series) -> NDArray[np.float64]:
@@ -32,7 +37,8 @@ def of_images(weights: pd.Series, paths: pd.Series) -> NDArray[np.float64]:
 
 def left_out(table: Path) -> frozenset[str]:
     """The images that nobody is trained on."""
-    return frozenset(pd.read_csv(table, dtype="str", keep_default_na=False)["path"])
+    with made.reading(table):
+        return frozenset(made.rows(table, dtype="str", keep_default_na=False)["path"])
 
 
 def curated(weights: pd.Series) -> dict[str, dict[str, int | str]]:

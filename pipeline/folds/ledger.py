@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.common import made
 from pipeline.common.errors import DataError
 from pipeline.common.files import write
 from pipeline.folds.split_table import CSV_FORMAT
@@ -30,8 +31,8 @@ def read(file: Path, identity: Callable[[str], str] = str) -> pd.DataFrame:
     if not file.exists():
         return pd.DataFrame({"patient": [], "fold": [], "who": []}).astype({"patient": "str", "fold": "int64", "who": "str"})
     try:
-        table: pd.DataFrame = pd.read_csv(file, **{**CSV_FORMAT, "dtype": "str"})[COLUMNS].astype({"fold": "int64"})
-    except (ValueError, KeyError, UnicodeDecodeError, pd.errors.ParserError):
+        table = made.rows(file, **{**CSV_FORMAT, "dtype": "str"})[COLUMNS].astype({"fold": "int64"})
+    except (DataError, ValueError, KeyError, OverflowError):
         raise DataError(f"{file}: not a table of {' and '.join(COLUMNS)}; bring it back with git") from None
     if (table["fold"] < 0).any():
         raise DataError(f"{file}: has a fold below 0; bring it back with git")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from pipeline.common import made, paths
 from pipeline.common.errors import DataError, LeakError
 
 Role = Literal["train", "val", "test"]
@@ -21,6 +22,22 @@ CSV_FORMAT: dict[str, Any] = {
     "keep_default_na": False,
 }  # patients 007 and NA are no numbers
 SAME_PICTURE = {"pixels_sha256": "the same", "look_alike": "nearly the same"}  # column of the manifest -> what it says
+
+
+def read(subtype: str) -> pd.DataFrame:
+    """The split of a subtype, as the stage of that name wrote it.
+
+    Raises:
+        DataError: it is not there, or not such a table.
+    """
+    file = paths.split_table(subtype)
+    with made.reading(file):
+        found = made.rows(file, **CSV_FORMAT)
+        if missing := [name for name in COLUMNS if name not in found]:
+            raise ValueError(f"has no column {missing[0]}")
+        if not found["label"].isin([0, 1]).all() or (found[["fold", "images"]] < 0).any(axis=None):
+            raise ValueError("holds a label, a fold or a number of images that cannot be")
+    return found
 
 
 def split(patients: pd.DataFrame, control: str, subtype: str, n_folds: int) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
+import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,8 +210,8 @@ def _threads() -> int:
     text = os.environ.get("TRAIN_THREADS", "")
     if not text:
         return parallel.available()
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"TRAIN_THREADS: must be a whole number of at least 1, not {text!r}")
+    if not re.fullmatch(r"[1-9][0-9]{0,3}", text):
+        raise ConfigError(f"TRAIN_THREADS: must be a whole number from 1 to 9999, not {reprlib.repr(text)}")
     return int(text)
 
 

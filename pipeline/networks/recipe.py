@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.common import files, paths
+from pipeline.common import files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.folds import image_weights, split_table
@@ -38,10 +38,10 @@ def inputs(config: Config, subtype: str) -> tuple[pd.DataFrame, list[pd.DataFram
     Raises:
         DataError: they do not fit each other.
     """
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+    split = split_table.read(subtype)
     classes = (config.control, subtype)
-    tables = [pd.read_parquet(paths.existing(paths.cell_rows(name))) for name in classes]
-    cells = [np.load(paths.existing(paths.cells(name)), mmap_mode="r") for name in classes]
+    tables = [made.table(paths.cell_rows(name)) for name in classes]
+    cells = [made.array(paths.cells(name)) for name in classes]
     for name, table, pixels in zip(classes, tables, cells, strict=True):
         if len(table) != len(pixels) or pixels.shape[1:] != (config.pack.px, config.pack.px, 3):
             raise DataError(f"{paths.cells(name)} does not fit its table or pack.px; run the pack stage again")

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from pipeline.common import addresses
-from pipeline.common.errors import TrackingError
+from pipeline.common.errors import ConfigError, TrackingError
 
 _PATIENCE_S = 600
 _DECIDING, _CREATING = (
@@ -43,6 +43,8 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
                 held.enter_context(_advisory_lock(uri, _DECIDING))
             for path in (files := lock_files(uri, database)):
                 held.enter_context(FileLock(path, timeout=_PATIENCE_S, mode=0o666))
+        except ValueError as error:  # SQLAlchemy's word for a port that is none
+            raise ConfigError(f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({error})") from None
         except SQLAlchemyError as error:
             raise TrackingError(
                 f"{addresses.shown(uri)}: the lock for deciding over models cannot be taken ({addresses.first_line(error)}); "
@@ -63,10 +65,13 @@ def lock_files(uri: str, database: Path) -> list[Path]:
     """An address's lock files: beside a database file; of a server here by its port, and `database`'s, which it may serve."""
     if uri.startswith("sqlite:///"):
         return [Path(f"{uri.removeprefix('sqlite:///')}.decide.lock")]
-    parts = urlsplit(uri)
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname or "", parts.port or parts.scheme
+    except ValueError as error:
+        raise ConfigError(f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({error})") from None
     if host == "localhost" or host.startswith("127.") or host == "::1":
-        server = f"{parts.port or parts.scheme}{parts.path.rstrip('/')}".replace("/", "-")
+        server = f"{port}{parts.path.rstrip('/')}".replace("/", "-")
         return [Path(f"{database}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{server}.decide.lock"]
     return []
 

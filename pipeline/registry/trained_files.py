@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.common import files, paths
+from pipeline.common import files, made, paths
 from pipeline.common.errors import DataError, ModelError
 from pipeline.encoders import kept_network
 from pipeline.evaluation import figures
@@ -45,7 +45,7 @@ def under_keys(table: pd.DataFrame) -> pd.DataFrame:
     So whoever has the pictures can tell the same patient again, and nobody else can. There are several, of the pictures whose
     digests come first, so that the patient is the same when a picture comes or goes.
     """
-    images = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["patient", "pixels_sha256", "error"])
+    images = made.table(paths.MANIFEST, columns=["patient", "pixels_sha256", "error"])
     known = keys(images[images["error"] == ""])
     if strangers := set(table["patient"]) - set(known):
         raise DataError(f"{paths.MANIFEST}: has no usable image of patient {min(strangers)}; run `dvc repro`")

@@ -253,13 +253,16 @@ class _SurplusError(Exception):
 def _storage() -> RDBStorage:
     url = address()
     is_file = url.startswith("sqlite")
-    storage = RDBStorage(
-        url,
-        engine_kwargs={"connect_args": {"timeout": 60}} if is_file else {"pool_pre_ping": True},
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=SILENCE_S,
-        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-    )
+    try:
+        storage = RDBStorage(
+            url,
+            engine_kwargs={"connect_args": {"timeout": 60}} if is_file else {"pool_pre_ping": True},
+            heartbeat_interval=HEARTBEAT_S,
+            grace_period=SILENCE_S,
+            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        )
+    except ValueError as error:  # SQLAlchemy's word for a port that is none, or an address that is none
+        raise ConfigError(f"TUNE_STORAGE: {shown_address()} is no address ({addresses.first_line(error)})") from None
     if is_file:  # sqlite knows no FOR UPDATE, by which Optuna gives a waiting trial to one worker only
         event.listen(storage.engine, "connect", _leave_transactions_to_us)
         event.listen(storage.engine, "begin", _begin_at_once)

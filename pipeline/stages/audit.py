@@ -18,7 +18,7 @@ from pipeline.auditing import check_result, checks, groups, neighbours
 from pipeline.auditing.baselines import COLOURS, Baseline, describe_people
 from pipeline.auditing.check_result import Check
 from pipeline.auditing.checks import BASELINES
-from pipeline.common import paths
+from pipeline.common import made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
 from pipeline.evaluation import auroc_bounds, intervals, score_table, seen_by_search
@@ -40,7 +40,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         DataError, ModelError: names the file that is missing or does not hold what the others need.
     """
     for subtype, candidate in itertools.product(subtypes, candidates):
-        split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+        split = split_table.read(subtype)
         images = _images(config, subtype)
         images_scored = _scored(config, subtype, candidate)
         claimed = score_table.claimed(images_scored)
@@ -69,7 +69,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
 
 def _images(config: Config, subtype: str) -> pd.DataFrame:
     """The manifest's usable images of control and subtype."""
-    frame = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_MANIFEST)
+    frame = made.table(paths.MANIFEST, columns=_MANIFEST)
     return frame[(frame["error"] == "") & frame["class"].isin([config.control, subtype])]
 
 
@@ -84,7 +84,7 @@ def _scored(config: Config, subtype: str, candidate: str) -> pd.DataFrame:
 
 def _patients(config: Config, subtype: str, images: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     """The split's patients, with the number of usable images and what patients.csv says: text, empty where unknown."""
-    listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
+    listed = made.rows(paths.PATIENTS, dtype="str", keep_default_na=False)
     if strangers := set(split["patient"]) - set(listed["patient"]):
         raise DataError(f"{paths.PATIENTS}: does not have patient {min(strangers)} of the split; run `dvc repro`")
     counts = images.groupby(["class", "patient"]).size().rename("images").reset_index()
@@ -96,7 +96,7 @@ def _patients(config: Config, subtype: str, images: pd.DataFrame, split: pd.Data
 def _patient_auroc(path: Path) -> Interval:
     """The patient AUROC of metrics.json."""
     try:
-        figures, _ = seen_by_search.read(json.loads(paths.existing(path).read_text(encoding="utf-8")))
+        figures, _ = seen_by_search.read(made.values(path))
         return Interval(**figures["patient_auroc"])
     except (ValueError, KeyError, TypeError):
         raise ModelError(f"{path}: holds no patient_auroc with bounds; delete it and run `dvc repro`") from None
@@ -186,9 +186,7 @@ def _truth(config: Config, claimed: pd.DataFrame) -> Check:
     """Ask whether the score follows the cell; the table of truths is empty where the cohort was not drawn."""
     if not score_table.are_of_images(claimed):
         return checks.truth_of_no_image()
-    known = pd.read_parquet(paths.existing(paths.TRUTH), columns=["path", "diseased"]).astype(
-        {"path": "str", "diseased": "bool"}
-    )
+    known = made.table(paths.TRUTH, columns=["path", "diseased"]).astype({"path": "str", "diseased": "bool"})
     settings = config.audit
     return checks.truth(
         claimed.merge(known, on="path"), settings.permutations, config.seed, settings.significance, settings.fewest_patients

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.auditing import check_result, twins
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.networks import recipe
 
@@ -32,7 +32,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         split, tables, parts = recipe.inputs(config, subtype)
         images = pd.concat([table.assign(label=label) for label, table in enumerate(tables)], ignore_index=True)
         cells = np.concatenate(parts)
-        network = pd.read_parquet(paths.existing(paths.scored(subtype, candidate)))
+        network = made.table(paths.scored(subtype, candidate))
         network = network.loc[network["split"] == "test", _SCORED]
         found = []
         for twin in twins.TWINS:

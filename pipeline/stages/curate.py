@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipeline.bags import patients
 from pipeline.common import config as settings
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.curation import agreement, expert_labels, ranking, review
@@ -38,7 +38,7 @@ def run(config: Config) -> None:
     encoder = config.suspect.encoder
     settings.chosen_encoders(config, encoder)
     decisions = review.latest(_decided(config))
-    manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_OF_MANIFEST)
+    manifest = made.table(paths.MANIFEST, columns=_OF_MANIFEST)
     of_subtypes = {subtype: patients.read(config, subtype, encoder, fold=0) for subtype in config.subtypes}
     images = ranking.table(config, of_subtypes, manifest.drop(columns="sha256"))
     shown = list(ranking.shown(images, config.curate.shown))
@@ -121,7 +121,7 @@ def judge(config: Config, table: Path) -> None:
 
 
 def _known() -> set[str]:
-    return set(pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path"])["path"])
+    return set(made.table(paths.MANIFEST, columns=["path"])["path"])
 
 
 def _decided(config: Config) -> list[review.Decision]:

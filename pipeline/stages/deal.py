@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from pipeline.common import console, paths
+from pipeline.common import console, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import LeakError
 from pipeline.folds import dealer, ledger
@@ -19,7 +19,7 @@ _COLUMNS = ["class", "patient", "look_alike", "error"]
 
 def run(config: Config) -> None:
     """Deal the usable patients of all classes."""
-    manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_COLUMNS)
+    manifest = made.table(paths.MANIFEST, columns=_COLUMNS)
     usable = manifest[(manifest["error"] == "") & manifest["class"].isin(config.classes)]
     for spellings in patient_names.spelled_apart(usable["patient"].unique()).values():
         raise LeakError(

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.common import console, files, parallel, paths
+from pipeline.common import console, files, made, parallel, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError
 from pipeline.common.params_learning import ApplicationEncoder, PackageEncoder, VectorsEncoder
@@ -30,7 +30,7 @@ _KEEP_EVERY_S = 5.0
 
 def run(config: Config, name: str) -> None:
     """Write the vectors of all classes by one encoder."""
-    manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path", "class", "patient", "sha256", "error"])
+    manifest = made.table(paths.MANIFEST, columns=["path", "class", "patient", "sha256", "error"])
     tables = {class_name: manifest[manifest["class"] == class_name] for class_name in config.classes}
     settings = config.encoders[name]
     if isinstance(settings, VectorsEncoder):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import LeakError, ModelError
 from pipeline.folds import split_table
@@ -28,7 +28,7 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
     """
     split, tables, cells = recipe.inputs(config, subtype)
     trained = paths.fold(subtype, candidate, fold)
-    spec = json.loads(paths.existing(trained / "spec.json").read_text(encoding="utf-8"))
+    spec = made.values(trained / "spec.json")
     weights = paths.existing(trained / "model.weights.h5")
     if spec["inputs"].get("split") != files.sha256_of_all([paths.split_table(subtype)]):
         raise LeakError(f"{trained}: trained by another split than {paths.split_table(subtype)}; train it again")

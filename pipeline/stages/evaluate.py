@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, LeakError, ModelError
 from pipeline.evaluation import (
@@ -95,12 +95,12 @@ def _drop_other_folds(config: Config, subtype: str, candidate: str) -> None:
 
 def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Predictions of validation and test patients of all trained folds, with a column `fold`; and curves, where there are."""
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+    split = split_table.read(subtype)
     predictions, history = [], []
     for k in sorted(config.folds):
         folder = paths.fold(subtype, candidate, k)
         _require_same_search(config, subtype, candidate, folder)
-        scored = pd.read_parquet(paths.existing(folder / "predictions.parquet"))
+        scored = made.table(folder / "predictions.parquet")
         expected = split_table.roles(split, k, config.split.n_folds)
         for role in ("val", "test"):
             strangers = set(scored.loc[scored["split"] == role, "patient"]) ^ set(expected.index[expected == role])
@@ -117,7 +117,7 @@ def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFr
 
 def _require_same_search(config: Config, subtype: str, candidate: str, folder: Path) -> None:
     """Refuse a network that knows of another search than params.yaml does."""
-    spec = json.loads(paths.existing(folder / "spec.json").read_text())
+    spec = made.values(folder / "spec.json")
     seen = config.tuned_on(subtype, candidate)
     if spec.get("tuned_on") != (split_table.told_apart(seen) if seen else None):
         raise ModelError(
@@ -129,7 +129,7 @@ def _require_same_search(config: Config, subtype: str, candidate: str, folder: P
 def _require_known(subtype: str, candidate: str, seen: Collection[str]) -> None:
     """Refuse a list of names of which none is a patient's: nobody would be left out."""
     key = f"candidates.{candidate}.networks.{subtype}.tuned_on"
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+    split = split_table.read(subtype)
     strangers = patient_names.not_among(seen, split["patient"])
     if strangers and len(strangers) == len(set(seen)):
         raise ConfigError(

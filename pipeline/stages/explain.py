@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.bags import patients
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.encoders import kept_network
@@ -118,7 +118,7 @@ def _shown(config: Config, people: Sequence[Patient]) -> list[Patient]:
 
 def _scores(subtype: str, candidate: str, people: Sequence[Patient]) -> dict[str, float]:
     """Of test patients, as the report shows them."""
-    rows = pd.read_parquet(paths.existing(paths.scored(subtype, candidate)))
+    rows = made.table(paths.scored(subtype, candidate))
     found = score_table.patients(score_table.as_calibrated(rows[rows["split"] == "test"]))
     scores = dict(zip(found["patient"], found["score"], strict=True))
     if missing := {one.patient for one in people} - set(scores):
@@ -154,7 +154,7 @@ def _weights(config: Config, subtype: str, candidate: str) -> dict[str, str]:
 
 def _reader() -> Callable[[str], Any]:
     """Of images by their path, as `validate` saw them."""
-    table = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path", "sha256"])
+    table = made.table(paths.MANIFEST, columns=["path", "sha256"])
     digests = dict(zip(table["path"], table["sha256"], strict=True))
     return lambda path: reading.pixels(paths.RAW / path, digests.get(path, ""))
 

@@ -8,7 +8,6 @@ of the trained folds' networks, calibrated as the registered model is.
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, LeakError, ModelError
 from pipeline.evaluation import every_class, pooling, seen_by_search
@@ -51,9 +50,9 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
 def _own(config: Config, subtype: str, candidate: str) -> tuple[dict[str, pd.Series], dict[str, str]]:
     """Of control and the subtype, who of the test patients is called the subtype, and how they were asked."""
     folder = paths.report(subtype, candidate)
-    patients = pd.read_csv(paths.existing(folder / "patients.csv"))
+    patients = made.rows(folder / "patients.csv", keep_default_na=False)
     found = {name: patients.loc[patients["label"] == label, "called"] for label, name in enumerate((config.control, subtype))}
-    _, leaked = seen_by_search.read(json.loads(paths.existing(folder / "metrics.json").read_text(encoding="utf-8")))
+    _, leaked = seen_by_search.read(made.values(folder / "metrics.json"))
     return found, dict.fromkeys(found, every_class.SEARCHED if leaked else every_class.OWN)
 
 
@@ -69,7 +68,7 @@ def _others(config: Config, subtype: str, candidate: str) -> dict[str, pd.Series
             images[name] = table, cells
     trained = [_trained(subtype, candidate, fold) for fold in sorted(config.folds)]
     measured = paths.report(subtype, candidate) / "folds.csv"
-    folds = pd.read_csv(paths.existing(measured)).set_index("fold").sort_index()
+    folds = made.rows(measured).set_index("fold").sort_index()
     if folds.index.tolist() != sorted(config.folds):
         raise DataError(f"{measured}: not of the folds in params.yaml; run `dvc repro evaluate`")
 
@@ -104,7 +103,7 @@ def _logits(network: Any, cells: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _trained(subtype: str, candidate: str, fold: int) -> tuple[Path, dict[str, Any]]:
     """Folder and spec of a fold's network, if it was trained by the split that there is."""
     folder = paths.fold(subtype, candidate, fold)
-    spec = json.loads(paths.existing(folder / "spec.json").read_text(encoding="utf-8"))
+    spec = made.values(folder / "spec.json")
     paths.existing(folder / "model.weights.h5")
     if spec["inputs"].get("split") != files.sha256_of_all([paths.split_table(subtype)]):
         raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")

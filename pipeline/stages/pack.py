@@ -14,14 +14,14 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
-from pipeline.common import console, parallel, paths
+from pipeline.common import console, made, parallel, paths
 from pipeline.common.config import Config
 from pipeline.images import decoding, reading
 
 
 def run(config: Config) -> None:
     """Pack the classes one after the other; rows keep the manifest's order."""
-    manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path", "class", "patient", "sha256", "error"])
+    manifest = made.table(paths.MANIFEST, columns=["path", "class", "patient", "sha256", "error"])
     usable = manifest[manifest["error"] == ""]
     px = config.pack.px
     tables = {name: usable.loc[usable["class"] == name, ["patient", "path", "sha256"]] for name in config.classes}

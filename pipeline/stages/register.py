@@ -6,14 +6,13 @@ is that of the rules, and against the champion, of now. So it also fills an empt
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ModelError
 from pipeline.common.params_judging import Register
@@ -157,9 +156,9 @@ def _stays(missed: Sequence[str], by_hand: str | None, alone: bool) -> str:
 def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
     folders = [paths.fold(subtype, name, k) for k in sorted(config.folds)]
     report = paths.report(subtype, name)
-    found = json.loads(paths.existing(report / "metrics.json").read_text())
+    found = made.values(report / "metrics.json")
     _, leaked = seen_by_search.read(found)
-    specs = {folder.name: json.loads(paths.existing(folder / "spec.json").read_text()) for folder in folders}
+    specs = {folder.name: made.values(folder / "spec.json") for folder in folders}
     weights = {
         folder.name: files.sha256(paths.existing(folder / model_files.weights_file(specs[folder.name]))) for folder in folders
     }
@@ -175,7 +174,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         folds=sorted(config.folds),
         n_folds=config.split.n_folds,
         figures=found,
-        by_class=pd.read_csv(paths.existing(report / "by_class.csv")),
+        by_class=made.rows(report / "by_class.csv"),
         confidence=config.evaluate.confidence,
         operating_point=settings["operating_point"],
         operating_point_chosen=settings["operating_point_chosen"],
@@ -207,13 +206,13 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
 
 def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
     """What the served model's code and `predict` read besides networks."""
-    calibrated = pd.read_csv(paths.existing(paths.report(subtype, name) / "folds.csv")).set_index("fold")
+    calibrated = made.rows(paths.report(subtype, name) / "folds.csv").set_index("fold")
     if set(calibrated.index) != set(config.folds) or "chosen" not in calibrated:
         raise ModelError(
             f"{paths.report(subtype, name)}/folds.csv: not of params.yaml's folds, or of an earlier version; run `dvc repro`"
         )
-    source = json.loads(paths.existing(paths.SOURCE).read_text())
-    spec = json.loads(paths.existing(paths.fold(subtype, name, min(config.folds)) / "spec.json").read_text())
+    source = made.values(paths.SOURCE)
+    spec = made.values(paths.fold(subtype, name, min(config.folds)) / "spec.json")
     images = _images(config, subtype)
     return {
         "serving": model_files.SERVING,
@@ -233,7 +232,7 @@ def _settings(config: Config, subtype: str, name: str) -> dict[str, Any]:
 
 def _images(config: Config, subtype: str) -> pd.DataFrame:
     """The usable images of both classes."""
-    images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
+    images = manifest.usable(made.table(paths.MANIFEST))
     return images[images["class"].isin([config.control, subtype])]
 
 
@@ -246,5 +245,5 @@ def _seen(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scores(report: Path) -> pd.DataFrame:
     """The patients' calibrated out-of-fold logits, under keys."""
-    table = pd.read_csv(paths.existing(report / "patients.csv"), dtype={"patient": "str"}, keep_default_na=False)
+    table = made.rows(report / "patients.csv", keep_default_na=False)
     return trained_files.under_keys(table.assign(logit=table["logit"].astype(float)))[gate.SCORES]

@@ -6,13 +6,12 @@ where there is a champion, gives the patients' own classes higher probabilities 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.drift import known_patients
 from pipeline.images import manifest
@@ -113,17 +112,17 @@ def _missed(candidate: versions.Candidate) -> list[str]:
 
 def _candidate(config: Config, name: str) -> versions.Candidate:
     report = paths.call_report(name)
-    found = json.loads(paths.existing(report / "metrics.json").read_text())
+    found = made.values(report / "metrics.json")
     # of a published dealing with roles there is one
     folders = sorted(paths.called(name).glob("fold-*")) or [paths.called(name) / "fold-0"]
-    specs = {folder.name: json.loads(paths.existing(folder / "spec.json").read_text()) for folder in folders}
+    specs = {folder.name: made.values(folder / "spec.json") for folder in folders}
     weights = {
         folder.name: files.sha256(paths.existing(folder / model_files.weights_file(specs[folder.name]))) for folder in folders
     }
     spec = specs[folders[0].name]
     settings = _settings(config, spec, sorted(specs), kept="coverage" in found)
     digest = model_files.identity(weights, specs, settings)
-    patients = pd.read_csv(paths.existing(report / "calls" / "patients.csv"), dtype={"patient": "str"}, keep_default_na=False)
+    patients = made.rows(report / "calls" / "patients.csv", keep_default_na=False)
     return versions.Candidate(
         subtype=NAME,
         name=name,
@@ -144,14 +143,14 @@ def _candidate(config: Config, name: str) -> versions.Candidate:
 
 def _settings(config: Config, spec: dict[str, Any], folds: list[str], *, kept: bool) -> dict[str, Any]:
     """What the served model's code and `predict` read besides regressions; `kept`: whether sets can keep their coverage."""
-    images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST)))
+    images = manifest.usable(made.table(paths.MANIFEST))
     images = images[images["class"].isin(config.classes)]
     return {
         "serving": model_files.SERVING,
         "kind": "call",
         "subtype": NAME,
         "classes": spec["classes"],
-        "cohort": json.loads(paths.existing(paths.SOURCE).read_text()),
+        "cohort": made.values(paths.SOURCE),
         "um": spec["um"],
         "px": spec["encoder"].get("px"),
         "folds": folds,

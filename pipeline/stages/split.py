@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.folds import ledger, protocol, split_table
@@ -23,7 +23,7 @@ _COLUMNS = ["path", "class", "patient", "pixels_sha256", "look_alike", "error"]
 
 def run(config: Config) -> None:
     """Split the usable patients of each subtype and of control."""
-    manifest = pd.read_parquet(paths.existing(paths.MANIFEST), columns=_COLUMNS)
+    manifest = made.table(paths.MANIFEST, columns=_COLUMNS)
     usable = manifest[manifest["error"] == ""]
     patients = usable.groupby(["class", "patient"], sort=True).size().rename("images").reset_index()
     if config.split.file is None:

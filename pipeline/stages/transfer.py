@@ -19,7 +19,7 @@ from pipeline.bags import patients, scoring
 from pipeline.bags import recipe as bag_recipe
 from pipeline.bags.scoring import Bag
 from pipeline.common import config as settings
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, TrackingError
 from pipeline.evaluation import plots
@@ -68,7 +68,7 @@ def run(config: Config, subtype: str) -> None:
     drawn = [draws.draw(split, fold, size, config.split.n_folds, config.seed) for fold in folds for size in sizes]
     _require_unsearched(config, [*others, subtype], {name for one in drawn for name in one.tested["patient"]})
     for one, other in itertools.product(drawn, others):
-        table = pd.read_csv(paths.existing(paths.split_table(other)), **split_table.CSV_FORMAT)
+        table = split_table.read(other)
         draws.require_unseen(one, other, table, config.split.n_folds)
 
     from pipeline.transfer import own_networks  # TensorFlow takes seconds and memory: after everything that can fail
@@ -118,7 +118,7 @@ def _require_unsearched(config: Config, subtypes: list[str], tested: set[str]) -
 def _lineage(config: Config, subtype: str, networks: list[dict[str, Any]]) -> dict[str, Any]:
     """What a transfer follows from: which networks, which encoder, data, code and settings; and the digest of all."""
     known = config.transfer
-    encoder = json.loads(paths.existing(paths.encoder(config.bag_of(known.general).encoder)).read_text(encoding="utf-8"))
+    encoder = made.values(paths.encoder(config.bag_of(known.general).encoder))
     contents = {
         "subtype": subtype,
         "control": config.control,

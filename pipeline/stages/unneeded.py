@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.common import files, paths
+from pipeline.common import files, made
 from pipeline.common.config import Config
 from pipeline.registry import mlflow_server, unneeded_runs
 
@@ -17,7 +17,7 @@ def run(_config: Config, needed: Path, output: Path) -> None:
         DataError: `needed` is not there.
         TrackingError: MLflow does not answer.
     """
-    asked = json.loads(paths.existing(needed).read_text())
+    asked = made.values(needed)
     client = mlflow_server.connect()
     with mlflow_server.answering():
         files.write(output, json.dumps(unneeded_runs.find(client, asked["candidates"], asked["trainings"])))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.common import console, parallel, paths
+from pipeline.common import console, made, parallel, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.common.files import write
@@ -41,7 +41,7 @@ def run(config: Config) -> None:
     files = sorted(_files(paths.RAW))
     if not files:
         raise DataError(f"{paths.RAW}: holds no files; run `dvc repro`")
-    missing = pd.read_csv(paths.existing(paths.NOT_COPIED), dtype="str", keep_default_na=False)
+    missing = made.rows(paths.NOT_COPIED, dtype="str", keep_default_na=False)
     known = [*(manifest_row.relative(file)[0] for file in files), *missing["path"]]
     excluded = manifest.excluded(
         known,
@@ -52,14 +52,14 @@ def run(config: Config) -> None:
     not_copied = (manifest_row.not_copied(path, reason) for path, reason in missing.itertuples(index=False))
     frame = manifest.build(chain(_read_all(files, config.image_px), not_copied))
     frame = _mark_look_alikes(manifest.drop_repeats(manifest.exclude(frame, excluded)), config)
-    listed = pd.read_csv(paths.existing(paths.PATIENTS), dtype="str", keep_default_na=False)
+    listed = made.rows(paths.PATIENTS, dtype="str", keep_default_na=False)
     findings = expectations.check(rules.of(config), tables := rule_tables.build(frame, listed, config))
     counts = rule_tables.class_counts(frame, config.classes)
     write(paths.MANIFEST, _parquet(frame))
     write(paths.VALIDATION / "quarantine.csv", _quarantine(frame))
     write(paths.VALIDATION / "validation.json", _report(findings, counts))
     shown = {one.rule.name: data_docs.pictures(one, frame, tables["patients"], paths.RAW) for one in findings}
-    cohort = json.loads(paths.existing(paths.SOURCE).read_text(encoding="utf-8"))["cohort"]
+    cohort = made.values(paths.SOURCE)["cohort"]
     write(DATA_DOCS, data_docs.page(cohort, counts, findings, shown))
     _show(findings, counts, frame)
     _require_all_hold(findings, frame)

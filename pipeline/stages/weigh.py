@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, made, paths
 from pipeline.common.config import Config
 from pipeline.curation import review
 from pipeline.folds import image_weights, split_table
@@ -24,7 +24,7 @@ def run(config: Config) -> None:
     Raises:
         DataError: review.csv names what is not there, or `suspect` has not run.
     """
-    known = set(pd.read_parquet(paths.existing(paths.MANIFEST), columns=["path"])["path"])
+    known = set(made.table(paths.MANIFEST, columns=["path"])["path"])
     decisions = review.read(paths.REVIEW, known, config.ingest.pseudonyms)
     left_out = review.left_out(decisions, config.control)
     with files.folder_in_one_step(paths.WEIGHTS) as folder:
@@ -40,7 +40,7 @@ def run(config: Config) -> None:
 
 def _weights(config: Config, subtype: str, candidate: str, fold: int, left_out: list[str]) -> pd.DataFrame:
     """Path and weight of the images that count less in a fold's training: of those who train in it alone."""
-    split = pd.read_csv(paths.existing(paths.split_table(subtype)), **split_table.CSV_FORMAT)
+    split = split_table.read(subtype)
     roles = split_table.roles(split, fold, config.split.n_folds)
     learners = set(roles.index[roles == "train"])
     gone = [path for path in left_out if image_paths.place(path)[0] in (config.control, subtype)]

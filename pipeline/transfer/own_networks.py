@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.bags.scoring import Bag
-from pipeline.common import files, paths
+from pipeline.common import files, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import LeakError
 from pipeline.encoders import before_last
@@ -32,7 +32,7 @@ def describe(subtypes: Sequence[str], candidate: str, fold: int) -> list[dict[st
     found = []
     for subtype in subtypes:
         folder = paths.fold(subtype, candidate, fold)
-        spec = json.loads(paths.existing(folder / "spec.json").read_text(encoding="utf-8"))
+        spec = made.values(folder / "spec.json")
         if spec["inputs"]["split"] != files.sha256_of_all([paths.existing(paths.split_table(subtype))]):
             raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")
         found.append(

@@ -67,6 +67,7 @@ def test_our_own_columns_are_read_too() -> None:
         (b"patient_id,sex_1f_2m\nAAA,3\n", "patient AAA, sex_1f_2m: neither f"),
         (b"patient_id,age\nAAA,1\nAAA,2\n", "patient AAA stands in it more than once"),
         (b"Maier,1\nAAA,1\n", "m.csv: none of its 2 columns is patient_id (or patient)"),
+        (b"patient_id,age,age\nAAA,40,50\n", "columns age and age both hold age"),
         (b"patient_id,sex,sex_1f_2m\nAAA,f,1\n", "columns sex and sex_1f_2m both hold sex"),
         (b"patient_id,age\nAAA,1,2,3\nBBB,1,2,3,4,5\n", "m.csv: not a table"),
         (b"patient_id,age\nAAA,61,\nBBB,62,\n", "m.csv: rows with more columns than the header"),

@@ -158,3 +158,23 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
     path.write_bytes((ROOT / "params.yaml").read_text().replace("# everything", "# für").encode("latin-1"))
     with pytest.raises(ConfigError, match="UTF-8"):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[" * 1200, "brackets within brackets"),
+        ("{a: " * 1200, "brackets within brackets"),
+        ("!!float x", "not YAML"),
+        ("!!int x", "not YAML"),
+        (".nan", "image_um: input should be a finite number"),
+        (".inf", "image_um: input should be a finite number"),
+        ("[&a [1,1,1,1,1,1,1], &b [*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b], [*c,*c,*c,*c,*c]]", "image_um: input should be"),
+    ],
+)
+def test_what_yaml_can_say_and_a_setting_cannot_be_is_one_short_line(tmp_path: Path, value: str, said: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace("image_um: 24.9", f"image_um: {value}"))
+    with pytest.raises(ConfigError, match=said) as refused:
+        config.load(path)
+    assert len(str(refused.value)) < 400 + len(str(path))

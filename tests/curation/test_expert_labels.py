@@ -65,3 +65,10 @@ def test_what_is_wrong_is_one_line(here: Path, rows: list[tuple[str, str, str]],
 def test_a_table_that_is_not_there_is_to_be_brought(here: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: not there; bring it from github\.com/marrlab/SCEMILA"):
         expert_labels.read(Path("none.csv"), IMAGES["path"], False)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"ID,{HEADER[1:]}BHS,myeloblast,p,UVT,000.TIF\n")
+    with pytest.raises(DataError, match=r"t\.csv: has the column ID twice"):
+        expert_labels.read(table, IMAGES["path"], False)

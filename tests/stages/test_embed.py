@@ -263,11 +263,17 @@ def lack_a_number() -> None:
     table.to_parquet("brought/NPM1/CCC.parquet")
 
 
+def damage_its_table_of_contents() -> None:
+    file = Path("brought/NPM1/DDD.h5")
+    file.write_bytes(file.read_bytes().replace(b"SNOD", b"SNOX").replace(b"TREE", b"TREX"))
+
+
 FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "too few": (shorten, r"DDD\.h5: 10 vectors for the patient's 12 images of data/manifest\.parquet \(usable: 11\)"),
     "missing": (lambda: Path("brought/NPM1/DDD.h5").unlink(), r"patient DDD of NPM1: no brought/NPM1/DDD\.h5 \(or \.parquet\)"),
     "twice": (lambda: Path("brought/DDD.h5").write_bytes(b""), r"DDD\.h5 and brought/DDD\.h5 are both there; leave one"),
     "damaged": (lambda: Path("brought/NPM1/DDD.h5").write_bytes(b"no"), r"DDD\.h5: not a sound HDF5 file"),
+    "damaged within": (damage_its_table_of_contents, r"DDD\.h5: not a sound HDF5 file: .+; bring it again"),
     "two tables": (add_a_table, r"DDD\.h5: 2 tables of numbers \(cells, dimension\), not one \(features, more\)"),
     "whole numbers": (hold_whole_numbers, r"DDD\.h5: 0 tables of numbers \(cells, dimension\), not one \(none of floats\)"),
     "too large": (be_too_large_for_float32, r"DDD\.h5: holds vectors that are no numbers"),

@@ -15,7 +15,7 @@ from processes import Postgres
 from scores import scores
 
 from pipeline.common import config, files, paths
-from pipeline.common.errors import ModelError, TrackingError
+from pipeline.common.errors import ConfigError, ModelError, TrackingError
 from pipeline.registry import gate, locks, mlflow_server, verdicts_page, versions
 from pipeline.stages import promote, register
 
@@ -170,6 +170,11 @@ def test_one_server_on_this_machine_has_one_lock_however_its_address_is_written(
     assert files[0] == files[1] == files[2]
     assert set(locks.lock_files("sqlite:///mlflow.db", here)) < set(files[0])  # whose database it may serve
     assert locks.lock_files("http://mlflow.example:5000", here) == []
+    for nowhere in ("http://127.0.0.1:99999", "http://127.0.0.1:x", "http://[::1"):
+        with pytest.raises(ConfigError, match="is no address"):
+            locks.lock_files(nowhere, here)
+    with pytest.raises(ConfigError, match="is no address"), locks.deciding("postgresql://127.0.0.1:x/x", here):
+        pass
 
 
 def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(

@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_one_line(here: Path) -> None:
     for spoiled in (file, paths.vector_rows(ENCODER, SUBTYPE), paths.encoder(ENCODER)):
         content = spoiled.read_bytes()
         spoiled.write_bytes(content[: len(content) // 2])
-        with pytest.raises(DataError, match=rf"{spoiled}: damaged \(.+\); run `dvc checkout --force data/vectors/drawn`"):
+        with pytest.raises(DataError, match=rf"{spoiled}: damaged \(.+\); run `dvc checkout --force {spoiled}`"):
             train_bags.run(settings, [SUBTYPE], ["bags"])
         spoiled.write_bytes(content)
     sound_table = pd.read_parquet(paths.vector_rows(ENCODER, SUBTYPE))
@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_one_line(here: Path) -> None:
         train_bags.run(settings, [SUBTYPE], ["bags"])
     for faulty in ("", "patient,label\n"):
         paths.split_table(SUBTYPE).write_text(faulty)
-        with pytest.raises(DataError, match=r"NPM1\.csv: damaged \(.+\); run `dvc checkout --force data/splits`"):
+        with pytest.raises(DataError, match=r"NPM1\.csv: damaged \(.+\); run `dvc checkout --force data/splits/NPM1\.csv`"):
             train_bags.run(settings, [SUBTYPE], ["bags"])
     assert not paths.MODELS.exists()
 

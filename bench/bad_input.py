@@ -1,0 +1,53 @@
+"""Bad input of every kind that a user may bring: a clear error, or the right result? `python -m bench.bad_input [kinds...]`
+
+A case is a good file damaged, or one that Hypothesis drew, read by the product's own code. It ends in one line that names the
+file, or in what another reader makes of it too. The same seed and number give the same case: `--round 17` shows it.
+Images are `python -m bench.mutated_images`'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from bench import bad_archives, bad_commands, bad_files, bad_requests, bad_tables, guarded
+from bench.guarded import CRASH, OUTCOMES, WRONG
+
+
+def main() -> None:
+    """Print a row a kind; exit with 1 where a case crashed or came out wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", help="all of them when left out")
+    parser.add_argument("--cases", type=int, default=1000, help="of each kind; of the slow ones some of them")
+    parser.add_argument("--quick", action="store_true", help="a tenth of them")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--round", type=int, help="this case alone, and what became of it")
+    options = parser.parse_args()
+    cases = options.cases // 10 if options.quick else options.cases
+    modules = (bad_tables, bad_archives, bad_files, bad_requests, bad_commands)
+    known = {kind.name: kind for module in modules for kind in module.kinds()}
+    if unknown := set(options.kinds) - set(known):
+        parser.error(f"no kind {unknown.pop()}; there are: {', '.join(known)}")
+    started, total, shown = time.monotonic(), Counter[str](), []
+    print(f"| kind | cases | {' | '.join(OUTCOMES)} | slowest, s |\n|---|---|{'---|' * len(OUTCOMES)}---|")
+    for kind in [known[name] for name in options.kinds] or known.values():
+        counts, slowest = Counter[str](), 0.0
+        numbers = range(max(1, cases // kind.one_in)) if options.round is None else range(options.round, options.round + 1)
+        for case in guarded.run(kind, numbers, options.seed):
+            counts[case.outcome] += 1
+            slowest = max(slowest, case.seconds)
+            if case.outcome in (CRASH, WRONG) or options.round is not None:
+                shown.append(f"{kind.name} --round {case.number} ({case.how}): {case.outcome}: {case.said}")
+        total += counts
+        print(
+            f"| {kind.name} | {len(numbers):,} | {' | '.join(f'{counts[o]:,}' for o in OUTCOMES)} | {slowest:.1f} |", flush=True
+        )
+    print(f"| all | {sum(total.values()):,} | {' | '.join(f'{total[o]:,}' for o in OUTCOMES)} | |")
+    print("\n".join(["", *shown, f"seed {options.seed}; {(time.monotonic() - started) / 60:.1f} minutes"]))
+    sys.exit(1 if total[CRASH] + total[WRONG] else 0)
+
+
+if __name__ == "__main__":
+    main()

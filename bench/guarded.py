@@ -1,0 +1,184 @@
+"""Many cases of one kind of bad input, each held against the rules that no input may break.
+
+They run in a process of their own, which a case may kill: within 60 s and 2 GB beyond what was loaded, and with a look at what
+is written, which may lie nowhere but in the case's folder. What comes back is what became of each.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from pipeline.common.errors import PipelineError
+
+CLEAR, RIGHT, CRASH, WRONG = OUTCOMES = ("clear error", "accepted and right", "crash", "wrong")
+LIMIT_S, LIMIT_BYTES = 60, 2 << 30
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of input: `make` writes a case into the folder and says how it is damaged, `read` is the product's reading of it,
+    `wrong` says what is wrong with what was accepted, by another reading ("" where nothing is).
+    """
+
+    name: str
+    make: Callable[[random.Random, Path], str]
+    read: Callable[[Path], Any]
+    wrong: Callable[[Path, Any], str]
+    named: tuple[str, ...]  # an error names one of these: the file, or the key
+    refusals: tuple[type[Exception], ...] = (PipelineError,)
+    load: Callable[[], object] = lambda: None  # what is imported and built once, before memory is measured
+    around: Callable[[], AbstractContextManager[object]] = nullcontext  # what runs beside all cases
+    one_in: int = 1  # of so many cases one is tried, where it takes seconds
+
+
+@dataclass(frozen=True)
+class Case:
+    """What became of one."""
+
+    number: int
+    how: str
+    outcome: str
+    said: str
+    seconds: float
+
+
+class _TooLong(BaseException):
+    """No handler of the product's takes it for something else."""
+
+
+def run(kind: Kind, numbers: range, seed: int) -> Iterator[Case]:
+    """The cases of these numbers, in order; one that ends its process is a crash."""
+    with kind.around():
+        yield from _run(kind, numbers, seed)
+
+
+def _run(kind: Kind, numbers: range, seed: int) -> Iterator[Case]:
+    context = multiprocessing.get_context("fork")
+    at = numbers.start
+    while at < numbers.stop:
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(kind, range(at, numbers.stop), seed, there))
+        process.start()
+        there.close()
+        try:
+            while at < numbers.stop:
+                if not here.poll(LIMIT_S * 4):
+                    raise EOFError
+                yield here.recv()
+                at += 1
+        except EOFError:
+            process.kill()
+            process.join()
+            yield Case(at, "?", CRASH, f"the process ended ({process.exitcode})", 0.0)
+            at += 1
+        process.join(1)
+        process.kill()
+
+
+def _work(kind: Kind, numbers: range, seed: int, told: Connection) -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    if "BAD_INPUT_SHOW" not in os.environ:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+    kind.load()
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT_BYTES, resource.RLIM_INFINITY))
+    signal.signal(signal.SIGALRM, _stop)
+    written: list[str] = []
+    watched = {"on": False}
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watched["on"] and (place := _written(event, arguments)):
+            written.append(place)
+
+    sys.addaudithook(watch)
+    with tempfile.TemporaryDirectory() as name:
+        for number in numbers:
+            folder = Path(name, "outside", "case")
+            folder.mkdir(parents=True)
+            os.chdir(folder)
+            rng = random.Random(f"{seed} {kind.name} {number}")
+            how = kind.make(rng, folder)
+            before = set(Path(name).rglob("*"))
+            written.clear()
+            started = time.monotonic()
+            signal.alarm(LIMIT_S)
+            watched["on"] = True
+            try:
+                outcome, said = _outcome(kind, folder)
+            except _TooLong:
+                outcome, said = CRASH, f"took more than {LIMIT_S} s"
+            finally:
+                watched["on"] = False
+                signal.alarm(0)
+            seconds = time.monotonic() - started
+            if outcome in (CLEAR, RIGHT):
+                outside = [place for place in written if not _is_within(place, folder)]
+                after = {place for place in set(Path(name).rglob("*")) - before if not place.is_relative_to(folder)}
+                half = list(folder.rglob("*.unfinished"))
+                if outside or after or half:
+                    outcome, said = CRASH, f"wrote {[*outside, *map(str, after), *map(str, half)][:3]}"
+            os.chdir(name)
+            shutil.rmtree(Path(name, "outside"), ignore_errors=True)
+            told.send(Case(number, how, outcome, said[:600], seconds))
+
+
+def _outcome(kind: Kind, folder: Path) -> tuple[str, str]:
+    try:
+        value = kind.read(folder)
+    except kind.refusals as error:
+        said = str(error)
+        if "\n" in said or not said.strip():
+            return CRASH, f"not one line: {said!r}"
+        if not any(name in said for name in kind.named):
+            return CRASH, f"names nothing: {said}"
+        return CLEAR, said
+    except Exception:
+        lines = traceback.format_exc().strip().splitlines()
+        own = [line.strip() for line in lines if "/pipeline/" in line]
+        return CRASH, f"{lines[-1][:300]} | {own[-1] if own else ''}"
+    wrong = kind.wrong(folder, value)
+    return (WRONG, wrong) if wrong else (RIGHT, "")
+
+
+def _written(event: str, arguments: tuple[Any, ...]) -> str:
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        return os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
+    if event in ("os.mkdir", "os.symlink", "os.link", "os.rename"):
+        return os.fsdecode(arguments[0 if event == "os.mkdir" else 1])
+    return ""
+
+
+def _is_within(place: str, folder: Path) -> bool:
+    absolute = os.path.abspath(place)  # noqa: PTH100 - links are not followed: what is written is the link
+    return absolute == "/tmp" or absolute.startswith(
+        (
+            str(folder),
+            os.devnull,
+            "/dev/shm",
+            "/tmp/tmp",
+            "/tmp/matplotlib",
+            "/proc/",
+            str(Path.home() / ".cache"),
+            str(Path.home() / ".config"),
+        )
+    )
+
+
+def _stop(number: int, frame: object) -> None:
+    raise _TooLong

@@ -1,0 +1,238 @@
+"""What many do at once, and what a year leaves: `python -m bench.load [clients | runs | year]`, all of them when none is named.
+
+`clients`: 32 threads ask the served model for five minutes; every answer must be the one that the model gives in Python, and
+the server's memory must stay what it is after the first minute. `runs`: registering, searching and loading a champion with few
+versions and with 200 and a thousand runs. `year`: what flow runs leave in Prefect's database, and what MLflow's takes.
+`python -m bench.registrations` has the registrations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import io
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import psutil
+
+from bench import served
+from bench.report import Report
+
+sys.path[:0] = [str(served.ROOT / "tests" / name) for name in ("", "registry", "images")]
+
+import candidates  # noqa: E402
+from processes import PrefectServer  # noqa: E402
+from scores import scores  # noqa: E402
+
+CLIENTS, WARM_S, RUNS, VERSIONS = 32, 60, 1000, 200
+FLOW_RUNS, TASK_RUNS, LOGS = 8, 20, 10  # of the last of a task run
+NIGHTS = 365
+
+
+def _clients(report: Report, seconds: int) -> None:
+    with served.project() as folder, served.served(folder) as (address, pid):
+        images = [path.read_bytes() for path in sorted(folder.glob("*.tif"))]
+        expected = _in_python(folder, images)
+        told = [base64.b64encode(data).decode() for data in images]
+        ends, wrong, took = time.monotonic() + seconds, list[str](), list[float]()
+
+        def ask(number: int) -> None:
+            rng = random.Random(number)
+            while time.monotonic() < ends:
+                chosen = rng.sample(range(len(images)), rng.randint(1, 8))
+                body = json.dumps({"dataframe_records": [{"image": told[n]} for n in chosen]}).encode()
+                began = time.monotonic()
+                try:
+                    with urlopen(Request(address, body, {"Content-Type": "application/json"}), timeout=120) as answer:
+                        rows = json.loads(answer.read())["predictions"]
+                    if any(abs(row["logit"] - expected[n]) > 1e-5 for n, row in zip(chosen, rows, strict=True)):
+                        wrong.append(f"{chosen}")
+                except Exception as error:
+                    wrong.append(repr(error))
+                took.append(time.monotonic() - began)
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        memory = [_resident(pid)]
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(5)
+            memory.append(_resident(pid))
+        warm = memory[min(len(memory) - 1, WARM_S // 5)]
+        row = report.table(
+            "clients", "seconds", "answers", "wrong or none", "median, s", "slowest, s", "MB when warm", "MB at the end"
+        )
+        row(
+            CLIENTS,
+            seconds,
+            len(took),
+            len(wrong),
+            f"{statistics.median(took):.2f}",
+            f"{max(took):.2f}",
+            f"{warm:.0f}",
+            f"{memory[-1]:.0f}",
+        )
+        print(f"\nMB every 5 s: {' '.join(f'{one:.0f}' for one in memory[::6])}")
+        for one in wrong[:3]:
+            print(one)
+
+
+def _in_python(folder: Path, images: list[bytes]) -> list[float]:
+    import mlflow
+    import pandas as pd
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    model = mlflow.pyfunc.load_model("models:/NPM1@champion")
+    return [float(one) for one in model.predict(pd.DataFrame({"image": pd.Series(images, dtype=object)}))["logit"]]
+
+
+def _resident(pid: int) -> float:
+    """MB of a process and all that it started."""
+    process = psutil.Process(pid)
+    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]) / 1e6
+
+
+def _runs(report: Report) -> None:
+    with served.project() as folder:
+        os.chdir(folder)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        from pipeline.common import config
+        from pipeline.machine import device
+        from pipeline.registry import champions, mlflow_server, versions
+        from pipeline.stages import register
+
+        device.prepare("float32")
+        settings, client = config.load(), mlflow_server.connect()
+        number = iter(range(1000))
+
+        def new_candidate() -> None:
+            n = next(number)
+            given = candidates.candidate(f"late-{n}", scores(1.0, seed=n))
+            register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+
+        (model,) = client.search_model_versions("name = 'NPM1'")
+        experiment = client.get_run(versions._run_id(model)).info.experiment_id
+        asked: dict[str, Callable[[], Any]] = {
+            "`register` again, nothing new": lambda: register.run(settings, ["NPM1"], ["published"]),
+            "`register` of a new candidate": new_candidate,
+            "MLflow's list of runs (a page of 100)": lambda: client.search_runs([experiment], max_results=100),
+            "a champion fetched and checked, as `predict` does": lambda: champions.load(client, "NPM1"),
+        }
+        few = {name: _median(ask) for name, ask in asked.items()}
+        for n in range(RUNS):
+            run = client.create_run(experiment, run_name=f"old {n}", tags={"subtype": "NPM1"})
+            client.log_metric(run.info.run_id, "patient_auroc", 0.5 + n / 10_000)
+            client.set_terminated(run.info.run_id)
+        for n in range(VERSIONS):
+            tags = {**model.tags, "digest": f"old-{n}", "verdict": "challenger", "candidate": f"old-{n}"}
+            client.create_model_version("NPM1", model.source, versions._run_id(model), tags=tags)
+        many = {name: _median(ask) for name, ask in asked.items()}
+        row = report.table("", "few, s", f"{VERSIONS} versions and {RUNS:,} runs, s", "ratio")
+        for name in asked:
+            row(name, f"{few[name]:.2f}", f"{many[name]:.2f}", f"{many[name] / few[name]:.2f}")
+        print(f"\nmlflow.db: {Path('mlflow.db').stat().st_size / 1e6:.1f} MB")
+
+
+def _median(ask: Callable[[], Any]) -> float:
+    took = []
+    with contextlib.redirect_stdout(io.StringIO()):
+        ask()
+        for _ in range(3):
+            began = time.monotonic()
+            ask()
+            took.append(time.monotonic() - began)
+    return statistics.median(took)
+
+
+def _year(report: Report) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with PrefectServer(folder) as server:
+            sizes = [_size(folder)]
+            for _ in range(2):
+                for n in range(FLOW_RUNS // 2):
+                    _flow_run(server.api, n)
+                time.sleep(5)  # events are written a little later
+                sizes.append(_size(folder))
+        each = (sizes[2] - sizes[1]) / (FLOW_RUNS // 2)
+        row = report.table("Prefect's database", "MB")
+        row("empty", f"{sizes[0] / 1e6:.1f}")
+        row(f"a flow run of {TASK_RUNS} tasks and {TASK_RUNS * LOGS} lines", f"{each / 1e6:.2f}")
+        row(f"a year of nights, {NIGHTS} of them", f"{(sizes[0] + NIGHTS * each) / 1e6:.0f}")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("prefect.db*"))
+
+
+def _flow_run(api: str, night: int) -> None:
+    """As the flow `training` leaves one: tasks that went through their states, and lines."""
+    flow = _post(api, "flows", {"name": "training"})
+    run = _post(api, "flow_runs", {"flow_id": flow["id"], "name": f"night {night}", "state": {"type": "PENDING"}})
+    for state in ("RUNNING", "COMPLETED"):
+        if state == "COMPLETED":
+            for n in range(TASK_RUNS):
+                task = _post(
+                    api,
+                    "task_runs",
+                    {"flow_run_id": run["id"], "task_key": "stage", "dynamic_key": str(n), "state": {"type": "PENDING"}},
+                )
+                for one in ("RUNNING", "COMPLETED"):
+                    _post(api, f"task_runs/{task['id']}/set_state", {"state": {"type": one}, "force": True})
+                line = {
+                    "name": "prefect",
+                    "level": 20,
+                    "timestamp": "2026-01-01T00:00:00Z",
+                    "flow_run_id": run["id"],
+                    "task_run_id": task["id"],
+                }
+                _post(api, "logs", [{**line, "message": f"stage {n}: line {m}, and what it says"} for m in range(LOGS)])
+        _post(api, f"flow_runs/{run['id']}/set_state", {"state": {"type": state}, "force": True})
+
+
+def _post(api: str, place: str, body: Any) -> dict[str, Any]:
+    """Again where the server is busy."""
+    address = f"{api}/{place}" if "set_state" in place else f"{api}/{place}/"
+    for wait in (1, 2, 4, 8, 16, 0):
+        try:
+            with urlopen(
+                Request(address, json.dumps(body).encode(), {"Content-Type": "application/json"}), timeout=120
+            ) as answer:
+                text = answer.read()
+            return json.loads(text) if text else {}
+        except HTTPError as error:
+            if error.code != 503 or not wait:
+                raise
+            time.sleep(wait)
+    raise AssertionError
+
+
+def main() -> None:
+    """Print a table of each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", choices=[[], "clients", "runs", "year"], help="all when left out")
+    parser.add_argument("--seconds", type=int, default=300, help="of the clients")
+    options = parser.parse_args()
+    report = Report()
+    for name in options.kinds or ("clients", "runs", "year"):
+        report.part(name)
+        {"clients": lambda: _clients(report, options.seconds), "runs": lambda: _runs(report), "year": lambda: _year(report)}[
+            name
+        ]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""A file of an earlier stage that is not what it was is named, with the command that brings it back; nothing of it is used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.common import made
+from pipeline.common.errors import DataError, PipelineError
+from pipeline.folds import image_weights, ledger, split_table
+
+SPLIT = "patient,label,fold,images\n007,0,0,3\nNA,1,1,2\n"
+
+
+def _parquet(columns: dict[str, list[object]]) -> Callable[[Path], None]:
+    return lambda file: pd.DataFrame(columns).to_parquet(file)
+
+
+def _bytes(content: bytes) -> Callable[[Path], None]:
+    return lambda file: Path.write_bytes(file, content) and None
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "said"),
+    [
+        (made.values, _bytes(b'{"px": 4'), "delimiter"),
+        (made.values, _bytes(b"[1]"), "holds no values by name"),
+        (made.values, _bytes(b"[" * 100_000), "recursion"),
+        (made.values, _bytes(b"\xff"), "utf-8"),
+        (made.rows, _bytes(b"label,label\n0,1\n"), "has the column label twice"),
+        (made.rows, _bytes(b"label\n1.5\n"), "label holds something else than whole numbers"),
+        (made.rows, _bytes(b"label\n0,1\n"), "more cells than there are columns"),
+        (made.rows, _bytes(b""), "No columns"),
+        (made.table, _bytes(b"PAR1"), "Parquet|parquet"),
+        (made.table, _parquet({"patient": ["A", None]}), "patient holds something else than text"),
+        (made.table, _parquet({"patient": [["A"], ["B"]]}), "patient holds something else than text"),
+        (made.table, _parquet({"fold": [1.0, 2.0]}), "fold holds something else than whole numbers"),
+        (made.array, _bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '|O'"), "."),
+    ],
+)
+def test_what_is_damaged_is_one_line(
+    here: Path, read: Callable[[Path], object], write: Callable[[Path], None], said: str
+) -> None:
+    file = Path("file")
+    write(file)
+    with pytest.raises(DataError, match=rf"^file: damaged \(.*({said}).*\); run `dvc checkout --force file`$"):
+        read(file)
+    file.unlink()
+    with pytest.raises(DataError, match="file: not there; run `dvc repro`"):
+        read(file)
+
+
+def test_what_is_sound_is_as_it_was_written(here: Path) -> None:
+    Path("a.json").write_text(json.dumps({"px": 4}))
+    assert made.values(Path("a.json")) == {"px": 4}
+    with pytest.raises(DataError, match=r"a\.json: damaged \(has no um\)"):
+        made.values(Path("a.json"))["um"]
+    np.save("a.npy", np.arange(3))
+    assert made.array(Path("a.npy")).tolist() == [0, 1, 2]
+    Path("data/splits").mkdir(parents=True)
+    Path("data/splits/NPM1.csv").write_text(SPLIT)
+    assert split_table.read("NPM1")["patient"].tolist() == ["007", "NA"]
+
+
+@pytest.mark.parametrize("content", [SPLIT.replace("0,0,3", "2,0,3"), SPLIT.replace(",1,2", ",-1,2"), "patient,label\n"])
+def test_a_split_that_cannot_be_is_refused(here: Path, content: str) -> None:
+    Path("data/splits").mkdir(parents=True)
+    Path("data/splits/NPM1.csv").write_text(content)
+    with pytest.raises(DataError, match=r"NPM1\.csv: damaged"):
+        split_table.read("NPM1")
+
+
+@pytest.mark.parametrize("content", ["path,weight\na,1.5\n", "path,weight\na,\n", "path,weight\na,0\na,0.5\n", "path\na\n"])
+def test_weights_that_cannot_be_are_refused(here: Path, content: str) -> None:
+    Path("fold-0.csv").write_text(content)
+    with pytest.raises(DataError, match=r"fold-0\.csv: damaged"):
+        image_weights.read(Path("fold-0.csv"))
+
+
+@pytest.mark.parametrize("content", ["patient,patient,fold\nA,B,0\n", f"patient,fold\nA,{10**30}\n", "patient,fold\nA,1.5\n"])
+def test_a_ledger_that_says_two_things_or_none_is_refused(here: Path, content: str) -> None:
+    Path("folds.csv").write_text(content)
+    with pytest.raises(DataError, match=r"folds\.csv: not a table of patient and fold; bring it back with git"):
+        ledger.read(Path("folds.csv"))
+
+
+def test_an_error_is_one_line_and_moves_no_terminal_whatever_name_is_in_it() -> None:
+    assert (
+        str(PipelineError("Müller\n\x1b[31m/x\r\u202e\udc80: not there")) == "Müller\\n\\x1b[31m/x\\r\\u202e\\udc80: not there"
+    )
