@@ -22,6 +22,7 @@ from bag_cohort import ENCODER, FOLDS, SUBTYPE
 from mlflow.exceptions import MlflowException
 from processes import CLEAN, answers, end, free_port, wait
 
+from pipeline.__main__ import main
 from pipeline.bags import scoring
 from pipeline.common import config, files, paths
 from pipeline.common.errors import ModelError
@@ -239,6 +240,17 @@ def test_predict_answers_of_all_classes_as_the_call_measured(inside: Path, capsy
     assert few in " ".join(shown.err.split())
     assert found.loc["007", "patient_warning"].startswith("5 images; a patient of training had at least 8")
     assert "One answer of all classes: likeliest" in (inside / "called" / "007.html").read_text(encoding="utf-8")
+
+
+def test_register_without_names_fills_another_registry_with_the_call_too(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert main(["register", SUBTYPE]) == 0
+    client = mlflow_server.connect()
+    assert [model.name for model in client.search_registered_models()] == [SUBTYPE]
+    assert main(["register"]) == 0
+    assert [model.name for model in client.search_registered_models()] == [SUBTYPE, "call"]
 
 
 def test_the_call_has_an_experiment_and_a_champion_of_its_own_and_can_be_registered_again(
