@@ -21,12 +21,20 @@ from pipeline.common.checkout import git
 from pipeline.registry import mlflow_database
 
 _LONGEST_DIGEST = 36  # MLflow's limit
+_CALL = "call"  # the experiment of the model of all classes
 VIEW = "pipeline"  # the runs' page with `?viewStateShareKey=` this shows the columns below, whoever opens it
 _COLUMNS = ["patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy", "kept_val_loss"]
+_COLUMNS_OF_CALL = ["balanced_accuracy", "log_loss", "coverage", "mean_set_size"]
+# The link comes first: a list of experiments, and the head of one, show the beginning. Without the type MLflow opens pages of chats.
+_LINK = "[Runs by the columns that matter](#/experiments/{}/runs?workflowType=machine_learning&viewStateShareKey={}): "
 _ABOUT = (
-    "{}: one run a candidate, with figures, pictures and card; below it one a trained fold, with its curves. Compare "
+    "a run a candidate, with figures, pictures and card; below it one a trained fold, with its curves. Compare "
     "candidates by `patient_auroc` and its bounds, trainings by `kept_val_loss`, the loss of the epoch whose weights were kept "
-    "(`val_loss` ends with the last). [The columns that matter](#/experiments/{}/runs?viewStateShareKey={})"
+    "(`val_loss` ends with the last)."
+)
+_ABOUT_CALL = (
+    "a run a candidate, with figures and card: one answer of all classes for a patient. Compare candidates by `log_loss` and by "
+    "`balanced_accuracy` and its bounds."
 )
 
 
@@ -74,9 +82,10 @@ def ensure_experiment(client: MlflowClient, subtype: str) -> str:
 
 def _describe(client: MlflowClient, experiment: Experiment) -> None:
     """Say what the experiment holds, and which columns its page shows; what somebody wrote in the place of it stays."""
-    view = {"selectedColumns": [f"metrics.`{name}`" for name in _COLUMNS] + ["tags.`verdict`"]}
+    columns, about = (_COLUMNS_OF_CALL, _ABOUT_CALL) if experiment.name == _CALL else (_COLUMNS, _ABOUT)
+    view = {"selectedColumns": [f"metrics.`{name}`" for name in columns] + ["tags.`verdict`"]}
     told = {
-        "mlflow.note.content": _ABOUT.format(experiment.name, experiment.experiment_id, VIEW),
+        "mlflow.note.content": _LINK.format(experiment.experiment_id, VIEW) + about,
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
     }
     for key, value in told.items():
