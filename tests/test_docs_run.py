@@ -104,7 +104,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / kept).is_dir():
             shutil.copytree(ROOT / kept, folder / kept, copy_function=os.link)
     (folder / ".venv").symlink_to(sys.prefix)
-    save = "git checkout --quiet -B main; git add -A . && git -c user.name=t -c user.email=t@localhost commit --quiet --allow-empty -m now"
+    somebody = "-c user.name=t -c user.email=t@localhost"
+    save = f"git checkout --quiet -B main && git add -A . && git {somebody} commit --quiet --allow-empty -m now"
     made = shell(folder, "dvc config --local cache.type copy", save, "make -o .venv/.synced demo")
     assert made[-1].rstrip().endswith("report: reports/index.html"), made[-1]
     return folder

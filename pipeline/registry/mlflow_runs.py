@@ -23,9 +23,9 @@ from pipeline.registry import mlflow_database
 _LONGEST_DIGEST = 36  # MLflow's limit
 _CALL = "call"  # the experiment of the model of all classes
 VIEW = "pipeline"  # the runs' page with `?viewStateShareKey=` this shows the columns below, whoever opens it
-_COLUMNS = ["patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy", "kept_val_loss"]
+_COLUMNS = ["patient_auroc", "patient_auroc_low", "patient_auroc_high", "patient_sensitivity", "patient_specificity", "image_accuracy", "kept_val_loss"]
 _COLUMNS_OF_CALL = ["balanced_accuracy", "log_loss", "coverage", "mean_set_size"]
-# The link comes first: a list of experiments, and the head of one, show the beginning. Without the type MLflow opens pages of chats.
+# First, since a list of experiments shows the beginning alone; without the type MLflow opens pages of chats.
 _LINK = "[Runs by the columns that matter](#/experiments/{}/runs?workflowType=machine_learning&viewStateShareKey={}): "
 _ABOUT = (
     "a run a candidate, with figures, pictures and card; below it one a trained fold, with its curves. Compare "
@@ -33,8 +33,8 @@ _ABOUT = (
     "(`val_loss` ends with the last)."
 )
 _ABOUT_CALL = (
-    "a run a candidate, with figures and card: one answer of all classes for a patient. Compare candidates by `log_loss` and by "
-    "`balanced_accuracy` and its bounds."
+    "a run a candidate, with figures and card: one answer of all classes for a patient. Compare candidates by `log_loss`, "
+    "and by `balanced_accuracy` and its bounds."
 )
 
 

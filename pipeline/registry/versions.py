@@ -363,7 +363,7 @@ def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
 def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}-{os.getpid()}"
     logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
-    question = candidate.question or f"{candidate.subtype} against healthy control"
+    question = candidate.question or f"{candidate.subtype} against {candidate.settings['control']}"
     try:
         client.create_registered_model(candidate.subtype, description=_ABOUT.format(question))
     except MlflowException as error:

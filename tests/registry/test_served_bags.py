@@ -259,8 +259,13 @@ def test_the_call_has_an_experiment_and_a_champion_of_its_own_and_can_be_registe
     client = mlflow_server.connect()
     (version,) = client.search_model_versions("name = 'call'")
     run = client.get_run(version.run_id)
-    assert client.get_experiment(run.info.experiment_id).name == "call"
-    assert {"balanced_accuracy", "balanced_accuracy_low", "coverage", "mean_set_size"} <= set(run.data.metrics)
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "call"
+    columns = json.loads(experiment.tags["mlflow.sharedViewState.pipeline"])["selectedColumns"]
+    assert set(columns) == {f"metrics.`{name}`" for name in ("balanced_accuracy", "log_loss", "coverage", "mean_set_size")} | {
+        "tags.`verdict`"
+    }
+    assert {"balanced_accuracy", "balanced_accuracy_low", "log_loss", "coverage", "mean_set_size"} <= set(run.data.metrics)
     verdicts = [text for tag, text in sorted(version.tags.items()) if tag.startswith("decided.")]
     assert "challenger: its balanced accuracy is not above chance" in verdicts[0]
     assert "promoted by hand: to be asked something" in verdicts[1]
