@@ -31,7 +31,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = copy_of_the_repository(tmp_path_factory.mktemp("pages"))
     candidates = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")["candidates"]
     both = {"kinds.bag": ["bags"], "candidates.bags": candidates["bags"], "call.candidates": ["bags"]}
-    write_params(folder / "params.yaml", {**TINY, **both, "explain.patients": 2, "call.coverage": 0.6})
+    enough = {"ingest.demo.patients": {"control": 9, "PML_RARA": 9, "NPM1": 9}, "ingest.demo.images_per_patient": [6, 7]}
+    write_params(folder / "params.yaml", {**TINY, **both, **enough, "explain.patients": 2, "call.coverage": 0.6})
     call(folder, "dvc", "repro")
     for command in (["register"], ["explain", "NPM1"], ["curate"], ["predict", "data/raw/NPM1", "--explain"]):
         call(folder, "python", "-m", "pipeline", *command)

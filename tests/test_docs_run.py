@@ -49,7 +49,7 @@ NOT_RUN = {  # the beginning of a command, or a word in it: the reason
 STANDS_FOR = {"/where/it/lies": "data/raw", "/new/patient": "data/raw/NPM1/ALW", "cell.tif": "data/raw/NPM1/ALW/image_1.tif"}
 TODAY = {"--on 2026-11-01": f"--on {datetime.now(UTC):%Y-%m-%d}"}  # the demo's first decision is of the day it is made
 NEVER_THE_SAME = {  # a command: what differs from one run to the next, whatever the processor
-    "python -m pipeline curate": r"\b\d+ s\b",  # how long it took
+    "python -m pipeline curate": r"\b\d+ (s|min)\b",  # how long it took
     "python -m flows gc": r"\d+(\.\d+)?",  # how many states of the results the cache has seen
 }
 OF_NETWORKS = re.compile(r"\d*\.\d+|\bv\d\b|champion|challenger|called|\(-?[\d.]+ to [\d.]+\)")
