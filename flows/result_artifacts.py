@@ -38,9 +38,9 @@ def publish_results(stages: Sequence[Stage]) -> None:
     )
     for stage in judged:
         name = f"{stage.subtype} {stage.candidate}"
-        create_markdown_artifact(
-            markdown=_make_page(stage), key=f"results-{artifact_key(name)}", description=f"{name}: figures and pictures"
-        )
+        reached = _format_interval(_read_figures(stage).get("patient_auroc"))
+        about = f"{name}{' (synthetic)' if _is_demo() else ''}: patient AUROC {reached}; figures, pictures, links"
+        create_markdown_artifact(markdown=_make_page(stage), key=f"results-{artifact_key(name)}", description=about)
 
 
 def _report_of(stage: Stage) -> Path:
@@ -59,28 +59,28 @@ def _is_demo() -> bool:
 
 def _make_row(stage: Stage) -> dict[str, Any]:
     figures = _read_figures(stage)
-    keys = ("image_accuracy", "patient_auroc", "patient_sensitivity", "patient_specificity")
+    keys = ("patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy")
     of_images = any("image_" in key for key in figures)  # a learner that scores patients alone has none
     ours = {
         key.replace("_", " ").replace("auroc", "AUROC"): _format_interval(figures.get(key))
         if of_images or not key.startswith("image_")
-        else "none: patients alone are scored"
+        else "none, of patients"
         for key in keys
     }
     return {
         "subtype": stage.subtype,
         "candidate": stage.candidate,
         **({"cohort": "synthetic"} if _is_demo() else {}),
-        **ours,
-        "published image accuracy": _published_accuracy(stage),
         "test patients": figures["patients"],
+        **ours,
+        "published accuracy": _published_accuracy(stage),
     }
 
 
 def _format_interval(figure: Mapping[str, float] | None) -> str:
     if figure is None:
         return "not claimed"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+    return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"  # fits a phone
 
 
 def _published_accuracy(stage: Stage) -> str:
@@ -90,10 +90,11 @@ def _published_accuracy(stage: Stage) -> str:
 
 
 def _make_page(stage: Stage) -> str:
-    rows = "\n".join(f"| {name} | {value} |" for name, value in _make_row(stage).items())
+    figures = {name: value for name, value in _make_row(stage).items() if name not in ("subtype", "candidate")}  # its title
+    rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
     pictures = "\n\n".join(embed_picture(_report_of(stage) / "plots" / f"{name}.png") for name in ("roc", "confusion"))
     found = mlflow_links.find_trainings(stage.subtype, stage.candidate)
-    trainings = [f"- [{name}]({address})" for name, address in found.items()]
+    trainings = [f"- training: [{name}]({address})" for name, address in found.items()]
     links = [f"- models: {_link_to_models(stage.subtype)}", *trainings, *_links_to_reports(stage.subtype)]
     table = f"| figure | value |\n|---|---|\n{rows}"
     synthetic = [f"**{_SYNTHETIC[0].upper()}{_SYNTHETIC[1:]}.**"] if _is_demo() else []

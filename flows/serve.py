@@ -38,6 +38,7 @@ def run() -> int:
         _say(f"Prefect  {address['prefect']}    flow runs, schedules, results")
         trainings = f"{address['mlflow']}/#/experiments?workflowType=machine_learning"  # its first page is of chats
         _say(f"MLflow   {trainings}    models compared{' (MLFLOW_TRACKING_URI)' if given_mlflow else ''}")
+        _say('         choose "Model training" at the top left once: its links lead to pages of chats otherwise')
         _say(f"reports  {address['reports']}    reports/index.html and the validation")
         _say(f"logs     {ROOT / '.logs'}/    Ctrl-C stops everything")
         from prefect import serve

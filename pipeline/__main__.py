@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.common import addresses, config, console, environment
+from pipeline.common import addresses, config, console, environment, paths
 from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError, is_for_want_of_memory
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
@@ -36,7 +36,7 @@ CANDIDATE_STAGES = {
     "audit_networks": "train twins of the networks: another seed, labels shuffled, grey, split by image",
     "other_classes": "ask the networks about the patients of every class: whom do they call of other leukaemias",
     "explain": "show which cells, and which pixels of a cell, carried the scores of test patients",
-    "register": "bring models to MLflow; name the best of a subtype champion if it passes the gate",
+    "register": "bring models to MLflow, without names the calls too; name the best champion if it passes the gate",
 }
 ALL_CLASSES_STAGES = {
     "suspect": "ask which training images look healthy, for the candidates that params.yaml's down_weighted names",
@@ -138,6 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
                 stage.run(settings, encoder)
         elif chosen.stage in CANDIDATE_STAGES:
             stage.run(settings, subtypes, candidates)
+            if chosen.stage == "register" and chosen.subtype is None and chosen.candidate is None:  # whatever can be registered
+                _register_calls(settings)
         elif chosen.stage == "train" and os.environ.get("RESTORE_ONLY"):
             raise ModelError(
                 f"train {subtypes[0]}: its outputs were to come from the DVC remote and are not there (RESTORE_ONLY)"
@@ -163,6 +165,12 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return 2
     return 0
+
+
+def _register_calls(settings: config.Config) -> None:
+    """What `register` without names does besides: a registry that was lost, or is another one, gets the calls as well."""
+    if called := [name for name in settings.call.candidates if paths.evaluated(CALL, name).is_file()]:
+        importlib.import_module("pipeline.stages.register_call").run(settings, called)
 
 
 def _parser() -> argparse.ArgumentParser:

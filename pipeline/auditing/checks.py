@@ -22,7 +22,7 @@ from pipeline.evaluation.figures import Interval
 from pipeline.folds.split_table import role
 
 EXAMPLES = 5
-MORE = "test more patients, in all folds (folds) where no file gives them roles: with so few, nothing is said either way"
+MORE = "test more patients, in all folds (folds) if fewer are trained: with so few, nothing is said either way"
 _ADD = "add it to the cohort's metadata"
 _CELL_TRUTH = "Does the score follow the cell, or does it only recognise the patient?"
 _LEAK = "red when there is any"

@@ -54,7 +54,7 @@ def _results(settings: Mapping[str, Any], found: Mapping[str, Any], confidence: 
 
 def _limits(digest: str) -> str:
     return (
-        "### Limits\n\n- It knows these classes alone: any other leukaemia, or a reactive change, may be called one of them.\n"
+        "### Limits\n\n- It knows these classes alone: any other disease, or a reactive change, may be called one of them.\n"
         "- Coverage holds for patients like those here; another hospital, microscope or staining was not tested.\n\n"
         f"### Digests\n\nSHA-256 of the whole `{digest[:12]}`. Full in the tags."
     )

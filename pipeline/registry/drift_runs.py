@@ -14,6 +14,12 @@ from pipeline.drift.look import Look
 from pipeline.registry import champions, mlflow_runs, mlflow_server, versions
 
 EXPERIMENT = "drift of new patients"  # no class can be called so
+_PAGE = mlflow_runs.Page(
+    "a run a look at the newest patients: whether they look like those whom the model was made from. `p` is held against "
+    "`level`, which all looks of a year share; `alarm` is 1 where it is below.",
+    ["alarm", "p", "level", "new_patients", "known_patients"],
+    ["state", "model"],
+)
 
 
 def watched(client: mlflow_server.Client, subtypes: Sequence[str]) -> tuple[versions.Version, pd.DataFrame] | None:
@@ -26,7 +32,7 @@ def watched(client: mlflow_server.Client, subtypes: Sequence[str]) -> tuple[vers
 
 def log(client: mlflow_server.Client, look: Look, about: Mapping[str, Any]) -> str:
     """The id of a run that holds a look; `about` is what stands in the file of looks."""
-    experiment, time = mlflow_runs.ensure_experiment(client, EXPERIMENT), pd.Timestamp(str(about["time"]))
+    experiment, time = mlflow_runs.ensure_experiment(client, EXPERIMENT, _PAGE), pd.Timestamp(str(about["time"]))
     at_ms = int(time.timestamp() * 1000)
     run = client.create_run(experiment, start_time=at_ms, run_name=f"{time:%Y-%m-%d %H:%M} {about['state']}")
     numbers = {"new_patients": look.new, "known_patients": look.known, "level": look.level, "alarm": float(about["alarm"])}

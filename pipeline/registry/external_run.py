@@ -25,10 +25,19 @@ from pipeline.evaluation.figures import Interval
 from pipeline.registry import mlflow_runs, versions
 
 EXPERIMENT = "external"  # no class may be called so
-_ABOUT = (
-    "{}: registered versions on other hospitals' patients, whom they never saw; one run a version and cohort, nothing is "
-    "trained. `difference_...` is the figure there less that at home. [The columns that matter]"
-    "(#/experiments/{}/runs?viewStateShareKey={})"
+_PAGE = mlflow_runs.Page(
+    "registered versions on other hospitals' patients, whom they never saw; a run a version and cohort, nothing is trained. "
+    "`difference_...` is the figure there less that at home.",
+    [
+        "patient_auroc",
+        "patient_auroc_low",
+        "patient_auroc_high",
+        "difference_patient_auroc",
+        "at_operating_point_sensitivity",
+        "at_operating_point_specificity",
+        "calibration_intercept",
+        "calibration_slope",
+    ],
 )
 
 
@@ -86,7 +95,7 @@ def _line(about: Mapping[str, Any], found: Found) -> str:
 
 def log(client: MlflowClient, model: ModelVersion, told: Told, files: Iterable[Path]) -> str:
     """Make sure that the run is there, whole, and that run and version name each other; its id."""
-    experiment = mlflow_runs.ensure_experiment(client, EXPERIMENT, _ABOUT)
+    experiment = mlflow_runs.ensure_experiment(client, EXPERIMENT, _PAGE)
     run = mlflow_runs.find(client, experiment, "external", told.digest)
     if run is None:
         tags = {

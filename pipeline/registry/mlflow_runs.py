@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,41 @@ from pipeline.common.checkout import git
 from pipeline.registry import mlflow_database
 
 _LONGEST_DIGEST = 36  # MLflow's limit
+_CALL = "call"  # the experiment of the model of all classes
 VIEW = "pipeline"  # the runs' page with `?viewStateShareKey=` this shows the columns below, whoever opens it
-_COLUMNS = ["patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy", "kept_val_loss"]
-_ABOUT = (
-    "{}: one run a candidate, with figures, pictures and card; below it one a trained fold, with its curves. Compare "
+# First, since a list of experiments shows the beginning alone; without the type MLflow opens pages of chats.
+_LINK = "[Runs by the columns that matter](#/experiments/{}/runs?workflowType=machine_learning&viewStateShareKey={}): "
+
+
+@dataclass(frozen=True)
+class Page:
+    """What an experiment's page says that it holds, and which columns the page behind its link shows."""
+
+    about: str
+    metrics: Sequence[str]
+    tags: Sequence[str] = ()
+
+
+_OF_SUBTYPE = Page(
+    "a run a candidate, with figures, pictures and card; below it one a trained fold, with its curves. Compare "
     "candidates by `patient_auroc` and its bounds, trainings by `kept_val_loss`, the loss of the epoch whose weights were kept "
-    "(`val_loss` ends with the last). [The columns that matter](#/experiments/{}/runs?viewStateShareKey={})"
+    "(`val_loss` ends with the last).",
+    [
+        "patient_auroc",
+        "patient_auroc_low",
+        "patient_auroc_high",
+        "patient_sensitivity",
+        "patient_specificity",
+        "image_accuracy",
+        "kept_val_loss",
+    ],
+    ["verdict"],
+)
+_OF_CALL = Page(
+    "a run a candidate, with figures and card: one answer of all classes for a patient. Compare candidates by `log_loss`, "
+    "and by `balanced_accuracy` and its bounds.",
+    ["balanced_accuracy", "log_loss", "coverage", "mean_set_size"],
+    ["verdict"],
 )
 
 
@@ -52,32 +82,33 @@ def in_experiment(name: str) -> str:
     return f"{os.environ['DVC_EXP_NAME']}: {name}" if os.environ.get("DVC_EXP_NAME") else name
 
 
-def ensure_experiment(client: MlflowClient, subtype: str, about: str = _ABOUT) -> str:
-    """The id of the subtype's experiment, made if it is not there; `about` is what its page says it holds."""
-    experiment = client.get_experiment_by_name(subtype)
+def ensure_experiment(client: MlflowClient, name: str, page: Page | None = None) -> str:
+    """The id of an experiment, made if it is not there; without a page of its own it is a subtype's, or the call's."""
+    page = page or (_OF_CALL if name == _CALL else _OF_SUBTYPE)
+    experiment = client.get_experiment_by_name(name)
     if experiment is not None:
-        _describe(client, experiment, about)
+        _describe(client, experiment, page)
         if experiment.lifecycle_stage == "deleted":  # by hand, in MLflow's pages
             client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
     try:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # the page shows trainings, not chats
-        made = client.create_experiment(subtype, artifact_location=_artifact_location(client.tracking_uri, subtype), tags=kind)
-        _describe(client, client.get_experiment(made), about)
+        made = client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri, name), tags=kind)
+        _describe(client, client.get_experiment(made), page)
         return str(made)
     except MlflowException:
-        made_meanwhile = client.get_experiment_by_name(subtype)  # by a training of another fold
+        made_meanwhile = client.get_experiment_by_name(name)  # by a training of another fold
         if made_meanwhile is None:
             raise
         return str(made_meanwhile.experiment_id)
 
 
-def _describe(client: MlflowClient, experiment: Experiment, about: str) -> None:
+def _describe(client: MlflowClient, experiment: Experiment, page: Page) -> None:
     """Say what the experiment holds, and which columns its page shows; what somebody wrote in the place of it stays."""
-    view = {"selectedColumns": [f"metrics.`{name}`" for name in _COLUMNS] + ["tags.`verdict`"]}
+    columns = [*(f"metrics.`{name}`" for name in page.metrics), *(f"tags.`{name}`" for name in page.tags)]
     told = {
-        "mlflow.note.content": about.format(experiment.name, experiment.experiment_id, VIEW),
-        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+        "mlflow.note.content": _LINK.format(experiment.experiment_id, VIEW) + page.about,
+        f"mlflow.sharedViewState.{VIEW}": json.dumps({"selectedColumns": columns}),
     }
     for key, value in told.items():
         if key not in experiment.tags and experiment.lifecycle_stage != "deleted":

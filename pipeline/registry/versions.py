@@ -403,7 +403,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.unfinished"
     _delete_unversioned(client, run_id, candidate.subtype)
     logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
-    question = candidate.question or f"{candidate.subtype} against healthy control"
+    question = candidate.question or f"{candidate.subtype} against {candidate.settings['control']}"
     try:
         client.create_registered_model(candidate.subtype, description=_ABOUT.format(question))
     except MlflowException as error:

@@ -28,5 +28,5 @@ def test_a_page_links_the_subtypes_section_and_says_what_is_synthetic(
     (tmp_path / "data/source.json").write_text(json.dumps({"source": source}))
     page = result_artifacts._make_page(STAGE)
     assert "[NPM1 in the report](http://127.0.0.1:8000/index.html#NPM1)" in page
-    assert "0.500 (0.400 to 0.600)" in page
+    assert "0.500 (0.400–0.600)" in page
     assert ("synthetic" in page) is (source == "demo")

@@ -22,6 +22,7 @@ from bag_cohort import ENCODER, FOLDS, SUBTYPE
 from mlflow.exceptions import MlflowException
 from processes import CLEAN, answers, end, free_port, wait
 
+from pipeline.__main__ import main
 from pipeline.bags import scoring
 from pipeline.common import config, files, paths
 from pipeline.common.errors import ModelError
@@ -241,14 +242,30 @@ def test_predict_answers_of_all_classes_as_the_call_measured(inside: Path, capsy
     assert "One answer of all classes: likeliest" in (inside / "called" / "007.html").read_text(encoding="utf-8")
 
 
+def test_register_without_names_fills_another_registry_with_the_call_too(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert main(["register", SUBTYPE]) == 0
+    client = mlflow_server.connect()
+    assert [model.name for model in client.search_registered_models()] == [SUBTYPE]
+    assert main(["register"]) == 0
+    assert [model.name for model in client.search_registered_models()] == [SUBTYPE, "call"]
+
+
 def test_the_call_has_an_experiment_and_a_champion_of_its_own_and_can_be_registered_again(
     inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = mlflow_server.connect()
     (version,) = client.search_model_versions("name = 'call'")
     run = client.get_run(version.run_id)
-    assert client.get_experiment(run.info.experiment_id).name == "call"
-    assert {"balanced_accuracy", "balanced_accuracy_low", "coverage", "mean_set_size"} <= set(run.data.metrics)
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "call"
+    columns = json.loads(experiment.tags["mlflow.sharedViewState.pipeline"])["selectedColumns"]
+    assert set(columns) == {f"metrics.`{name}`" for name in ("balanced_accuracy", "log_loss", "coverage", "mean_set_size")} | {
+        "tags.`verdict`"
+    }
+    assert {"balanced_accuracy", "balanced_accuracy_low", "log_loss", "coverage", "mean_set_size"} <= set(run.data.metrics)
     verdicts = [text for tag, text in sorted(version.tags.items()) if tag.startswith("decided.")]
     assert "challenger: its balanced accuracy is not above chance" in verdicts[0]
     assert "promoted by hand: to be asked something" in verdicts[1]

@@ -189,7 +189,7 @@ def test_vectors_of_an_encoder_that_is_gone_are_removed_and_what_is_kept_of_it_i
     candidates.run(bag_cohort.settings(here))
     said = " ".join(capsys.readouterr().out.split())
     assert not [folder for folder in left if folder.exists()]
-    assert all(f"{folder} removed: of nothing that params.yaml names" in said for folder in left)
+    assert all(f"{folder} removed: params.yaml names no such thing" in said for folder in left)
     assert ".vectors keeps vectors of gone, no encoder of params.yaml; delete what will not be needed again" in said
     assert (paths.KEPT_VECTORS / "gone").is_dir()
     assert paths.encoder(ENCODER).is_file()
