@@ -6,10 +6,9 @@ by models that never saw the patient. Vectors by a network of this project are n
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from pipeline.common import paths
+from pipeline.common import made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.drift import summaries
@@ -26,7 +25,7 @@ def of_cohort(config: Config, encoder: str | None = None, calls: pd.DataFrame | 
     Raises:
         DataError: vectors do not fit their table.
     """
-    images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST), columns=_NEEDED))
+    images = manifest.usable(made.table(paths.MANIFEST, columns=_NEEDED))
     images = images[images["class"].isin(config.classes)]
     vectors = _vectors(encoder, config.classes) if encoder else {}
     answered = {} if calls is None else {str(row["patient"]): row for row in calls.to_dict("records")}
@@ -44,7 +43,7 @@ def vectors_are_there(config: Config, encoder: str) -> bool:
     if not all(paths.vectors(encoder, name).is_file() for name in config.classes):
         return False
     known = {patient for name in config.classes for patient in _rows(encoder, name)}
-    images = manifest.usable(pd.read_parquet(paths.existing(paths.MANIFEST), columns=["class", "patient", "error"]))
+    images = manifest.usable(made.table(paths.MANIFEST, columns=["class", "patient", "error"]))
     return set(images.loc[images["class"].isin(config.classes), "patient"]) <= known
 
 
@@ -52,7 +51,7 @@ def _vectors(encoder: str, classes: list[str]) -> dict[str, list[float]]:
     """The mean of every patient's vectors."""
     found: dict[str, list[float]] = {}
     for name in classes:
-        rows, vectors = pd.Series(_rows(encoder, name)), np.load(paths.existing(paths.vectors(encoder, name)), mmap_mode="r")
+        rows, vectors = pd.Series(_rows(encoder, name)), made.array(paths.vectors(encoder, name))
         if len(rows) != len(vectors):
             raise DataError(f"{paths.vectors(encoder, name)} does not fit its table; run `dvc repro embed`")
         found |= {
@@ -62,6 +61,4 @@ def _vectors(encoder: str, classes: list[str]) -> dict[str, list[float]]:
 
 
 def _rows(encoder: str, name: str) -> list[str]:
-    return [
-        str(one) for one in pd.read_parquet(paths.existing(paths.vector_rows(encoder, name)), columns=["patient"])["patient"]
-    ]
+    return [str(one) for one in made.table(paths.vector_rows(encoder, name), columns=["patient"])["patient"]]

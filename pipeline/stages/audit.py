@@ -202,7 +202,7 @@ def _neighbours(config: Config, subtype: str, candidate: str, patients: pd.DataF
     vectors: dict[str, NDArray[np.float32]] = {}
     for name in (config.control, subtype):
         file, table = paths.vectors(encoder, name), paths.vector_rows(encoder, name)
-        stored, rows = np.load(paths.existing(file), mmap_mode="r"), pd.read_parquet(paths.existing(table), columns=["patient"])
+        stored, rows = made.array(file), made.table(table, columns=["patient"])
         if len(stored) != len(rows):
             raise DataError(f"{file} does not fit {table}; run `dvc repro embed`")
         vectors |= {str(who): stored[at[: neighbours.IMAGES]] for who, at in rows.groupby("patient").indices.items()}
