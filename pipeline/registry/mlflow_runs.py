@@ -23,7 +23,15 @@ from pipeline.registry import mlflow_database
 _LONGEST_DIGEST = 36  # MLflow's limit
 _CALL = "call"  # the experiment of the model of all classes
 VIEW = "pipeline"  # the runs' page with `?viewStateShareKey=` this shows the columns below, whoever opens it
-_COLUMNS = ["patient_auroc", "patient_auroc_low", "patient_auroc_high", "patient_sensitivity", "patient_specificity", "image_accuracy", "kept_val_loss"]
+_COLUMNS = [
+    "patient_auroc",
+    "patient_auroc_low",
+    "patient_auroc_high",
+    "patient_sensitivity",
+    "patient_specificity",
+    "image_accuracy",
+    "kept_val_loss",
+]
 _COLUMNS_OF_CALL = ["balanced_accuracy", "log_loss", "coverage", "mean_set_size"]
 # First, since a list of experiments shows the beginning alone; without the type MLflow opens pages of chats.
 _LINK = "[Runs by the columns that matter](#/experiments/{}/runs?workflowType=machine_learning&viewStateShareKey={}): "
