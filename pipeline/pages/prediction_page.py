@@ -70,6 +70,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
         aml=genetics.all_known(model.subtype for model in found.models),
         patient=patient,
         images=own["image"].nunique(),
+        known=max((row["images_known"] for row in rows.values()), default=0),
         few=own["image"].nunique() < fewest,
         fewest=fewest,
         many_unlike=unlike.ngroups > _MANY_UNLIKE * own["image"].nunique(),

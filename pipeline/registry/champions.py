@@ -20,7 +20,7 @@ from pipeline.common import console, environment
 from pipeline.common.errors import ModelError
 from pipeline.drift import summaries
 from pipeline.images.decoding import Pixels
-from pipeline.registry import mlflow_server, model_files, versions
+from pipeline.registry import known_pictures, mlflow_server, model_files, versions
 
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 CALL = "call"  # the registered model that gives one answer of all classes
@@ -49,6 +49,7 @@ class Champion:
     tested: pd.DataFrame  # the cohort's patients, each out of fold, without names: label, logit
     patients: pd.DataFrame = field(default_factory=partial(summaries.table, []))  # of the cohort, as `drift.summaries` has them
     identity: str = ""  # `versions.identity`
+    made_of: frozenset[str] = frozenset()  # SHA-256 of the pixels of the pictures that it was made from
 
     @property
     def of_patients(self) -> bool:
@@ -152,7 +153,8 @@ def load(client: mlflow_server.Client, subtype: str, named: str = versions.CHAMP
             f"{name}: was registered without {missing[0]}, by an earlier version; run `python -m pipeline register`"
         )
     tested, patients = versions.scores(client, version)[["label", "logit"]], versions.patients(client, version)
-    champion = Champion(subtype, str(version.version), settings, model, tested, patients, versions.identity(version))
+    made_of, identity = known_pictures.digests(client, version), versions.identity(version)
+    champion = Champion(subtype, str(version.version), settings, model, tested, patients, identity, made_of)
     _require_tagged(name, version, entrance | champion.weights)
     return champion
 

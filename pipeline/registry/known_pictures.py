@@ -84,6 +84,11 @@ def read(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(content))
 
 
+def digests(client: MlflowClient, model: ModelVersion) -> frozenset[str]:
+    """Those of the pixels; none of a version that was registered before they were written down."""
+    return frozenset(read(client, model)["pixels_sha256"]) if _TAG in model.tags else frozenset()
+
+
 def met(known: pd.DataFrame, images: pd.DataFrame) -> Met:
     """Which of `images` (rows of a manifest) are among the `known`."""
     same = np.flatnonzero(images["pixels_sha256"].isin(known["pixels_sha256"]).to_numpy())

@@ -40,7 +40,9 @@ def score(
     ask: Asked | None = None,
     tell: Told | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, PatientLogits, pd.DataFrame]:
-    """A row an image and subtype: patient, image, subtype, score, logit, unlike; and a row a file left out.
+    """A row an image and subtype: patient, image, subtype, score, logit, unlike, known; and a row a file left out.
+
+    Known is a picture that the model was made from: what it says of it is not what it would say of a new one.
 
     Score and logit are NaN of a champion that scores patients alone: its logits are the third answer. The fourth is a row a
     patient, as `call` answers.
@@ -93,7 +95,7 @@ def score(
                 bag = []
     if shared:
         console.warn(f"{len(shared):,} images are the same in two patients, first {shared[0]}: were they mixed up?")
-    columns = ["patient", "image", "subtype", "score", "logit", "unlike"]
+    columns = ["patient", "image", "subtype", "score", "logit", "unlike", "known"]
     left = pd.DataFrame(left_out, columns=["patient", "image", "reason"])
     return pd.DataFrame(scored, columns=columns), left, of_patients, pd.DataFrame(calls)
 
@@ -107,7 +109,7 @@ def _rows(patient: str, usable: Sequence[Seen], model: Champion, um: float) -> I
     logits = np.full(len(usable), np.nan) if model.of_patients else model.logits(_pixels(usable, model), um)
     for seen, logit, probability in zip(usable, logits, probabilities(logits), strict=True):
         unlike = "; ".join(training_range.differences(seen.side_px, seen.numbers or {}, known))
-        yield patient, seen.image, model.subtype, float(probability), float(logit), unlike
+        yield patient, seen.image, model.subtype, float(probability), float(logit), unlike, seen.sha256 in model.made_of
 
 
 def by_patient(scored: pd.DataFrame, models: Sequence[Champion], of_patients: PatientLogits, threshold: float) -> pd.DataFrame:
@@ -117,7 +119,8 @@ def by_patient(scored: pd.DataFrame, models: Sequence[Champion], of_patients: Pa
     """
     scored = scored.assign(above=scored["score"] > threshold, differs=scored["unlike"] != "")
     grouped = scored.groupby(["patient", "subtype"], sort=False)
-    table = grouped.agg(images=("image", "size"), images_above=("above", "sum"), images_unlike=("differs", "sum")).reset_index()
+    table = grouped.agg(images=("image", "size"), images_above=("above", "sum"), images_unlike=("differs", "sum"))
+    table = table.assign(images_known=grouped["known"].sum()).reset_index()
     by_subtype = {model.subtype: model for model in models}
     points = table["subtype"].map({name: model.settings["operating_point"] for name, model in by_subtype.items()})
     pooled = pd.concat(

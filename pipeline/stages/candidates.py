@@ -28,9 +28,7 @@ def run(config: Config) -> None:
                 settings = config.candidate_of(subtype, name)
                 (folder / subtype / f"{name}.json").write_text(json.dumps(settings, indent=2) + "\n")
     for left_behind in _of_others(config):
-        console.say(
-            f"candidates: {left_behind} removed: params.yaml names no such thing any more; git keeps what was committed"
-        )
+        console.say(f"candidates: {left_behind} removed: params.yaml names no such thing; git keeps what was committed")
         if left_behind.is_dir():
             shutil.rmtree(left_behind)
         else:

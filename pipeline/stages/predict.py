@@ -72,6 +72,7 @@ def run(
         (unfinished / prediction_page.INDEX).write_text(index, encoding="utf-8", newline="\n")
     _show(target, table, left_out, list(patients))
     _warn_of_few(table, models)
+    _warn_of_known(table)
     if call:
         _show_calls(target, calls, call)
     if not aside:
@@ -172,6 +173,18 @@ def _warn_of_few(table: pd.DataFrame, models: Sequence[Champion]) -> None:
         console.warn(
             f"{len(few)} of {table['patient'].nunique()} patients have fewer images than anybody in training ({fewest}), first "
             f"{first['patient']} ({first['images']}): what is said of them is unsure"
+        )
+
+
+def _warn_of_known(table: pd.DataFrame) -> None:
+    """Say who is in a model's own cohort."""
+    known = table[table["images_known"] > 0].sort_values("images_known", ascending=False).drop_duplicates("patient")
+    if len(known):
+        first = known.iloc[0]
+        console.warn(
+            f"{len(known)} of {table['patient'].nunique()} patients are in the cohort that models were made from, first "
+            f"{first['patient']} ({first['images_known']} of {first['images']} images, {first['subtype']}): what is said of "
+            "them says nothing of new patients; their scores out of fold stand in the report"
         )
 
 
