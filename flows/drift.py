@@ -1,7 +1,7 @@
 """The flow `drift`: a look at the newest patients, once a week. Nothing is ever trained because of it.
 
-Where they are unlike those of training the flow's state is called Drift, and an event `drift.alarm` says of what and by how
-much: both are what an automation can begin with (docs/drift.md).
+Where they are unlike those of training the flow's state is called Drift, and an event `pipeline.drift.alarm` says of what and
+by how much: both are what an automation can begin with (docs/drift.md).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flows.child_process import ending_with_flow
 from flows.retries import service_task
 from flows.training import reason
 
-EVENT = "drift.alarm"
+EVENT = "pipeline.drift.alarm"
 STATE = "Drift"
 _ALARM, _FINE = 3, 0  # exit statuses of `python -m pipeline drift`
 
@@ -56,7 +56,7 @@ def show(seen: dict[str, Any]) -> None:
         markdown=make_page(seen), key=f"drift-{seen['of']}", description=f"{seen['of']} patients: {seen['words']}"
     )
     if seen["alarm"]:
-        resource = {"prefect.resource.id": f"drift.{seen['of']}", "prefect.resource.name": f"{seen['of']} patients"}
+        resource = {"prefect.resource.id": f"pipeline.drift.{seen['of']}", "prefect.resource.name": f"{seen['of']} patients"}
         emit_event(
             event=EVENT, resource=resource, payload={key: seen[key] for key in ("words", "p", "level", "model", "views")}
         )

@@ -46,11 +46,11 @@ class Look:
     def in_words(self) -> str:
         """One line."""
         if self.found is None:
-            return f"{self.state}: {self.new} new, {self.known} known"
+            return f"{self.new} new and {self.known} known patients: {self.state}"
         views = self.found.views
         farthest = min(views, key=lambda name: views[name].p_value)
         return (
-            f"{self.state}: {self.found.new} new patients against {self.found.known} of training, p {self.found.p_value:.4f} "
+            f"{self.found.new} new patients against {self.found.known} of training: {self.state}, p {self.found.p_value:.4f} "
             f"(alarm below {self.level:.4f}); farthest apart in {farthest}"
         )
 

@@ -49,7 +49,10 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
                 f"`python -m pipeline {again}` where it was trained"
             )
         new = _delivered(config, known) if delivery else history.of_model(history.read(), versions.identity(version), known)
-        seen = look.look(known, new, config.drift, config.seed)
+        rules = config.drift
+        if delivery:  # nobody of it is newer than another
+            rules = rules.model_copy(update={"window": max(rules.window, len(new))})
+        seen = look.look(known, new, rules, config.seed)
         past = [one for one in history.looks() if one["of"] == of and one["counts"]]
         counts = seen.found is not None and _is_due(past, now, config.drift.looks_per_year)
         about = _about(seen, name, of, counts, now)

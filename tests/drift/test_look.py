@@ -39,7 +39,7 @@ def test_a_stain_that_shifts_is_an_alarm() -> None:
     rng = np.random.default_rng(1)
     seen = look.look(cohort(rng, 40), cohort(rng, 24, stain=16), RULES, 1)
     assert seen.alarm
-    assert seen.in_words().startswith("drift: 24 new patients against 40 of training")
+    assert seen.in_words().startswith("24 new patients against 40 of training: drift, p 0.0")
     assert seen.in_words().endswith("farthest apart in colours")
     assert set(seen.not_seen) == {"vectors", "scores"}
 

@@ -263,7 +263,7 @@ def test_bad_input_is_one_line_and_leaves_what_was_there(there: Path, printed: s
     before = (there / "predictions/incoming/predictions.csv").read_bytes()
     refused(DataError, "images of 30 um: PML_RARA v1 knows a field of view of 24.9 um and no other", "incoming", 30.0)
     assert (there / "predictions/incoming/predictions.csv").read_bytes() == before
-    assert [path.name for path in (there / "predictions").iterdir()] == ["incoming"]
+    assert [path.name for path in (there / "predictions").iterdir() if path.is_dir()] == ["incoming"]
     refused(DataError, "no .tif, .tiff, .png, .jpg or .jpeg file in it or in the folders directly in it", str(tmp_path))
     refused(DataError, "incoming/none: no usable image; first none/image_0.tif: unreadable header", "incoming/none")
     (tmp_path / "image_1.tif").write_bytes(b"")

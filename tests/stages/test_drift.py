@@ -1,0 +1,80 @@
+"""`python -m pipeline drift` with a real MLflow: an alarm a week at most, a run a look, and what to do where nobody can be
+compared with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from candidates import candidate
+from scores import scores
+
+from pipeline.common import config, paths
+from pipeline.common.errors import ModelError
+from pipeline.drift import history, summaries
+from pipeline.images import manifest
+from pipeline.registry import drift_runs, mlflow_server, versions
+from pipeline.stages import drift, register
+
+Params = Callable[[dict[str, Any]], config.Config]
+
+
+def patients(rng: np.random.Generator, count: int, stain: float = 0.0) -> pd.DataFrame:
+    rows = []
+    for _ in range(count):
+        images = pd.DataFrame(rng.normal(120, 5, (5, len(manifest.NUMBERS))), columns=list(manifest.NUMBERS))
+        images["mean_r"] += stain + rng.normal(scale=5)
+        rows.append(summaries.of_patient(images.assign(pixels_sha256=[rng.bytes(8).hex() for _ in range(5)])))
+    return summaries.table(rows)
+
+
+def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
+    params: Params, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    settings, rng = params({"register.gate.draws": 200, "drift.permutations": 299}), np.random.default_rng(1)
+    with pytest.raises(ModelError, match=r"there is no champion at .*; run `python -m pipeline register`"):
+        drift.run(settings, False, None)
+    client, known = mlflow_server.connect(), patients(rng, 40)
+
+    def settle(given: versions.Candidate) -> versions.Version:
+        model = versions.log_candidate(client, given)
+        register.settle(client, model, given, settings.register_, settings.seed)
+        return model
+
+    first = candidate("first", scores(0.5))
+    settle(first)
+    with pytest.raises(ModelError, match=r"NPM1 v1: .* kept nothing .* `python -m pipeline register NPM1`"):
+        drift.run(settings, False, None)
+    model = settle(replace(first, patients=known))  # registered again, it is the same version, and can be compared with
+    assert int(model.version) == 1
+    assert drift.run(settings, False, None) == 0
+    assert history.looks()[-1]["state"] == "too few patients"
+
+    rows = patients(rng, 24, stain=20).to_dict("records")
+    history.add([{str(key): value for key, value in row.items()} for row in rows], versions.identity(model), datetime.now(UTC))
+    assert drift.run(settings, False, Path("look.json")) == drift.ALARM
+    look = json.loads(Path("look.json").read_text())
+    assert (look["alarm"], look["counts"], look["of"], look["new"]) == (True, True, "predicted", 24)
+    assert drift.run(settings, False, None) == 0, "the next look of the same week is none"
+    assert "no alarm: a look counts once a week" in capsys.readouterr().out
+    lines = [json.loads(line) for line in paths.LOOKS.read_text().splitlines()]
+    assert [line["alarm"] for line in lines] == [False, True, False]
+
+    experiment = client.get_experiment_by_name(drift_runs.EXPERIMENT)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    assert len(runs) == 3
+    told = {run.info.run_id: run.data for run in runs}[lines[1]["run"]]
+    assert told.metrics["alarm"] == 1
+    assert told.metrics["p"] == look["p"] < told.metrics["level"]
+    assert {"p_colours", "p_sharpness", "distance_colours"} <= set(told.metrics)
+    assert told.tags["model"] == "NPM1 v1"
