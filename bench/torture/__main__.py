@@ -94,9 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--round", type=int, help="play this round alone, with the seed and the kinds that it was played with")
     parser.add_argument("--from-round", type=int, default=0, help="the first round; 0 when left out")
     parser.add_argument("--folder", type=Path, help="keep the reference there, and take it from there; else it is made anew")
-    parser.add_argument(
-        "--record", type=Path, help="append a line of JSON a round to this file; the table is of all in it"
-    )
+    parser.add_argument("--record", type=Path, help="append a line of JSON a round to this file; the table is of all in it")
     parser.add_argument("kinds", nargs="*", metavar="kind", help=f"of {', '.join(KINDS)}; all when left out")
     options = parser.parse_args()
     if unknown := set(options.kinds) - set(KINDS):
