@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 _RESULTS = ("data", "models", "reports")
 _OWN_HOURS = ("decisions.jsonl", "verdicts.html")  # compared by what they say
-_UNFINISHED = re.compile(r"\.unfinished$|\.tmp$|-journal$|-wal$")
+_UNFINISHED = re.compile(r"[.-]unfinished$|\.tmp$|-journal$|-wal$")
 _OF_A_SERVER = "mlflow-artifacts:/"  # which keeps its files in a folder beside the project
 _RUNS = """SELECT e.name, r.name, r.status, r.lifecycle_stage, r.run_uuid
            FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"""
