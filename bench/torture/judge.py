@@ -21,7 +21,8 @@ from sqlalchemy.pool import NullPool
 
 _RESULTS = ("data", "models", "reports")
 _OWN_HOURS = ("decisions.jsonl", "verdicts.html")  # compared by what they say
-_UNFINISHED = re.compile(r"\.unfinished$|\.tmp$|-journal$|-wal$")
+_UNFINISHED = re.compile(r"[.-]unfinished$|\.tmp$|-journal$|-wal$")
+_OF_A_SERVER = "mlflow-artifacts:/"  # which keeps its files in a folder beside the project
 _RUNS = """SELECT e.name, r.name, r.status, r.lifecycle_stage, r.run_uuid
            FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"""
 _POINTS = (
@@ -83,7 +84,7 @@ def _records(folder: Path, database: str) -> dict[str, Counter[tuple[object, ...
     engine = create_engine(database, poolclass=NullPool)
     with engine.connect() as connection:
         rows = {name: connection.execute(text(query)).fetchall() for name, query in (("runs", _RUNS), ("points", _POINTS))}
-        versions = [(*row[:-1], _files(row[-1])) for row in connection.execute(text(_VERSIONS))]
+        versions = [(*row[:-1], _files(folder, row[-1])) for row in connection.execute(text(_VERSIONS))]
         models = [tuple(row) for row in connection.execute(text(_MODELS))]
         aliases = [tuple(row) for row in connection.execute(text("SELECT name, alias, version FROM registered_model_aliases"))]
     names = {row[-1]: tuple(row[:-1]) for row in rows["runs"]}
@@ -100,10 +101,12 @@ def _records(folder: Path, database: str) -> dict[str, Counter[tuple[object, ...
     }
 
 
-def _files(place: str) -> str:
-    """One digest of a registered model's files, but of `MLmodel`, which says when it was registered; of nothing on a server."""
-    folder = Path(place.removeprefix("file://"))
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if place.startswith("file://") else []
+def _files(project: Path, place: str) -> str:
+    """One digest of a registered model's files, but of `MLmodel`, which says when it was registered."""
+    folder = project / place.removeprefix("file://")
+    if place.startswith(_OF_A_SERVER):
+        folder = project.with_name("mlflow") / "artifacts" / place.removeprefix(_OF_A_SERVER)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     told = [str(path.relative_to(folder)).encode() + (b"" if path.name == "MLmodel" else path.read_bytes()) for path in files]
     return hashlib.sha256(b"\0".join(told)).hexdigest()
 

@@ -10,16 +10,22 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from pipeline.common import console, files, paths
 from pipeline.common.config import Config
 from pipeline.folds import split_table
 from pipeline.networks import recipe
 from pipeline.registry import mlflow_server
+
+if TYPE_CHECKING:
+    from pipeline.networks.training import Prepared
 
 LogEpoch = Callable[[Mapping[str, float]], None]
 
@@ -33,7 +39,7 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
     images = [table.assign(role=table["patient"].map(roles), label=label) for label, table in enumerate(tables)]
 
     # TensorFlow takes seconds and memory: after everything that can fail
-    from pipeline.networks import training, training_loop
+    from pipeline.networks import training
 
     prepared = training.prepare(config, subtype, candidate, fold, cells, images)
     counts = ", ".join(
@@ -42,6 +48,13 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
     )
     what = f"{subtype}-{candidate}-fold-{fold}"
     console.say(f"train {subtype} {candidate} fold {fold} on {prepared.way()}: {counts}")
+    with _alone(what):
+        _train(config, subtype, candidate, fold, prepared, what)
+
+
+def _train(config: Config, subtype: str, candidate: str, fold: int, prepared: Prepared, what: str) -> None:
+    from pipeline.networks import training, training_loop
+
     checkpoint = paths.CHECKPOINTS / prepared.checkpoint(what)
     others = _others(checkpoint, what, f"{subtype}-fold-{fold}")
     if not checkpoint.exists() and (left := [other for other in others if other.suffix == checkpoint.suffix]):
@@ -69,6 +82,22 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
             shutil.rmtree(other)
         else:
             other.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """No other process trains this network within the block: one whose `dvc` was killed goes on, and the next waits."""
+    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(paths.CHECKPOINTS / f"{what}.lock")  # the kernel frees it
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.say(f"train: another process trains {what}; this one waits for it, and takes what it made")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _telling_how_long(log_epoch: LogEpoch, epochs: int) -> LogEpoch:
