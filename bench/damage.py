@@ -5,6 +5,7 @@ All draw from the random generator that they are given and from nothing else, so
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import math
@@ -302,7 +303,7 @@ def values_of(rng: random.Random, values: Any) -> tuple[str, Any]:
             above[rng.choice((odd_text(rng), f"{key}s", str(key).upper(), 1, None, True))] = above.pop(key)
         case _:
             other, there = rng.choice(places)
-            above[key] = other[there]
+            above[key] = copy.deepcopy(other[there])
     return way, values
 
 

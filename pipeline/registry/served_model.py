@@ -48,8 +48,17 @@ class SubtypeModel(PythonModel):
     """One subtype against control."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Rebuild the networks; refuse files that are not the registered ones."""
+        """Rebuild the networks; refuse files that are not the registered ones, or make no model."""
         folder = Path(context.artifacts["networks"])
+        try:
+            self._load(folder)
+        except (MlflowException, ImportError):
+            raise
+        except Exception as error:  # what Keras, HDF5 and NumPy raise where a file is of another form
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise _refused(f"{folder}: its files make no model ({reason}); register the model again") from None
+
+    def _load(self, folder: Path) -> None:
         if not (folder / _SETTINGS).is_file():
             raise _refused(f"{folder / _SETTINGS}: is missing; register the model again")
         self.settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
@@ -249,9 +258,12 @@ def _images(vectors: Mapping[Path, Any]) -> int:
 def _named(patients: pd.Series) -> pd.Series:
     """The patients, of whom every image must have one."""
     patients = patients.reset_index(drop=True)
-    nameless = np.flatnonzero(patients.isna() | (patients == ""))
+    nameless = np.flatnonzero(patients.isna() | patients.map(lambda name: isinstance(name, str) and not name))
     if nameless.size:
         raise _refused(f"image {nameless[0] + 1} has no patient; name one for every image, or for none")
+    for number, name in enumerate(patients, start=1):
+        if not isinstance(name, str):
+            raise _refused(f"image {number}: a patient's name is text, not {type(name).__name__}")
     return patients
 
 

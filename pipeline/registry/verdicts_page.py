@@ -22,11 +22,13 @@ def write(client: mlflow_server.Client, subtype: str) -> None:
     home = mlflow_address.home()
     folders = {root / paths.EVALUATED / subtype for root in (Path(), home)}  # DVC may run an experiment in a copy
     here = {files.md5(file) for folder in folders for file in folder.glob("*.json")}
-    entries: dict[str, dict[str, Any]] = {}  # by the digest of the results; of two versions the later
-    for model in versions.versions(client, subtype):
-        results = model.tags.get("results_md5")
-        if results not in here or "verdict" not in model.tags:
-            continue
+    of_results = {  # by their digest; of two versions the later
+        results: model
+        for model in versions.versions(client, subtype)
+        if (results := model.tags.get("results_md5")) in here and "verdict" in model.tags
+    }
+    entries: dict[str, dict[str, Any]] = {}
+    for results, model in of_results.items():
         commit, dirty = versions.registered_by(client, model)
         entries[results] = {
             "results": results,

@@ -158,6 +158,7 @@ def test_what_a_model_needs_is_what_its_code_imports(project: Path) -> None:
         ({"image": [np.zeros((9, 8, 3), np.uint8)]}, {}, r"image 1: uint8 \(side, side, 3\) is needed, not uint8 \(9, 8, 3\)"),
         ({"image": [np.zeros((9, 9, 3))]}, {}, r"not float64 \(9, 9, 3\)"),
         ({"image": [np.zeros((9, 9, 3), np.uint8)] * 2, "patient": ["A", None]}, {}, "image 2 has no patient"),
+        ({"image": [np.zeros((9, 9, 3), np.uint8)], "patient": [["A"]]}, {}, "text, not list|string"),
         (
             {"image": [np.zeros((9, 9, 3), np.uint8)]},
             {"um": 30.0},
@@ -217,6 +218,13 @@ def _other_layers(folder: Path, bomb: Path, sha256: dict[str, str]) -> str:
     return "fold-0: spec and weights do not make a network"
 
 
+def _cut_off(folder: Path, bomb: Path, sha256: dict[str, str]) -> str:
+    spec = folder / "fold-0/spec.json"
+    spec.write_text(spec.read_text()[:50])
+    _redigest(folder, "fold-0/spec.json", sha256)
+    return "its files make no model"
+
+
 def _missing(folder: Path, bomb: Path, sha256: dict[str, str]) -> str:
     (folder / "fold-1/model.weights.h5").unlink()
     return "fold-1/model.weights.h5: is missing"
@@ -234,7 +242,7 @@ def _redigest(folder: Path, name: str, sha256: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "tamper", [_swap_weights, _pickle, _pickle_with_its_digest, _unknown_layer, _other_layers, _missing, _stowaway]
+    "tamper", [_swap_weights, _pickle, _pickle_with_its_digest, _unknown_layer, _other_layers, _cut_off, _missing, _stowaway]
 )
 def test_a_model_that_was_tampered_with_is_not_loaded(project: Path, model: Any, tmp_path: Path, tamper: Any) -> None:
     """And nothing in it is ever unpickled."""
