@@ -346,11 +346,19 @@ def test_a_champion_whose_digests_differ_is_refused(there: Path) -> None:
         weights.write_bytes(good)
 
 
-def test_images_in_two_patients_are_told(there: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_images_in_two_patients_and_patients_of_the_cohort_are_told(
+    there: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     for name in ("A", "B"):
         put(tmp_path / "mixed" / name, registered.cells("NPM1", 2, seed=7))
+    put(tmp_path / "mixed/of the cohort", registered.cells("NPM1", 12)[:3])
     run(str(tmp_path / "mixed"))
-    assert "2 images are the same in two patients, first A/image_0.tif and B/image_0.tif" in capfd.readouterr().err
+    said = " ".join(capfd.readouterr().err.split())
+    assert "2 images are the same in two patients, first A/image_0.tif and B/image_0.tif" in said
+    assert "1 of 3 patients are in the cohort that models were made from, first of the cohort (3 of 3 images, NPM1)" in said
+    pages = {name: Path(f"predictions/mixed/{name}.html").read_text() for name in ("A", "of the cohort")}
+    assert "3 of 3 images are of the cohort that models were made from" in pages["of the cohort"]
+    assert "of the cohort that models" not in pages["A"]
 
 
 def test_an_image_unlike_those_of_training_is_told_from_one_like_them() -> None:
@@ -370,7 +378,10 @@ def test_an_image_unlike_those_of_training_is_told_from_one_like_them() -> None:
     blue = middle.copy()
     blue[..., 0] //= 2
     (red, *_) = training_range.differences(144, row(blue), known)
-    assert re.fullmatch(r"red \d+, not \d+ to \d+", red)
+    assert re.fullmatch(r"red [\d.]+, not [\d.]+ to [\d.]+", red)
+    low = float(known["mean_r"][0])
+    just = training_range.differences(144, row(middle) | {"mean_r": low - 0.01}, known)
+    assert just == [f"red {low - 0.01:g}, not {low:g} to {known['mean_r'][1]:g}"], "no row contradicts itself"
     flat = np.asarray(Image.fromarray(middle).resize((9, 9)).resize((144, 144)))
     assert any(text.startswith("sharpness") for text in training_range.differences(144, row(flat), known))
 
