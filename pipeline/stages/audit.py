@@ -195,7 +195,7 @@ def _truth(config: Config, claimed: pd.DataFrame) -> Check:
 
 def _neighbours(config: Config, subtype: str, candidate: str, patients: pd.DataFrame) -> Check:
     """Ask what lies together among the vectors that a candidate learns from, where one encoder made everybody's."""
-    if config.candidates[candidate].kind != "bag":
+    if candidate not in config.kinds.bag:
         return neighbours.no_vectors("this learner looks at cells, and learns from no vectors")
     if (encoder := config.bag_of(candidate).encoder) in config.embed_networks:
         return neighbours.no_vectors("its vectors are by networks of this project, others in every fold")
