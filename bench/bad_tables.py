@@ -134,7 +134,8 @@ def _difference(one: Any, other: Any, key: str = "") -> str:
         )
     if isinstance(one, float) and not math.isfinite(one):
         return f"{key}: {one} was taken"
-    same = one == other and isinstance(one, bool) == isinstance(other, bool)
+    exact = float(other) if isinstance(one, float) and isinstance(other, int) else other  # as a number of that type
+    same = one == exact and isinstance(one, bool) == isinstance(other, bool)
     return "" if same else f"{key}: {one!r:.60} is {other!r:.60}"
 
 
@@ -261,12 +262,14 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
         if data[1::2].count(0) * 4 > len(data):
             encoding = "utf-16-le"
     text = data.decode(encoding, "replace")
+    usual = csv.field_size_limit(1 << 30)  # pandas has none
     best: list[list[str]] = []
     for separator in ",;\t|":
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if any(row)]
         heads = [n for n, row in enumerate(rows) if "patient_id" in [cell.strip().lower() for cell in row]]
         if heads and len(rows[heads[0]]) > len(best[0] if best else [""]):
             best = rows[heads[0] :]
+    csv.field_size_limit(usual)
     if not best:
         return "the other reader finds no header"
     header = [cell.strip().lower() for cell in best[0]]

@@ -152,7 +152,10 @@ def _outcome(kind: Kind, folder: Path) -> tuple[str, str]:
         lines = traceback.format_exc().strip().splitlines()
         own = [line.strip() for line in lines if "/pipeline/" in line]
         return CRASH, f"{lines[-1][:300]} | {own[-1] if own else ''}"
-    wrong = kind.wrong(folder, value)
+    try:
+        wrong = kind.wrong(folder, value)
+    except Exception as error:
+        wrong = f"the other reader refuses it: {error!r}"
     return (WRONG, wrong) if wrong else (RIGHT, "")
 
 

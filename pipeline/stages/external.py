@@ -126,7 +126,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         "images": int(judged["images"].sum()),
         "patients": len(judged),
         "too_few_images": int(everybody["few"].sum()),
-        "fewest_images": int(champion.settings.get("fewest_images", 0)),
+        "fewest_images": config.validate_.min_images_per_patient,
         "left_out_images": int((frame["error"] != "").sum()),
         "look_alikes_said_to_be_others": alike,
         "unlike": external_page.unlike(images, champion.settings["reference"]),
@@ -198,7 +198,7 @@ def _everybody(
         **{"class": classes},
         label=classes.map({config.control: 0, champion.subtype: 1}).fillna(-1).astype(int),
         logit=elsewhere.logits(table["score"]),
-        few=table["images"] < int(champion.settings.get("fewest_images", 0)),
+        few=table["images"] < config.validate_.min_images_per_patient,
         fold=0,
         sex=known["sex"].to_numpy(),
         age=known["age"].to_numpy(),
@@ -289,8 +289,8 @@ def _show(
     check_result.show("what else could explain it", checks)
     if about["too_few_images"]:
         console.warn(
-            f"{about['too_few_images']} patients have fewer than {about['fewest_images']} usable images, fewer than anybody in "
-            "training; they are in no figure"
+            f"{about['too_few_images']} patients have fewer than {about['fewest_images']} usable images "
+            "(validate.min_images_per_patient); they are in no figure"
         )
     console.say(f"external: {target}: {PAGE}, {METRICS}, {PATIENTS}")
 
