@@ -69,7 +69,8 @@ def test_every_command_is_there_with_its_flags(page: Path) -> None:
             if words[2] == "pipeline":
                 unknown = _unknown_to_the_pipeline(words[3:], flags)
             elif package in ("flows", "bench", "infra"):
-                file = ROOT / package / f"{module or '__main__'}.py"
+                place = ROOT / package / module
+                file = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
                 text = file.read_text() if file.is_file() else ""
                 names = words[3:4] if package == "flows" and words[3:4] != ["<flow>"] else []
                 unknown = [name for name in [*flags, *names] if f'"{name}"' not in text] if text else [words[2]]
