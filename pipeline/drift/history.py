@@ -46,11 +46,16 @@ def of_model(patients: pd.DataFrame, model: str, known: pd.DataFrame) -> pd.Data
     return own[~summaries.known_again(own["keys"], known["keys"])].reset_index(drop=True)
 
 
+def last_model(patients: pd.DataFrame) -> str:
+    """By whose words the newest are there; "" where nobody is."""
+    return str(patients["model"].iloc[-1]) if len(patients) else ""
+
+
 def add(rows: Sequence[Mapping[str, object]], model: str, now: datetime) -> None:
     """Write patients down behind those who are there; who is known again stays in place, as seen now."""
     with _alone():
         before = read()
-        fresh = summaries.table(rows).assign(model=model, seen=now.isoformat())
+        fresh = summaries.once(summaries.table(rows)).assign(model=model, seen=now.isoformat())
         for place, keys in enumerate(fresh["keys"]):
             again = summaries.known_again(before["keys"], pd.Series([keys]))
             if again.any():
@@ -71,9 +76,10 @@ def looks() -> list[dict[str, Any]]:
     found = []
     for number, line in enumerate(paths.LOOKS.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            found.append(dict(json.loads(line)))
-        except ValueError:
-            raise DataError(f"{paths.LOOKS} line {number}: no JSON; remove the line") from None
+            look = json.loads(line)
+            found.append({**look, **{key: look[key] for key in ("of", "counts", "time")}})
+        except (ValueError, TypeError, KeyError):
+            raise DataError(f"{paths.LOOKS} line {number}: no look; remove the line") from None
     return found
 
 

@@ -67,6 +67,12 @@ def known_again(keys: pd.Series, among: pd.Series) -> NDArray[np.bool_]:
     return np.array([not others.isdisjoint(str(text).split()) for text in keys], dtype=np.bool_)
 
 
+def once(patients: pd.DataFrame) -> pd.DataFrame:
+    """Without those who are a patient further down again, under another name."""
+    after = [known_again(patients["keys"].iloc[[at]], patients["keys"].iloc[at + 1 :])[0] for at in range(len(patients))]
+    return patients[~np.array(after, dtype=np.bool_)].reset_index(drop=True)
+
+
 def views(patients: pd.DataFrame) -> dict[str, Floats]:
     """What can be looked at in all these patients, by view: `(patients, numbers)`."""
     found = {"colours": patients[_COLOURS].to_numpy(np.float64), "sharpness": patients[_SHARPNESS].to_numpy(np.float64)}

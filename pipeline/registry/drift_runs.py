@@ -22,12 +22,15 @@ _PAGE = mlflow_runs.Page(
 )
 
 
-def watched(client: mlflow_server.Client, subtypes: Sequence[str]) -> tuple[versions.Version, pd.DataFrame] | None:
-    """The champion that gives one answer of all classes, else a subtype's first, and the cohort it was registered with."""
-    for name in (champions.CALL, *subtypes):
-        if (version := versions.champion(client, name)) is not None:
-            return version, versions.patients(client, version)
-    return None
+def watched(client: mlflow_server.Client, subtypes: Sequence[str], last: str) -> tuple[versions.Version, pd.DataFrame] | None:
+    """The champion by whose cohort patients are judged, and that cohort.
+
+    The one of identity `last`, by whose words patients were kept: `predict` passes over champions that score no such images.
+    Else the one that gives one answer of all classes, else a subtype's first.
+    """
+    found = [version for name in (champions.CALL, *subtypes) if (version := versions.champion(client, name)) is not None]
+    version = next((version for version in found if versions.identity(version) == last), found[0] if found else None)
+    return (version, versions.patients(client, version)) if version else None
 
 
 def log(client: mlflow_server.Client, look: Look, about: Mapping[str, Any]) -> str:

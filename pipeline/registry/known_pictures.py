@@ -29,10 +29,8 @@ _TAG = "sha256.known_pictures"
 _COLOURS = [name for name in manifest.NUMBERS if name != "sharpness"]
 _COLUMNS = ["pixels_sha256", "phash", *_COLOURS]
 _SURE_BITS = 2  # of 64 in which hashes differ: the same picture, whatever its colours
-_NEAR_BITS, _NEAR_LEVELS = (
-    6,
-    6.0,
-)  # as many as `validate.look_alike` allows, where no mean or deviation is further off than this
+_NEAR_BITS = 6  # in which they may differ where the colours agree
+_NEAR_LEVELS = 6.0  # by which no mean or deviation of a colour is further off then
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ _PATIENTS = "training_patients.parquet"
 _MOST_KNOBS = 3  # that a run's name tells
 CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
+ENCODER = "encoder"  # tag: by whose vectors a call answers
 _FORMER = "candidate.former"  # tag: the digest before
 _GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone: the number of the one that took its place
 _VERDICT = "\n### Verdict\n\n"

@@ -41,7 +41,7 @@ class Seen:
         known = self._model.patients
         if known.empty:
             return None
-        mine = summaries.table(self._rows)
+        mine = summaries.once(summaries.table(self._rows))
         mine = mine[~summaries.known_again(mine["keys"], known["keys"])]
         if not aside:
             before = history.of_model(history.read(), self._model.identity, known)

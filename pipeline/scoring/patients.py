@@ -6,7 +6,7 @@ images have no score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ def score(
 ) -> tuple[pd.DataFrame, pd.DataFrame, PatientLogits, pd.DataFrame]:
     """A row an image and subtype: patient, image, subtype, score, logit, unlike, known; and a row a file left out.
 
-    Known is a picture that the model was made from: what it says of it is not what it would say of a new one.
+    Known is a picture that the model, or the call, was made from: what it says of it is not what it would say of a new one.
 
     Score and logit are NaN of a champion that scores patients alone: its logits are the third answer. The fourth is a row a
     patient, as `call` answers.
@@ -77,7 +77,7 @@ def score(
                     usable.append(seen)
                     shared += [f"{owner}/{first} and {patient}/{seen.image}"] if owner != patient else []
             for model in models if usable else []:
-                scored += _rows(patient, usable, model, um)
+                scored += _rows(patient, usable, model, um, call.made_of if call else frozenset())
             bag += usable if bags or call or ask else []
             looks += [{"pixels_sha256": seen.sha256, **(seen.numbers or {})} for seen in usable] if tell else []
             if number == lasts[patient]:
@@ -104,12 +104,15 @@ def _pixels(seen: Sequence[Seen], model: Champion) -> list[decoding.Pixels]:
     return [image.resized[int(model.settings["px"])] for image in seen if image.resized]
 
 
-def _rows(patient: str, usable: Sequence[Seen], model: Champion, um: float) -> Iterator[tuple[object, ...]]:
+def _rows(
+    patient: str, usable: Sequence[Seen], model: Champion, um: float, also_known: Collection[str]
+) -> Iterator[tuple[object, ...]]:
     known = model.settings["reference"]
     logits = np.full(len(usable), np.nan) if model.of_patients else model.logits(_pixels(usable, model), um)
     for seen, logit, probability in zip(usable, logits, probabilities(logits), strict=True):
         unlike = "; ".join(training_range.differences(seen.side_px, seen.numbers or {}, known))
-        yield patient, seen.image, model.subtype, float(probability), float(logit), unlike, seen.sha256 in model.made_of
+        is_known = seen.sha256 in model.made_of or seen.sha256 in also_known
+        yield patient, seen.image, model.subtype, float(probability), float(logit), unlike, is_known
 
 
 def by_patient(scored: pd.DataFrame, models: Sequence[Champion], of_patients: PatientLogits, threshold: float) -> pd.DataFrame:

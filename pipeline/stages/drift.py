@@ -21,6 +21,7 @@ from pipeline.common.errors import ModelError
 from pipeline.drift import history, known_patients, look, summaries
 from pipeline.drift.look import Look
 from pipeline.registry import drift_runs, mlflow_server, versions
+from pipeline.registry.versions import Version
 
 ALARM = 3  # exit status
 PREDICTED, DELIVERED = "predicted", "delivered"
@@ -33,8 +34,9 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
         ModelError: no champion says with which patients it was registered.
     """
     client, now, of = mlflow_server.connect(), datetime.now(UTC), DELIVERED if delivery else PREDICTED
+    seen_before = None if delivery else history.read()
     with mlflow_server.answering():
-        found = drift_runs.watched(client, config.subtypes)
+        found = drift_runs.watched(client, config.subtypes, "" if seen_before is None else history.last_model(seen_before))
         if found is None:
             raise ModelError(
                 f"MLFLOW_TRACKING_URI: there is no champion at {mlflow_server.shown_address()}, so nobody to compare with; "
@@ -48,7 +50,10 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
                 f"{name}: was registered by a version that kept nothing of the training patients to compare with; run "
                 f"`python -m pipeline {again}` where it was trained"
             )
-        new = _delivered(config, known) if delivery else history.of_model(history.read(), versions.identity(version), known)
+        if seen_before is None:
+            new = _delivered(config, version, known)
+        else:
+            new = history.of_model(seen_before, versions.identity(version), known)
         rules = config.drift
         if delivery:  # nobody of it is newer than another
             rules = rules.model_copy(update={"window": max(rules.window, len(new))})
@@ -63,11 +68,11 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
     return ALARM if about["alarm"] else 0
 
 
-def _delivered(config: Config, known: pd.DataFrame) -> pd.DataFrame:
-    """The patients of the cohort whom the champion was not registered with; by vectors where these are there already."""
-    call = next((config.bag_of(name).encoder for name in config.call.candidates), None)
-    encoder = call if call and known_patients.vectors_are_there(config, call) else None
-    everybody = known_patients.of_cohort(config, encoder)
+def _delivered(config: Config, version: Version, known: pd.DataFrame) -> pd.DataFrame:
+    """The patients of the cohort whom the champion was not registered with; by its encoder's vectors, if these are there."""
+    encoder = version.tags.get(versions.ENCODER, "")
+    are_there = encoder in config.encoders and known_patients.vectors_are_there(config, encoder)
+    everybody = known_patients.of_cohort(config, encoder if are_there else None)
     return everybody[~summaries.known_again(everybody["keys"], known["keys"])]
 
 

@@ -1,8 +1,8 @@
 """Try a registered version on another hospital's labelled patients: external/<model>-v<version>/<cohort>/, and a run in MLflow.
 
 Nothing is trained, and nothing of the model changes. A cohort that holds a picture which the model was made from is refused:
-what it reached on that would be no evidence. Patients have keyed names in all that is written, but for names.csv, which stays
-here.
+what it reached on that would be no evidence. Patients have keyed names in all that is written, but for left_out.csv and
+names.csv, which stay here.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
     delivered = labelled_patients.find(source, mapping, (config.control, subtype))
     if delivered.left_out:
         console.say(f"left out, as --classes says: {', '.join(delivered.left_out)}")
-    cohort = _NAME.sub("-", asked.name or place.resolve().name.removesuffix(".zip")).strip("-") or "cohort"
+    cohort = _NAME.sub("-", asked.name or place.resolve().name.removesuffix(".zip")).strip("-.") or "cohort"
     target = asked.output or paths.external(subtype, str(registered.version), cohort)
     _require_free(target)
     with tempfile.TemporaryDirectory() as unpacked:

@@ -177,14 +177,14 @@ def _warn_of_few(table: pd.DataFrame, models: Sequence[Champion]) -> None:
 
 
 def _warn_of_known(table: pd.DataFrame) -> None:
-    """Say who is in a model's own cohort."""
+    """Say who is in the cohort of a model or of the call."""
     known = table[table["images_known"] > 0].sort_values("images_known", ascending=False).drop_duplicates("patient")
     if len(known):
         first = known.iloc[0]
         console.warn(
             f"{len(known)} of {table['patient'].nunique()} patients are in the cohort that models were made from, first "
-            f"{first['patient']} ({first['images_known']} of {first['images']} images, {first['subtype']}): what is said of "
-            "them says nothing of new patients; their scores out of fold stand in the report"
+            f"{first['patient']} ({first['images_known']} of {first['images']} images): what is said of them says nothing of "
+            "new patients; their scores out of fold stand in the report"
         )
 
 

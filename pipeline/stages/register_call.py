@@ -22,6 +22,7 @@ from pipeline.registry import (
     call_gate,
     decisions,
     gate,
+    known_pictures,
     mlflow_server,
     model_files,
     trained_files,
@@ -44,7 +45,8 @@ def run(config: Config, candidates: list[str]) -> None:
         models = [versions.log_candidate(client, candidate) for candidate in every]
         beside = {candidate.digest for candidate in every}
         for candidate, model in zip(every, models, strict=True):
-            versions.note(client, model, classes=" ".join(config.classes))
+            by = {versions.ENCODER: config.bag_of(candidate.name).encoder}
+            versions.note(client, model, classes=" ".join(config.classes), **by)
             verdict = _settle(config, client, model, candidate, beside)
             console.say(f"{NAME} v{model.version} ({candidate.name}): {verdict}")
             if verdict.startswith(gate.NOT_COMPARABLE):
@@ -136,6 +138,7 @@ def _candidate(config: Config, name: str) -> versions.Candidate:
         pictures=[],
         card=call_card.markdown(settings, found, config.evaluate.confidence, digest),
         beside=trained_files.encoder(spec),
+        made_of=known_pictures.of(_images(config)),
         patients=known_patients.of_cohort(config, spec["encoder"]["name"], patients),
         question=f"One answer of {', '.join(config.classes)} for a patient",
     )
@@ -143,8 +146,7 @@ def _candidate(config: Config, name: str) -> versions.Candidate:
 
 def _settings(config: Config, spec: dict[str, Any], folds: list[str], *, kept: bool) -> dict[str, Any]:
     """What the served model's code and `predict` read besides regressions; `kept`: whether sets can keep their coverage."""
-    images = manifest.usable(made.table(paths.MANIFEST))
-    images = images[images["class"].isin(config.classes)]
+    images = _images(config)
     return {
         "serving": model_files.SERVING,
         "kind": "call",
@@ -159,6 +161,12 @@ def _settings(config: Config, spec: dict[str, Any], folds: list[str], *, kept: b
         "fewest_images": int(images.groupby("patient").size().min()),
         "reference": training_range.of(images),
     }
+
+
+def _images(config: Config) -> pd.DataFrame:
+    """The usable images of all classes."""
+    images = manifest.usable(made.table(paths.MANIFEST))
+    return images[images["class"].isin(config.classes)]
 
 
 def _scores(config: Config, patients: pd.DataFrame) -> pd.DataFrame:

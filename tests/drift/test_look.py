@@ -97,14 +97,25 @@ def test_who_is_scored_again_counts_once_and_a_new_name_hides_nobody(here: Path)
     assert len(history.of_model(kept, "call a", known)) == 1, "a patient of training is not new"
 
 
+def test_who_lies_in_two_folders_of_one_run_counts_once(here: Path) -> None:
+    rng = np.random.default_rng(8)
+    first, second = (images(rng, 10) for _ in range(2))
+    rows = [summaries.of_patient(one) for one in (first, second, first)]
+    history.add(rows, "call a", NOW)
+    assert history.read()["keys"].tolist() == [rows[1]["keys"], rows[0]["keys"]]
+    assert len(summaries.once(summaries.table([]))) == 0
+
+
 def test_a_damaged_history_is_named(here: Path) -> None:
     paths.PREDICTIONS.mkdir()
     paths.NEW_PATIENTS.write_bytes(b"PAR1 no more")
     with pytest.raises(DataError, match=r"^predictions/new_patients.parquet: damaged \(.*\); move it away"):
         history.read()
-    paths.LOOKS.write_text("{}\nnot JSON\n")
-    with pytest.raises(DataError, match=r"^predictions/looks.jsonl line 2: no JSON; remove the line"):
-        history.looks()
+    whole = '{"of": "predicted", "counts": true, "time": "2026-11-27T08:00:00+00:00"}'
+    for damaged in ("not JSON", "{}", "[1]", "3"):
+        paths.LOOKS.write_text(f"{whole}\n{damaged}\n")
+        with pytest.raises(DataError, match=r"^predictions/looks.jsonl line 2: no look; remove the line"):
+            history.looks()
 
 
 def test_settings_that_could_never_alarm_are_refused(params: Params) -> None:

@@ -69,6 +69,15 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     lines = [json.loads(line) for line in paths.LOOKS.read_text().splitlines()]
     assert [line["alarm"] for line in lines] == [False, True, False]
 
+    settings_of_both = params({"subtypes": ["CBFB_MYH11", "NPM1"]})
+    other = replace(candidate("other", scores(0.5)), subtype="CBFB_MYH11", patients=known.tail(9))
+    settle(other)
+    for last, name in ((versions.identity(model), "NPM1"), ("", "CBFB_MYH11"), ("of a champion that was", "CBFB_MYH11")):
+        watched = drift_runs.watched(client, settings_of_both.subtypes, last)
+        assert watched is not None
+        assert watched[0].name == name, "who scored the newest is who judges them"
+    assert len(watched[1]) == 9
+
     experiment = client.get_experiment_by_name(drift_runs.EXPERIMENT)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
