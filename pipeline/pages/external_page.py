@@ -56,6 +56,7 @@ def render(
         drawn=charts.by_number(curve, "way", "patients", "log_loss", _SHOWN_AS) if len(curve) else None,
         ways=recalibration.WAYS,
         checks=checks,
+        named=not config.ingest.pseudonyms,
         patients=points.sort_values(["class", "score"]).to_dict("records"),
     )
 

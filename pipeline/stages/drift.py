@@ -59,7 +59,7 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
             rules = rules.model_copy(update={"window": max(rules.window, len(new))})
         seen = look.look(known, new, rules, config.seed)
         past = [one for one in history.looks() if one["of"] == of and one["counts"]]
-        counts = seen.found is not None and _is_due(past, now, config.drift.looks_per_year)
+        counts = seen.state in (look.DRIFT, look.SAME) and _is_due(past, now, config.drift.looks_per_year)
         about = _about(seen, name, of, counts, now)
         history.add_look({**about, "run": drift_runs.log(client, seen, about)})
     _show(seen, about, past)
