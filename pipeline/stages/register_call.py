@@ -45,7 +45,7 @@ def run(config: Config, candidates: list[str]) -> None:
         models = [versions.log_candidate(client, candidate) for candidate in every]
         beside = {candidate.digest for candidate in every}
         for candidate, model in zip(every, models, strict=True):
-            by = {versions.ENCODER: config.bag_of(candidate.name).encoder}
+            by = {versions.ENCODER: made.values(candidate.folders[0] / "spec.json")["encoder"]["name"]}
             versions.note(client, model, classes=" ".join(config.classes), **by)
             verdict = _settle(config, client, model, candidate, beside)
             console.say(f"{NAME} v{model.version} ({candidate.name}): {verdict}")
