@@ -21,7 +21,6 @@ from pipeline.common.errors import ModelError
 from pipeline.drift import history, known_patients, look, summaries
 from pipeline.drift.look import Look
 from pipeline.registry import drift_runs, mlflow_server, versions
-from pipeline.registry.versions import Version
 
 ALARM = 3  # exit status
 PREDICTED, DELIVERED = "predicted", "delivered"
@@ -68,7 +67,7 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
     return ALARM if about["alarm"] else 0
 
 
-def _delivered(config: Config, version: Version, known: pd.DataFrame) -> pd.DataFrame:
+def _delivered(config: Config, version: versions.Version, known: pd.DataFrame) -> pd.DataFrame:
     """The patients of the cohort whom the champion was not registered with; by its encoder's vectors, if these are there."""
     encoder = version.tags.get(versions.ENCODER, "")
     are_there = encoder in config.encoders and known_patients.vectors_are_there(config, encoder)
