@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.common import paths
-from pipeline.common.errors import REFUSALS, DataError, PipelineError
+from pipeline.common.errors import REFUSALS, DataError, PipelineError, is_for_want_of_memory
 
 if TYPE_CHECKING:  # `--help` waits for neither
     import pandas as pd
@@ -40,8 +40,10 @@ def rows(path: Path, **how: Any) -> pd.DataFrame:
     with reading(path):
         with path.open(encoding="utf-8", newline="") as file:
             header = next(csv.reader(file), [])
-        texts = dict.fromkeys(_TEXTS & set(header), "str")
-        table = pd.read_csv(path, **{"dtype": texts, **how})
+        usual: dict[str, Any] = {"dtype": dict.fromkeys(_TEXTS & set(header), "str")}
+        if "keep_default_na" not in how:  # a patient may be called NA
+            usual |= {"keep_default_na": False, "na_values": {name: [""] for name in header if name not in _TEXTS}}
+        table = pd.read_csv(path, **{**usual, **how})
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("a row has more cells than there are columns")
         return _sound(table, header, _TEXTS if how.get("dtype") == "str" else _TEXTS | _WHOLE)
@@ -61,8 +63,7 @@ def array(path: Path) -> NDArray[Any]:
     import numpy as np
 
     with reading(path):
-        found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return found
+        return np.lib.format.open_memmap(path, mode="r")
 
 
 @contextmanager
@@ -80,6 +81,9 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:  # Arrow, NumPy and pandas raise whatever their parsers stumble over
         if isinstance(error, OSError) and error.errno in REFUSALS:
             raise
+        if is_for_want_of_memory(error):  # or a length was damaged: Arrow does not tell one from the other
+            hint = f"end other programs, and run it again; is it damaged, `dvc checkout --force {path}` brings it back"
+            raise DataError(f"{path}: not enough memory to read it; {hint}") from None
         raise _damaged(path, str(error) or type(error).__name__) from None
 
 
@@ -95,7 +99,9 @@ class _Values(dict[str, Any]):
 
 
 def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(f"{path}: damaged ({' '.join(reason.splitlines()[0].split())}); run `dvc checkout --force {path}`")
+    # metrics are in git, and DVC's cache has none
+    hint = "delete it and run `dvc repro`" if path.name == "metrics.json" else f"run `dvc checkout --force {path}`"
+    return DataError(f"{path}: damaged ({' '.join(reason.splitlines()[0].split())}); {hint}")
 
 
 def _sound(found: pd.DataFrame, header: Sequence[str], known: frozenset[str] = _TEXTS | _WHOLE) -> pd.DataFrame:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
+from conftest import ROOT
+from ruamel.yaml import YAML
 
 from pipeline.common import made
 from pipeline.common.errors import DataError, PipelineError
@@ -60,11 +63,30 @@ def test_what_is_sound_is_as_it_was_written(here: Path) -> None:
     assert made.values(Path("a.json")) == {"px": 4}
     with pytest.raises(DataError, match=r"a\.json: damaged \(has no um\)"):
         made.values(Path("a.json"))["um"]
+    Path("a.csv").write_text("class,reason,score\nNA,,\nnone,x,0.5\n")
+    assert made.rows(Path("a.csv"))["class"].tolist() == ["NA", "none"]
+    assert made.rows(Path("a.csv"))["score"].isna().tolist() == [True, False]
     np.save("a.npy", np.arange(3))
     assert made.array(Path("a.npy")).tolist() == [0, 1, 2]
     Path("data/splits").mkdir(parents=True)
     Path("data/splits/NPM1.csv").write_text(SPLIT)
     assert split_table.read("NPM1")["patient"].tolist() == ["007", "NA"]
+
+
+def test_what_git_keeps_is_not_looked_for_in_dvc_s_cache(here: Path) -> None:
+    listed = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+    stages = [stage.get("do", stage) for stage in listed.values()]
+    in_git = {place for stage in stages for one in stage.get("metrics", []) for place in one}
+    assert {Path(place).name for place in in_git} == {"metrics.json"}
+    Path("metrics.json").write_text("{")
+    with pytest.raises(DataError, match=r"^metrics\.json: damaged \(.*\); delete it and run `dvc repro`$"):
+        made.values(Path("metrics.json"))
+
+
+def test_want_of_memory_is_not_told_as_damage_alone(here: Path) -> None:
+    Path("a").touch()
+    with pytest.raises(DataError, match="a: not enough memory to read it; end other programs"), made.reading(Path("a")):
+        raise pyarrow.ArrowMemoryError("malloc of size 4611686018427387904 failed")
 
 
 @pytest.mark.parametrize("content", [SPLIT.replace("0,0,3", "2,0,3"), SPLIT.replace(",1,2", ",-1,2"), "patient,label\n"])
