@@ -92,9 +92,7 @@ def test_the_table_has_every_test_of_every_patient_and_says_what_it_does_not_mea
     assert [name.strip() for name in head.split("┃")[4:-2]] == registered.REGISTERED
     assert rows[-1][:4] == ["none", "0", "1", "no usable image"]
     assert "warning: CBFB_MYH11: has no champion in MLflow; the other subtypes are scored without it" in printed
-    assert (
-        "warning: 2 of 3 patients have fewer images than anybody in training (12), first <b>Ünal (4): what" in printed
-    )
+    assert "warning: 2 of 3 patients have fewer images than anybody in training (12), first <b>Ünal (4): what" in printed
     assert "left out: 6 files; the reasons are in predictions/incoming/quarantine.csv" in printed
     assert "All tests may fire on any leukaemia" in printed
     assert "For research only, not for diagnosis." in printed
