@@ -24,14 +24,15 @@ def champion(lost: Decision) -> str:
     )
 
 
-def named(lost: Decision) -> str:
-    """Who is meant, which commit holds it, and what to type."""
+def named(lost: Decision, *, on_one_line: bool = False) -> str:
+    """Who is meant, which commit holds it, and what to type: a line a command, or all of it on one, as errors are."""
     who = f"{lost.candidate} {lost.digest[:8]} ({lost.decision}, {lost.time:%Y-%m-%d %H:%M} UTC)"
     commit, has_results = commit_of(lost)
     if not commit:
         return f"{who}. No commit of this repository holds it; `git fetch --all` where another may, or train it again"
     holds = f"Commit {commit[:12]} holds it" if has_results else f"It was registered at commit {commit[:12]}"
-    typed = "".join(f"\n    {command}" for command in commands(lost, commit))
+    every = commands(lost, commit)
+    typed = f" {' && '.join(every)}" if on_one_line else "".join(f"\n    {command}" for command in every)
     return f"{who}. {holds}; this brings it back (after `dvc fetch --all-commits`, if DVC's cache lacks files):{typed}"
 
 

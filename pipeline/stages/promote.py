@@ -101,7 +101,7 @@ def _replaced(client: mlflow_server.Client, version: versions.Version, history: 
         last = history.latest.get(digest)
         raise ModelError(
             f"{version.name}: version {version.version} replaced one that MLflow does not have: "
-            f"{bringing_back.named(last) if last else digest}"
+            f"{bringing_back.named(last, on_one_line=True) if last else digest}"
         )
     return found
 

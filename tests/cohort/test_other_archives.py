@@ -63,7 +63,7 @@ def refused(place: Path) -> str:
     assert not isinstance(caught.value, DamagedError)  # Kaggle's archive would be deleted, and fetched again for ever
     said = str(caught.value)
     assert said.startswith(f"{place}: ")
-    assert "\n" not in said
+    assert r"\n" not in said
     return said
 
 

@@ -82,7 +82,7 @@ def test_a_mistake_is_named(content: bytes, expected: str) -> None:
     with pytest.raises(DataError) as caught:
         patients.read(content, "m.csv")
     assert expected in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert r"\n" not in str(caught.value)
     assert not any(cell in str(caught.value) for cell in ("412", "101", "5.400", "Maier"))  # a name may stand anywhere
 
 

@@ -106,7 +106,7 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, changes: dict[str, Any],
     with pytest.raises(ConfigError) as caught:
         config.load(path)
     message = str(caught.value)
-    assert "\n" not in message
+    assert r"\n" not in message
     assert all(part in message for part in [str(path), *expected]), message
 
 

@@ -21,7 +21,7 @@ from small_project import call, copy_of_the_repository
 
 from pipeline.common import config, paths
 from pipeline.common.errors import ModelError
-from pipeline.registry import decisions, mlflow_server, versions
+from pipeline.registry import bringing_back, decisions, mlflow_server, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -114,6 +114,20 @@ def test_a_rollback_to_one_that_mlflow_lost_says_so(settings: config.Config, los
     assert champion() == "better"
 
 
+def test_what_brings_a_champion_back_can_stand_in_an_error(here: Path) -> None:
+    """Which is on one line: line ends in it would be written out, and nobody could type that."""
+    author = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+    for command in (["init", "--quiet"], [*author, "commit", "--quiet", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", *command], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    known = dict.fromkeys(KEYS, "x") | {"subtype": "NPM1", "decision": "champion", "time": "2026-01-01T00:00:00Z"}
+    known |= {"tried_before": 0, "weights_sha256": {}, "results_md5": "", "commit": commit, "dirty": False}
+    lost = decisions.Decision.model_validate(known)
+    commands = bringing_back.commands(lost, commit)
+    assert str(ModelError(bringing_back.named(lost, on_one_line=True))).endswith(f": {' && '.join(commands)}")
+    assert bringing_back.named(lost).splitlines()[1:] == [f"    {command}" for command in commands]
+
+
 def test_what_mlflow_held_before_there_was_a_file_is_written_down_once(
     settings: config.Config, capsys: pytest.CaptureFixture[str], lose_mlflow: Callable[[str], None]
 ) -> None:
@@ -200,7 +214,7 @@ def test_a_line_that_is_no_decision_is_named_and_never_left_out(settings: config
     with pytest.raises(ModelError) as refused:
         settle(settings, candidate("first", scores(0.5)))
     assert f"data/decisions.jsonl, {said}" in str(refused.value)
-    assert "\n" not in str(refused.value)
+    assert r"\n" not in str(refused.value)
     assert champion() == "none"
     assert paths.DECISIONS.read_text() == text
 

@@ -289,4 +289,4 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(here: Pat
     with pytest.raises(UnreachableError, match=r"TUNE_STORAGE: .*does not answer") as caught:
         optuna_study.Study("any", 1, 5, 0)
     assert "secret" not in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert r"\n" not in str(caught.value)

@@ -354,7 +354,7 @@ def test_a_missing_or_damaged_result_is_one_line(settings: config.Config, conten
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(error, match=re.escape(str(file))) as raised:
         audit.run(settings, ["NPM1"], ["published"])
-    assert "\n" not in str(raised.value)
+    assert r"\n" not in str(raised.value)
     assert not paths.audit("NPM1", "published").exists()
 
 

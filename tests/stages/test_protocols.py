@@ -179,7 +179,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(params: Settings, what: s
     write(rows, column)
     with pytest.raises(DataError, match=said) as raised:
         split.run(params(BY_FOLDS if column != "role" else BY_ROLES))
-    assert "\n" not in str(raised.value)
+    assert r"\n" not in str(raised.value)
     assert not Path("data/splits").exists(), "nothing half-written"
 
 
