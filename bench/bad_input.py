@@ -17,7 +17,7 @@ from bench.guarded import CRASH, OUTCOMES, WRONG
 
 
 def main() -> None:
-    """Print a row a kind; exit with 1 where a case crashed or came out wrong."""
+    """Print what crashes or comes out wrong as it happens, then a row a kind; exit with 1 where there is any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", help="all of them when left out")
     parser.add_argument("--cases", type=int, default=1000, help="of each kind; of the slow ones some of them")
@@ -30,8 +30,7 @@ def main() -> None:
     known = {kind.name: kind for module in modules for kind in module.kinds()}
     if unknown := set(options.kinds) - set(known):
         parser.error(f"no kind {unknown.pop()}; there are: {', '.join(known)}")
-    started, total, shown = time.monotonic(), Counter[str](), []
-    print(f"| kind | cases | {' | '.join(OUTCOMES)} | slowest, s |\n|---|---|{'---|' * len(OUTCOMES)}---|")
+    started, total, rows = time.monotonic(), Counter[str](), []
     for kind in [known[name] for name in options.kinds] or known.values():
         counts, slowest = Counter[str](), 0.0
         numbers = range(max(1, cases // kind.one_in)) if options.round is None else range(options.round, options.round + 1)
@@ -39,13 +38,13 @@ def main() -> None:
             counts[case.outcome] += 1
             slowest = max(slowest, case.seconds)
             if case.outcome in (CRASH, WRONG) or options.round is not None:
-                shown.append(f"{kind.name} --round {case.number} ({case.how}): {case.outcome}: {case.said}")
+                print(f"{kind.name} --round {case.number} ({case.how}): {case.outcome}: {case.said}", flush=True)
         total += counts
-        print(
-            f"| {kind.name} | {len(numbers):,} | {' | '.join(f'{counts[o]:,}' for o in OUTCOMES)} | {slowest:.1f} |", flush=True
-        )
-    print(f"| all | {sum(total.values()):,} | {' | '.join(f'{total[o]:,}' for o in OUTCOMES)} | |")
-    print("\n".join(["", *shown, f"seed {options.seed}; {(time.monotonic() - started) / 60:.1f} minutes"]))
+        rows.append(f"| {kind.name} | {len(numbers):,} | {' | '.join(f'{counts[o]:,}' for o in OUTCOMES)} | {slowest:.1f} |")
+        print(rows[-1], flush=True)
+    print(f"\n| kind | cases | {' | '.join(OUTCOMES)} | slowest, s |\n|---|---|{'---|' * len(OUTCOMES)}---|")
+    print("\n".join([*rows, f"| all | {sum(total.values()):,} | {' | '.join(f'{total[o]:,}' for o in OUTCOMES)} | |"]))
+    print(f"\nseed {options.seed}; {(time.monotonic() - started) / 60:.1f} minutes")
     sys.exit(1 if total[CRASH] + total[WRONG] else 0)
 
 

@@ -126,7 +126,7 @@ def _make_model(rng: random.Random, folder: Path, adjusted: bool = False) -> str
     elif way == "gone":
         file.unlink()
     elif way == "exchanged":
-        shutil.copyfile(model / rng.choice(names), file)
+        file.write_bytes((model / rng.choice([one for one in names if one != name])).read_bytes())
     elif way == "more":
         (file.parent / rng.choice(("more.py", "x.pkl", "__pycache__", "model.keras"))).write_bytes(
             b"import os; os.mkdir('written')"
@@ -237,7 +237,8 @@ def _wrong_request(folder: Path, found: list[dict[str, Any]]) -> str:
     records = body.get("dataframe_records")
     if records is None:
         split = body["dataframe_split"]
-        records = [dict(zip(split["columns"], row, strict=True)) for row in split["data"]]
+        rows = ([row] if isinstance(row, str) else row for row in split["data"])  # pandas takes a text for a row of one cell
+        records = [dict(zip(split["columns"], row, strict=True)) for row in rows]
     if not records:
         return "" if not found else "an answer to nothing"
     images = [base64.decodebytes(row["image"].encode()) for row in records]

@@ -143,8 +143,16 @@ def _rows(file: Path) -> list[list[str]]:
     """By the csv module alone, of a text in UTF-8: cells without blanks around them, no empty lines."""
     text = file.read_bytes().decode("utf-8-sig")
     separator = ";" if ";" in text.split("\n")[0] else ","
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    return [cells for row in rows if any(cells := [cell.strip() for cell in row])]
+    return [stripped for row in cells(text, separator) if any(stripped := [cell.strip() for cell in row])]
+
+
+def cells(text: str, separator: str = ",") -> list[list[str]]:
+    """By the csv module, which refuses cells that pandas takes, unless told; only this reader is told."""
+    usual = csv.field_size_limit(1 << 30)
+    try:
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    finally:
+        csv.field_size_limit(usual)
 
 
 def _table(
@@ -175,14 +183,14 @@ def _table(
 def _by_header(*columns: str) -> Callable[[list[list[str]]], list[tuple[str, ...]]]:
     """The cells of these columns, wherever they stand."""
 
-    def cells(rows: list[list[str]]) -> list[tuple[str, ...]]:
+    def chosen(rows: list[list[str]]) -> list[tuple[str, ...]]:
         header = [cell.lower() for cell in rows[0]]
         if any(header.count(name.lower()) > 1 for name in columns):
             raise ValueError(f"a column is there twice: {header}")
         places = [header.index(name.lower()) for name in columns]
         return [tuple(row[place] for place in places) for row in rows[1:]]
 
-    return cells
+    return chosen
 
 
 def _exclusions(file: Path) -> list[tuple[str, ...]]:
@@ -262,14 +270,12 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
         if data[1::2].count(0) * 4 > len(data):
             encoding = "utf-16-le"
     text = data.decode(encoding, "replace")
-    usual = csv.field_size_limit(1 << 30)  # pandas has none
     best: list[list[str]] = []
     for separator in ",;\t|":
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if any(row)]
+        rows = [row for row in cells(text, separator) if any(row)]
         heads = [n for n, row in enumerate(rows) if "patient_id" in [cell.strip().lower() for cell in row]]
         if heads and len(rows[heads[0]]) > len(best[0] if best else [""]):
             best = rows[heads[0] :]
-    csv.field_size_limit(usual)
     if not best:
         return "the other reader finds no header"
     header = [cell.strip().lower() for cell in best[0]]

@@ -113,7 +113,12 @@ def _work(kind: Kind, numbers: range, seed: int, told: Connection) -> None:
             folder.mkdir(parents=True)
             os.chdir(folder)
             rng = random.Random(f"{seed} {kind.name} {number}")
-            how = kind.make(rng, folder)
+            try:
+                how = kind.make(rng, folder)
+            except Exception:
+                told.send(Case(number, "?", CRASH, f"was not made: {_raised()}", 0.0))
+                shutil.rmtree(Path(name, "outside"))
+                continue
             before = set(Path(name).rglob("*"))
             written.clear()
             started = time.monotonic()
@@ -149,14 +154,19 @@ def _outcome(kind: Kind, folder: Path) -> tuple[str, str]:
             return CRASH, f"names nothing: {said}"
         return CLEAR, said
     except Exception:
-        lines = traceback.format_exc().strip().splitlines()
-        own = [line.strip() for line in lines if "/pipeline/" in line]
-        return CRASH, f"{lines[-1][:300]} | {own[-1] if own else ''}"
+        return CRASH, _raised("/pipeline/")
     try:
         wrong = kind.wrong(folder, value)
     except Exception as error:
         wrong = f"the other reader refuses it: {error!r}"
     return (WRONG, wrong) if wrong else (RIGHT, "")
+
+
+def _raised(place: str = "/bench/") -> str:
+    """The error that is being handled, and the last line of this project's that it came from."""
+    lines = traceback.format_exc().strip().splitlines()
+    own = [line.strip() for line in lines if place in line]
+    return f"{lines[-1][:300]} | {own[-1] if own else ''}"
 
 
 def _written(event: str, arguments: tuple[Any, ...]) -> str:

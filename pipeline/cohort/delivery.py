@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import pandas as pd
 
@@ -21,7 +20,7 @@ from pipeline.cohort import download, first_look, patients
 from pipeline.cohort.pseudonyms import Names
 from pipeline.cohort.trees import DamagedError, Folder, NotCopied, Tree
 from pipeline.cohort.zip_archive import Archive
-from pipeline.common import console, paths
+from pipeline.common import console, environment, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError, PipelineError
 from pipeline.names import image_paths, leftovers
@@ -103,10 +102,12 @@ def out_of_reach(config: Config) -> str:
     """Why the source that params.yaml names cannot be looked at here; "" where it can, or needs no look."""
     if config.ingest.source != "folder":
         return ""
-    named = os.environ.get("COHORT_DIR", "")
-    if not named:
+    if not os.environ.get("COHORT_DIR", ""):
         return "COHORT_DIR is not set; ingest.source: folder needs the folder, or ZIP archive, that holds the class folders"
-    place = Path(named).expanduser()
+    try:
+        place = environment.place("COHORT_DIR")
+    except ConfigError as error:
+        return str(error)
     if not place.exists():
         return f"COHORT_DIR: {place} is neither a folder nor a ZIP archive"
     if place.is_dir() and not any(place.iterdir()):
@@ -117,7 +118,7 @@ def out_of_reach(config: Config) -> str:
 def _cohort_dir(config: Config) -> Tree:
     if reason := out_of_reach(config):
         raise ConfigError(reason)
-    place = Path(os.environ["COHORT_DIR"]).expanduser()
+    place = environment.place("COHORT_DIR")
     if paths.RAW.resolve().is_relative_to(place.resolve()) or place.resolve().is_relative_to(paths.RAW.resolve()):
         raise ConfigError(f"COHORT_DIR: {place} and {paths.RAW} lie in each other; name the folder of the originals")
     if place.is_file():
@@ -223,8 +224,8 @@ def metadata(config: Config, source: Tree, class_folder: str, names: Names) -> t
 
 def metadata_content(config: Config, source: Tree, class_folder: str) -> tuple[str, bytes] | None:
     """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them: its name and content."""
-    if named := os.environ.get("COHORT_METADATA", ""):
-        file = Path(named).expanduser()
+    if os.environ.get("COHORT_METADATA", ""):
+        file = environment.place("COHORT_METADATA")
         if not file.is_file():
             raise ConfigError(f"COHORT_METADATA: {file} is not a file")
         return str(file), _content(str(file), lambda: file.read_bytes())

@@ -25,6 +25,7 @@ from typing import Protocol
 from PIL import ExifTags, Image, ImageSequence
 
 from pipeline.cohort.trees import NotCopied
+from pipeline.common import environment
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, DataError
 from pipeline.common.files import in_one_step
@@ -210,10 +211,9 @@ def of(config: Config) -> Names:
     """
     if not config.ingest.pseudonyms:
         return OwnNames()
-    named = os.environ.get(DIR, "")
-    if not named:
+    if not os.environ.get(DIR, ""):
         raise ConfigError(f"{DIR} is not set; ingest.pseudonyms needs a folder outside this repository for key and table")
-    folder = Path(named).expanduser().resolve()
+    folder = environment.place(DIR).resolve()
     if folder.is_relative_to(Path.cwd().resolve()):
         raise ConfigError(f"{DIR}: {folder} lies in this repository, where git or DVC could take it; name a folder elsewhere")
     if not folder.is_dir():

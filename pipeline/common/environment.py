@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from pipeline.common.errors import ConfigError
@@ -35,6 +36,21 @@ def settle() -> None:
     os.environ["KERAS_HOME"] = os.devnull  # no keras.json is there, and none can be written
     os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or BACKENDS[0]  # else keras.json's
     os.environ["MPLBACKEND"] = "agg"  # a notebook's kernel names one that is not installed here
+
+
+def place(name: str) -> Path:
+    """The file or folder that a variable names, `~` resolved, whether it is there or not.
+
+    Raises:
+        ConfigError: it names no place that can be looked at: somebody's home who is not known, a name too long.
+    """
+    try:
+        found = Path(os.environ[name]).expanduser()
+        found.exists()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{name}: names no place that can be looked at ({reason}); correct it") from None
+    return found
 
 
 def require_backend() -> None:

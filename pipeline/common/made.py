@@ -55,6 +55,7 @@ def table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
 
     with reading(path):
         found = pd.read_parquet(path, columns=None if columns is None else list(columns))
+        found.select_dtypes("str").to_numpy()  # pandas decodes texts when they are looked at, which is here
         return _sound(found, list(map(str, found.columns)))
 
 

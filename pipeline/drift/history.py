@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from pipeline.common import files, paths
+from pipeline.common import addresses, files, paths
 from pipeline.common.errors import DataError
 from pipeline.drift import summaries
 
@@ -32,8 +32,9 @@ def read() -> pd.DataFrame:
         return pd.DataFrame(columns=_COLUMNS)
     try:
         table: pd.DataFrame = pd.read_parquet(paths.NEW_PATIENTS, columns=_COLUMNS)
-    except (ValueError, OSError) as error:
-        first = (str(error).splitlines() or ["no table"])[0]
+        table.select_dtypes("str").to_numpy()  # pandas decodes texts when they are looked at
+    except Exception as error:  # Arrow raises whatever its parser stumbles over
+        first = addresses.first_line(error)
         raise DataError(
             f"{paths.NEW_PATIENTS}: damaged ({first}); move it away, and the patients seen from now on are counted anew"
         ) from None

@@ -117,7 +117,8 @@ def _h5(file: Path) -> NDArray[np.generic]:
 def _parquet(file: Path) -> tuple[NDArray[np.generic], list[object] | None]:
     try:
         table = pd.read_parquet(file)
+        names = table["path"].tolist() if "path" in table else None  # pandas decodes texts when they are looked at
     except Exception as error:  # Arrow raises whatever its parser stumbles over
         raise DataError(f"{file}: not a sound Parquet file: {addresses.first_line(error)}; bring it again") from None
     vectors = table.select_dtypes("number").to_numpy(dtype=np.float64, na_value=np.nan)
-    return vectors, table["path"].tolist() if "path" in table else None
+    return vectors, names

@@ -13,11 +13,10 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from pipeline.common import console, environment
-from pipeline.common.errors import ModelError
+from pipeline.common import addresses, console, environment
+from pipeline.common.errors import ModelError, PipelineError
 from pipeline.drift import summaries
 from pipeline.images.decoding import Pixels
 from pipeline.registry import known_pictures, mlflow_server, model_files, versions
@@ -140,12 +139,14 @@ def load(client: mlflow_server.Client, subtype: str, named: str = versions.CHAMP
             entrance = model_files.entrance(Path(folder))
             _require_tagged(name, version, entrance)  # before any code of it runs
             model = mlflow.pyfunc.load_model(folder)
-        except (MlflowException, OSError, ValueError, ImportError) as error:
+        except PipelineError:
+            raise
+        except Exception as error:  # what MLflow and PyYAML raise where a file is of another form
             if mlflow_server.went_away(error):  # `mlflow_server.answering` says so
                 raise
             command = "register_call" if subtype == CALL else f"register {subtype}"
             again = f"`python -m pipeline {command}` where it was trained makes its files again, if they were deleted"
-            raise ModelError(f"{name}: cannot be loaded: {str(error).strip().splitlines()[0]}; {again}") from None
+            raise ModelError(f"{name}: cannot be loaded: {addresses.first_line(error)}; {again}") from None
         settings = getattr(model.unwrap_python_model(), "settings", {})
     needed = _NEEDED if subtype == CALL else (*_NEEDED, *_NEEDED_OF_SUBTYPES)
     if missing := [key for key in needed if key not in settings]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from pipeline.common import addresses
@@ -43,7 +43,7 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
                 held.enter_context(_advisory_lock(uri, _DECIDING))
             for path in (files := lock_files(uri, database)):
                 held.enter_context(FileLock(path, timeout=_PATIENCE_S, mode=0o666))
-        except ValueError as error:  # SQLAlchemy's word for a port that is none
+        except (ValueError, ArgumentError) as error:  # SQLAlchemy's words for a port that is none, and for no address
             raise ConfigError(f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({error})") from None
         except SQLAlchemyError as error:
             raise TrackingError(

@@ -75,8 +75,8 @@ def _images(config: Config, subtype: str) -> pd.DataFrame:
 
 def _scored(config: Config, subtype: str, candidate: str) -> pd.DataFrame:
     """The images that the trained folds' networks scored, validation and test."""
-    path = paths.existing(paths.scored(subtype, candidate))
-    table = pd.read_parquet(path)
+    path = paths.scored(subtype, candidate)
+    table = made.table(path)
     if set(table["fold"]) != set(config.folds) or not set(score_table.ALWAYS) <= set(table):
         raise ModelError(f"{path}: not of params.yaml's folds, or of an earlier version; run `dvc repro`")
     return table

@@ -20,8 +20,8 @@ from pipeline.folds import image_weights, ledger, split_table
 SPLIT = "patient,label,fold,images\n007,0,0,3\nNA,1,1,2\n"
 
 
-def _parquet(columns: dict[str, list[object]]) -> Callable[[Path], None]:
-    return lambda file: pd.DataFrame(columns).to_parquet(file)
+def _parquet(columns: dict[str, list[object]], damage: Callable[[bytes], bytes] = bytes) -> Callable[[Path], None]:
+    return lambda file: Path.write_bytes(file, damage(pd.DataFrame(columns).to_parquet())) and None
 
 
 def _bytes(content: bytes) -> Callable[[Path], None]:
@@ -40,6 +40,7 @@ def _bytes(content: bytes) -> Callable[[Path], None]:
         (made.rows, _bytes(b"label\n0,1\n"), "more cells than there are columns"),
         (made.rows, _bytes(b""), "No columns"),
         (made.table, _bytes(b"PAR1"), "Parquet|parquet"),
+        (made.table, _parquet({"mode": ["RGB", "\xe9"]}, lambda data: data.replace("\xe9".encode(), b"\xff\xff")), "."),
         (made.table, _parquet({"patient": ["A", None]}), "patient holds something else than text"),
         (made.table, _parquet({"patient": [["A"], ["B"]]}), "patient holds something else than text"),
         (made.table, _parquet({"fold": [1.0, 2.0]}), "fold holds something else than whole numbers"),

@@ -257,6 +257,12 @@ def name(path: str | None) -> None:
     table.to_parquet("brought/NPM1/CCC.parquet")
 
 
+def blur_a_name() -> None:
+    name("image_\u00e9.tif")
+    file = Path("brought/NPM1/CCC.parquet")
+    file.write_bytes(file.read_bytes().replace("\u00e9".encode(), b"\xff\xff"))
+
+
 def lack_a_number() -> None:
     table = pd.read_parquet("brought/NPM1/CCC.parquet").astype({"v3": "Float64"})
     table.iloc[1, 3] = pd.NA
@@ -282,6 +288,7 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: name("NPM1/DDD/image_11.tif"),
         r"CCC\.parquet: row 1 names 'NPM1/DDD/image_11\.tif', which is no image of the patient in data/manifest",
     ),
+    "no text": (blur_a_name, r"CCC\.parquet: not a sound Parquet file: "),
     "of nothing": (lambda: name("image_99.tif"), r"CCC\.parquet: row 1 names 'image_99\.tif', which is no image"),
     "without a name": (lambda: name(None), r"CCC\.parquet: row 1 names '(nan|None)', which is no image of the patient"),
     "named twice": (lambda: name("NPM1/CCC/image_3.tif"), r"CCC\.parquet: names image_3\.tif twice; leave each once"),

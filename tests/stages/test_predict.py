@@ -344,6 +344,13 @@ def test_a_champion_whose_digests_differ_is_refused(there: Path) -> None:
         refused(ModelError, "NPM1 v1: cannot be loaded: ", "incoming")
     finally:
         weights.write_bytes(good)
+    (about,) = (there / "mlartifacts/NPM1").rglob("MLmodel")
+    sound = about.read_bytes()
+    about.write_bytes(b"{a: 1}: [")
+    try:
+        refused(ModelError, "NPM1 v1: cannot be loaded: ", "incoming")
+    finally:
+        about.write_bytes(sound)
 
 
 def test_images_in_two_patients_and_patients_of_the_cohort_are_told(

@@ -173,8 +173,9 @@ def test_one_server_on_this_machine_has_one_lock_however_its_address_is_written(
     for nowhere in ("http://127.0.0.1:99999", "http://127.0.0.1:x", "http://[::1"):
         with pytest.raises(ConfigError, match="is no address"):
             locks.lock_files(nowhere, here)
-    with pytest.raises(ConfigError, match="is no address"), locks.deciding("postgresql://127.0.0.1:x/x", here):
-        pass
+    for nowhere in ("postgresql", "postgresql://127.0.0.1:x/x"):
+        with pytest.raises(ConfigError, match="is no address"), locks.deciding(nowhere, here):
+            pass
 
 
 def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(
