@@ -184,6 +184,16 @@ def run_again(this: Round) -> tuple[int | str, str]:
     return status, words(this)[-1500:] if status else ""
 
 
+def require_a_fault(this: Round) -> None:
+    """Refuse a round of several tries none of which came in time.
+
+    Raises:
+        Missed: the victim was through before each.
+    """
+    if not this.faults:
+        raise Missed
+
+
 def words(this: Round) -> str:
     """All that was said in the round."""
     return (this.folder.parent / "said").read_text(errors="replace")

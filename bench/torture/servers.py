@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from processes import MlflowServer, Postgres, PrefectServer
 
-from bench.torture.round import FLOW, PYTHON, Round, tracebacks
+from bench.torture.round import FLOW, PYTHON, REPRO, Round, tracebacks
 
 _ENDS_S = 300.0
 
@@ -24,7 +24,7 @@ def mlflow_killed(this: Round) -> None:
     """The server goes away in the middle and is back for the next run."""
     server = _mlflow(this)
     this.victim = "MLflow server"
-    _hurt(this, ("dvc", "repro"), server.kill)
+    _hurt(this, REPRO, server.kill)
     server.start()
 
 
@@ -33,7 +33,7 @@ def postgres_killed(this: Round) -> None:
     server = this.after.enter_context(Postgres())
     this.variables["MLFLOW_TRACKING_URI"] = this.database = server.uri
     this.victim = "PostgreSQL"
-    _hurt(this, ("dvc", "repro"), server.kill)
+    _hurt(this, REPRO, server.kill)
     server.start()
 
 
@@ -93,7 +93,7 @@ def is_run(process: psutil.Process) -> bool:
 def _through(this: Round, proxy: Proxy) -> None:
     this.variables["MLFLOW_TRACKING_URI"], this.faults = proxy.address, 1
     with contextlib.suppress(subprocess.TimeoutExpired):
-        this.start("dvc", "repro").wait(_ENDS_S)
+        this.start(*REPRO).wait(_ENDS_S)
     this.unclear += tracebacks(this)
     proxy.delay_s = proxy.dropped = 0.0
 
