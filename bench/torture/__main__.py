@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from processes import Postgres
+
 from bench.torture import company, judge, kills, limits, servers, table
 from bench.torture.project import TRACKED, Project
 from bench.torture.round import play
@@ -48,6 +50,11 @@ def main() -> None:
     options = _options()
     limits.alone()
     kinds = options.kinds or list(QUICK if options.quick else KINDS)
+    if cannot := [kind for kind in kinds if kind in _out_of_reach()]:
+        kinds = [kind for kind in kinds if kind not in cannot]
+        print(f"left out, for want of root's rights to mount or of PostgreSQL: {' '.join(cannot)}")
+        if not kinds:
+            sys.exit(1)
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     print(f"seed {seed}, kinds: {' '.join(kinds)}", flush=True)
     rounds: Iterable[int] = itertools.count(options.from_round)
@@ -84,6 +91,12 @@ def main() -> None:
         played = [json.loads(line) for line in options.record.read_text().splitlines()]
     print(table.markdown(played))
     sys.exit(1 if any(one["outcome"] == "lost" for one in played) else 0)
+
+
+def _out_of_reach() -> set[str]:
+    """The kinds that cannot be played by this account on this machine."""
+    disks = set() if limits.may_mount() else {"disk-full", "temp-full", "read-only"}
+    return disks if Postgres.programs() else disks | {"postgres"}
 
 
 def _options() -> argparse.Namespace:
