@@ -1,7 +1,7 @@
 """Room that runs out and folders that may not be written to: a disk, `/tmp`, memory, one folder.
 
 Disks are file systems in memory, mounted in a name space of this program's own (`alone`): nobody else sees them, and they go
-with it. What ends a stage here ends it with words, so these are read too: a traceback is nobody's help.
+with it. What ends a stage here ends it with words, so these are read too: a traceback or a crash is nobody's help.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.torture.round import REPRO, Missed, Round, require_a_fault, tracebacks
+from bench.torture.round import REPRO, Missed, Round, crashes, require_a_fault, tracebacks
 
 READ_ONLY = (
     "data",
@@ -72,7 +72,7 @@ def disk_full(this: Round) -> None:
             this.faults += 1
         else:
             this.project.undo(this.undone)
-    this.unclear += tracebacks(this)
+    this.unclear += [*tracebacks(this), *crashes(this)]
     require_a_fault(this)
 
 
@@ -85,7 +85,7 @@ def temp_full(this: Round) -> None:
     this.victim, this.faults = "/tmp", 1
     this.moments.append(f"{size_kb} KB")
     this.start(*REPRO, TMPDIR=str(place)).wait()
-    this.unclear += tracebacks(this)
+    this.unclear += [*tracebacks(this), *crashes(this)]
 
 
 def read_only(this: Round) -> None:
@@ -95,7 +95,7 @@ def read_only(this: Round) -> None:
     subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
     this.faults, this.victim = 1, str(place.relative_to(this.folder))
     this.start(*REPRO).wait()
-    this.unclear += tracebacks(this)
+    this.unclear += [*tracebacks(this), *crashes(this)]
     subprocess.run(["umount", str(place)], check=True)
 
 

@@ -206,6 +206,11 @@ def tracebacks(this: Round) -> list[str]:
     return [f"a traceback: {line[:300]}" for line in dict.fromkeys(ours)]
 
 
+def crashes(this: Round) -> list[str]:
+    """Stages that a signal ended, as DVC tells it: a library that falls over says nothing of use either."""
+    return [f"a crash: {line}" for line in dict.fromkeys(re.findall(r"failed to run: .*exited with -\d+", words(this)))]
+
+
 def end_all(folder: Path) -> None:
     """Whatever still works in the project."""
     for process in psutil.process_iter():
