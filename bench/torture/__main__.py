@@ -41,7 +41,7 @@ KINDS = {
 }
 
 ASK_MLFLOW = ("mlflow", "postgres", "slow", "flapping")
-UNPROVEN = ("postgres", "prefect", "worker", "slow", "flapping")  # no round of theirs was judged yet: played when named
+UNPROVEN = ("postgres", "prefect", "worker", "slow")  # no round of theirs was judged yet: played when named
 QUICK = ("stage", "both", "dvc", "two-people", "disk-full", "read-only", "memory", "temp-full")
 QUICK_STAGES = ("deal", "split", "pack", "candidates", "weigh", "train_bags@NPM1-bags", "evaluate@NPM1-bags", "register@NPM1")
 
