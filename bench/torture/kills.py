@@ -6,7 +6,7 @@ import contextlib
 
 import psutil
 
-from bench.torture.round import FLOW, PYTHON, REPRO, Missed, Round, command_of
+from bench.torture.round import FLOW, PYTHON, REPRO, Missed, Round, command_of, require_a_fault
 
 _TIMES = 4
 
@@ -25,7 +25,7 @@ def stage_killed(this: Round) -> None:
                 this.strike(stage)
             started.wait()
     this.victim = "stages"
-    _require_a_fault(this)
+    require_a_fault(this)
 
 
 def stage_of_dvc_killed(this: Round) -> None:
@@ -39,7 +39,7 @@ def stage_of_dvc_killed(this: Round) -> None:
             this.strike(stage)
         if dvc.wait() == 0:
             break
-    _require_a_fault(this)
+    require_a_fault(this)
 
 
 def dvc_killed(this: Round) -> None:
@@ -63,7 +63,7 @@ def both_killed(this: Round) -> None:
         if dvc.wait() == 0:
             break
     this.faults //= 2
-    _require_a_fault(this)
+    require_a_fault(this)
 
 
 def flow_killed(this: Round) -> None:
@@ -73,8 +73,3 @@ def flow_killed(this: Round) -> None:
     this.moment_of(this.wait_for_stage(flow))
     this.strike(psutil.Process(flow.pid))
     flow.wait()
-
-
-def _require_a_fault(this: Round) -> None:
-    if not this.faults:
-        raise Missed

@@ -1,7 +1,7 @@
 """Room that runs out and folders that may not be written to: a disk, `/tmp`, memory, one folder.
 
 Disks are file systems in memory, mounted in a name space of this program's own (`alone`): nobody else sees them, and they go
-with it. What ends a stage here ends it with words, so these are read too: a traceback is nobody's help.
+with it. What ends a stage here ends it with words, so these are read too: a traceback or a crash is nobody's help.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.torture.round import Missed, Round, tracebacks
+from bench.torture.round import REPRO, Missed, Round, crashes, require_a_fault, tracebacks
 
 READ_ONLY = (
     "data",
@@ -31,6 +31,8 @@ READ_ONLY = (
     ".",
 )
 _ALONE = "TORTURE_MAY_MOUNT"
+_DISKS = 10
+_ROOM_KB = 2_000_000
 
 
 def alone() -> None:
@@ -47,17 +49,31 @@ def may_mount() -> bool:
 
 
 def disk_full(this: Round) -> None:
-    """The disk with the project is full at some moment of the run, and there is room again for the next."""
+    """The disk with the project is full at several moments, one after the other, and there is room again for the next run.
+
+    Half of them are chosen by what is left before the run, half by how far the stage is, when what is left is taken away.
+    """
     needed_kb = _onto_a_disk(this)
-    slack_kb = int(needed_kb * this.chance.random() ** 2)
-    _resize(this.folder, _used_kb(this.folder) + slack_kb)
-    this.victim, this.faults = "disk", 1
-    this.moments.append(f"{slack_kb} KB left")
-    status = this.start("dvc", "repro").wait()
-    _resize(this.folder, 2_000_000)
-    if status == 0:
-        raise Missed
-    this.unclear += tracebacks(this)
+    this.victim = "disk"
+    for _ in range(_DISKS):
+        left_kb = int(needed_kb * this.chance.random() ** 2)
+        later = this.chance.random() < 0.5
+        if not later:
+            _leave(this.folder, left_kb)
+        dvc = this.start(*REPRO)
+        if later:
+            with contextlib.suppress(Missed):
+                this.moment_of(this.wait_for_stage(dvc))
+                _leave(this.folder, left_kb // 8)
+        this.moments.append(f"{left_kb // 8 if later else left_kb} KB left")
+        status = dvc.wait()
+        _resize(this.folder, _ROOM_KB)
+        if status:
+            this.faults += 1
+        else:
+            this.project.undo(this.undone)
+    this.unclear += [*tracebacks(this), *crashes(this)]
+    require_a_fault(this)
 
 
 def temp_full(this: Round) -> None:
@@ -68,8 +84,8 @@ def temp_full(this: Round) -> None:
     _mount(this, place, "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs")
     this.victim, this.faults = "/tmp", 1
     this.moments.append(f"{size_kb} KB")
-    this.start("dvc", "repro", TMPDIR=str(place)).wait()
-    this.unclear += tracebacks(this)
+    this.start(*REPRO, TMPDIR=str(place)).wait()
+    this.unclear += [*tracebacks(this), *crashes(this)]
 
 
 def read_only(this: Round) -> None:
@@ -78,14 +94,14 @@ def read_only(this: Round) -> None:
     _mount(this, place, "--bind", str(place))
     subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
     this.faults, this.victim = 1, str(place.relative_to(this.folder))
-    this.start("dvc", "repro").wait()
-    this.unclear += tracebacks(this)
+    this.start(*REPRO).wait()
+    this.unclear += [*tracebacks(this), *crashes(this)]
     subprocess.run(["umount", str(place)], check=True)
 
 
 def memory_short(this: Round) -> None:
     """From some moment on a stage gets hardly more memory than it has."""
-    dvc = this.start("dvc", "repro")
+    dvc = this.start(*REPRO)
     stage = this.wait_for_stage(dvc)
     more_mb = int(64 * this.chance.random() ** 2)
     this.moment_of(stage)
@@ -105,7 +121,7 @@ def _onto_a_disk(this: Round) -> int:
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
     folder.mkdir()
-    _mount(this, folder, "-t", "tmpfs", "-o", "size=2000000k", "tmpfs")
+    _mount(this, folder, "-t", "tmpfs", "-o", f"size={_ROOM_KB}k", "tmpfs")
     subprocess.run(["cp", "-a", f"{aside}/.", str(folder)], check=True)
     shutil.rmtree(aside)
     made = [place for name in this.undone for place in this.project.outs(name)]
@@ -117,8 +133,15 @@ def _mount(this: Round, place: Path, *how: str) -> None:
     this.after.callback(subprocess.run, ["umount", "--lazy", str(place)], check=False, stderr=subprocess.DEVNULL)
 
 
+def _leave(place: Path, left_kb: int) -> None:
+    """Let a disk have so much room and no more; what is being written meanwhile may make it too small to be had."""
+    while True:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return _resize(place, _used_kb(place) + left_kb)
+
+
 def _resize(place: Path, size_kb: int) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={size_kb}k", str(place)], check=True)
+    subprocess.run(["mount", "-o", f"remount,size={size_kb}k", str(place)], check=True, stderr=subprocess.DEVNULL)
 
 
 def _used_kb(place: Path) -> int:

@@ -27,7 +27,7 @@ from bench.torture.project import REGISTER, VARIABLES, Project, spent
 PYTHON = (sys.executable, "-m")
 FLOW = (*PYTHON, "flows", "training")
 REPRO = ("dvc", "repro")
-_HANGS_S = 300.0
+HANGS_S = 300.0
 
 
 class Missed(Exception):  # noqa: N818
@@ -74,10 +74,11 @@ class Round:
         """The process of the stage, as soon as it is there.
 
         Raises:
-            Missed: the parent ended first.
+            Missed: the parent ended first, or, as a worker does, lives on without it.
         """
         words = f"-m pipeline {command_of(self.stage)}"
-        while parent.poll() is None:
+        gives_up = time.monotonic() + HANGS_S
+        while parent.poll() is None and time.monotonic() < gives_up:
             with contextlib.suppress(psutil.Error):
                 for child in psutil.Process(parent.pid).children(recursive=True):
                     with contextlib.suppress(psutil.Error):
@@ -178,10 +179,20 @@ def run_again(this: Round) -> tuple[int | str, str]:
     """The plain run afterwards: its exit status, or "a hang", and its last lines."""
     done = this.start(*this.again)
     try:
-        status: int | str = done.wait(_HANGS_S)
+        status: int | str = done.wait(HANGS_S)
     except subprocess.TimeoutExpired:
         status = "a hang"
     return status, words(this)[-1500:] if status else ""
+
+
+def require_a_fault(this: Round) -> None:
+    """Refuse a round of several tries none of which came in time.
+
+    Raises:
+        Missed: the victim was through before each.
+    """
+    if not this.faults:
+        raise Missed
 
 
 def words(this: Round) -> str:
@@ -193,6 +204,11 @@ def tracebacks(this: Round) -> list[str]:
     """What ended in a traceback of ours, by its last line: it helps nobody."""
     ours = re.findall(r"^Traceback \(most recent call last\):\n(?:.*\n)*?(^\S.*)$", words(this), re.MULTILINE)
     return [f"a traceback: {line[:300]}" for line in dict.fromkeys(ours)]
+
+
+def crashes(this: Round) -> list[str]:
+    """Stages that a signal ended, as DVC tells it: a library that falls over says nothing of use either."""
+    return [f"a crash: {line}" for line in dict.fromkeys(re.findall(r"failed to run: .*exited with -\d+", words(this)))]
 
 
 def end_all(folder: Path) -> None:

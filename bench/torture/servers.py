@@ -15,16 +15,14 @@ from pathlib import Path
 import psutil
 from processes import MlflowServer, Postgres, PrefectServer
 
-from bench.torture.round import FLOW, PYTHON, Round, tracebacks
-
-_ENDS_S = 300.0
+from bench.torture.round import FLOW, HANGS_S, PYTHON, REPRO, Round, tracebacks
 
 
 def mlflow_killed(this: Round) -> None:
     """The server goes away in the middle and is back for the next run."""
     server = _mlflow(this)
     this.victim = "MLflow server"
-    _hurt(this, ("dvc", "repro"), server.kill)
+    _hurt(this, REPRO, server.kill)
     server.start()
 
 
@@ -33,7 +31,7 @@ def postgres_killed(this: Round) -> None:
     server = this.after.enter_context(Postgres())
     this.variables["MLFLOW_TRACKING_URI"] = this.database = server.uri
     this.victim = "PostgreSQL"
-    _hurt(this, ("dvc", "repro"), server.kill)
+    _hurt(this, REPRO, server.kill)
     server.start()
 
 
@@ -92,10 +90,11 @@ def is_run(process: psutil.Process) -> bool:
 
 def _through(this: Round, proxy: Proxy) -> None:
     this.variables["MLFLOW_TRACKING_URI"], this.faults = proxy.address, 1
+    running = this.start(*REPRO)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        this.start("dvc", "repro").wait(_ENDS_S)
-    this.unclear += tracebacks(this)
+        running.wait(HANGS_S)
     proxy.delay_s = proxy.dropped = 0.0
+    _end(this, running, "with an undisturbed server again")
 
 
 def _mlflow(this: Round) -> MlflowServer:
@@ -110,10 +109,14 @@ def _hurt(this: Round, command: tuple[str, ...], strike: Callable[[], None]) -> 
     this.moment_of(this.wait_for_stage(running))
     strike()
     this.faults = 1
+    _end(this, running, "without the server")
+
+
+def _end(this: Round, running: subprocess.Popen[str], when: str) -> None:
     try:
-        running.wait(_ENDS_S)
+        running.wait(HANGS_S)
     except subprocess.TimeoutExpired:
-        this.unclear.append(f"it hung for {_ENDS_S:.0f} s without the server")
+        this.unclear.append(f"it hung for {HANGS_S:.0f} s {when}")
     this.unclear += tracebacks(this)
 
 
