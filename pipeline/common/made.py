@@ -55,8 +55,15 @@ def table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
 
     with reading(path):
         found = pd.read_parquet(path, columns=None if columns is None else list(columns))
-        found.select_dtypes("str").to_numpy()  # pandas decodes texts when they are looked at, which is here
+        decode(found)
         return _sound(found, list(map(str, found.columns)))
+
+
+def decode(table: pd.DataFrame) -> None:
+    """Look at all texts: pandas decodes those of Parquet when they are looked at, and what is wrong shall show here."""
+    for _, column in table.items():
+        if column.dtype == "str":
+            column.to_numpy()
 
 
 def array(path: Path) -> NDArray[Any]:

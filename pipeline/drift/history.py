@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from pipeline.common import addresses, files, paths
+from pipeline.common import addresses, files, made, paths
 from pipeline.common.errors import DataError
 from pipeline.drift import summaries
 
@@ -32,7 +32,7 @@ def read() -> pd.DataFrame:
         return pd.DataFrame(columns=_COLUMNS)
     try:
         table: pd.DataFrame = pd.read_parquet(paths.NEW_PATIENTS, columns=_COLUMNS)
-        table.select_dtypes("str").to_numpy()  # pandas decodes texts when they are looked at
+        made.decode(table)
     except Exception as error:  # Arrow raises whatever its parser stumbles over
         first = addresses.first_line(error)
         raise DataError(
