@@ -194,7 +194,7 @@ def _sizes(found: list[Class], px: int, assumed: list[str]) -> list[tuple[list[s
     )
     assumed.append(
         f"folds: all {n_folds}, so {n_folds * (len(found) - 1)} networks are trained (each says first how long it may take); "
-        f"`folds: [0]` in params.yaml trains {len(found) - 1}, to see that all runs; it tests {-(-patients // n_folds)} of the "
+        f"`folds: [0]` in params.yaml trains {len(found) - 1}, to see that all runs; it tests {patients // n_folds} of the "
         "smallest class, and a champion that `register` makes of them is not comparable with one of all folds"
     )
     most = template.train.images_per_class

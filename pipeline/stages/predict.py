@@ -184,7 +184,7 @@ def _warn_of_known(table: pd.DataFrame) -> None:
         console.warn(
             f"{len(known)} of {table['patient'].nunique()} patients are in the cohort that models were made from, first "
             f"{first['patient']} ({first['images_known']} of {first['images']} images): what is said of them says nothing of "
-            "new patients; their scores out of fold stand in the report"
+            "new patients; those of tested folds have their scores out of fold in the report"
         )
 
 
