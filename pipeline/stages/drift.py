@@ -61,7 +61,7 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
         counts = seen.state in (look.DRIFT, look.SAME) and _is_due(past, now, config.drift.looks_per_year)
         about = _about(seen, name, of, counts, now)
         history.add_look({**about, "run": drift_runs.log(client, seen, about)})
-    _show(seen, about, past)
+    _show(seen, about, past, rules.fewest)
     if output:
         files.write(output, json.dumps(about, indent=2) + "\n")
     return ALARM if about["alarm"] else 0
@@ -102,18 +102,18 @@ def _about(seen: Look, name: str, of: str, counts: bool, now: datetime) -> dict[
     }
 
 
-def _show(seen: Look, about: Mapping[str, Any], past: Sequence[Mapping[str, Any]]) -> None:
+def _show(seen: Look, about: Mapping[str, Any], past: Sequence[Mapping[str, Any]], fewest: int) -> None:
     if seen.found:
         title = f"{about['of']} patients against the training cohort of {about['model']}"
         console.table(title, ["seen by", "distance, 1 by chance", "p alone", "p among all"], seen.rows())
     for view, why in seen.not_seen.items():
         console.say(f"not seen by {view}: {why}")
-    if seen.calls:
+    if seen.calls and seen.new:
         mix = ", ".join(f"{name} {known:.0%} then, {new:.0%} now" for name, (known, new) in seen.calls.items())
         console.say(f"mix of classes, which is held equal ({about['within']}): {mix}")
     elif seen.found:
         console.say("patients of any class are compared: another mix of classes is a difference too")
-    console.say(f"drift: {seen.in_words()}")
+    console.say(f"drift: {seen.in_words()}" + (f"; {fewest} new ones are needed" if seen.state == look.FEW else ""))
     if seen.alarm and not about["counts"]:
         console.say(f"no alarm: a look counts once a week, and that of {past[-1]['time']} did")
     elif seen.alarm:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import re
 import tempfile
@@ -153,7 +154,8 @@ def _named(model: str) -> tuple[str, str]:
 def _registered(client: mlflow_server.Client, subtype: str, name: str) -> versions.Version:
     found = versions.called(client, subtype, name)
     if found is None:
-        known = ", ".join(f"{subtype}@{model.version}" for model in versions.versions(client, subtype)) or "none"
+        known = ", ".join(f"{subtype}@{model.version}" for model in versions.versions(client, subtype))
+        known = known or f"none; `python -m pipeline register {subtype}` where it was trained brings one"
         raise ModelError(f"{subtype}@{name}: not in MLflow at {mlflow_server.shown_address()}; there are: {known}")
     return found
 
@@ -275,9 +277,11 @@ def _show(
         list(_rows(found)),
     )
     calibration = found.calibration
+    parted = "none, as the scores part the classes"
     console.say(
         f"calibration: mean score {calibration.predicted:.2f}, observed {calibration.observed:.2f}; intercept "
-        f"{calibration.intercept:.2f}, slope {calibration.slope:.2f}"
+        f"{calibration.intercept:.2f}, slope "
+        + (f"{calibration.slope:.2f}" if math.isfinite(calibration.slope.value) else parted)
     )
     for k, rows in curve.groupby("patients"):
         at = rows.set_index("way")["log_loss"]

@@ -100,19 +100,17 @@ def _champions(config: Config, um: float) -> list[Champion]:
 
     device.prepare("auto")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it takes several networks for one that is traced again and again
-    found = []
     with mlflow_server.answering():
-        for subtype in console.track(config.subtypes, len(config.subtypes), "loading champions"):
-            champion = champions.load(client, subtype)
-            if champion is None:
-                console.warn(f"{subtype}: has no champion in MLflow; the other subtypes are scored without it")
-            else:
-                found.append(champion)
+        named = console.track(config.subtypes, len(config.subtypes), "loading champions")
+        loaded = {subtype: champions.load(client, subtype) for subtype in named}
+    found = [champion for champion in loaded.values() if champion]
     if not found:
         raise ModelError(
             f"MLFLOW_TRACKING_URI: no subtype of params.yaml has a champion at {mlflow_server.shown_address()}; "
             "run `python -m pipeline register` where the models were trained, or name another address"
         )
+    for subtype in [subtype for subtype, champion in loaded.items() if champion is None]:
+        console.warn(f"{subtype}: has no champion in MLflow; the other subtypes are scored without it")
     for champion in [champion for champion in found if not champion.takes_images]:
         console.warn(
             f"{champion.subtype} v{champion.version}: knows vectors that are made elsewhere, and no images; scored without it"
