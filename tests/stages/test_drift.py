@@ -58,6 +58,9 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     assert int(model.version) == 1
     assert drift.run(settings, False, None) == 0
     assert history.looks()[-1]["state"] == "too few patients"
+    said = capsys.readouterr().out
+    assert "8 new ones are needed" in said
+    assert "mix of classes" not in said, "there is none of nobody"
 
     rows = patients(rng, 24, stain=20).to_dict("records")
     history.add([{str(key): value for key, value in row.items()} for row in rows], versions.identity(model), datetime.now(UTC))
