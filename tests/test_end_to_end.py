@@ -139,7 +139,7 @@ def test_a_change_of_one_network_makes_only_its_stages_stale(repository: Path) -
         (repository / "params.yaml").write_bytes(original)
         call(repository, "dvc", "repro", "candidates")
     assert at_once == {"candidates", "report"}
-    assert then == {"train@NPM1-published-0", "evaluate@NPM1-published", "report"}
+    assert then == {"train@NPM1-published-0", "evaluate@NPM1-published", "audit@NPM1-published", "report"}
     assert json.loads(call(repository, "dvc", "status", "--json")) == {}
 
 

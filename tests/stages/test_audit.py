@@ -346,7 +346,7 @@ def test_whether_the_score_follows_the_cell(settings: config.Config, follows: bo
 
 
 @pytest.mark.parametrize(
-    ("content", "error"), [("", ModelError), ("{}", ModelError), ('{"patient_auroc": 0.9}', ModelError), (None, DataError)]
+    ("content", "error"), [("", DataError), ("{}", ModelError), ('{"patient_auroc": 0.9}', ModelError), (None, DataError)]
 )
 def test_a_missing_or_damaged_result_is_one_line(settings: config.Config, content: str | None, error: type[Exception]) -> None:
     cohort()

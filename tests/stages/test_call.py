@@ -67,6 +67,7 @@ def page(chosen: config.Config, protocol: dict[str, str] | None = None) -> str:
     about = {
         "config": chosen,
         "control": "control",
+        "aml": True,
         "calls": calls,
         "matrices": report._matrices(chosen, calls),
         "percent": "95 %",

@@ -107,19 +107,19 @@ def test_the_verdict_page_speaks_of_the_results_that_lie_here_and_of_no_others(s
     assert page() == "Gate: no verdict on these results ( register )"
     settle(settings, first)
     settle(settings, worse)
-    assert "Gate: ★ champion v1 ( why ), commit" in page()
-    assert "Gate: challenger v2 ( why ), commit" in page()
+    assert "Gate: ★ champion v1 ( why ), no commit" in page()
+    assert "Gate: challenger v2 ( why ), no commit" in page()
     assert "Verdict challenger: patient AUROC 0." in page()
     written = paths.verdicts("NPM1").read_text()
     assert all(f'<i id="{given.results_md5}"></i>\n<p>Gate' in written for given in (first, worse)), "the mark takes no place"
     assert "<b>" not in written
     promote.run("NPM1", "2", "a person wanted it")
-    assert "Gate: was champion v1 ( why ), commit" in page()
-    assert "Gate: ★ champion v2 ( why ), commit" in page()
+    assert "Gate: was champion v1 ( why ), no commit" in page()
+    assert "Gate: ★ champion v2 ( why ), no commit" in page()
     assert "Verdict promoted by hand: a person wanted it" in page()
     promote.rollback("NPM1", "it reads slides worse")
-    assert "Gate: ★ champion v1 ( why ), commit" in page()
-    assert "Gate: rolled back v2 ( why ), commit" in page()
+    assert "Gate: ★ champion v1 ( why ), no commit" in page()
+    assert "Gate: rolled back v2 ( why ), no commit" in page()
     assert "Rolled back by hand it reads slides worse" in page()
     paths.evaluated("NPM1", "<b>first").write_text("measured anew")
     assert "★" not in page()  # these results nobody judged

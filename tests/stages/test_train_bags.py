@@ -91,7 +91,7 @@ def test_the_audit_says_that_no_image_has_a_score(here: Path) -> None:
     unlike = {"pixels_sha256": listed["path"], "look_alike": "", "error": ""}
     numbers = {name: rng.normal(100, 5, len(listed)) for name in audit._MANIFEST if name not in {*listed, *unlike}}
     listed.assign(**unlike, **numbers).to_parquet(paths.MANIFEST, index=False)
-    people = listed[["patient", "class"]].drop_duplicates().assign(sex="f", age="50", blast_share="")
+    people = listed[["patient", "class"]].drop_duplicates().assign(sex="f", age="50", blast_share="", batch="")
     people.assign(promyelocyte_share="", leucocytes_per_ul="").to_csv(paths.PATIENTS, index=False)
     pd.DataFrame({"path": listed["path"], "diseased": listed["class"] == SUBTYPE}).to_parquet(paths.TRUTH, index=False)
     audit.run(settings, [SUBTYPE], ["bags"])
