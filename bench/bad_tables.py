@@ -248,7 +248,7 @@ def _make_workbook(rng: random.Random, folder: Path) -> str:
     kept = io.BytesIO()
     try:
         book.save(kept)
-    except Exception:
+    except Exception:  # no workbook can hold it: another one is made
         return _make_workbook(rng, folder)
     data = kept.getvalue() if way == "cell" else damage.bytes_of(rng, kept.getvalue())[1]
     (folder / "metadata.xlsx").write_bytes(data)

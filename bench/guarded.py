@@ -115,7 +115,7 @@ def _work(kind: Kind, numbers: range, seed: int, told: Connection) -> None:
             rng = random.Random(f"{seed} {kind.name} {number}")
             try:
                 how = kind.make(rng, folder)
-            except Exception:
+            except Exception:  # told as a crash of the bench: no case is lost in silence
                 told.send(Case(number, "?", CRASH, f"was not made: {_raised()}", 0.0))
                 shutil.rmtree(Path(name, "outside"))
                 continue
@@ -153,7 +153,7 @@ def _outcome(kind: Kind, folder: Path) -> tuple[str, str]:
         if not any(name in said for name in kind.named):
             return CRASH, f"names nothing: {said}"
         return CLEAR, said
-    except Exception:
+    except Exception:  # whatever is no PipelineError is what is looked for
         return CRASH, _raised("/pipeline/")
     try:
         wrong = kind.wrong(folder, value)
