@@ -24,9 +24,12 @@ def save(network: Any, folder: Path) -> Path:
     import h5py
 
     (folder / NETWORK).write_text(network.to_json() + "\n", encoding="utf-8")
-    with h5py.File(folder / WEIGHTS, "w") as opened:
+    with h5py.File(WEIGHTS, "w", driver="core", backing_store=False) as opened:  # in memory: on a full disk HDF5 may crash
         for place, weight in enumerate(network.get_weights()):
             opened[f"{place:04d}"] = weight
+        opened.flush()
+        image = opened.id.get_file_image()
+    (folder / WEIGHTS).write_bytes(image)
     return folder / WEIGHTS
 
 

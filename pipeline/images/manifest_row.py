@@ -18,13 +18,19 @@ def row(file: Path, image_px: int) -> dict[str, object]:
     found["error"] = fault = fault or _name_fault(path) or unreadable
     if fault:
         return found
+    return found | what_is_seen(data, image_px)
+
+
+def what_is_seen(data: bytes, image_px: int | None) -> dict[str, object]:
+    """The columns that an image file's bytes alone decide; with `image_px`, an image of another size is an `error`."""
     seen = decoding.inspect(data, image_px)
-    found |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "format": seen.format, "error": seen.reason}
+    told: dict[str, object] = {"width": seen.width, "height": seen.height, "mode": seen.mode, "format": seen.format}
+    told["error"] = seen.reason
     if seen.pixels is not None:
         numbers = decoding.statistics(seen.pixels)
-        found |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
-        found |= dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
-    return found
+        told |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
+        told |= dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
+    return told
 
 
 def _name_fault(path: str) -> str:

@@ -197,6 +197,7 @@ def save_weights(network: Any, spec: dict[str, Any], path: Path) -> None:
     bare = build(spec)
     for variable, value in zip(bare.variables, network.variables, strict=True):
         variable.assign(value)
+    path.write_bytes(bytes(4 * bare.count_params() + 2**16))  # is there room? On a full disk HDF5 may crash before it says so
     bare.save_weights(path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.common import console, parallel
-from pipeline.images import decoding, manifest, manifest_row, reading
+from pipeline.images import manifest, manifest_row, reading
 from pipeline.names import image_paths
 
 
@@ -27,10 +27,4 @@ def _row(item: tuple[str, Path]) -> dict[str, object]:
     data, found["sha256"], unreadable = (b"", "", "") if found["error"] else reading.read(file)
     if found["error"] or unreadable:
         return found | {"error": found["error"] or unreadable}
-    seen = decoding.inspect(data, None)
-    found |= {"width": seen.width, "height": seen.height, "mode": seen.mode, "format": seen.format, "error": seen.reason}
-    if seen.pixels is not None:
-        numbers = decoding.statistics(seen.pixels)
-        found |= {"pixels_sha256": numbers.sha256, "phash": numbers.phash}
-        found |= dict(zip(manifest.NUMBERS, (*numbers.mean, *numbers.std, numbers.sharpness), strict=True))
-    return found
+    return found | manifest_row.what_is_seen(data, None)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import resource
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ from conftest import ROOT
 from pipeline.common import config
 from pipeline.common.errors import ModelError
 from pipeline.common.params_learning import Train
+from pipeline.encoders import kept_network
 from pipeline.machine import device
 from pipeline.networks import batch_norm, epoch_on_host, model, training_loop
 from pipeline.networks.epoch_images import Pool
@@ -84,6 +89,26 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path, capsys: pytest
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     train(tmp_path / "there" / "run.npz", max_epochs=2)
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["run.npz"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: training_loop.save_weights(model.build(SPEC), SPEC, folder / "model.weights.h5"),
+        lambda folder: kept_network.save(SimpleNamespace(to_json=str, get_weights=lambda: [np.zeros(9999)]), folder),
+    ],
+    ids=["training", "encoder"],
+)
+def test_weights_for_which_there_is_no_room_are_the_systems_own_error(write: Callable[[Path], object], tmp_path: Path) -> None:
+    """HDF5, left to find it out, tells it in words of its own, many times over, and may take the process with it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large$") as raised:
+            write(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.EFBIG
 
 
 def test_it_stops_when_patience_is_over_and_keeps_the_best_epoch_after_the_first_ones(tmp_path: Path) -> None:
