@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from collections.abc import Callable
@@ -93,3 +94,9 @@ def originals(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     delivery.sound(root)
     monkeypatch.setenv("COHORT_DIR", str(root))
     return root
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made stays: no collection of garbage has to look through it again."""
+    gc.collect()
+    gc.freeze()

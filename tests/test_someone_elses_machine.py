@@ -150,6 +150,7 @@ def test_nobodys_settings_change_what_a_served_model_says(project: Path, persona
     assert served(project, "", **theirs) == usual  # its backend, torch, is not installed
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("stage", [["train", "PML_RARA", "0"], ["predict", "new"]])
 def test_a_backend_that_is_not_known_is_named(packed: Path, project: Path, stage: list[str]) -> None:
     folder = project if stage[0] == "predict" else packed
@@ -158,6 +159,7 @@ def test_a_backend_that_is_not_known_is_named(packed: Path, project: Path, stage
     )
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("ending", [">&-", ">&- 2>&-", "<&- >&- 2>&-", "| true"])
 def test_nobody_has_to_listen(packed: Path, ending: str) -> None:
     (packed / "data/splits/NPM1.csv").unlink(missing_ok=True)
@@ -170,6 +172,7 @@ def test_nobody_has_to_listen(packed: Path, ending: str) -> None:
     assert (packed / "data/splits/NPM1.csv").exists()
 
 
+@pytest.mark.rehearsal
 def test_without_a_home_with_few_open_files_and_for_own_eyes_only(packed: Path) -> None:
     (packed / "data/splits/NPM1.csv").unlink(missing_ok=True)
     before = ("bash", "-c", 'ulimit -n 32; umask 0077; unset HOME; exec "$@"', "-")
@@ -178,6 +181,7 @@ def test_without_a_home_with_few_open_files_and_for_own_eyes_only(packed: Path) 
     assert (packed / "data/splits/NPM1.csv").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.rehearsal
 def test_a_limit_on_the_size_of_files_is_one_line(packed: Path) -> None:
     said = refused(call(packed, "split", before=("bash", "-c", 'ulimit -f 0; exec "$@"', "-")))
     assert said.startswith(f"error: {packed}: File too large; allow larger files (ulimit -f unlimited)"), said
@@ -208,6 +212,7 @@ sys.exit(main(["split"]))
 """
 
 
+@pytest.mark.rehearsal
 def test_memory_that_is_not_given_is_one_line(packed: Path) -> None:
     environment = {**CLEAN, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", NO_MORE]
@@ -223,6 +228,7 @@ def test_want_of_memory_is_known_behind_another_error(error: Exception) -> None:
     assert is_for_want_of_memory(another)
 
 
+@pytest.mark.rehearsal
 def test_a_group_may_go_on_with_what_is_made(packed: Path) -> None:
     """The umask says who may write; nothing is narrower than that."""
     target = packed / "group" / "fold-0"
@@ -235,6 +241,7 @@ def test_a_group_may_go_on_with_what_is_made(packed: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in (target.parent, target, target / "weights")] == [0o775, 0o775, 0o664]
 
 
+@pytest.mark.rehearsal
 @AS_ROOT
 @pytest.mark.parametrize(
     ("stage", "said"),
@@ -251,6 +258,7 @@ def test_files_of_another_user_are_named(packed: Path, stage: list[str], said: s
     assert said in refused(call(packed, *stage, before=tuple(OTHER), HOME="/nowhere"))
 
 
+@pytest.mark.rehearsal
 @AS_ROOT
 def test_a_user_without_a_name_or_a_home_predicts(project: Path) -> None:
     """As in a container that is run under any number."""
@@ -260,6 +268,7 @@ def test_a_user_without_a_name_or_a_home_predicts(project: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.rehearsal
 @AS_ROOT
 def test_a_disk_that_may_only_be_read_is_one_line(packed: Path) -> None:
     command = 'mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" || exit 77; exec "$@"'

@@ -43,6 +43,7 @@ def test_everything_runs_once_in_order_and_dvc_agrees(project: Path, server: Pre
     assert toy_project.runs(project) == []
 
 
+@pytest.mark.rehearsal
 def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project: Path, server: PrefectServer) -> None:
     (project / "source.txt").write_text("2")
     subprocess.run(
@@ -57,6 +58,7 @@ def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project:
     assert [name for name in toy_project.runs(project) if not name.startswith("register")] == []  # it has no outs
 
 
+@pytest.mark.rehearsal
 @pytest.mark.skipif(os.geteuid() != 0, reason="an output edited in place: nobody but root can")
 def test_an_output_edited_in_place_and_with_it_the_cache_is_made_again(project: Path, server: PrefectServer) -> None:
     edited = project / "data" / "split"
@@ -87,6 +89,7 @@ def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_awa
     assert {"evaluate A_B", "register A_B"} <= set(ran)
 
 
+@pytest.mark.rehearsal
 def test_refresh_tries_a_service_again_and_nothing_else(project: Path, server: PrefectServer) -> None:
     toy_project.try_again_at_once(project)
     toy_project.behave(project, **{"command__source__--take": "fail"})
@@ -105,6 +108,7 @@ def test_refresh_tries_a_service_again_and_nothing_else(project: Path, server: P
     assert toy_project.runs(project)[:4] == ["command source --take"] * 2 + ["ingest"] * 2
 
 
+@pytest.mark.rehearsal
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: PrefectServer, number: int) -> None:
     toy_project.behave(project, train__C__0="hang")
@@ -147,6 +151,7 @@ def test_flow_runs_that_ended_long_ago_are_named_with_the_command_that_deletes_t
         assert len(list(unneeded_flow_runs.report(0))) == len(now) - 1
 
 
+@pytest.mark.rehearsal
 def test_workers_search_and_one_of_them_ends_the_search(project: Path, server: PrefectServer) -> None:
     toy_project.runs(project)
     toy_project.behave(project, tune="fail once")

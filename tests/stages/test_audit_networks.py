@@ -70,6 +70,7 @@ def cohort() -> tuple[pd.DataFrame, pd.DataFrame]:
     return dealt, table
 
 
+@pytest.mark.rehearsal
 def test_a_split_by_image_flatters_and_shuffled_labels_do_not(
     settings: config.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -110,6 +110,7 @@ def test_what_a_lost_disk_left_is_made_again(params: Settings, damage: str) -> N
     assert files.sha256_below(Path("data/vectors")) == sound
 
 
+@pytest.mark.rehearsal
 def test_killed_and_begun_again_the_bytes_are_the_same(here_with_a_cohort: Path) -> None:
     cohort(here_with_a_cohort, images=40)
     write_params(Path("params.yaml"), {**CHANGES, f"encoders.{NAME}.px": 160})

@@ -234,6 +234,7 @@ def test_what_cannot_be_searched_is_refused_in_one_line(copy: Path, changes: dic
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.rehearsal
 def test_stopped_in_the_middle_of_a_trial_it_goes_on_from_there(
     searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,6 +290,7 @@ def test_two_workers_that_begin_together_have_one_run_and_one_queue(copy: Path, 
         assert database.execute(queued, (one.study.name,)).fetchone() == (3,)
 
 
+@pytest.mark.rehearsal
 def test_two_who_come_to_the_finals_together_train_every_finalist_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.search import trial_training
 
