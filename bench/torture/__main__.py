@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import random
@@ -42,7 +43,8 @@ KINDS = {
 
 ASK_MLFLOW = ("mlflow", "postgres", "slow", "flapping")
 UNPROVEN = ("postgres", "prefect", "worker", "slow")  # no round of theirs was judged yet: played when named
-QUICK = ("stage", "both", "dvc", "two-people", "disk-full", "read-only", "memory", "temp-full")
+QUICK = {name: KINDS[name] for name in ("stage", "both", "dvc", "two-people", "disk-full", "read-only", "memory", "temp-full")}
+QUICK["disk-full"] = functools.partial(limits.disk_full, times=3)
 QUICK_STAGES = ("deal", "split", "pack", "candidates", "weigh", "train_bags@NPM1-bags", "evaluate@NPM1-bags", "register@NPM1")
 
 
@@ -50,6 +52,7 @@ def main() -> None:
     """Play rounds; a line each, then a table, and status 1 if any was lost."""
     options = _options()
     limits.alone()
+    how = KINDS | QUICK if options.quick else KINDS
     kinds = options.kinds or [kind for kind in (QUICK if options.quick else KINDS) if kind not in UNPROVEN]
     if cannot := [kind for kind in kinds if kind in _out_of_reach()]:
         kinds = [kind for kind in kinds if kind not in cannot]
@@ -77,7 +80,7 @@ def main() -> None:
             stages = list(TRACKED if kind in ASK_MLFLOW else QUICK_STAGES if options.quick else project.seconds)
             random.Random(seed).shuffle(stages)
             stage = stages[(sweep + 7 * place) % len(stages)]  # every kind meets each in turn
-            became = play(project, expected, KINDS[kind], stage, kind in ASK_MLFLOW, random.Random(f"{seed} {number}"))
+            became = play(project, expected, how[kind], stage, kind in ASK_MLFLOW, random.Random(f"{seed} {number}"))
             played.append({"seed": seed, "round": number, "kinds": " ".join(kinds), "kind": kind, **became})
             print(f"round {number}: {kind}, {stage}: {became['outcome']}, {became['seconds']} s", flush=True)
             if became["outcome"] == "lost":

@@ -31,7 +31,6 @@ READ_ONLY = (
     ".",
 )
 _ALONE = "TORTURE_MAY_MOUNT"
-_DISKS = 10
 _ROOM_KB = 2_000_000
 
 
@@ -48,14 +47,14 @@ def may_mount() -> bool:
     return _ALONE in os.environ
 
 
-def disk_full(this: Round) -> None:
-    """The disk with the project is full at several moments, one after the other, and there is room again for the next run.
+def disk_full(this: Round, times: int = 10) -> None:
+    """The disk with the project is full `times` times, one after the other, and there is room again for the next run.
 
     Half of them are chosen by what is left before the run, half by how far the stage is, when what is left is taken away.
     """
     needed_kb = _onto_a_disk(this)
     this.victim = "disk"
-    for _ in range(_DISKS):
+    for _ in range(times):
         left_kb = int(needed_kb * this.chance.random() ** 2)
         later = this.chance.random() < 0.5
         if not later:
