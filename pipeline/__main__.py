@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from pipeline.common import addresses, config, console, environment, paths
-from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError, is_for_want_of_memory
+from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError, is_for_want_of_memory, refusal
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
@@ -155,9 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
         console.fail(str(error))
         return error.status
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in REFUSALS:
-            place = error.filename2 or error.filename or Path.cwd()
-            console.fail(f"{place}: {error.strerror or error}; {REFUSALS[error.errno]}, and run it again")
+        if refused := refusal(error):
+            place = refused.filename2 or refused.filename or Path.cwd()
+            console.fail(f"{place}: {refused.strerror or refused}; {REFUSALS[refused.errno or 0]}, and run it again")
         elif is_for_want_of_memory(error):
             hint = "end other programs, or allow more (ulimit -v), and run it again"
             sys.stderr.write(f"error: {chosen.stage}: not enough memory; {hint}\n")  # the console would need some

@@ -203,6 +203,22 @@ def test_a_full_disk_that_a_library_tells_of_in_its_own_words_is_one(tmp_path: P
     assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(tmp_path / "made"))
 
 
+def test_a_full_disk_behind_a_librarys_own_error_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MLflow, where it cannot copy a file, raises an error of its own from that of the system."""
+
+    def run(settings: object) -> None:
+        error = RuntimeError("Failed to copy the specified code path")
+        raise error from OSError(errno.ENOSPC, "No space left on device", "served.py", None, "model/served.py")
+
+    write_params(tmp_path / "params.yaml", {})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.stages.report.run", run)
+    assert main(["report"]) == 2
+    assert capsys.readouterr().err == "error: model/served.py: No space left on device; make room, and run it again\n"
+
+
 NO_MORE = """
 import resource, sys
 from pipeline.__main__ import main

@@ -11,7 +11,7 @@
             └── RefusedError     it answers, and refuses this account
 
 `python -m pipeline` prints the line and exits with status 2, or 75 where the same command may work later. So it does with what
-the operating system refuses (`REFUSALS`), memory among it (`is_for_want_of_memory`).
+the operating system refuses (`refusal`), memory among it (`is_for_want_of_memory`).
 Anything else that is raised is a bug and keeps its traceback.
 """
 
@@ -37,6 +37,13 @@ REFUSALS = {
 _NO_MEMORY = re.compile(
     r"cannot allocate memory|failed to map segment|bad_alloc|can't start new thread|OOM when allocating|out of memory", re.I
 )
+
+
+def refusal(error: BaseException | None) -> OSError | None:
+    """What the operating system refused, where an error is that or was raised from it; libraries wrap it in their own."""
+    if error is None or (isinstance(error, OSError) and error.errno in REFUSALS):
+        return error
+    return refusal(error.__cause__)
 
 
 def is_for_want_of_memory(error: BaseException) -> bool:
