@@ -30,10 +30,6 @@ class Delivered:
     left_out: list[str]  # folders
     metadata: pd.DataFrame | None
 
-    def of(self, class_name: str) -> list[str]:
-        """The patients of a class."""
-        return [patient for patient, its in self.class_of.items() if its == class_name]
-
 
 def opened(place: Path, limits: ArchiveLimits) -> Tree:
     """A folder, or a ZIP archive that is judged before anything of it is unpacked.
