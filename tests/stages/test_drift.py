@@ -68,7 +68,7 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     look = json.loads(Path("look.json").read_text())
     assert (look["alarm"], look["counts"], look["of"], look["new"]) == (True, True, "predicted", 24)
     assert drift.run(settings, False, None) == 0, "the next look of the same week is none"
-    assert "no alarm: a look counts once a week" in capsys.readouterr().out
+    assert "no alarm: 52 looks a year count (drift.looks_per_year), and the last that did is of 2" in capsys.readouterr().out
     lines = [json.loads(line) for line in paths.LOOKS.read_text().splitlines()]
     assert [line["alarm"] for line in lines] == [False, True, False]
 
