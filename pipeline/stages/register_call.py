@@ -136,7 +136,7 @@ def _candidate(config: Config, name: str) -> versions.Candidate:
         metrics=dict(trained_files.as_metrics(found)),
         scores=_scores(config, patients),
         pictures=[],
-        card=call_card.markdown(settings, found, config.evaluate.confidence, digest),
+        card=call_card.markdown(settings, spec.get("curated", {}), found, config.evaluate.confidence, digest),
         beside=trained_files.encoder(spec),
         made_of=known_pictures.of(_images(config)),
         patients=known_patients.of_cohort(config, spec["encoder"]["name"], patients),
