@@ -52,6 +52,7 @@ METRICS, PATIENTS, CLASSES, CURVE, AUDIT, LEFT_OUT, NAMES, PAGE = FILES = (
 _SENT = (METRICS, PATIENTS, CLASSES, CURVE, AUDIT, PAGE)  # to MLflow: what names nobody
 _DRAWS = 200  # of k patients, whose recalibration is tried on the others
 _NAME = re.compile(r"[^\w.-]+")
+_MODEL = re.compile(r"[A-Za-z0-9]\w*", re.ASCII)  # as params.yaml may call a class
 _FEWEST = 2  # patients of either class, without whom there is no interval
 
 
@@ -145,7 +146,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
 
 def _named(model: str) -> tuple[str, str]:
     subtype, sign, version = model.partition("@")
-    if not (subtype and sign and version):
+    if not (_MODEL.fullmatch(subtype) and sign and version):
         raise ModelError(f"{model}: name a model and a version of it, NPM1@champion or NPM1@3")
     if subtype == champions.CALL:
         raise ModelError(f"{model}: answers of all classes are not tried elsewhere by this command; name a subtype's model")

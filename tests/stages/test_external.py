@@ -193,6 +193,7 @@ def test_a_version_that_does_not_say_what_it_was_made_from_is_refused_until_it_d
         ({"classes": "healthy"}, "'healthy' is not FOLDER=CLASS"),
         ({"classes": "healthy=control,healthy=NPM1"}, "names the folder healthy twice"),
         ({"model": "NPM1"}, "name a model and a version of it, NPM1@champion or NPM1@3"),
+        ({"model": "NPM1'@1"}, "name a model and a version of it, NPM1@champion or NPM1@3"),
         ({"model": "NPM1@7"}, "NPM1@7: not in MLflow at .*; there are: NPM1@1"),
         ({"model": "CBFB_MYH11@champion"}, "CBFB_MYH11@champion: not in MLflow at .*; there are: none"),
         ({"model": "call@champion"}, "name a subtype's model"),
