@@ -53,6 +53,8 @@ def pairs(text: str) -> dict[str, str]:
         folder, sign, name = (piece.strip() for piece in part.partition("="))
         if not (folder and sign):
             raise DataError(f'--classes: {part!r} is not FOLDER=CLASS; write "healthy=control,AML_NPM1=NPM1"')
+        if "/" in name:
+            raise DataError(f"--classes: {name!r} holds a slash, which no class's name does; write it otherwise")
         if folder in found:
             raise DataError(f"--classes: names the folder {folder} twice; keep one of them")
         found[folder] = name

@@ -31,7 +31,7 @@ def in_one_step(path: Path, mode: int = 0o666) -> Iterator[Path]:
     It is on the disk before it takes its place, and never a hard link into DVC's cache. `mode` is what the file may be used
     for, as far as the process's umask allows.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     unfinished = path.with_name(path.name + _UNFINISHED)
     with _alone(
         path, unfinished, lambda: os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)), unfinished.unlink
@@ -45,6 +45,14 @@ def in_one_step(path: Path, mode: int = 0o666) -> Iterator[Path]:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Make sure that it is there; the system's "File exists" where a file is says too little."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
 
 
 @contextmanager
@@ -125,14 +133,14 @@ def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator
     It lies beside `folder`, or is `unfinished` where nothing else may lie there; both on one file system.
     """
     unfinished = unfinished or folder.with_name(f".{folder.name}{_UNFINISHED}")
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(unfinished.parent)
     with _alone(folder, unfinished, unfinished.mkdir, lambda: shutil.rmtree(unfinished)):
         try:
             with _naming(folder):
                 yield unfinished
             former = unfinished.with_name(f".former-{unfinished.name}")
             shutil.rmtree(former, ignore_errors=True)  # left behind by a kill
-            folder.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder.parent)
             with suppress(FileNotFoundError):
                 folder.rename(former)  # to delete it takes a while, in which a part of it would be there
             unfinished.rename(folder)

@@ -52,6 +52,7 @@ METRICS, PATIENTS, CLASSES, CURVE, AUDIT, LEFT_OUT, NAMES, PAGE = FILES = (
 _SENT = (METRICS, PATIENTS, CLASSES, CURVE, AUDIT, PAGE)  # to MLflow: what names nobody
 _DRAWS = 200  # of k patients, whose recalibration is tried on the others
 _NAME = re.compile(r"[^\w.-]+")
+_LONGEST = 200  # letters of a cohort's name, by which a tag of MLflow's is called
 _MODEL = re.compile(r"[A-Za-z0-9]\w*", re.ASCII)  # as params.yaml may call a class
 _FEWEST = 2  # patients of either class, without whom there is no interval
 
@@ -86,6 +87,8 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
     if delivered.left_out:
         console.say(f"left out, as --classes says: {', '.join(delivered.left_out)}")
     cohort = _NAME.sub("-", asked.name or place.resolve().name.removesuffix(".zip")).strip("-.") or "cohort"
+    if len(cohort) > _LONGEST:
+        raise DataError(f"--name: {len(cohort)} letters, MLflow takes {_LONGEST}: name the cohort shorter")
     target = asked.output or paths.external(subtype, str(registered.version), cohort)
     results_folder.require_free(target, lambda names: {METRICS, PATIENTS} <= names <= set(FILES), "result")
     with ExitStack() as opened:

@@ -103,3 +103,10 @@ def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.Mon
     assert tmp_path / "made" not in deleted
     assert texts(tmp_path / "made") == {"a": "latter"}
     assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+
+
+@BOTH
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path, in_one_step: InOneStep) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError), in_one_step(tmp_path / "file/made"):
+        pytest.fail("is not made")

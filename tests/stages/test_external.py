@@ -200,7 +200,9 @@ def test_a_version_that_does_not_say_what_it_was_made_from_is_refused_until_it_d
         ({"um": 12.0}, "images of 12 um: NPM1 v1 knows a field of view of 24.9 um and no other"),
         ({"place": "nowhere"}, "nowhere: not there"),
         ({"output": Path("data")}, "data: exists and is no earlier result"),
-        ({"name": "x" * 300}, r"cannot be made \(File name too long\); name another folder with --output"),
+        ({"output": Path("params.yaml/below")}, r"params.yaml/below: cannot be made \(Not a directory\); name another folder"),
+        ({"name": "x" * 300}, "--name: 300 letters, MLflow takes 200: name the cohort shorter"),
+        ({"classes": f"{CLASSES},KMT2A_MLLT3=KMT2A/MLLT3"}, "--classes: 'KMT2A/MLLT3' holds a slash"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
