@@ -70,8 +70,8 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
 
 def _delivered(config: Config, version: versions.Version, known: pd.DataFrame) -> pd.DataFrame:
     """The patients of the cohort whom the champion was not registered with; by its encoder's vectors, if these are there."""
-    encoder = version.tags.get(versions.ENCODER, "")
-    are_there = encoder in config.encoders and known_patients.vectors_are_there(config, encoder)
+    encoder, digest = (version.tags.get(tag, "") for tag in (versions.ENCODER, versions.ENCODER_DIGEST))
+    are_there = encoder in config.encoders and known_patients.vectors_are_there(config, encoder, digest)
     everybody = known_patients.of_cohort(config, encoder if are_there else None)
     return everybody[~summaries.known_again(everybody["keys"], known["keys"])]
 

@@ -45,8 +45,9 @@ def run(config: Config, candidates: list[str]) -> None:
         models = [versions.log_candidate(client, candidate) for candidate in every]
         beside = {candidate.digest for candidate in every}
         for candidate, model in zip(every, models, strict=True):
-            by = {versions.ENCODER: made.values(candidate.folders[0] / "spec.json")["encoder"]["name"]}
-            versions.note(client, model, classes=" ".join(config.classes), **by)
+            by = made.values(candidate.folders[0] / "spec.json")["encoder"]
+            of = {versions.ENCODER: by["name"], versions.ENCODER_DIGEST: by.get("digest", "")}
+            versions.note(client, model, classes=" ".join(config.classes), **of)
             verdict = _settle(config, client, model, candidate, beside)
             console.say(f"{NAME} v{model.version} ({candidate.name}): {verdict}")
             if verdict.startswith(gate.NOT_COMPARABLE):

@@ -19,11 +19,12 @@ from scores import scores
 
 from pipeline.common import config, paths
 from pipeline.common.errors import ModelError
-from pipeline.drift import history, summaries
+from pipeline.drift import history, known_patients, summaries
 from pipeline.images import manifest
 from pipeline.registry import drift_runs, mlflow_server, versions
 from pipeline.stages import drift, register
 
+ENCODER = "efficientnet_lite0"  # one of params.yaml's
 Params = Callable[[dict[str, Any]], config.Config]
 
 
@@ -34,6 +35,59 @@ def patients(rng: np.random.Generator, count: int, stain: float = 0.0) -> pd.Dat
         images["mean_r"] += stain + rng.normal(scale=5)
         rows.append(summaries.of_patient(images.assign(pixels_sha256=[rng.bytes(8).hex() for _ in range(5)])))
     return summaries.table(rows)
+
+
+def delivered(rng: np.random.Generator, count: int, first: int, stain: float = 0.0) -> pd.DataFrame:
+    """A manifest's rows of so many patients of either class, of five images each."""
+    names = [(name, f"{name}{number:02}") for name in ("control", "NPM1") for number in range(first, first + count)]
+    rows = pd.DataFrame([one for one in names for _ in range(5)], columns=["class", "patient"])
+    numbers = rng.normal(120, 5, (len(rows), len(manifest.NUMBERS)))
+    rows[list(manifest.NUMBERS)] = numbers
+    rows["mean_r"] += stain + np.repeat(rng.normal(scale=5, size=len(names)), 5)
+    return rows.assign(pixels_sha256=[rng.bytes(8).hex() for _ in range(len(rows))], error="")
+
+
+def embedded(rows: pd.DataFrame, rng: np.random.Generator, digest: str) -> None:
+    """Vectors of these images, as `embed` leaves them."""
+    for name, own in rows.groupby("class"):
+        paths.vectors(ENCODER, str(name)).parent.mkdir(parents=True, exist_ok=True)
+        np.save(paths.vectors(ENCODER, str(name)), rng.normal(size=(len(own), 4)).astype(np.float32))
+        own[["patient"]].to_parquet(paths.vector_rows(ENCODER, str(name)), index=False)
+    paths.encoder(ENCODER).write_text(json.dumps({"digest": digest}))
+
+
+def test_those_of_a_delivery_whom_the_champion_was_not_registered_with_are_looked_at(
+    params: Params, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By class; by vectors if they are of the encoder by which the champion answers, and not of its namesake."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    settings, rng = params({"subtypes": ["NPM1"], "drift.permutations": 999}), np.random.default_rng(2)
+    first = delivered(rng, 15, 0)
+    (here / "data").mkdir(exist_ok=True)
+    first.to_parquet(paths.MANIFEST, index=False)
+    embedded(first, rng, "the one")
+    client = mlflow_server.connect()
+    given = candidate("first", scores(0.5))
+    given = replace(given, patients=known_patients.of_cohort(settings, ENCODER))
+    model = versions.log_candidate(client, given)
+    register.settle(client, model, given, settings.register_, settings.seed)
+    versions.note(client, model, **{versions.ENCODER: ENCODER, versions.ENCODER_DIGEST: "the one"})
+
+    def look() -> dict[str, Any]:
+        drift.run(settings, True, Path("look.json"))
+        found: dict[str, Any] = json.loads(Path("look.json").read_text())
+        return found
+
+    everybody = pd.concat([first, delivered(rng, 6, 15, stain=80)], ignore_index=True)
+    everybody.to_parquet(paths.MANIFEST, index=False)
+    assert set(look()["views"]) == {"colours", "sharpness"}, "not everybody has vectors yet"
+    embedded(everybody, rng, "the one")
+    seen = look()
+    assert (seen["of"], seen["within"], seen["new"], seen["known"]) == ("delivered", "class", 12, 30)
+    assert seen["state"] == "drift"
+    assert seen["views"]["colours"]["p_of_all"] < 0.01 < seen["views"]["vectors"]["p_value"]
+    embedded(everybody, rng, "another of that name")
+    assert set(look()["views"]) == {"colours", "sharpness"}
 
 
 def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
