@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from candidates import candidate
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from scores import scores
 
 from pipeline.common import config, paths
 from pipeline.common.errors import ModelError
-from pipeline.drift import history, known_patients, summaries
+from pipeline.drift import history, known_patients, look, summaries
 from pipeline.images import manifest
 from pipeline.registry import drift_runs, mlflow_server, versions
 from pipeline.stages import drift, register
@@ -56,38 +57,32 @@ def embedded(rows: pd.DataFrame, rng: np.random.Generator, digest: str) -> None:
     paths.encoder(ENCODER).write_text(json.dumps({"digest": digest}))
 
 
-def test_those_of_a_delivery_whom_the_champion_was_not_registered_with_are_looked_at(
-    params: Params, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_those_of_a_delivery_whom_the_champion_was_not_registered_with_are_looked_at(params: Params, here: Path) -> None:
     """By class; by vectors if they are of the encoder by which the champion answers, and not of its namesake."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
     settings, rng = params({"subtypes": ["NPM1"], "drift.permutations": 999}), np.random.default_rng(2)
     first = delivered(rng, 15, 0)
     (here / "data").mkdir(exist_ok=True)
     first.to_parquet(paths.MANIFEST, index=False)
     embedded(first, rng, "the one")
-    client = mlflow_server.connect()
-    given = candidate("first", scores(0.5))
-    given = replace(given, patients=known_patients.of_cohort(settings, ENCODER))
-    model = versions.log_candidate(client, given)
-    register.settle(client, model, given, settings.register_, settings.seed)
-    versions.note(client, model, **{versions.ENCODER: ENCODER, versions.ENCODER_DIGEST: "the one"})
+    known = known_patients.of_cohort(settings, ENCODER)
+    tags = {versions.ENCODER: ENCODER, versions.ENCODER_DIGEST: "the one"}
+    model = ModelVersion("call", "1", 0, tags=[ModelVersionTag(key, value) for key, value in tags.items()])
 
-    def look() -> dict[str, Any]:
-        drift.run(settings, True, Path("look.json"))
-        found: dict[str, Any] = json.loads(Path("look.json").read_text())
-        return found
+    def seen() -> look.Look:
+        return look.look(known, drift._delivered(settings, model, known), settings.drift, settings.seed)
 
+    assert seen().new == 0
     everybody = pd.concat([first, delivered(rng, 6, 15, stain=80)], ignore_index=True)
     everybody.to_parquet(paths.MANIFEST, index=False)
-    assert set(look()["views"]) == {"colours", "sharpness"}, "not everybody has vectors yet"
+    assert seen().found
+    assert "vectors" in seen().not_seen, "not everybody has any yet"
     embedded(everybody, rng, "the one")
-    seen = look()
-    assert (seen["of"], seen["within"], seen["new"], seen["known"]) == ("delivered", "class", 12, 30)
-    assert seen["state"] == "drift"
-    assert seen["views"]["colours"]["p_of_all"] < 0.01 < seen["views"]["vectors"]["p_value"]
+    found = seen()
+    assert (found.within, found.new, found.known, found.alarm) == ("class", 12, 30, True)
+    assert found.found is not None
+    assert found.found.views["colours"].p_of_all < 0.01 < found.found.views["vectors"].p_value
     embedded(everybody, rng, "another of that name")
-    assert set(look()["views"]) == {"colours", "sharpness"}
+    assert "vectors" in seen().not_seen
 
 
 def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
@@ -119,8 +114,8 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     rows = patients(rng, 24, stain=20).to_dict("records")
     history.add([{str(key): value for key, value in row.items()} for row in rows], versions.identity(model), datetime.now(UTC))
     assert drift.run(settings, False, Path("look.json")) == drift.ALARM
-    look = json.loads(Path("look.json").read_text())
-    assert (look["alarm"], look["counts"], look["of"], look["new"]) == (True, True, "predicted", 24)
+    told_of = json.loads(Path("look.json").read_text())
+    assert (told_of["alarm"], told_of["counts"], told_of["of"], told_of["new"]) == (True, True, "predicted", 24)
     assert drift.run(settings, False, None) == 0, "the next look of the same week is none"
     assert "no alarm: 52 looks a year count (drift.looks_per_year), and the last that did is of 2" in capsys.readouterr().out
     lines = [json.loads(line) for line in paths.LOOKS.read_text().splitlines()]
@@ -141,6 +136,6 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     assert len(runs) == 3
     told = {run.info.run_id: run.data for run in runs}[lines[1]["run"]]
     assert told.metrics["alarm"] == 1
-    assert told.metrics["p"] == look["p"] < told.metrics["level"]
+    assert told.metrics["p"] == told_of["p"] < told.metrics["level"]
     assert {"p_colours", "p_sharpness", "distance_colours"} <= set(told.metrics)
     assert told.tags["model"] == "NPM1 v1"
