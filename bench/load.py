@@ -1,8 +1,9 @@
 """What many do at once, and what a year leaves: `python -m bench.load [clients | runs | year]`, all of them when none is named.
 
-`clients`: 32 threads ask the served model for five minutes; every answer must be the one that the model gives in Python, and
-the server's memory must stay what it is after the first minute. `runs`: registering, searching and loading a champion with few
-versions and with 200 and a thousand runs. `year`: what flow runs leave in Prefect's database, and what MLflow's takes.
+`clients`: 32 threads ask the served model for five minutes; every answer must be the one that the model gives in Python (else
+the exit status is 1), and the server's memory, which is shown, stay what it is after the first minute. `runs`: registering,
+searching and loading a champion with few versions and with 200 and a thousand runs. `year`: what flow runs leave in Prefect's
+database, and what MLflow's takes.
 `python -m bench.registrations` has the registrations.
 """
 
@@ -44,7 +45,8 @@ FLOW_RUNS, TASK_RUNS, LOGS = 8, 20, 10  # of the last of a task run
 NIGHTS = 365
 
 
-def _clients(report: Report, seconds: int) -> None:
+def _clients(report: Report, seconds: int) -> int:
+    """How many answers were wrong, or none."""
     with served.project() as folder, served.served(folder) as (address, pid):
         images = [path.read_bytes() for path in sorted(folder.glob("*.tif"))]
         expected = _in_python(folder, images)
@@ -90,6 +92,7 @@ def _clients(report: Report, seconds: int) -> None:
         print(f"\nMB every 5 s: {' '.join(f'{one:.0f}' for one in memory[::6])}")
         for one in wrong[:3]:
             print(one)
+    return len(wrong)
 
 
 def _in_python(folder: Path, images: list[bytes]) -> list[float]:
@@ -242,17 +245,22 @@ def _post(api: str, place: str, body: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print a table of each."""
+    """Print a table of each; exit status 1 where an answer was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", choices=[[], "clients", "runs", "year"], help="all when left out")
     parser.add_argument("--seconds", type=int, default=300, help="of the clients")
     options = parser.parse_args()
-    report = Report()
+    report, wrong = Report(), 0
     for name in options.kinds or ("clients", "runs", "year"):
         report.part(name)
-        {"clients": lambda: _clients(report, options.seconds), "runs": lambda: _runs(report), "year": lambda: _year(report)}[
-            name
-        ]()
+        match name:
+            case "clients":
+                wrong = _clients(report, options.seconds)
+            case "runs":
+                _runs(report)
+            case _:
+                _year(report)
+    sys.exit(wrong > 0)
 
 
 if __name__ == "__main__":

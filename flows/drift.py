@@ -75,7 +75,11 @@ def make_page(seen: dict[str, Any]) -> str:
         if mix
         else []
     )
-    counts = [] if seen["counts"] else ["It does not count: a look does once a week, and with patients enough."]
+    counts = (
+        []
+        if seen["counts"]
+        else ["It does not count: a look does when it is due (drift.looks_per_year), and with patients enough."]
+    )
     heading = "The newest patients look unlike those of training" if seen["alarm"] else "New patients and those of training"
     parts = [f"# {heading}", f"{seen['words']}.", f"Held to the cohort of {seen['model']}.", *counts]
     return "\n\n".join([*parts, "\n".join(table), "\n".join(mixes)]).rstrip() + "\n"

@@ -18,6 +18,7 @@ from pipeline.auditing.check_result import AMBER, CLEAR, NOTHING, RED, Check
 from pipeline.auditing.permutation import Floats, Integers, shuffled
 
 NEIGHBOURS, IMAGES = 10, 30  # of an image; of a patient, at most: the first, so that none is drawn
+_ROWS = 256  # images held against all others at a time: bounds the memory
 _NAME, _QUESTION = "neighbours", "Do the vectors lie together by class rather than by {}?"
 _RULE = (
     "red when batches lie together by more than chance and classes do not, or more neighbours share the batch alone than the "
@@ -37,7 +38,7 @@ class Near:
     """Images and those nearest to them."""
 
     patients: Integers  # by number, of every image `(n,)`
-    nearest: Integers  # `(n, NEIGHBOURS)`, the places of the nearest of all images
+    nearest: Integers  # `(n, NEIGHBOURS)`, the places of the nearest of all other images, or of all where these are fewer
     shares: Floats  # `(patients, patients)`: of the nearest images of others, how many are of whom; a row adds up to 1
 
 
@@ -47,14 +48,17 @@ def near(bags: Sequence[NDArray[np.float32]]) -> Near:
     patients = np.repeat(np.arange(len(used)), [len(bag) for bag in used])
     vectors = np.concatenate(used)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    alike = vectors @ vectors.T
-    np.fill_diagonal(alike, -np.inf)
-    nearest = _first(alike)
-    alike[patients[:, None] == patients[None, :]] = -np.inf
-    others = patients[_first(alike)]
-    shares = np.zeros((len(used), len(used)))
-    np.add.at(shares, (np.repeat(patients, others.shape[1]), others.ravel()), 1.0)
-    return Near(patients, nearest, shares / shares.sum(axis=1, keepdims=True))
+    nearest, counts = list[Integers](), np.zeros((len(used), len(used)))
+    for start in range(0, len(vectors), _ROWS):
+        here = np.arange(start, min(start + _ROWS, len(vectors)))
+        alike = vectors[here] @ vectors.T
+        alike[np.arange(len(here)), here] = -np.inf
+        nearest.append(_first(alike)[:, : len(vectors) - 1])
+        alike[patients[here, None] == patients] = -np.inf
+        others = _first(alike)
+        row, place = np.nonzero(np.isfinite(np.take_along_axis(alike, others, axis=1)))  # who has few others has no more
+        np.add.at(counts, (patients[here[row]], patients[others[row, place]]), 1.0)
+    return Near(patients, np.concatenate(nearest), counts / counts.sum(axis=1, keepdims=True))
 
 
 def _first(alike: NDArray[np.float32]) -> Integers:

@@ -16,9 +16,8 @@ from pipeline.calling.answer import Floats, Ints
 from pipeline.evaluation import intervals
 from pipeline.evaluation.figures import Interval
 
-# Key -> words; of a call, and of the sets.
+# Key -> words.
 OF_CALLS = {"balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro F1", "top_2": "Right class among the two likeliest"}
-OF_SETS = {"coverage": "Coverage", "single_share": "Sets of one class", "single_right": "Right, of sets of one class"}
 
 
 def confusion(labels: Ints, called: Ints, classes: int) -> Ints:
@@ -40,14 +39,15 @@ def of_calls(labels: Ints, probabilities: Floats, draws: int, seed: int, confide
 
 
 def of_sets(labels: Ints, sets: np.ndarray, confidence: float) -> dict[str, Interval]:
-    """`OF_SETS`, each with its exact interval."""
+    """Coverage, the share of sets of one class, and how many of those are right, if there are any; with exact intervals."""
     inside, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1)
     alone = sizes == 1
-    return {
+    found = {
         "coverage": intervals.proportion(int(inside.sum()), len(labels), confidence),
         "single_share": intervals.proportion(int(alone.sum()), len(labels), confidence),
         "single_right": intervals.proportion(int(inside[alone].sum()), int(alone.sum()), confidence),
     }
+    return {name: interval for name, interval in found.items() if interval.known}
 
 
 def log_loss(labels: Ints, probabilities: Floats) -> float:

@@ -30,10 +30,6 @@ class Delivered:
     left_out: list[str]  # folders
     metadata: pd.DataFrame | None
 
-    def of(self, class_name: str) -> list[str]:
-        """The patients of a class."""
-        return [patient for patient, its in self.class_of.items() if its == class_name]
-
 
 def opened(place: Path, limits: ArchiveLimits) -> Tree:
     """A folder, or a ZIP archive that is judged before anything of it is unpacked.
@@ -57,6 +53,8 @@ def pairs(text: str) -> dict[str, str]:
         folder, sign, name = (piece.strip() for piece in part.partition("="))
         if not (folder and sign):
             raise DataError(f'--classes: {part!r} is not FOLDER=CLASS; write "healthy=control,AML_NPM1=NPM1"')
+        if "/" in name:
+            raise DataError(f"--classes: {name!r} holds a slash, which no class's name does; write it otherwise")
         if folder in found:
             raise DataError(f"--classes: names the folder {folder} twice; keep one of them")
         found[folder] = name

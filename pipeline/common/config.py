@@ -32,6 +32,7 @@ _MOVED = {
     "folds": "the key folds, beside subtypes,",
 }
 # Folders that stages write, whatever lay there before: nothing that is brought along may lie in one.
+_OF_CALLED = frozenset(("patient", "class", "fold", "images", "probability", "set", "answer", "stacked_call"))  # its columns
 _MADE = {
     *(paths.RAW, paths.SPLITS, paths.CELLS, paths.CANDIDATES, paths.VECTORS, paths.SUSPICION, paths.WEIGHTS, paths.SCORED),
     *(paths.EVALUATED, paths.MODELS, paths.REPORTS),
@@ -129,6 +130,11 @@ class Config(Section):
                 yield f"subtypes: a class cannot be named {name}; reports/{name.lower()} is another folder"
             if name.lower() == "external":
                 yield f"subtypes: a class cannot be named {name}; that is MLflow's experiment of other cohorts"
+            if name in _OF_CALLED and self.call.candidates:
+                yield (
+                    f"subtypes: a class cannot be named {name}, as a column of the call's patients.csv is: name it otherwise "
+                    "(ingest.class_folders), or leave the call out (call.candidates: [])"
+                )
             if name.lower() == DEFAULT:
                 yield f"subtypes: a class cannot be named {name}; that is every subtype's network without an entry"
         yield from self._candidates_disagree()

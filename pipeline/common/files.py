@@ -1,20 +1,22 @@
 """Files and folders that are there whole or not at all, and the digests that tell their contents apart.
 
 Whatever is killed on the way leaves the old state, and beside it at most one `.unfinished` of the same name, which the next
-attempt begins anew.
+attempt begins anew. Who is to write what another process is writing waits until that is done.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.common import console
 from pipeline.common.errors import FULL
 
 _NO_ROOM = (*FULL, errno.EFBIG)
@@ -29,18 +31,72 @@ def in_one_step(path: Path, mode: int = 0o666) -> Iterator[Path]:
     It is on the disk before it takes its place, and never a hard link into DVC's cache. `mode` is what the file may be used
     for, as far as the process's umask allows.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     unfinished = path.with_name(path.name + _UNFINISHED)
-    unfinished.unlink(missing_ok=True)
-    os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    with _alone(
+        path, unfinished, lambda: os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)), unfinished.unlink
+    ):
+        try:
+            with _naming(path):
+                yield unfinished
+            with unfinished.open("rb") as written:
+                os.fsync(written.fileno())
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Make sure that it is there; the system's "File exists" where a file is says too little."""
     try:
-        with _naming(path):
-            yield unfinished
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
-        unfinished.replace(path)
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+
+
+@contextmanager
+def _alone(path: Path, unfinished: Path, make: Callable[[], None], remove: Callable[[], None]) -> Iterator[None]:
+    """`unfinished`, made anew, is this process's within the block; what one left that is gone is removed."""
+    while True:
+        try:
+            make()
+            made = True
+        except FileExistsError:
+            made = False
+        with _held(path, unfinished) as is_there:
+            if is_there and made:
+                yield
+                return
+            if is_there:
+                remove()
+
+
+@contextmanager
+def _held(path: Path, unfinished: Path) -> Iterator[bool]:
+    """Whether `unfinished` is there, once nobody else holds it; nobody else does within the block.
+
+    The kernel frees what a process held that ends. Where a file system knows no such locks nobody waits.
+    """
+    try:
+        held = os.open(unfinished, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:  # who held it has just ended
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.say(f"{path}: another process is writing it; this one waits for that")
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        is_there = False
+        with suppress(FileNotFoundError):
+            is_there = os.path.samestat(os.fstat(held), unfinished.lstat())
+        yield is_there
     finally:
-        unfinished.unlink(missing_ok=True)
+        os.close(held)
 
 
 @contextmanager
@@ -77,16 +133,21 @@ def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator
     It lies beside `folder`, or is `unfinished` where nothing else may lie there; both on one file system.
     """
     unfinished = unfinished or folder.with_name(f".{folder.name}{_UNFINISHED}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
-        with _naming(folder):
-            yield unfinished
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    _make_folder(unfinished.parent)
+    with _alone(folder, unfinished, unfinished.mkdir, lambda: shutil.rmtree(unfinished)):
+        try:
+            with _naming(folder):
+                yield unfinished
+            former = unfinished.with_name(f".former-{unfinished.name}")
+            shutil.rmtree(former, ignore_errors=True)  # left behind by a kill
+            _make_folder(folder.parent)
+            with suppress(FileNotFoundError):
+                folder.rename(former)  # to delete it takes a while, in which a part of it would be there
+            unfinished.rename(folder)
+            shutil.rmtree(former, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
 
 
 def require_writable(path: Path) -> None:

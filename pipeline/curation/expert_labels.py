@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.stats import t
 
 from pipeline.common.errors import DataError
-from pipeline.evaluation import metrics
+from pipeline.evaluation import intervals, metrics
 from pipeline.evaluation.figures import Interval
 from pipeline.names import image_paths, patient_names
 
@@ -154,10 +154,17 @@ def scored(images: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
 
 
 def mean_auroc(found: pd.DataFrame, confidence: float) -> Interval:
-    """The mean over the patients of `scored` who have one, with bounds by Student's t; of a single patient there are none."""
+    """The mean over the patients of `scored` who have one, with bounds by Student's t; of a single patient there are none.
+
+    That all are equal, or nearly 1, does not make it sure: the bounds are at least as far away as those of a share of so many
+    patients of whom all are right.
+    """
     values = found["auroc"].dropna().to_numpy(np.float64)
     mean = float(values.mean()) if len(values) else float("nan")
     if len(values) < 2:
         return Interval(mean, float("nan"), float("nan"))
+    certain = intervals.all_right(len(values), confidence)
+    if np.ptp(values) == 0:
+        return Interval(mean, mean * certain, 1 - (1 - mean) * certain)
     reach = float(t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return Interval(mean, max(0.0, mean - reach), min(1.0, mean + reach))
+    return Interval(mean, max(0.0, min(mean - reach, certain)), min(1.0, max(mean + reach, 1 - certain)))

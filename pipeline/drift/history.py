@@ -64,6 +64,7 @@ def add(rows: Sequence[Mapping[str, object]], model: str, now: datetime) -> None
                 if len(same_model):
                     fresh.loc[place, "seen"] = same_model["seen"].min()
                 before = before[~again]
+        fresh["keys"] = fresh["keys"].map(summaries.few)
         parts = [table for table in (before, fresh) if len(table)]
         together = pd.concat(parts, ignore_index=True).sort_values("seen", kind="stable", ignore_index=True)
         with files.in_one_step(paths.NEW_PATIENTS) as unfinished:
@@ -75,10 +76,12 @@ def looks() -> list[dict[str, Any]]:
     if not paths.LOOKS.is_file():
         return []
     found = []
-    for number, line in enumerate(paths.LOOKS.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(paths.LOOKS.read_bytes().splitlines(), start=1):
         try:
             look = json.loads(line)
             found.append({**look, **{key: look[key] for key in ("of", "counts", "time")}})
+            if datetime.fromisoformat(look["time"]).tzinfo is None:
+                raise ValueError
         except (ValueError, TypeError, KeyError):
             raise DataError(f"{paths.LOOKS} line {number}: no look; remove the line") from None
     return found

@@ -38,9 +38,14 @@ def of_cohort(config: Config, encoder: str | None = None, calls: pd.DataFrame | 
     return summaries.table(rows)
 
 
-def vectors_are_there(config: Config, encoder: str) -> bool:
-    """Whether an encoder's vectors of all classes lie on disk, of everybody who has a usable image now."""
+def vectors_are_there(config: Config, encoder: str, digest: str) -> bool:
+    """Whether an encoder's vectors of all classes lie on disk, of everybody who has a usable image now.
+
+    `digest` is of what the vectors are to follow from ("" where it is not known): by other settings they are others.
+    """
     if not all(paths.vectors(encoder, name).is_file() for name in config.classes):
+        return False
+    if digest and made.values(paths.encoder(encoder)).get("digest") != digest:
         return False
     known = {patient for name in config.classes for patient in _rows(encoder, name)}
     images = manifest.usable(made.table(paths.MANIFEST, columns=["class", "patient", "error"]))

@@ -1,10 +1,10 @@
 """What is kept of a patient to tell drift by: a row a patient, of the training cohort and of new patients alike. No file is
 read.
 
-Columns: keys (of the first pictures by digest; whoever has a picture can tell the patient again, nobody else can), class (""
-where it is not known), call (the class that a model gives who never saw the patient; "" where there is none), images, the
-means of `manifest.NUMBERS` over the patient's images (sharpness by its logarithm, with its spread over them), probabilities
-(of the call, by class; empty where there is none), vector (the mean of the images' vectors; empty where there is none).
+Columns: keys (of the pictures; whoever has one of them can tell the patient again, nobody else can), class ("" where it is not
+known), call (the class that a model gives who never saw the patient; "" where there is none), images, the means of
+`manifest.NUMBERS` over the patient's images (sharpness by its logarithm, with its spread over them), probabilities (of the
+call, by class; empty where there is none), vector (the mean of the images' vectors; empty where there is none).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VIEWS = {  # by name, what the view looks at
     "vectors": "the mean of the images' vectors",
     "scores": "the probabilities of the call",
 }
-_KEYS = 4  # of a patient
+_FEW = 4  # keys by which a patient is told again, as long as most pictures are the same
 
 
 def of_patient(images: pd.DataFrame) -> dict[str, object]:
@@ -50,10 +50,13 @@ def of_patient(images: pd.DataFrame) -> dict[str, object]:
 
 
 def keys(pixels_sha256: Sequence[str]) -> str:
-    """Of the pictures whose digests come first: the patient is the same when a picture comes or goes, or the name changes."""
-    return " ".join(
-        hashlib.sha256(f"patient {digest}".encode()).hexdigest()[:16] for digest in sorted(set(pixels_sha256))[:_KEYS]
-    )
+    """Of all pictures, those whose digests come first first."""
+    return " ".join(hashlib.sha256(f"patient {digest}".encode()).hexdigest()[:16] for digest in sorted(set(pixels_sha256)))
+
+
+def few(keys: str) -> str:
+    """The first: the patient is the same when a picture comes or goes, or the name changes."""
+    return " ".join(keys.split()[:_FEW])
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -69,8 +72,11 @@ def known_again(keys: pd.Series, among: pd.Series) -> NDArray[np.bool_]:
 
 def once(patients: pd.DataFrame) -> pd.DataFrame:
     """Without those who are a patient further down again, under another name."""
-    after = [known_again(patients["keys"].iloc[[at]], patients["keys"].iloc[at + 1 :])[0] for at in range(len(patients))]
-    return patients[~np.array(after, dtype=np.bool_)].reset_index(drop=True)
+    further_down, stays = set[str](), list[bool]()
+    for own in reversed([str(text).split() for text in patients["keys"]]):
+        stays.append(further_down.isdisjoint(own))
+        further_down.update(own)
+    return patients[np.array(stays[::-1], dtype=np.bool_)].reset_index(drop=True)
 
 
 def views(patients: pd.DataFrame) -> dict[str, Floats]:

@@ -16,9 +16,12 @@ _SHOWN = {
 }
 
 
-def markdown(settings: Mapping[str, Any], found: Mapping[str, Any], confidence: float, digest: str) -> str:
-    """The card, from the model's settings and metrics.json; of sets it says nothing where none are given."""
-    return "\n\n".join([_title(settings), _data(settings), _results(settings, found, confidence), _limits(digest)]) + "\n"
+def markdown(
+    settings: Mapping[str, Any], curated: Mapping[str, Any], found: Mapping[str, Any], confidence: float, digest: str
+) -> str:
+    """The card, from the model's settings, which images it did not learn from (as its spec says) and metrics.json."""
+    parts = [_title(settings), _data(settings, curated), _results(settings, found, confidence), _limits(digest)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _title(settings: Mapping[str, Any]) -> str:
@@ -29,14 +32,15 @@ def _title(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _data(settings: Mapping[str, Any]) -> str:
+def _data(settings: Mapping[str, Any], curated: Mapping[str, Any]) -> str:
     cohort = settings["cohort"]
     drawn = (
         ": synthetic cells, drawn from a seed. The results say nothing about leukaemia" if cohort["source"] == "demo" else ""
     )
+    gone = f" After review {curated['left_out']:,} images were left out of what it learned from." if curated else ""
     return (
         f"### Data\n\nCohort `{cohort['cohort']}` (source {cohort['source']}, {cohort['files']:,} files, sha256 "
-        f"`{cohort['sha256'][:12]}`){drawn}."
+        f"`{cohort['sha256'][:12]}`){drawn}.{gone}"
     )
 
 

@@ -91,12 +91,11 @@ class Champion:
         rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
         return float(self.model.predict(rows, params={"um": um})["patient_logit"].iloc[0])
 
-    def call(self, images: Sequence[Pixels], um: float) -> dict[str, Any]:
-        """What a call answers of the one patient whose images these are: `served_model` says which columns."""
-        return self.call_and_vector(images, um)[0]
-
     def call_and_vector(self, images: Sequence[Pixels], um: float) -> tuple[dict[str, Any], list[float]]:
-        """The same, and the mean of the vectors by which it answers, which are not made twice; empty where it doesn't tell."""
+        """What a call answers of the one patient whose images these are: `served_model` says which columns.
+
+        And the mean of the vectors by which it answers, which are not made twice; empty where it doesn't tell.
+        """
         rows = pd.DataFrame({"image": pd.Series(list(images), dtype=object)})
         inner, made = self.model.unwrap_python_model(), list[Any]()
         embed = inner._embedded

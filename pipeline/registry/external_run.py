@@ -84,10 +84,10 @@ def told(
 
 
 def _line(about: Mapping[str, Any], found: Found) -> str:
-    classes, at_point = about["classes"], found.at_point
+    judged, at_point = about["judged"], found.at_point
     home = f"; at home {found.home['patient_auroc']:.2f}" if "patient_auroc" in found.home else ""
     return (
-        f"{classes[about['model']]} {about['model']} and {classes[about['control']]} {about['control']}: patient AUROC "
+        f"{judged[about['model']]} {about['model']} and {judged[about['control']]} {about['control']}: patient AUROC "
         f"{found.there['patient_auroc']:.2f}{home}; at the operating point sensitivity {at_point['sensitivity']:.2f}, "
         f"specificity {at_point['specificity']:.2f}"
     )

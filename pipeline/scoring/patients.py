@@ -56,6 +56,7 @@ def score(
     scored: list[tuple[object, ...]] = []
     left_out: list[tuple[str, str, str]] = []
     first_with: dict[str, tuple[str, str]] = {}  # SHA-256 of the pixels -> patient and image
+    own: dict[str, str] = {}  # the same of one patient -> image
     shared: list[str] = []
     of_patients: PatientLogits = {}
     bags = [model for model in models if model.of_patients]
@@ -68,13 +69,13 @@ def score(
         for number, (patient, files) in enumerate(steps):
             usable = []
             for seen in pool.map(partial(looking.look, sides=sides), files):
-                owner, first = (patient, "") if seen.reason else first_with.setdefault(seen.sha256, (patient, seen.image))
                 if seen.reason:
                     left_out.append((patient, seen.image, seen.reason))
-                elif owner == patient and first != seen.image:
-                    left_out.append((patient, seen.image, f"same pixels as {first}"))
+                elif (same := own.setdefault(seen.sha256, seen.image)) != seen.image:
+                    left_out.append((patient, seen.image, f"same pixels as {same}"))
                 else:
                     usable.append(seen)
+                    owner, first = first_with.setdefault(seen.sha256, (patient, seen.image))
                     shared += [f"{owner}/{first} and {patient}/{seen.image}"] if owner != patient else []
             for model in models if usable else []:
                 scored += _rows(patient, usable, model, um, call.made_of if call else frozenset())
@@ -92,7 +93,7 @@ def score(
                 if bag and ask:
                     logits = {(row[2], row[1]): row[4] for row in scored[-len(bag) * len(models) :]}
                     ask(patient, {one.image: one.resized or {} for one in bag}, logits)
-                bag = []
+                bag, own = [], {}
     if shared:
         console.warn(f"{len(shared):,} images are the same in two patients, first {shared[0]}: were they mixed up?")
     columns = ["patient", "image", "subtype", "score", "logit", "unlike", "known"]

@@ -18,6 +18,7 @@ import pandas as pd
 from pipeline.common import console, files
 from pipeline.common.config import Config
 from pipeline.common.errors import ModelError
+from pipeline.common.params_judging import Drift
 from pipeline.drift import history, known_patients, look, summaries
 from pipeline.drift.look import Look
 from pipeline.registry import drift_runs, mlflow_server, versions
@@ -61,7 +62,7 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
         counts = seen.state in (look.DRIFT, look.SAME) and _is_due(past, now, config.drift.looks_per_year)
         about = _about(seen, name, of, counts, now)
         history.add_look({**about, "run": drift_runs.log(client, seen, about)})
-    _show(seen, about, past, rules.fewest)
+    _show(seen, about, past[-1]["time"] if past else "", rules)
     if output:
         files.write(output, json.dumps(about, indent=2) + "\n")
     return ALARM if about["alarm"] else 0
@@ -69,8 +70,8 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
 
 def _delivered(config: Config, version: versions.Version, known: pd.DataFrame) -> pd.DataFrame:
     """The patients of the cohort whom the champion was not registered with; by its encoder's vectors, if these are there."""
-    encoder = version.tags.get(versions.ENCODER, "")
-    are_there = encoder in config.encoders and known_patients.vectors_are_there(config, encoder)
+    encoder, digest = (version.tags.get(tag, "") for tag in (versions.ENCODER, versions.ENCODER_DIGEST))
+    are_there = encoder in config.encoders and known_patients.vectors_are_there(config, encoder, digest)
     everybody = known_patients.of_cohort(config, encoder if are_there else None)
     return everybody[~summaries.known_again(everybody["keys"], known["keys"])]
 
@@ -102,7 +103,7 @@ def _about(seen: Look, name: str, of: str, counts: bool, now: datetime) -> dict[
     }
 
 
-def _show(seen: Look, about: Mapping[str, Any], past: Sequence[Mapping[str, Any]], fewest: int) -> None:
+def _show(seen: Look, about: Mapping[str, Any], last: str, rules: Drift) -> None:
     if seen.found:
         title = f"{about['of']} patients against the training cohort of {about['model']}"
         console.table(title, ["seen by", "distance, 1 by chance", "p alone", "p among all"], seen.rows())
@@ -113,9 +114,12 @@ def _show(seen: Look, about: Mapping[str, Any], past: Sequence[Mapping[str, Any]
         console.say(f"mix of classes, which is held equal ({about['within']}): {mix}")
     elif seen.found:
         console.say("patients of any class are compared: another mix of classes is a difference too")
-    console.say(f"drift: {seen.in_words()}" + (f"; {fewest} new ones are needed" if seen.state == look.FEW else ""))
+    few = "of so few no p can be as low" if seen.found else f"{rules.fewest} new ones are needed"
+    console.say(f"drift: {seen.in_words()}" + (f"; {few}" if seen.state == look.FEW else ""))
     if seen.alarm and not about["counts"]:
-        console.say(f"no alarm: a look counts once a week, and that of {past[-1]['time']} did")
+        console.say(
+            f"no alarm: {rules.looks_per_year} looks a year count (drift.looks_per_year), and the last that did is of {last}"
+        )
     elif seen.alarm:
         console.say(
             "nothing is trained because of this: look at the newest patients' pages, then at staining, scanner and focus"

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from pipeline.cohort.labelled_patients import Delivered
 from pipeline.common import console, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError
-from pipeline.common.files import folder_in_one_step
 from pipeline.evaluation import elsewhere, every_class, figures, intervals, recalibration
 from pipeline.evaluation.elsewhere import Found
 from pipeline.evaluation.figures import Interval
@@ -36,7 +35,7 @@ from pipeline.images import manifest
 from pipeline.pages import external_page
 from pipeline.registry import champions, external_run, known_pictures, mlflow_server, trained_files, versions
 from pipeline.registry.champions import Champion
-from pipeline.scoring import admission
+from pipeline.scoring import admission, results_folder
 from pipeline.scoring import manifest as scoring_manifest
 from pipeline.scoring import patients as scoring
 
@@ -53,6 +52,8 @@ METRICS, PATIENTS, CLASSES, CURVE, AUDIT, LEFT_OUT, NAMES, PAGE = FILES = (
 _SENT = (METRICS, PATIENTS, CLASSES, CURVE, AUDIT, PAGE)  # to MLflow: what names nobody
 _DRAWS = 200  # of k patients, whose recalibration is tried on the others
 _NAME = re.compile(r"[^\w.-]+")
+_LONGEST = 200  # letters of a cohort's name, by which a tag of MLflow's is called
+_MODEL = re.compile(r"[A-Za-z0-9]\w*", re.ASCII)  # as params.yaml may call a class
 _FEWEST = 2  # patients of either class, without whom there is no interval
 
 
@@ -86,54 +87,58 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
     if delivered.left_out:
         console.say(f"left out, as --classes says: {', '.join(delivered.left_out)}")
     cohort = _NAME.sub("-", asked.name or place.resolve().name.removesuffix(".zip")).strip("-.") or "cohort"
+    if len(cohort) > _LONGEST:
+        raise DataError(f"--name: {len(cohort)} letters, MLflow takes {_LONGEST}: name the cohort shorter")
     target = asked.output or paths.external(subtype, str(registered.version), cohort)
-    _require_free(target)
-    with tempfile.TemporaryDirectory() as unpacked:
+    results_folder.require_free(target, lambda names: {METRICS, PATIENTS} <= names <= set(FILES), "result")
+    with ExitStack() as opened:
+        unpacked = opened.enter_context(tempfile.TemporaryDirectory())
         patients = labelled_patients.fetched(source, delivered, Path(unpacked))
         frame = scoring_manifest.of(patients, delivered.class_of)
         images = manifest.usable(frame)
         admission.require_usable(frame, config.validate_.max_quarantined_share, place)
         alike = admission.require_unknown(images, known, f"{subtype} v{registered.version}", asked.despite_look_alikes)
+        _require_enough(config, images, (config.control, subtype))
         champion = _champion(client, subtype, str(registered.version), config.image_um if asked.um is None else asked.um)
         console.say(f"external: {len(images):,} images of {images['patient'].nunique():,} patients, none known to the model")
+        unfinished = opened.enter_context(results_folder.gathered(target))  # scoring takes long: after everything that can fail
         scored, _, of_patients, _ = scoring.score(patients, [champion], None, champion.settings["um"])
-    table = scoring.by_patient(scored, [champion], of_patients, config.evaluate.threshold)
-    everybody = _everybody(config, table, images, delivered, champion)
-    judged = everybody[~everybody["few"] & (everybody["label"] >= 0)].reset_index(drop=True)
-    _require_enough(judged, config.control, subtype)
-    found = elsewhere.found(
-        None if champion.of_patients else scored.merge(judged[["patient", "label", "fold"]], on="patient"),
-        judged,
-        champion.tested,
-        float(champion.settings["operating_point"]),
-        home,
-        config.evaluate,
-        config.seed,
-    )
-    others = _every_class(config, champion, everybody[~everybody["few"]])
-    curve = recalibration.curve(judged, float(champion.settings["operating_point"]), _DRAWS, config.seed)
-    checks = outside.check(
-        images[images["patient"].isin(judged["patient"])], judged, config.audit, config.evaluate.confidence, config.seed
-    )
-    about = {
-        "model": subtype,
-        "version": str(registered.version),
-        "candidate": registered.tags.get("candidate", ""),
-        "cohort": cohort,
-        "demo": champion.settings["cohort"]["source"] == "demo",
-        "home_cohort": str(champion.settings["cohort"]["cohort"]),
-        "control": config.control,
-        "classes": _counts(everybody),
-        "images": int(judged["images"].sum()),
-        "patients": len(judged),
-        "too_few_images": int(everybody["few"].sum()),
-        "fewest_images": config.validate_.min_images_per_patient,
-        "left_out_images": int((frame["error"] != "").sum()),
-        "look_alikes_said_to_be_others": alike,
-        "unlike": external_page.unlike(images, champion.settings["reference"]),
-        "unlike_images": int(judged["images_unlike"].sum()),
-    }
-    with folder_in_one_step(target.resolve()) as unfinished:
+        table = scoring.by_patient(scored, [champion], of_patients, config.evaluate.threshold)
+        everybody = _everybody(config, table, images, delivered, champion)
+        judged = everybody[~everybody["few"] & (everybody["label"] >= 0)].reset_index(drop=True)
+        found = elsewhere.found(
+            None if champion.of_patients else scored.merge(judged[["patient", "label", "fold"]], on="patient"),
+            judged,
+            champion.tested,
+            float(champion.settings["operating_point"]),
+            home,
+            config.evaluate,
+            config.seed,
+        )
+        others = _every_class(config, champion, everybody[~everybody["few"]])
+        curve = recalibration.curve(judged, float(champion.settings["operating_point"]), _DRAWS, config.seed)
+        checks = outside.check(
+            images[images["patient"].isin(judged["patient"])], judged, config.audit, config.evaluate.confidence, config.seed
+        )
+        about = {
+            "model": subtype,
+            "version": str(registered.version),
+            "candidate": registered.tags.get("candidate", ""),
+            "cohort": cohort,
+            "demo": champion.settings["cohort"]["source"] == "demo",
+            "home_cohort": str(champion.settings["cohort"]["cohort"]),
+            "control": config.control,
+            "classes": _counts(everybody),
+            "judged": _counts(judged),
+            "images": int(judged["images"].sum()),
+            "patients": len(judged),
+            "too_few_images": int(everybody["few"].sum()),
+            "fewest_images": config.validate_.min_images_per_patient,
+            "left_out_images": int((frame["error"] != "").sum()),
+            "look_alikes_said_to_be_others": alike,
+            "unlike": external_page.unlike(images, champion.settings["reference"]),
+            "unlike_images": int(judged["images_unlike"].sum()),
+        }
         _write(unfinished, config, about, found, judged, everybody, others, curve, checks, frame)
         told = external_run.told(about, found, curve, images, {"classes": asked.classes, "um": champion.settings["um"]})
         with mlflow_server.answering():
@@ -144,7 +149,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
 
 def _named(model: str) -> tuple[str, str]:
     subtype, sign, version = model.partition("@")
-    if not (subtype and sign and version):
+    if not (_MODEL.fullmatch(subtype) and sign and version):
         raise ModelError(f"{model}: name a model and a version of it, NPM1@champion or NPM1@3")
     if subtype == champions.CALL:
         raise ModelError(f"{model}: answers of all classes are not tried elsewhere by this command; name a subtype's model")
@@ -179,14 +184,6 @@ def _champion(client: mlflow_server.Client, subtype: str, version: str, um: floa
     return champion
 
 
-def _require_free(target: Path) -> None:
-    """What lies at the target may be replaced only if it is an earlier result and nothing else."""
-    if os.path.lexists(target):
-        names = {entry.name for entry in target.iterdir()} if target.is_dir() else {""}
-        if names and not ({METRICS, PATIENTS} <= names <= set(FILES)):
-            raise DataError(f"{target}: exists and is no earlier result; name another folder with --output")
-
-
 def _everybody(
     config: Config, table: pd.DataFrame, images: pd.DataFrame, delivered: Delivered, champion: Champion
 ) -> pd.DataFrame:
@@ -207,10 +204,17 @@ def _everybody(
     )
 
 
-def _require_enough(judged: pd.DataFrame, control: str, subtype: str) -> None:
-    for label, name in enumerate((control, subtype)):
-        if (n := int((judged["label"] == label).sum())) < _FEWEST:
-            raise DataError(f"{name}: {n} patients with images enough; nothing can be said of fewer than {_FEWEST}")
+def _require_enough(config: Config, images: pd.DataFrame, needed: tuple[str, str]) -> None:
+    """Refuse a cohort of which nothing could be said after hours of scoring."""
+    fewest = config.validate_.min_images_per_patient
+    enough = images.groupby(["class", "patient"]).size() >= fewest
+    patients = enough.groupby("class").sum().reindex(needed, fill_value=0)
+    for name, n in patients.items():
+        if n < _FEWEST:
+            raise DataError(
+                f"{name}: {n} patients with {fewest} usable images or more, it takes {_FEWEST}: bring more, or lower "
+                "validate.min_images_per_patient"
+            )
 
 
 def _counts(everybody: pd.DataFrame) -> dict[str, int]:

@@ -8,9 +8,7 @@ classes too.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,14 +16,14 @@ import pandas as pd
 from pipeline.cohort import new_patients
 from pipeline.common import console, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import FULL, DataError, ModelError
-from pipeline.common.files import folder_in_one_step
+from pipeline.common.errors import DataError, ModelError
 from pipeline.evaluation import genetics
 from pipeline.explanation.new_patients import Whys
 from pipeline.pages import prediction_page, rendering
 from pipeline.registry import champions, mlflow_server
 from pipeline.registry.champions import Champion
 from pipeline.scoring import patients as scoring
+from pipeline.scoring import results_folder
 from pipeline.scoring.new_patients import Seen
 
 TABLE, IMAGES, QUARANTINE, CALLS = "predictions.csv", "images.csv", "quarantine.csv", "calls.csv"
@@ -47,8 +45,8 @@ def run(
     if too_long := [name for name in patients if len(prediction_page.file_name(name).encode()) > _LONGEST_NAME]:
         raise DataError(f"{folder}/{too_long[0]}: too long a name for a patient's page; shorten it")
     target = output or paths.PREDICTIONS / folder.resolve().name
-    _require_free(target)
-    with _gathered(target.resolve()) as unfinished:
+    results_folder.require_free(target, _is_earlier, "prediction")
+    with results_folder.gathered(target) as unfinished:
         models = _champions(config, um)
         call = champions.load_call(mlflow_server.connect(), um) if config.call.candidates else None
         why = Whys(models, config.explain, um) if explain else None
@@ -83,14 +81,10 @@ def run(
         console.say(f"predict: why: {why.took()}")
 
 
-def _require_free(target: Path) -> None:
-    """What lies at the target may be replaced only if it is an earlier prediction and nothing else."""
-    if not os.path.lexists(target):
-        return
-    names = {entry.name for entry in target.iterdir()} if target.is_dir() else {""}
+def _is_earlier(names: set[str]) -> bool:
+    """Whether a folder with these files in it is an earlier prediction and nothing else."""
     tables = {TABLE, IMAGES, QUARANTINE}
-    if names and not (tables <= names and all(name.endswith(".html") for name in names - tables - {CALLS})):
-        raise DataError(f"{target}: exists and is no earlier prediction; name another folder with --output")
+    return tables <= names and all(name.endswith(".html") for name in names - tables - {CALLS})
 
 
 def _champions(config: Config, um: float) -> list[Champion]:
@@ -125,19 +119,6 @@ def _champions(config: Config, um: float) -> list[Champion]:
                 f"{champion.settings['um']:g} um and no other; resizing would not undo it (--um, params.yaml's image_um)"
             )
     return found
-
-
-@contextmanager
-def _gathered(target: Path) -> Iterator[Path]:
-    """A hidden folder beside the target, which takes its place in one step."""
-    with ExitStack() as made:
-        try:
-            unfinished = made.enter_context(folder_in_one_step(target))
-        except OSError as error:
-            if error.errno in FULL:
-                raise
-            raise DataError(f"{target}: cannot be made ({error.strerror}); name another folder with --output") from None
-        yield unfinished
 
 
 def _show(target: Path, table: pd.DataFrame, left_out: pd.DataFrame, patients: Sequence[str]) -> None:

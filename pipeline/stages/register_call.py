@@ -45,8 +45,9 @@ def run(config: Config, candidates: list[str]) -> None:
         models = [versions.log_candidate(client, candidate) for candidate in every]
         beside = {candidate.digest for candidate in every}
         for candidate, model in zip(every, models, strict=True):
-            by = {versions.ENCODER: made.values(candidate.folders[0] / "spec.json")["encoder"]["name"]}
-            versions.note(client, model, classes=" ".join(config.classes), **by)
+            by = made.values(candidate.folders[0] / "spec.json")["encoder"]
+            of = {versions.ENCODER: by["name"], versions.ENCODER_DIGEST: by.get("digest", "")}
+            versions.note(client, model, classes=" ".join(config.classes), **of)
             verdict = _settle(config, client, model, candidate, beside)
             console.say(f"{NAME} v{model.version} ({candidate.name}): {verdict}")
             if verdict.startswith(gate.NOT_COMPARABLE):
@@ -136,7 +137,7 @@ def _candidate(config: Config, name: str) -> versions.Candidate:
         metrics=dict(trained_files.as_metrics(found)),
         scores=_scores(config, patients),
         pictures=[],
-        card=call_card.markdown(settings, found, config.evaluate.confidence, digest),
+        card=call_card.markdown(settings, spec.get("curated", {}), found, config.evaluate.confidence, digest),
         beside=trained_files.encoder(spec),
         made_of=known_pictures.of(_images(config)),
         patients=known_patients.of_cohort(config, spec["encoder"]["name"], patients),

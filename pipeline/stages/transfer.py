@@ -62,10 +62,13 @@ def run(config: Config, subtype: str) -> None:
     client = mlflow_server.connect()
     split, tables, cells = recipe.inputs(config, subtype)
     folds = sorted(config.folds)
-    sizes = draws.possible(split, folds, known.patients)
+    gone = image_weights.left_out(paths.existing(paths.LEFT_OUT))
+    kept = {str(who): ~own.isin(gone).to_numpy() for table in tables for who, own in table.groupby("patient")["path"]}
+    learnable = {who for who, images in kept.items() if images.any()}
+    sizes = draws.possible(split, learnable, folds, known.patients)
     if left_out := [size for size in known.patients if size not in sizes]:
         console.say(f"transfer {subtype}: left out, for want of patients: {', '.join(map(str, left_out))}")
-    drawn = [draws.draw(split, fold, size, config.split.n_folds, config.seed) for fold in folds for size in sizes]
+    drawn = [draws.draw(split, learnable, fold, size, config.split.n_folds, config.seed) for fold in folds for size in sizes]
     _require_unsearched(config, [*others, subtype], {name for one in drawn for name in one.tested["patient"]})
     for one, other in itertools.product(drawn, others):
         table = split_table.read(other)
@@ -74,8 +77,6 @@ def run(config: Config, subtype: str) -> None:
     from pipeline.transfer import own_networks  # TensorFlow takes seconds and memory: after everything that can fail
 
     lineage = _lineage(config, subtype, [one for fold in folds for one in own_networks.describe(others, known.base, fold)])
-    gone = image_weights.left_out(paths.existing(paths.LEFT_OUT))
-    kept = {str(who): ~own.isin(gone).to_numpy() for table in tables for who, own in table.groupby("patient")["path"]}
     scored = []
     for fold in folds:
         own = [one for one in drawn if one.fold == fold]
@@ -149,7 +150,6 @@ def _by_vectors(
 ) -> pd.DataFrame:
     candidate = config.transfer.general
     seed = bag_recipe.seed(config.seed, f"{subtype} transfer {one.size}", one.fold)
-    learners = learners[[bool(kept[patient].any()) for patient in learners["patient"]]]
     known = [bags[patient][kept[patient]] for patient in learners["patient"]]
     coefficients = bag_recipe.fit(config, candidate, known, learners["label"].to_numpy(np.int64), seed)
     logits = scoring.logits(

@@ -8,6 +8,7 @@ its network learned by heart. No network has seen a patient of the new subtype; 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
@@ -29,13 +30,13 @@ class Draw:
     tested: pd.DataFrame
 
 
-def possible(split: pd.DataFrame, folds: list[int], sizes: list[int]) -> list[int]:
-    """The sizes for which every fold leaves enough patients to learn from.
+def possible(split: pd.DataFrame, learnable: Collection[str], folds: list[int], sizes: list[int]) -> list[int]:
+    """The sizes for which every fold leaves enough of the `learnable` patients, who have an image to learn from.
 
     Raises:
         ConfigError: there is none.
     """
-    own = split.loc[split["label"] == 1, "fold"]
+    own = split.loc[(split["label"] == 1) & split["patient"].isin(learnable), "fold"]
     most = min(int((own != fold).sum()) for fold in folds)
     found = [size for size in sizes if size <= most]
     if not found:
@@ -43,21 +44,22 @@ def possible(split: pd.DataFrame, folds: list[int], sizes: list[int]) -> list[in
     return found
 
 
-def draw(split: pd.DataFrame, fold: int, size: int, n_folds: int, seed: int) -> Draw:
-    """The people of one fold; with more patients of the subtype those of the smaller numbers stay.
+def draw(split: pd.DataFrame, learnable: Collection[str], fold: int, size: int, n_folds: int, seed: int) -> Draw:
+    """The people of one fold, those who learn `learnable`; with more patients of the subtype those of the smaller numbers stay.
 
     Raises:
         ConfigError: there are too few controls to learn from.
     """
     roles = split_table.roles(split, fold, n_folds).to_numpy()
-    control = (split["label"] == 0).to_numpy()
-    new = split[~control & (roles != "test")]
-    if (control & (roles == "val")).sum() < 2:
+    control, may_learn = (split["label"] == 0).to_numpy(), split["patient"].isin(learnable).to_numpy()
+    new = split[~control & may_learn & (roles != "test")]
+    controls = split[control & may_learn & (roles == "val")]
+    if len(controls) < 2:
         raise ConfigError(f"transfer: fold {fold} has one control to learn from, two are needed; lower split.n_folds")
     lots = [hashlib.sha256(f"{seed} {fold} {patient}".encode()).digest() for patient in new["patient"]]
     chosen = new.assign(lot=lots).sort_values("lot").head(size).drop(columns="lot")
-    learners = pd.concat([split[control & (roles == "val")], chosen], ignore_index=True)
-    return Draw(fold, size, learners, split[control & (roles == "train")], split[roles == "test"])
+    learners = pd.concat([controls, chosen], ignore_index=True)
+    return Draw(fold, size, learners, split[control & may_learn & (roles == "train")], split[roles == "test"])
 
 
 def require_unseen(draw: Draw, other: str, others: pd.DataFrame, n_folds: int) -> None:

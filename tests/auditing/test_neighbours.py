@@ -61,3 +61,20 @@ def test_classes_that_share_no_batch_cannot_be_told_apart_from_it() -> None:
     assert found.state == "amber"
     assert found.found.endswith("no batch holds both classes")
     assert "both classes from each batch" in found.advice
+
+
+def test_nobody_is_his_own_neighbour_however_few_images_others_have() -> None:
+    rng = np.random.default_rng(3)
+    found = neighbours.near([rng.normal(size=(images, 5)).astype(np.float32) for images in (12, 3, 3)])
+    assert np.diag(found.shares).tolist() == [0, 0, 0]
+    np.testing.assert_allclose(found.shares.sum(axis=1), 1)
+    few = neighbours.near([rng.normal(size=(images, 5)).astype(np.float32) for images in (2, 1, 2)])
+    assert all(place not in nearest for place, nearest in enumerate(few.nearest))
+
+
+def test_however_many_are_looked_at_at_a_time_the_same_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = neighbours.near(bags(by_class=1.0))
+    monkeypatch.setattr(neighbours, "_ROWS", 7)
+    parts = neighbours.near(bags(by_class=1.0))
+    np.testing.assert_array_equal(whole.nearest, parts.nearest)
+    np.testing.assert_array_equal(whole.shares, parts.shares)

@@ -239,6 +239,8 @@ def test_figures_by_hand() -> None:
     assert of_sets["coverage"].value == 6 / 8
     assert of_sets["single_share"].value == 5 / 8
     assert of_sets["single_right"].value == 4 / 5
+    everything = measures.of_sets(labels, np.ones_like(sets), 0.95)
+    assert {name: interval.value for name, interval in everything.items()} == {"coverage": 1, "single_share": 0}
 
 
 def test_a_test_is_asked_about_every_class() -> None:

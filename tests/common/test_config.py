@@ -79,6 +79,10 @@ BAG = {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "efficient
         ({"train.models": {"NPM1": NETWORK}}, ["train.models", "candidates.published.networks"]),
         ({"train.folds": [0]}, ["train.folds", "is the key folds"]),
         ({"subtypes": ["NPM1", "Default"]}, ["subtypes", "cannot be named Default"]),
+        (
+            {**BAG, "call.candidates": ["b"], "subtypes": ["NPM1", "patient"]},
+            ["subtypes", "cannot be named patient", "call.candidates: []"],
+        ),
         ({"subtypes": ["NPM1", "control"]}, ["subtypes", "control is named twice"]),
         ({"subtypes": ["NPM1", "npm1"]}, ["subtypes", "NPM1 is named twice"]),
         ({"control": "validation"}, ["subtypes", "cannot be named validation"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -72,3 +73,18 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     table.write_text(f"ID,{HEADER[1:]}BHS,myeloblast,p,UVT,000.TIF\n")
     with pytest.raises(DataError, match=r"t\.csv: has the column ID twice"):
         expert_labels.read(table, IMAGES["path"], False)
+
+
+def test_the_mean_is_never_surer_than_so_few_patients_can_make_it() -> None:
+    def bounds(*aurocs: float) -> tuple[float, float]:
+        found = expert_labels.mean_auroc(pd.DataFrame({"auroc": aurocs}), 0.95)
+        return found.low, found.high
+
+    assert bounds(1, 1, 1, 1) == (pytest.approx(0.025 ** (1 / 4)), 1)
+    assert bounds(1, 1, 1, 1, np.nan) == bounds(1, 1, 1, 1), "who has none doesn't count"
+    assert bounds(0, 0, 0, 0) == (0, pytest.approx(1 - 0.025 ** (1 / 4)))
+    assert bounds(1, 1, 1, 0.999)[0] == pytest.approx(0.025 ** (1 / 4))
+    low, high = bounds(0.8, 0.8, 0.8)
+    assert low < 0.6 < 0.8 < high < 1
+    assert bounds(0.5, 0.9, 0.7) == (pytest.approx(0.7 - 4.3027 * 0.2 / 3**0.5, abs=1e-3), 1)  # Student's t
+    assert np.isnan(bounds(0.9)).all(), "of one patient nothing is known"

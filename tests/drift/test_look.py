@@ -97,12 +97,22 @@ def test_who_is_scored_again_counts_once_and_a_new_name_hides_nobody(here: Path)
     assert len(history.of_model(kept, "call a", known)) == 1, "a patient of training is not new"
 
 
+def test_a_patient_of_training_is_known_by_any_few_of_the_pictures(here: Path) -> None:
+    """Of new patients a few keys are kept, by which they are told again when most of their pictures are there."""
+    first = images(np.random.default_rng(7), 40)
+    known, last = summaries.table([summaries.of_patient(first)]), first.sort_values("pixels_sha256").tail(3)
+    history.add([summaries.of_patient(last)], "call a", NOW)
+    assert len(history.of_model(history.read(), "call a", known)) == 0
+    history.add([summaries.of_patient(first)], "call a", NOW)
+    assert [len(keys.split()) for keys in history.read()["keys"]] == [4], "once"
+
+
 def test_who_lies_in_two_folders_of_one_run_counts_once(here: Path) -> None:
     rng = np.random.default_rng(8)
     first, second = (images(rng, 10) for _ in range(2))
     rows = [summaries.of_patient(one) for one in (first, second, first)]
     history.add(rows, "call a", NOW)
-    assert history.read()["keys"].tolist() == [rows[1]["keys"], rows[0]["keys"]]
+    assert history.read()["keys"].tolist() == [summaries.few(str(rows[number]["keys"])) for number in (1, 0)]
     assert len(summaries.once(summaries.table([]))) == 0
 
 
@@ -112,8 +122,9 @@ def test_a_damaged_history_is_named(here: Path) -> None:
     with pytest.raises(DataError, match=r"^predictions/new_patients.parquet: damaged \(.*\); move it away"):
         history.read()
     whole = '{"of": "predicted", "counts": true, "time": "2026-11-27T08:00:00+00:00"}'
-    for damaged in ("not JSON", "{}", "[1]", "3"):
-        paths.LOOKS.write_text(f"{whole}\n{damaged}\n")
+    no_time, of_nowhere = whole.replace("2026-11-27T08", "yesterday"), whole.replace("+00:00", "")
+    for damaged in ("not JSON", "{}", "[1]", "3", no_time, of_nowhere, whole.replace("predicted", "\xff")):
+        paths.LOOKS.write_text(f"{whole}\n{damaged}\n", encoding="latin-1")
         with pytest.raises(DataError, match=r"^predictions/looks.jsonl line 2: no look; remove the line"):
             history.looks()
 

@@ -15,15 +15,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from candidates import candidate
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
 from scores import scores
 
 from pipeline.common import config, paths
 from pipeline.common.errors import ModelError
-from pipeline.drift import history, summaries
+from pipeline.drift import history, known_patients, look, summaries
 from pipeline.images import manifest
 from pipeline.registry import drift_runs, mlflow_server, versions
 from pipeline.stages import drift, register
 
+ENCODER = "efficientnet_lite0"  # one of params.yaml's
 Params = Callable[[dict[str, Any]], config.Config]
 
 
@@ -34,6 +36,53 @@ def patients(rng: np.random.Generator, count: int, stain: float = 0.0) -> pd.Dat
         images["mean_r"] += stain + rng.normal(scale=5)
         rows.append(summaries.of_patient(images.assign(pixels_sha256=[rng.bytes(8).hex() for _ in range(5)])))
     return summaries.table(rows)
+
+
+def delivered(rng: np.random.Generator, count: int, first: int, stain: float = 0.0) -> pd.DataFrame:
+    """A manifest's rows of so many patients of either class, of five images each."""
+    names = [(name, f"{name}{number:02}") for name in ("control", "NPM1") for number in range(first, first + count)]
+    rows = pd.DataFrame([one for one in names for _ in range(5)], columns=["class", "patient"])
+    numbers = rng.normal(120, 5, (len(rows), len(manifest.NUMBERS)))
+    rows[list(manifest.NUMBERS)] = numbers
+    rows["mean_r"] += stain + np.repeat(rng.normal(scale=5, size=len(names)), 5)
+    return rows.assign(pixels_sha256=[rng.bytes(8).hex() for _ in range(len(rows))], error="")
+
+
+def embedded(rows: pd.DataFrame, rng: np.random.Generator, digest: str) -> None:
+    """Vectors of these images, as `embed` leaves them."""
+    for name, own in rows.groupby("class"):
+        paths.vectors(ENCODER, str(name)).parent.mkdir(parents=True, exist_ok=True)
+        np.save(paths.vectors(ENCODER, str(name)), rng.normal(size=(len(own), 4)).astype(np.float32))
+        own[["patient"]].to_parquet(paths.vector_rows(ENCODER, str(name)), index=False)
+    paths.encoder(ENCODER).write_text(json.dumps({"digest": digest}))
+
+
+def test_those_of_a_delivery_whom_the_champion_was_not_registered_with_are_looked_at(params: Params, here: Path) -> None:
+    """By class; by vectors if they are of the encoder by which the champion answers, and not of its namesake."""
+    settings, rng = params({"subtypes": ["NPM1"], "drift.permutations": 999}), np.random.default_rng(2)
+    first = delivered(rng, 15, 0)
+    (here / "data").mkdir(exist_ok=True)
+    first.to_parquet(paths.MANIFEST, index=False)
+    embedded(first, rng, "the one")
+    known = known_patients.of_cohort(settings, ENCODER)
+    tags = {versions.ENCODER: ENCODER, versions.ENCODER_DIGEST: "the one"}
+    model = ModelVersion("call", "1", 0, tags=[ModelVersionTag(key, value) for key, value in tags.items()])
+
+    def seen() -> look.Look:
+        return look.look(known, drift._delivered(settings, model, known), settings.drift, settings.seed)
+
+    assert seen().new == 0
+    everybody = pd.concat([first, delivered(rng, 6, 15, stain=80)], ignore_index=True)
+    everybody.to_parquet(paths.MANIFEST, index=False)
+    assert seen().found
+    assert "vectors" in seen().not_seen, "not everybody has any yet"
+    embedded(everybody, rng, "the one")
+    found = seen()
+    assert (found.within, found.new, found.known, found.alarm) == ("class", 12, 30, True)
+    assert found.found is not None
+    assert found.found.views["colours"].p_of_all < 0.01 < found.found.views["vectors"].p_value
+    embedded(everybody, rng, "another of that name")
+    assert "vectors" in seen().not_seen
 
 
 def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
@@ -65,10 +114,10 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     rows = patients(rng, 24, stain=20).to_dict("records")
     history.add([{str(key): value for key, value in row.items()} for row in rows], versions.identity(model), datetime.now(UTC))
     assert drift.run(settings, False, Path("look.json")) == drift.ALARM
-    look = json.loads(Path("look.json").read_text())
-    assert (look["alarm"], look["counts"], look["of"], look["new"]) == (True, True, "predicted", 24)
+    told_of = json.loads(Path("look.json").read_text())
+    assert (told_of["alarm"], told_of["counts"], told_of["of"], told_of["new"]) == (True, True, "predicted", 24)
     assert drift.run(settings, False, None) == 0, "the next look of the same week is none"
-    assert "no alarm: a look counts once a week" in capsys.readouterr().out
+    assert "no alarm: 52 looks a year count (drift.looks_per_year), and the last that did is of 2" in capsys.readouterr().out
     lines = [json.loads(line) for line in paths.LOOKS.read_text().splitlines()]
     assert [line["alarm"] for line in lines] == [False, True, False]
 
@@ -87,6 +136,6 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     assert len(runs) == 3
     told = {run.info.run_id: run.data for run in runs}[lines[1]["run"]]
     assert told.metrics["alarm"] == 1
-    assert told.metrics["p"] == look["p"] < told.metrics["level"]
+    assert told.metrics["p"] == told_of["p"] < told.metrics["level"]
     assert {"p_colours", "p_sharpness", "distance_colours"} <= set(told.metrics)
     assert told.tags["model"] == "NPM1 v1"

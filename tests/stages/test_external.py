@@ -117,7 +117,7 @@ def test_the_run_and_the_version_name_each_other_and_the_card_has_a_line(done: P
     model = client.get_model_version("NPM1", "1")
     assert one.info.run_id in model.tags["external.ward"]
     card = str(model.description)
-    assert "### Elsewhere\n\n- ward: 6 NPM1 and 7 control: patient AUROC" in card
+    assert "### Elsewhere\n\n- ward: 6 NPM1 and 6 control: patient AUROC" in card, "those in the figures"
     assert "was not tested" not in card
     run()  # said again, it is the same run, and the card has one line
     register.run(config.load(), ["NPM1"], ["published"])  # which writes the card anew
@@ -193,12 +193,16 @@ def test_a_version_that_does_not_say_what_it_was_made_from_is_refused_until_it_d
         ({"classes": "healthy"}, "'healthy' is not FOLDER=CLASS"),
         ({"classes": "healthy=control,healthy=NPM1"}, "names the folder healthy twice"),
         ({"model": "NPM1"}, "name a model and a version of it, NPM1@champion or NPM1@3"),
+        ({"model": "NPM1'@1"}, "name a model and a version of it, NPM1@champion or NPM1@3"),
         ({"model": "NPM1@7"}, "NPM1@7: not in MLflow at .*; there are: NPM1@1"),
         ({"model": "CBFB_MYH11@champion"}, "CBFB_MYH11@champion: not in MLflow at .*; there are: none"),
         ({"model": "call@champion"}, "name a subtype's model"),
         ({"um": 12.0}, "images of 12 um: NPM1 v1 knows a field of view of 24.9 um and no other"),
         ({"place": "nowhere"}, "nowhere: not there"),
         ({"output": Path("data")}, "data: exists and is no earlier result"),
+        ({"output": Path("params.yaml/below")}, r"params.yaml/below: cannot be made \(Not a directory\); name another folder"),
+        ({"name": "x" * 300}, "--name: 300 letters, MLflow takes 200: name the cohort shorter"),
+        ({"classes": f"{CLASSES},KMT2A_MLLT3=KMT2A/MLLT3"}, "--classes: 'KMT2A/MLLT3' holds a slash"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -220,6 +224,18 @@ def test_a_patient_of_two_classes_and_one_spelled_twice_are_refused(done: Path, 
     (Path("twice/AML_NPM1") / first.name).rename(Path("twice/AML_NPM1") / first.name.lower())
     with pytest.raises(DataError, match="are one patient's name"):
         run("twice")
+
+
+def test_too_few_to_say_anything_of_are_refused_before_they_are_scored(
+    done: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree("ward", "few")
+    _whole, *others = sorted(Path("few/healthy").iterdir(), key=lambda patient: not (patient / "image_0.tif").exists())
+    for patient in others:
+        (patient / "image_1.tif").unlink()
+    monkeypatch.setattr(external, "_champion", None)  # never asked for
+    with pytest.raises(DataError, match=r"^control: 1 patients with 8 usable images or more, it takes 2: bring more, or"):
+        run("few")
 
 
 def test_unusable_images_stop_it_as_they_stop_validate(done: Path, there: Path) -> None:

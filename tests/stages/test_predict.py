@@ -358,8 +358,12 @@ def test_images_in_two_patients_and_patients_of_the_cohort_are_told(
 ) -> None:
     for name in ("A", "B"):
         put(tmp_path / "mixed" / name, registered.cells("NPM1", 2, seed=7))
+    shutil.copy(tmp_path / "mixed/B/image_0.tif", tmp_path / "mixed/B/image_2.tif")
     put(tmp_path / "mixed/of the cohort", registered.cells("NPM1", 12)[:3])
     run(str(tmp_path / "mixed"))
+    assert pd.read_csv("predictions/mixed/predictions.csv").groupby("patient")["images"].first()["B"] == 2
+    (left,) = pd.read_csv("predictions/mixed/quarantine.csv").to_dict("records")
+    assert left == {"patient": "B", "image": "image_2.tif", "reason": "same pixels as image_0.tif"}
     said = " ".join(capfd.readouterr().err.split())
     assert "2 images are the same in two patients, first A/image_0.tif and B/image_0.tif" in said
     assert "1 of 3 patients are in the cohort that models were made from, first of the cohort (3 of 3 images)" in said

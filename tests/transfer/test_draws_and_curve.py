@@ -15,6 +15,10 @@ from pipeline.transfer import curve, draws
 FOLDS = 5
 
 
+def everybody(table: pd.DataFrame) -> set[str]:
+    return set(table["patient"])
+
+
 def split(controls: int, patients: int, first: int = 0) -> pd.DataFrame:
     rows = [(f"c{n:03}", 0, n % FOLDS, 9) for n in range(controls)]
     rows += [(f"n{n:03}", 1, (n + first) % FOLDS, 9) for n in range(patients)]
@@ -22,17 +26,20 @@ def split(controls: int, patients: int, first: int = 0) -> pd.DataFrame:
 
 
 @settings(max_examples=15)
-@given(st.integers(10, 40), st.integers(10, 40), st.integers(0, 4), st.integers(0, 99))
+@given(st.integers(15, 40), st.integers(10, 40), st.integers(0, 4), st.integers(0, 99))
 def test_nobody_learns_who_is_tested_and_no_control_learns_whom_a_network_learned(
     controls: int, patients: int, fold: int, seed: int
 ) -> None:
     table = split(controls, patients)
-    sizes = draws.possible(table, list(range(FOLDS)), [2, 4, 8])
+    without_images = {"n001", "c001"}
+    learnable = everybody(table) - without_images
+    sizes = draws.possible(table, learnable, list(range(FOLDS)), [2, 4, 8])
     before: set[str] = set()
     for size in sizes:
-        one = draws.draw(table, fold, size, FOLDS, seed)
+        one = draws.draw(table, learnable, fold, size, FOLDS, seed)
         learners = one.learners
         assert not set(learners["patient"]) & set(one.tested["patient"])
+        assert not without_images & {*learners["patient"], *one.more_controls["patient"]}, "of whom all images were left out"
         assert set(one.tested["fold"]) == {fold}
         assert set(learners.loc[learners["label"] == 0, "fold"]) == {(fold + 1) % FOLDS}
         chosen = set(learners.loc[learners["label"] == 1, "patient"])
@@ -49,18 +56,18 @@ def test_nobody_learns_who_is_tested_and_no_control_learns_whom_a_network_learne
 
 
 def test_a_network_that_trained_on_somebody_here_is_refused() -> None:
-    one = draws.draw(split(20, 20), 0, 4, FOLDS, 0)
+    one = draws.draw(split(20, 20), everybody(split(20, 20)), 0, 4, FOLDS, 0)
     moved = split(20, 20).assign(fold=lambda table: (table["fold"] + 2) % FOLDS)
     with pytest.raises(LeakError, match=r"patient c\d+ trained the network of OTHER, fold 0"):
         draws.require_unseen(one, "OTHER", moved, FOLDS)
 
 
 def test_too_few_patients_are_one_line() -> None:
-    assert draws.possible(split(20, 10), [0, 1], [2, 4, 8, 16]) == [2, 4, 8]
+    assert draws.possible(split(20, 10), everybody(split(20, 10)), [0, 1], [2, 4, 8, 16]) == [2, 4, 8]
     with pytest.raises(ConfigError, match="only 1 patients are outside the tested fold"):
-        draws.possible(split(20, 2), [0, 1], [2, 4])
+        draws.possible(split(20, 2), everybody(split(20, 2)), [0, 1], [2, 4])
     with pytest.raises(ConfigError, match="fold 0 has one control to learn from"):
-        draws.draw(split(5, 20), 0, 2, FOLDS, 0)
+        draws.draw(split(5, 20), everybody(split(5, 20)), 0, 2, FOLDS, 0)
 
 
 def scores(**shift: float) -> pd.DataFrame:

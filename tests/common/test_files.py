@@ -1,0 +1,112 @@
+"""Files and folders are there whole or not at all, also where two write the same at once."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import pytest
+
+from pipeline.common import files
+
+InOneStep = Callable[[Path], AbstractContextManager[Path]]
+BOTH = pytest.mark.parametrize("in_one_step", [files.in_one_step, files.folder_in_one_step])
+
+
+def put(place: Path, name: str, text: str) -> None:
+    """Into a file, or into a file of a folder."""
+    with (place / name if place.is_dir() else place).open("a") as file:
+        file.write(text)
+
+
+def texts(place: Path) -> dict[str, str]:
+    if not place.exists():
+        return {}
+    return {file.name: file.read_text() for file in (place.iterdir() if place.is_dir() else [place])}
+
+
+@BOTH
+def test_who_writes_the_same_waits_and_nothing_half_written_is_ever_there(
+    tmp_path: Path, in_one_step: InOneStep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun, go_on, second_began, seen = threading.Event(), threading.Event(), threading.Event(), list[dict[str, str]]()
+
+    def first() -> None:
+        with in_one_step(tmp_path / "made") as unfinished:
+            put(unfinished, "a", "first, ")
+            begun.set()
+            assert go_on.wait(5)
+            put(unfinished, "a", "whole")
+
+    def second() -> None:
+        assert begun.wait(5)
+        with in_one_step(tmp_path / "made") as unfinished:
+            second_began.set()
+            seen.append(texts(tmp_path / "made"))
+            put(unfinished, "b", "second")
+
+    threads = [threading.Thread(target=one) for one in (first, second)]
+    for thread in threads:
+        thread.start()
+    assert not second_began.wait(0.2), "it waits"
+    assert texts(tmp_path / "made") == {}
+    go_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert [list(one.values()) for one in seen] == [["first, whole"]]
+    assert list(texts(tmp_path / "made").values()) == ["second"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+    assert "made: another process is writing it; this one waits for that" in " ".join(capsys.readouterr().out.split())
+
+
+@BOTH
+def test_what_a_killed_one_left_is_begun_anew(tmp_path: Path, in_one_step: InOneStep) -> None:
+    with in_one_step(tmp_path / "made") as unfinished:
+        put(unfinished, "a", "cut o")
+        unfinished.rename(tmp_path / "left")
+        unfinished.mkdir() if (tmp_path / "left").is_dir() else unfinished.touch()
+    (tmp_path / "left").rename(unfinished)
+    with in_one_step(tmp_path / "made") as unfinished:
+        assert not any(texts(unfinished).values())
+        put(unfinished, "a", "whole")
+    assert list(texts(tmp_path / "made").values()) == ["whole"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+
+
+@BOTH
+def test_what_fails_leaves_what_was_there(tmp_path: Path, in_one_step: InOneStep) -> None:
+    with in_one_step(tmp_path / "made") as unfinished:
+        put(unfinished, "a", "before")
+    with suppress(ValueError), in_one_step(tmp_path / "made") as unfinished:
+        put(unfinished, "a", "half")
+        raise ValueError
+    assert list(texts(tmp_path / "made").values()) == ["before"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes a while, to delete the former one, is done where nobody looks."""
+    deleted, rmtree = list[Path](), shutil.rmtree
+
+    def noted(path: Path, ignore_errors: bool = False) -> None:
+        deleted.append(path)
+        rmtree(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(files.shutil, "rmtree", noted)
+    for text in ("former", "latter"):
+        with files.folder_in_one_step(tmp_path / "made") as unfinished:
+            put(unfinished, "a", text)
+    assert deleted
+    assert tmp_path / "made" not in deleted
+    assert texts(tmp_path / "made") == {"a": "latter"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+
+
+@BOTH
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path, in_one_step: InOneStep) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError), in_one_step(tmp_path / "file/made"):
+        pytest.fail("is not made")
