@@ -7,11 +7,12 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bag_cohort
+import h5py
 import mlflow
 import numpy as np
 import pandas as pd
@@ -365,6 +366,47 @@ def test_a_model_on_vectors_made_elsewhere_says_that_it_takes_no_images(inside: 
     data, patients = images(inside)
     with pytest.raises(MlflowException, match="the vectors of the encoder dinobloom are made elsewhere: this model cannot"):
         model.predict(pd.DataFrame({"image": data, "patient": patients}))
+
+
+def test_an_encoder_whose_weights_are_no_numbers_is_not_rebuilt(tmp_path: Path) -> None:
+    encoder(tmp_path)
+    with h5py.File(tmp_path / kept_network.WEIGHTS, "r+") as stored:
+        stored["0001"][0] = np.inf
+    with pytest.raises(ValueError, match="a weight is no number"):
+        kept_network.rebuilt(tmp_path)
+
+
+def _renumbered(file: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    with np.load(file) as stored:
+        known = dict(stored)
+    np.savez(file, allow_pickle=False, **{**known, name: change(known[name])})
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "change", "said"),
+    [
+        (SUBTYPE, "weights", lambda values: values * np.nan, r"fold-0/coefficients.npz holds something else"),
+        (SUBTYPE, "weights", lambda values: values[:-1], "its files make no model"),
+        (SUBTYPE, "intercept", lambda values: values + 1j, "fold-0/coefficients.npz holds something else"),
+        ("call", "strangeness", lambda values: values * np.inf, r"fold-0/coefficients.npz holds something else"),
+        ("call", "classes", lambda values: values[1:], "its files make no model"),
+        ("call", "intercept", lambda values: values[1:], "its files make no model"),
+    ],
+)
+def test_coefficients_that_are_no_numbers_or_do_not_fit_are_refused_where_they_are_loaded(
+    inside: Path, tmp_path: Path, name: str, array: str, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    """With digests made to match: whoever makes them takes what `pipeline` would have refused."""
+    (place,) = [path.parent for path in (inside / "mlartifacts" / name).rglob("MLmodel")]
+    shutil.copytree(place, tmp_path / "model")
+    networks = tmp_path / "model/artifacts/networks"
+    _renumbered(networks / "fold-0/coefficients.npz", array, change)
+    settings = json.loads((networks / "settings.json").read_text())
+    settings["sha256"]["fold-0/coefficients.npz"] = files.sha256(networks / "fold-0/coefficients.npz")
+    (networks / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(MlflowException, match=said) as refused:
+        mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    assert "\n" not in str(refused.value)
 
 
 def test_a_model_on_a_keras_application_prepares_images_as_that_does(

@@ -1,8 +1,6 @@
-"""Bad input of every kind that a user may bring: a clear error, or the right result? `python -m bench.bad_input [kinds...]`
+"""The command: `python -m bench.bad_input [--quick] [--cases N] [--seed S] [--round N] [kinds ...]`.
 
-A case is a good file damaged, or one that Hypothesis drew, read by the product's own code. It ends in one line that names the
-file, or in what another reader makes of it too. The same seed and number give the same case: `--round 17` shows it.
-Images are `python -m bench.mutated_images`'.
+The same seed and number give the same case: `--round 17` shows it.
 """
 
 from __future__ import annotations
@@ -12,8 +10,29 @@ import sys
 import time
 from collections import Counter
 
-from bench import bad_archives, bad_commands, bad_files, bad_requests, bad_tables, guarded
-from bench.guarded import CRASH, OUTCOMES, WRONG
+from bench.bad_input import (
+    archives,
+    commands,
+    drift_records,
+    elsewhere,
+    environment,
+    guarded,
+    http_requests,
+    metadata,
+    models,
+    params_file,
+    records,
+    reviews,
+    stage_files,
+    tables,
+    vectors,
+)
+from bench.bad_input.guarded import CRASH, OUTCOMES, WRONG
+
+_MODULES = (
+    *(params_file, metadata, tables, reviews, records, archives, elsewhere, vectors, stage_files, drift_records, models),
+    *(http_requests, environment, commands),
+)
 
 
 def main() -> None:
@@ -26,8 +45,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, help="this case alone, and what became of it")
     options = parser.parse_args()
     cases = options.cases // 10 if options.quick else options.cases
-    modules = (bad_tables, bad_archives, bad_files, bad_requests, bad_commands)
-    known = {kind.name: kind for module in modules for kind in module.kinds()}
+    known = {kind.name: kind for module in _MODULES for kind in module.kinds()}
     if unknown := set(options.kinds) - set(known):
         parser.error(f"no kind {unknown.pop()}; there are: {', '.join(known)}")
     started, total, rows = time.monotonic(), Counter[str](), []
