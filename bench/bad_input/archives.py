@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import struct
 import zipfile
 from collections.abc import Iterable
@@ -66,7 +67,7 @@ def make(rng: random.Random, folder: Path) -> str:
             data = damage.bytes_of(rng, data)[1]
         case "directory":  # the records of the table of contents: flags, method, times, checksum, sizes, lengths, offsets
             changed = bytearray(data)
-            starts = [at for at in range(len(data)) if data.startswith((b"PK\1\2", b"PK\5\6", b"PK\3\4"), at)]
+            starts = [found.start() for found in re.finditer(rb"PK(?:\1\2|\5\6|\3\4)", data)]
             for _ in range(rng.choice((1, 1, 3))):
                 at = rng.choice(starts) + rng.randrange(4, 46)
                 struct.pack_into(

@@ -25,7 +25,7 @@ def _make(rng: random.Random, folder: Path) -> str:
     shutil.copyfile(made_up.params(), folder / "params.yaml")
     command = rng.choice(("results", "ingest", "deal", *(command for _, command in _TABLES.values())))
     (folder / "data/splits").mkdir(parents=True)
-    made_up.sound_manifest().to_parquet(folder / "data/manifest.parquet", index=False)
+    made_up.put_manifest()
     for place, (rows, _) in _TABLES.items():
         (folder / place).write_text(csv_text(rows))
     match command:
@@ -61,4 +61,4 @@ def _read(folder: Path) -> str:
 def kinds() -> Iterable[Kind]:
     """The one of this module. What is accepted is judged by the kinds that read in this process."""
     refusals = (RefusedError,)
-    yield Kind("commands", _make, _read, lambda folder, said: "", ("error: ",), refusals, one_in=10)
+    yield Kind("commands", _make, _read, lambda folder, said: "", ("error: ",), refusals, one_in=25)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
@@ -83,7 +84,9 @@ def _damaged(rng: random.Random, sound: pd.DataFrame, file: Path) -> str:
 def _make_new(rng: random.Random, folder: Path) -> str:
     paths.PREDICTIONS.mkdir()
     seen = [f"2026-11-{1 + n:02}T08:00:00+00:00" for n in range(8)]
-    return _damaged(rng, _patients(8).assign(model="call a", seen=seen), paths.NEW_PATIENTS)
+    how = _damaged(rng, _patients(8).assign(model="call a", seen=seen), paths.NEW_PATIENTS)
+    shutil.copyfile(paths.NEW_PATIENTS, folder / "before.parquet")
+    return how
 
 
 def _read_new(folder: Path) -> Any:
@@ -134,8 +137,10 @@ def _wrong_looks(folder: Path, past: Any) -> str:
 def _wrong_new(folder: Path, found: Any) -> str:
     """Everybody who was there, and the one who came, whom a look at the file after it has too."""
     read, after = found
-    kept = pyarrow.parquet.ParquetFile(paths.NEW_PATIENTS).read().to_pydict()["keys"]
-    if after != kept or not set(_patients(1)["keys"]) <= set(kept):
+    before, kept = (
+        pyarrow.parquet.ParquetFile(file).read().to_pydict()["keys"] for file in (folder / "before.parquet", paths.NEW_PATIENTS)
+    )
+    if read != before or after != kept or not set(_patients(1)["keys"]) <= set(kept):
         return "others are kept"
     gone = {key for keys in read for key in keys.split()} - {key for keys in kept for key in keys.split()}
     return f"{sorted(gone)[:3]} are lost" if gone else ""

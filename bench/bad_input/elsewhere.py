@@ -100,11 +100,9 @@ def _make(rng: random.Random, folder: Path) -> str:
             rng.choice((place.touch, place.mkdir, lambda: None))()
         case "twice":
             place = rng.choice([one for one in places if len(one.relative_to(base).parts) == 2])
-            shutil.copytree(
-                place,
-                rng.choice([base / name for name in _PEOPLE]) / rng.choice((place.name, place.name.lower(), "new")),
-                dirs_exist_ok=True,
-            )
+            other = base / rng.choice(sorted(_PEOPLE)) / rng.choice((place.name, place.name.lower(), "new"))
+            if other != place:
+                shutil.copytree(place, other)
         case "link":
             place = rng.choice([*places, *files])
             shutil.rmtree(place) if place.is_dir() else place.unlink()

@@ -89,4 +89,4 @@ def _wrong_variable(folder: Path, found: Any) -> str:
 
 def kinds() -> Iterable[Kind]:
     """The one of this module."""
-    yield Kind("environment", _make_variable, _read_variable, _wrong_variable, (*VARIABLES, "MLFLOW", "sqlite", "//"))
+    yield Kind("environment", _make_variable, _read_variable, _wrong_variable, (*VARIABLES, "MLFLOW", "sqlite", "//"), one_in=2)

@@ -13,7 +13,7 @@ import pandas as pd
 from conftest import write_params
 from delivery import USUAL
 
-from pipeline.common import config
+from pipeline.common import config, paths
 from pipeline.curation import review
 from pipeline.folds import split_table
 from pipeline.images import manifest
@@ -77,6 +77,17 @@ def sound_manifest() -> pd.DataFrame:
         }
         for path, sha in zip(IMAGES, digest, strict=True)
     )
+
+
+@cache
+def _manifest_file() -> bytes:
+    return bytes(sound_manifest().to_parquet(index=False))
+
+
+def put_manifest() -> None:
+    """Where the stages look for it."""
+    paths.MANIFEST.parent.mkdir(exist_ok=True)
+    paths.MANIFEST.write_bytes(_manifest_file())
 
 
 params()  # before processes are forked, which may write nothing there

@@ -150,7 +150,7 @@ def _wrong_adjusted(folder: Path, found: Any) -> str:
 
 def kinds() -> Iterable[Kind]:
     """All of this module."""
-    yield Kind("model files", _make, _read, _wrong, ("NPM1",), load=load, around=registered, one_in=10)
+    yield Kind("model files", _make, _read, _wrong, ("NPM1",), load=load, around=registered, one_in=20)
     refusals = (PipelineError, MlflowException)
     named = ("networks", "fold-", "spec", "model", "MLmodel")
     for of, name in (("networks", "model files"), ("bags", "bag model files"), ("call", "call's model files")):
@@ -163,5 +163,5 @@ def kinds() -> Iterable[Kind]:
             refusals,
             load,
             partial(registered, of),
-            one_in=10,
+            one_in=20,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.bad_input import csv_cells, damage
 from bench.bad_input.guarded import Kind
-from bench.bad_input.made_up import IMAGES, REVIEW, settings, sound_manifest
+from bench.bad_input.made_up import IMAGES, REVIEW, put_manifest, settings
 from pipeline.common import paths
 from pipeline.common.errors import PipelineError
 from pipeline.stages import curate
@@ -17,8 +17,7 @@ _EXPORT = [REVIEW[0], *[[path, path.split("/")[1], "keep", "", "2026-02-01T08:00
 
 
 def _make(rng: random.Random, folder: Path) -> str:
-    (folder / "data").mkdir()
-    sound_manifest().to_parquet(paths.MANIFEST, index=False)
+    put_manifest()
     before, export = csv_cells.csv_text(REVIEW).encode(), csv_cells.csv_text(_EXPORT).encode()
     if rng.random() < 0.3:
         way, before = damage.table_of(rng, REVIEW)

@@ -134,6 +134,8 @@ class SubtypeModel(PythonModel):
         self._call_folds = [
             (coefficients, encoder) for _, coefficients, _, encoder in self._learned(folder, self.settings["folds"])
         ]
+        if any(fold["intercept"].shape != (len(self.settings["classes"]),) for fold, _ in self._call_folds):
+            raise ValueError("an intercept is not of these classes")  # NumPy would take one number for all of them
         self._require_an_answer(self._call_bags, [encoder for _, encoder in self._call_folds])
 
     def _learned(self, folder: Path, folds: list[str]) -> list[tuple[dict[str, Any], dict[str, Any], Path, Path]]:

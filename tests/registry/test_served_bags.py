@@ -368,14 +368,6 @@ def test_a_model_on_vectors_made_elsewhere_says_that_it_takes_no_images(inside: 
         model.predict(pd.DataFrame({"image": data, "patient": patients}))
 
 
-def test_an_encoder_whose_weights_are_no_numbers_is_not_rebuilt(tmp_path: Path) -> None:
-    encoder(tmp_path)
-    with h5py.File(tmp_path / kept_network.WEIGHTS, "r+") as stored:
-        stored["0001"][0] = np.inf
-    with pytest.raises(ValueError, match="a weight is no number"):
-        kept_network.rebuilt(tmp_path)
-
-
 def _renumbered(file: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     with np.load(file) as stored:
         known = dict(stored)
@@ -397,8 +389,7 @@ def test_coefficients_that_are_no_numbers_or_do_not_fit_are_refused_where_they_a
     inside: Path, tmp_path: Path, name: str, array: str, change: Callable[[np.ndarray], np.ndarray], said: str
 ) -> None:
     """With digests made to match: whoever makes them takes what `pipeline` would have refused."""
-    (place,) = [path.parent for path in (inside / "mlartifacts" / name).rglob("MLmodel")]
-    shutil.copytree(place, tmp_path / "model")
+    shutil.copytree(next((inside / "mlartifacts" / name).rglob("MLmodel")).parent, tmp_path / "model")
     networks = tmp_path / "model/artifacts/networks"
     _renumbered(networks / "fold-0/coefficients.npz", array, change)
     settings = json.loads((networks / "settings.json").read_text())
@@ -462,3 +453,11 @@ def test_another_encoder_is_refused_before_it_is_registered_and_where_it_is_load
             register.run(config.load(inside / "params.yaml"), [SUBTYPE], ["bags"])
     finally:
         mine.write_bytes(kept)
+
+
+def test_an_encoder_whose_weights_are_no_numbers_is_not_rebuilt(inside: Path, tmp_path: Path) -> None:
+    encoder(tmp_path)
+    with h5py.File(tmp_path / kept_network.WEIGHTS, "r+") as stored:
+        stored["0001"][0] = np.inf
+    with pytest.raises(ValueError, match="a weight is no number"):
+        kept_network.rebuilt(tmp_path)
