@@ -67,7 +67,7 @@ def make(rng: random.Random, folder: Path) -> str:
             data = damage.bytes_of(rng, data)[1]
         case "directory":  # the records of the table of contents: flags, method, times, checksum, sizes, lengths, offsets
             changed = bytearray(data)
-            starts = [found.start() for found in re.finditer(rb"PK(?:\1\2|\5\6|\3\4)", data)]
+            starts = [found.start() for found in re.finditer(rb"PK(?:\x01\x02|\x05\x06|\x03\x04)", data)]
             for _ in range(rng.choice((1, 1, 3))):
                 at = rng.choice(starts) + rng.randrange(4, 46)
                 struct.pack_into(
