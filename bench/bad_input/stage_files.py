@@ -96,7 +96,7 @@ def _csv(
 
 def _number(cell: str) -> str:
     try:
-        return f"{float(cell):.12g}"
+        return f"{float(cell) + 0.0:.12g}"  # -0 is 0
     except ValueError:
         return cell
 

@@ -61,6 +61,7 @@ class SubtypeModel(PythonModel):
     def _load(self, folder: Path) -> None:
         if not (folder / _SETTINGS).is_file():
             raise _refused(f"{folder / _SETTINGS}: is missing; register the model again")
+        self._folder = folder
         self.settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         _require_registered(folder, self.settings["sha256"])
         if (backend := os.environ.get("KERAS_BACKEND") or _BACKENDS[0]) not in _BACKENDS:
@@ -84,7 +85,7 @@ class SubtypeModel(PythonModel):
         for name, temperature in sorted(self.settings["temperatures"].items()):
             spec = json.loads((folder / name / "spec.json").read_text())
             self._folds.append((self._rebuilt(folder / name, spec), int(spec["px"]), float(temperature)))
-        _require_finite(self._score_images(np.zeros(1), pd.Series([""])))  # of nobody: settings that make no answer show here
+        self._checked(self._score_images(np.zeros(1), pd.Series([""])))  # of nobody: settings that make no answer show here
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -94,13 +95,13 @@ class SubtypeModel(PythonModel):
         if um != trained_um:
             raise _refused(f"um: images of {um:g} um; the model knows a field of view of {trained_um:g} um and no other")
         if self.settings.get("kind") == "call":
-            return _require_finite(self._call_bags(self._embedded(model_input)))
+            return self._checked(self._call_bags(self._embedded(model_input)))
         if self._of_patients:
-            return _require_finite(self._score_bags(self._embedded(model_input)))
+            return self._checked(self._score_bags(self._embedded(model_input)))
         sides = {px for _, px, _ in self._folds}
         images = [self._resized(image, number, sides) for number, image in enumerate(model_input["image"], start=1)]
         patients = _named(model_input["patient"]) if "patient" in model_input else None
-        return _require_finite(self._score_images(self._logits(images), patients))
+        return self._checked(self._score_images(self._logits(images), patients))
 
     def _score_images(self, logits: Any, patients: pd.Series | None) -> pd.DataFrame:
         """A row an image, by the mean of the folds' calibrated logits."""
@@ -112,6 +113,12 @@ class SubtypeModel(PythonModel):
             scored["patient_call"] = scored["patient_score"] > self.settings["operating_point"]
             scored["patient_warning"] = patients.map(pooled["images"].map(self._few)).astype("str")
         return scored
+
+    def _checked(self, answer: pd.DataFrame) -> pd.DataFrame:
+        """The answer, if its numbers are some."""
+        if not np.isfinite(answer.select_dtypes("number").to_numpy()).all():
+            raise _refused(f"{self._folder}: its files make an answer that is no number; register the model again")
+        return answer
 
     def _few(self, images: int) -> str:
         """A warning where a patient has fewer images than any of training had."""
@@ -164,7 +171,7 @@ class SubtypeModel(PythonModel):
     def _require_an_answer(self, of: Callable[[dict[str, dict[Path, Any]]], pd.DataFrame], encoders: list[Path]) -> None:
         """Ask of a made-up patient of two images whose vectors are 0: files that do not fit each other answer of nobody."""
         with np.errstate(all="ignore"):
-            _require_finite(of({"": dict.fromkeys(encoders, np.zeros((2, int(self._about["dimension"])), dtype=np.float32))}))
+            self._checked(of({"": dict.fromkeys(encoders, np.zeros((2, int(self._about["dimension"])), dtype=np.float32))}))
 
     def _embedded(self, model_input: pd.DataFrame) -> dict[str, dict[Path, Any]]:
         """The vectors of every patient by each encoder, in the order in which they first appear."""
@@ -294,13 +301,6 @@ def _require_numbers(name: str, *values: Any) -> None:
     for one in map(np.asarray, values):
         if one.dtype.kind not in "biuf" or not np.isfinite(one).all():
             raise ValueError(f"{name} holds something else than finite numbers")
-
-
-def _require_finite(answer: pd.DataFrame) -> pd.DataFrame:
-    """The answer, if its numbers are some."""
-    if not np.isfinite(answer.select_dtypes("number").to_numpy()).all():
-        raise _refused("the model's files make an answer that is no number; register the model again")
-    return answer
 
 
 def _require_registered(folder: Path, registered: dict[str, str]) -> None:

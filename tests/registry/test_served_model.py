@@ -286,6 +286,17 @@ def test_a_model_that_was_tampered_with_is_not_loaded(project: Path, model: Any,
     assert not bomb.exists()
 
 
+def test_an_answer_that_is_no_number_is_not_given(project: Path, model: Any, patient: list[bytes], tmp_path: Path) -> None:
+    shutil.copytree(files_of_npm1(project), tmp_path / "model")
+    listed = tmp_path / "model/artifacts/networks/settings.json"
+    settings = json.loads(listed.read_text())
+    settings["temperatures"]["fold-0"] = 0.0
+    listed.write_text(json.dumps(settings))
+    cold = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    with pytest.raises(MlflowException, match="its files make an answer that is no number; register the model again"):
+        cold.predict(frame(patient[:1]))
+
+
 def test_loading_leaves_no_bytecode_among_the_registered_files(
     project: Path, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
