@@ -201,16 +201,7 @@ def arrays_of(rng: random.Random, file: Path) -> None:
 def other_numbers(rng: random.Random, values: Any) -> Any:
     """An array of another form, or one with a number that is none; None is no array."""
     changed = np.array(values)
-    changed.flat[rng.randrange(max(1, changed.size))] = (
-        0 if changed.dtype.kind in "iu" else rng.choice((np.nan, np.inf, -np.inf))
-    )
-    ways = (
-        values.astype("f8"),
-        values.astype("i4"),
-        np.zeros((3, 3), "f4"),
-        values.ravel()[1:],
-        changed,
-        values.astype("S4"),
-        None,
-    )
-    return rng.choice(ways)
+    none = 0 if changed.dtype.kind in "iu" else rng.choice((np.nan, np.inf, -np.inf))
+    changed.flat[rng.randrange(max(1, changed.size))] = none
+    doubles, whole, texts = (values.astype(kind) for kind in ("f8", "i4", "S4"))
+    return rng.choice((doubles, whole, np.zeros((3, 3), "f4"), values.ravel()[1:], changed, texts, None))

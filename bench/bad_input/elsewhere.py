@@ -35,23 +35,10 @@ _METADATA = [
     *[[who, "mf"[n % 2], str(40 + n)] for n, who in enumerate(who for people in _PEOPLE.values() for who in people)],
 ]
 _PAIRS = (
-    *(
-        "",
-        ",",
-        "=",
-        "=control",
-        "healthy=",
-        "healthy=control",
-        "healthy=control,AML_NPM1=NPM1",
-        "healthy=NPM1,AML_NPM1=control",
-    ),
-    *("healthy=control,healthy=NPM1", "healthy==control,AML_NPM1=NPM1", "healthy=control;AML_NPM1=NPM1", "HEALTHY=control"),
-    *(
-        "healthy=control,AML_NPM1=NPM1,KMT2A=control",
-        "../ward=control",
-        "healthy/HA=control,AML_NPM1=NPM1",
-        " healthy = control ",
-    ),
+    *("", ",", "=", "=control", "healthy=", "healthy=control", "HEALTHY=control", "../ward=control", " healthy = control "),
+    *("healthy=control,AML_NPM1=NPM1", "healthy=NPM1,AML_NPM1=control", "healthy=control,healthy=NPM1"),
+    *("healthy==control,AML_NPM1=NPM1", "healthy=control;AML_NPM1=NPM1", "healthy/HA=control,AML_NPM1=NPM1"),
+    "healthy=control,AML_NPM1=NPM1,KMT2A=control",
 )
 
 
