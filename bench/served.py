@@ -1,4 +1,4 @@
-"""A project with registered networks of random weights, and `mlflow models serve` of one, for as long as a block lasts."""
+"""A project with registered models of random weights, and `mlflow models serve` of one, for as long as a block lasts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "images")]
 from processes import CLEAN, answers, end, free_port, wait  # noqa: E402
 
 _BUILD = """
-import registered, sys
+import os, sys
 from pathlib import Path
-registered.build(Path(sys.argv[1]))
+import registered, test_served_bags
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{sys.argv[1]}/mlflow.db"
+if sys.argv[2] == "bags":
+    test_served_bags.build()
+else:
+    registered.build(Path(sys.argv[1]))
 for name in ("control", "NPM1"):
     for number, data in enumerate(registered.cells(name, 12, seed=7)):
         Path(sys.argv[1], f"{name}-{number}.tif").write_bytes(data)
@@ -26,12 +31,15 @@ for name in ("control", "NPM1"):
 
 
 @contextmanager
-def project() -> Iterator[Path]:
-    """Made by a process of its own: TensorFlow does not survive a fork. Beside it lie images to ask about."""
+def project(of: str = "networks") -> Iterator[Path]:
+    """Made by a process of its own: TensorFlow does not survive a fork. Beside it lie images to ask about.
+
+    `of` networks, or of bags: a bag candidate of NPM1, and a call.
+    """
     with tempfile.TemporaryDirectory() as name:
         places = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/registry"), str(ROOT / "tests/images")])
         subprocess.run(
-            [sys.executable, "-c", _BUILD, name],
+            [sys.executable, "-c", _BUILD, name, of],
             cwd=name,
             env={**CLEAN, "PYTHONPATH": places},
             check=True,

@@ -194,7 +194,8 @@ class Postgres:
     def kill(self) -> None:
         """End all of its processes at once; what was committed is on the disk."""
         for process in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # one of a session that has just ended
+                process.kill()
         self._process.wait()
 
     def __exit__(self, *_: object) -> None:

@@ -54,7 +54,10 @@ def warn(text: str) -> None:
 
 def fail(text: str) -> None:
     """The one line a run ends with when the user has to mend something."""
-    _errors.print(f"error: {text}", markup=False)
+    try:
+        _errors.print(f"error: {text}", markup=False)
+    except MemoryError:  # which may be what it is about
+        sys.stderr.write(f"error: {text}\n")
 
 
 def ask(question: str) -> str | None:

@@ -66,6 +66,17 @@ def decode(table: pd.DataFrame) -> None:
             column.to_numpy()
 
 
+def arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays by name; numbers, all of them finite, and never objects."""
+    import numpy as np
+
+    with reading(path), np.load(path, allow_pickle=False) as stored:
+        found = {str(name): values for name, values in stored.items()}
+        if not all(values.dtype.kind in "biuf" and np.isfinite(values).all() for values in found.values()):
+            raise ValueError("holds something else than finite numbers")
+    return found
+
+
 def array(path: Path) -> NDArray[Any]:
     """An array that stays on the disk until it is looked at; numbers, never objects."""
     import numpy as np

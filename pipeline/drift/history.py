@@ -33,6 +33,7 @@ def read() -> pd.DataFrame:
     try:
         table: pd.DataFrame = pd.read_parquet(paths.NEW_PATIENTS, columns=_COLUMNS)
         made.decode(table)
+        summaries.require_sound(table)
     except Exception as error:  # Arrow raises whatever its parser stumbles over
         first = addresses.first_line(error)
         raise DataError(
@@ -79,11 +80,13 @@ def looks() -> list[dict[str, Any]]:
     for number, line in enumerate(paths.LOOKS.read_bytes().splitlines(), start=1):
         try:
             look = json.loads(line)
-            found.append({**look, **{key: look[key] for key in ("of", "counts", "time")}})
-            if datetime.fromisoformat(look["time"]).tzinfo is None:
+            known = isinstance(look["of"], str) and isinstance(look["counts"], bool)
+            if not known or datetime.fromisoformat(look["time"]).tzinfo is None:
                 raise ValueError
-        except (ValueError, TypeError, KeyError):
+            json.dumps(look, allow_nan=False)  # as it is written again
+        except (ValueError, TypeError, KeyError, RecursionError):
             raise DataError(f"{paths.LOOKS} line {number}: no look; remove the line") from None
+        found.append(look)
     return found
 
 

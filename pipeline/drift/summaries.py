@@ -10,6 +10,7 @@ call, by class; empty where there is none), vector (the mean of the images' vect
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,6 +31,8 @@ VIEWS = {  # by name, what the view looks at
     "scores": "the probabilities of the call",
 }
 _FEW = 4  # keys by which a patient is told again, as long as most pictures are the same
+_LISTS = ("probabilities", "vector")
+_NUMBERS = ("images", *_COLOURS, *_SHARPNESS)
 
 
 def of_patient(images: pd.DataFrame) -> dict[str, object]:
@@ -62,6 +65,27 @@ def few(keys: str) -> str:
 def table(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Rows as a table, also where there are none."""
     return pd.DataFrame(list(rows), columns=COLUMNS)
+
+
+def require_sound(patients: pd.DataFrame) -> None:
+    """Refuse a table that was read, and holds something else than `table` made.
+
+    Raises:
+        ValueError: names the column.
+    """
+    if missing := [name for name in COLUMNS if list(patients.columns).count(name) != 1]:
+        raise ValueError(f"its column {missing[0]} is not there once")
+    for name, column in patients.items():
+        if name in _LISTS:
+            sound = all(isinstance(value, np.ndarray | list) and _are_numbers(list(value)) for value in column)
+        else:
+            sound = _are_numbers(column.tolist()) if name in _NUMBERS else all(isinstance(value, str) for value in column)
+        if not sound:
+            raise ValueError(f"its column {name} holds something else than it should")
+
+
+def _are_numbers(values: Sequence[object]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values)
 
 
 def known_again(keys: pd.Series, among: pd.Series) -> NDArray[np.bool_]:

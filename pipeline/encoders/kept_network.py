@@ -37,7 +37,7 @@ def rebuilt(folder: Path) -> Any:
     """The network of both files.
 
     Raises:
-        ValueError, OSError: they do not make one.
+        ValueError, OSError: they do not make one, or one whose weights are not all numbers.
     """
     import h5py
     import keras  # TensorFlow takes seconds: not where only the names are asked for
@@ -45,6 +45,8 @@ def rebuilt(folder: Path) -> Any:
     network = keras.models.model_from_json((folder / NETWORK).read_text(encoding="utf-8"))  # layers of Keras' own alone
     with h5py.File(folder / WEIGHTS) as stored:  # numbers, never objects
         network.set_weights([stored[place][()] for place in sorted(stored)])
+    if not all(np.isfinite(weight).all() for weight in network.get_weights()):
+        raise ValueError("a weight is no number")
     return network
 
 

@@ -67,14 +67,17 @@ def learner(folder: Path) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Spec and coefficients of a fold of kind `bag`.
 
     Raises:
-        ModelError: its files cannot be read.
+        DataError: a file of it is damaged.
+        ModelError: they do not fit each other.
     """
+    spec = made.values(folder / "spec.json")
+    known = {name: values.astype(np.float64) for name, values in made.arrays(folder / "coefficients.npz").items()}
     try:
-        spec = made.values(folder / "spec.json")
-        with np.load(paths.existing(folder / "coefficients.npz")) as stored:  # numbers, never objects: allow_pickle is off
-            return spec, {name: np.asarray(values, dtype=np.float64) for name, values in stored.items()}
-    except (ValueError, OSError, KeyError, EOFError) as error:
-        raise ModelError(f"{folder}: cannot be read ({str(error).splitlines()[0]}); run `dvc repro`") from None
+        scoring.logits(spec["learner"], known, [np.zeros((2, spec["encoder"]["dimension"]), dtype=np.float32)])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        what = f"spec and coefficients make no learner ({str(error).splitlines()[0]})"
+        raise ModelError(f"{folder}: {what}; run `dvc checkout --force {folder}`") from None
+    return spec, known
 
 
 def _of_network(fold: int, folder: Path, dealt: pd.DataFrame) -> Iterator[Patient]:

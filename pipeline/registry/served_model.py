@@ -28,7 +28,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,16 +61,20 @@ class SubtypeModel(PythonModel):
     def _load(self, folder: Path) -> None:
         if not (folder / _SETTINGS).is_file():
             raise _refused(f"{folder / _SETTINGS}: is missing; register the model again")
+        self._folder = folder
         self.settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         _require_registered(folder, self.settings["sha256"])
         if (backend := os.environ.get("KERAS_BACKEND") or _BACKENDS[0]) not in _BACKENDS:
             raise _refused(f"KERAS_BACKEND: must be {' or '.join(_BACKENDS)}, not {backend!r}; unset it")
         self._images = _load_code(folder / "images" / "decoding.py")
         if self.settings.get("kind") == "call":
+            _require_numbers(_SETTINGS, [self.settings["um"], self.settings["temperature"], self.settings["coverage"] or 0])
             self._load_call(folder)
             return
         self._pooling = _load_code(folder / "pooling.py")
         self._calibration = self.settings.get("patient_calibration", {})  # an earlier version calibrated images alone
+        _require_numbers(_SETTINGS, [self.settings["um"], self.settings["operating_point"], *self._calibration.values()])
+        _require_numbers(_SETTINGS, [*self.settings["temperatures"].values()])
         self._of_patients = self.settings.get("kind") == "bag"
         if self._of_patients:
             self._load_bags(folder)
@@ -81,6 +85,7 @@ class SubtypeModel(PythonModel):
         for name, temperature in sorted(self.settings["temperatures"].items()):
             spec = json.loads((folder / name / "spec.json").read_text())
             self._folds.append((self._rebuilt(folder / name, spec), int(spec["px"]), float(temperature)))
+        self._checked(self._score_images(np.zeros(1), pd.Series([""])))  # of nobody: settings that make no answer show here
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -90,21 +95,30 @@ class SubtypeModel(PythonModel):
         if um != trained_um:
             raise _refused(f"um: images of {um:g} um; the model knows a field of view of {trained_um:g} um and no other")
         if self.settings.get("kind") == "call":
-            return self._call_patients(model_input)
+            return self._checked(self._call_bags(self._embedded(model_input)))
         if self._of_patients:
-            return self._score_patients(model_input)
+            return self._checked(self._score_bags(self._embedded(model_input)))
         sides = {px for _, px, _ in self._folds}
         images = [self._resized(image, number, sides) for number, image in enumerate(model_input["image"], start=1)]
-        logits = self._logits(images)
+        patients = _named(model_input["patient"]) if "patient" in model_input else None
+        return self._checked(self._score_images(self._logits(images), patients))
+
+    def _score_images(self, logits: Any, patients: pd.Series | None) -> pd.DataFrame:
+        """A row an image, by the mean of the folds' calibrated logits."""
         scored = pd.DataFrame({"score": self._pooling.probabilities(logits), "logit": logits})
-        if "patient" in model_input:
-            patients = _named(model_input["patient"])
+        if patients is not None:
             pooled = self._pooling.patient_scores(scored.assign(patient=patients), ["patient"], **self._calibration)
             pooled = pooled.set_index("patient")
             scored["patient_score"] = patients.map(pooled["score"]).astype("float64")
             scored["patient_call"] = scored["patient_score"] > self.settings["operating_point"]
             scored["patient_warning"] = patients.map(pooled["images"].map(self._few)).astype("str")
         return scored
+
+    def _checked(self, answer: pd.DataFrame) -> pd.DataFrame:
+        """The answer, if its numbers are some."""
+        if not np.isfinite(answer.select_dtypes("number").to_numpy()).all():
+            raise _refused(f"{self._folder}: its files make an answer that is no number; register the model again")
+        return answer
 
     def _few(self, images: int) -> str:
         """A warning where a patient has fewer images than any of training had."""
@@ -119,6 +133,7 @@ class SubtypeModel(PythonModel):
             (spec["learner"], coefficients, float(self.settings["temperatures"][place.name]), encoder)
             for spec, coefficients, place, encoder in self._learned(folder, list(self.settings["temperatures"]))
         ]
+        self._require_an_answer(self._score_bags, [encoder for *_, encoder in self._bag_folds])
 
     def _load_call(self, folder: Path) -> None:
         """The regression of every fold, the strangeness of its patients, and the encoder."""
@@ -126,6 +141,9 @@ class SubtypeModel(PythonModel):
         self._call_folds = [
             (coefficients, encoder) for _, coefficients, _, encoder in self._learned(folder, self.settings["folds"])
         ]
+        if any(fold["intercept"].shape != (len(self.settings["classes"]),) for fold, _ in self._call_folds):
+            raise ValueError("an intercept is not of these classes")  # NumPy would take one number for all of them
+        self._require_an_answer(self._call_bags, [encoder for _, encoder in self._call_folds])
 
     def _learned(self, folder: Path, folds: list[str]) -> list[tuple[dict[str, Any], dict[str, Any], Path, Path]]:
         """Spec, coefficients, folder and encoder's folder of every fold; loads encoders, if they are those behind the folds."""
@@ -137,6 +155,7 @@ class SubtypeModel(PythonModel):
             place = folder / name if self._about.get("kind") == "network" else folder
             with np.load(folder / name / "coefficients.npz") as stored:  # numbers, never objects: allow_pickle is off
                 learned.append((spec, dict(stored), folder / name, place))
+            _require_numbers(f"{name}/coefficients.npz", *learned[-1][1].values())
             if "weights_file_sha256" not in self._about:  # vectors were made elsewhere
                 continue
             weights = place / "encoder.weights.h5"
@@ -148,6 +167,11 @@ class SubtypeModel(PythonModel):
                 with _tensorflow_muted():
                     self._encoders[place] = _load_code(folder / "encoder.py").load(place, self._about)
         return learned
+
+    def _require_an_answer(self, of: Callable[[dict[str, dict[Path, Any]]], pd.DataFrame], encoders: list[Path]) -> None:
+        """Ask of a made-up patient of two images whose vectors are 0: files that do not fit each other answer of nobody."""
+        with np.errstate(all="ignore"):
+            self._checked(of({"": dict.fromkeys(encoders, np.zeros((2, int(self._about["dimension"])), dtype=np.float32))}))
 
     def _embedded(self, model_input: pd.DataFrame) -> dict[str, dict[Path, Any]]:
         """The vectors of every patient by each encoder, in the order in which they first appear."""
@@ -162,9 +186,9 @@ class SubtypeModel(PythonModel):
         rows = patients.groupby(patients, sort=False).indices
         return {str(patient): {place: by[of_patient] for place, by in vectors.items()} for patient, of_patient in rows.items()}
 
-    def _call_patients(self, model_input: pd.DataFrame) -> pd.DataFrame:
+    def _call_bags(self, embedded: Mapping[str, Mapping[Path, Any]]) -> pd.DataFrame:
         """A row a patient, by what `calling` measured: probabilities by all folds, the set by every fold's own patients."""
-        embedded, names = self._embedded(model_input), self.settings["classes"]
+        names = self.settings["classes"]
         of_folds, known = [], []
         for fold, encoder in self._call_folds:
             table = [self._bags.statistics(by[encoder], fold["quantiles"]) for by in embedded.values()]
@@ -188,9 +212,8 @@ class SubtypeModel(PythonModel):
             }
         )
 
-    def _score_patients(self, model_input: pd.DataFrame) -> pd.DataFrame:
+    def _score_bags(self, embedded: Mapping[str, Mapping[Path, Any]]) -> pd.DataFrame:
         """A row a patient."""
-        embedded = self._embedded(model_input)
         of_folds = [
             self._bags.logits(learner, known, [by[encoder] for by in embedded.values()]) / heat
             for learner, known, heat, encoder in self._bag_folds
@@ -213,6 +236,8 @@ class SubtypeModel(PythonModel):
         try:
             network = self._network.build(spec)
             network.load_weights(folder / "model.weights.h5")  # HDF5: numbers, never objects
+            _require_numbers("model.weights.h5", *network.get_weights())
+            _require_numbers("normalisation", *spec["normalisation"].values())
         except (ValueError, OSError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise _refused(f"{folder}: spec and weights do not make a network ({reason}); register the model again") from None
@@ -265,6 +290,17 @@ def _named(patients: pd.Series) -> pd.Series:
         if not isinstance(name, str):
             raise _refused(f"image {number}: a patient's name is text, not {type(name).__name__}")
     return patients
+
+
+def _require_numbers(name: str, *values: Any) -> None:
+    """Refuse NaN and infinity, with which every answer would be one, and what is no number at all.
+
+    Raises:
+        ValueError: says in what.
+    """
+    for one in map(np.asarray, values):
+        if one.dtype.kind not in "biuf" or not np.isfinite(one).all():
+            raise ValueError(f"{name} holds something else than finite numbers")
 
 
 def _require_registered(folder: Path, registered: dict[str, str]) -> None:

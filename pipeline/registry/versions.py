@@ -9,12 +9,14 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -22,7 +24,7 @@ from mlflow.entities import Metric, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.common import console, paths
+from pipeline.common import addresses, console, paths
 from pipeline.common.errors import ModelError
 from pipeline.drift import summaries
 from pipeline.registry import gate, known_pictures, mlflow_runs, mlflow_server, model_card, model_files
@@ -277,8 +279,11 @@ def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     """The version's out-of-fold scores as `log_candidate` stored them; empty where it has none."""
     if not has_scores(client, model):
         return pd.DataFrame(columns=gate.SCORES)
-    with tempfile.TemporaryDirectory() as folder:
-        return pd.read_csv(client.download_artifacts(_run_id(model), _SCORES, folder), dtype={"patient": "str"})
+    with _kept(client, model, _SCORES) as file:
+        found = pd.read_csv(file, dtype={"patient": "str"})[gate.SCORES]
+        if not np.isfinite(found[["fold", "label", "logit"]].to_numpy(np.float64)).all():
+            raise ValueError("a score is no number")
+    return found
 
 
 def patients(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
@@ -286,8 +291,29 @@ def patients(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     run = run_of(client, model)
     if run is None or _PATIENTS not in {file.path for file in client.list_artifacts(run.info.run_id)}:
         return summaries.table([])
+    with _kept(client, model, _PATIENTS) as file:
+        found = pd.read_parquet(file)
+        summaries.require_sound(found)
+    return found
+
+
+@contextmanager
+def _kept(client: MlflowClient, model: ModelVersion, name: str) -> Iterator[str]:
+    """A file that `log_candidate` stored; whatever goes wrong with it within is its fault.
+
+    Raises:
+        ModelError: it is damaged.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        return pd.read_parquet(client.download_artifacts(run.info.run_id, _PATIENTS, folder))
+        file = client.download_artifacts(_run_id(model), name, folder)
+        try:
+            yield file
+        except Exception as error:  # pandas and Arrow raise whatever their parsers stumble over
+            again = "register_call" if model.name == "call" else f"register {model.name}"
+            raise ModelError(
+                f"{model.name} v{model.version}: {name} in MLflow is damaged ({addresses.first_line(error)}); run `python -m "
+                f"pipeline {again}` where it was trained, which writes it anew"
+            ) from None
 
 
 def has_scores(client: MlflowClient, model: ModelVersion) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.common import console, made, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import LeakError
+from pipeline.common.errors import DataError, LeakError
 from pipeline.folds import dealer, ledger
 from pipeline.images import look_alikes
 from pipeline.names import patient_names
@@ -18,9 +18,18 @@ _COLUMNS = ["class", "patient", "look_alike", "error"]
 
 
 def run(config: Config) -> None:
-    """Deal the usable patients of all classes."""
+    """Deal the usable patients of all classes.
+
+    Raises:
+        DataError: the manifest or data/folds.csv is damaged.
+        LeakError: a patient is there under two names.
+    """
     manifest = made.table(paths.MANIFEST, columns=_COLUMNS)
     usable = manifest[(manifest["error"] == "") & manifest["class"].isin(config.classes)]
+    if damaged := [who for who in usable["patient"].unique() if not who.isprintable() or not patient_names.identity(who)]:
+        raise DataError(  # `validate` lets no such folder through, and no CSV table holds a line's end that it would give back
+            f"{paths.MANIFEST}: damaged (a patient is called {damaged[0]!r:.40}); run `dvc checkout --force {paths.MANIFEST}`"
+        )
     for spellings in patient_names.spelled_apart(usable["patient"].unique()).values():
         raise LeakError(
             f"{patient_names.shown(*spellings)} are one patient's name; make them one folder in the source, or rename one of "

@@ -5,7 +5,6 @@ Networks of two folds have nothing in common, so a fold's vectors are those of t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.bags.scoring import Bag
 from pipeline.common import files, made, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import LeakError
+from pipeline.common.errors import LeakError, ModelError
 from pipeline.encoders import before_last
 from pipeline.machine import device
 from pipeline.networks import model
@@ -61,9 +60,13 @@ def bags(
     parts: dict[str, list[Bag]] = {patient: [] for patient in patients}
     for subtype in subtypes:
         folder = paths.fold(subtype, candidate, fold)
-        spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
-        network = model.build({**spec, "precision": "float32"})
-        network.load_weights(folder / "model.weights.h5")
+        spec = made.values(folder / "spec.json")
+        try:
+            network = model.build({**spec, "precision": "float32"})
+            network.load_weights(folder / "model.weights.h5")
+        except (ValueError, OSError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{folder}: spec and weights do not make a network ({reason}); train it again") from None
         encoder = before_last.cut(network)
         for table, cells in images:
             rows = np.flatnonzero(table["patient"].isin(list(patients)))

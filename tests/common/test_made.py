@@ -28,6 +28,14 @@ def _bytes(content: bytes) -> Callable[[Path], None]:
     return lambda file: Path.write_bytes(file, content) and None
 
 
+def _arrays(**arrays: list[object]) -> Callable[[Path], None]:
+    def write(file: Path) -> None:
+        with file.open("wb") as stream:
+            np.savez(stream, **{name: np.array(values) for name, values in arrays.items()})
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("read", "write", "said"),
     [
@@ -45,6 +53,10 @@ def _bytes(content: bytes) -> Callable[[Path], None]:
         (made.table, _parquet({"patient": [["A"], ["B"]]}), "patient holds something else than text"),
         (made.table, _parquet({"fold": [1.0, 2.0]}), "fold holds something else than whole numbers"),
         (made.array, _bytes(b"\x93NUMPY\x01\x00v\x00{'descr': '|O'"), "."),
+        (made.arrays, _bytes(b"PK\5\6"), "."),
+        (made.arrays, _arrays(weights=[1.0, float("nan")]), "holds something else than finite numbers"),
+        (made.arrays, _arrays(weights=["a"]), "holds something else than finite numbers"),
+        (made.arrays, _arrays(weights=[None]), "pickle"),
     ],
 )
 def test_what_is_damaged_is_one_line(

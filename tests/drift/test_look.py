@@ -116,14 +116,41 @@ def test_who_lies_in_two_folders_of_one_run_counts_once(here: Path) -> None:
     assert len(summaries.once(summaries.table([]))) == 0
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("keys", None), ("call", 7), ("images", "x"), ("mean_r", np.nan), ("vector", [np.inf]), ("vector", "1 2"), ("seen", True)],
+)
+def test_a_history_that_holds_something_else_is_named_with_its_column(here: Path, column: str, value: object) -> None:
+    rng = np.random.default_rng(9)
+    history.add([summaries.of_patient(images(rng, 3)) for _ in range(2)], "call a", NOW)
+    kept = history.read()
+    kept[column] = pd.Series([value] * 2, dtype=object)
+    kept.to_parquet(paths.NEW_PATIENTS)
+    with pytest.raises(
+        DataError, match=rf"^predictions/new_patients.parquet: damaged \(its column {column} holds something else"
+    ):
+        history.read()
+
+
 def test_a_damaged_history_is_named(here: Path) -> None:
     paths.PREDICTIONS.mkdir()
     paths.NEW_PATIENTS.write_bytes(b"PAR1 no more")
     with pytest.raises(DataError, match=r"^predictions/new_patients.parquet: damaged \(.*\); move it away"):
         history.read()
     whole = '{"of": "predicted", "counts": true, "time": "2026-11-27T08:00:00+00:00"}'
-    no_time, of_nowhere = whole.replace("2026-11-27T08", "yesterday"), whole.replace("+00:00", "")
-    for damaged in ("not JSON", "{}", "[1]", "3", no_time, of_nowhere, whole.replace("predicted", "\xff")):
+    naive = whole.replace("+00:00", "")
+    for damaged in (
+        "not JSON",
+        "{}",
+        "[1]",
+        "3",
+        naive,
+        whole.replace("2026-11-27T08", "yesterday"),
+        whole.replace("true", "1"),
+        "\xff",
+        "[" * 9000,
+        whole[:-1] + ', "p": NaN}',
+    ):
         paths.LOOKS.write_text(f"{whole}\n{damaged}\n", encoding="latin-1")
         with pytest.raises(DataError, match=r"^predictions/looks.jsonl line 2: no look; remove the line"):
             history.looks()

@@ -74,7 +74,7 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
 def test_its_settings_end_in_the_name_that_a_key_has_now(former: Path) -> None:
     with pytest.raises(ConfigError, match=r"train\.models: is candidates\.published\.networks now") as said:
         config.load(Path("former_params.yaml"))
-    assert "\n" not in str(said.value)
+    assert r"\n" not in str(said.value)
 
 
 def test_what_it_left_where_nothing_belongs_now_is_removed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,12 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import bag_cohort
+import h5py
 import mlflow
 import numpy as np
 import pandas as pd
@@ -367,6 +368,38 @@ def test_a_model_on_vectors_made_elsewhere_says_that_it_takes_no_images(inside: 
         model.predict(pd.DataFrame({"image": data, "patient": patients}))
 
 
+def _renumbered(file: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    with np.load(file) as stored:
+        known = dict(stored)
+    np.savez(file, allow_pickle=False, **{**known, name: change(known[name])})
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "change", "said"),
+    [
+        (SUBTYPE, "weights", lambda values: values * np.nan, r"fold-0/coefficients.npz holds something else"),
+        (SUBTYPE, "weights", lambda values: values[:-1], "its files make no model"),
+        (SUBTYPE, "intercept", lambda values: values + 1j, "fold-0/coefficients.npz holds something else"),
+        ("call", "strangeness", lambda values: values * np.inf, r"fold-0/coefficients.npz holds something else"),
+        ("call", "classes", lambda values: values[1:], "its files make no model"),
+        ("call", "intercept", lambda values: values[1:], "its files make no model"),
+    ],
+)
+def test_coefficients_that_are_no_numbers_or_do_not_fit_are_refused_where_they_are_loaded(
+    inside: Path, tmp_path: Path, name: str, array: str, change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    """With digests made to match: whoever makes them takes what `pipeline` would have refused."""
+    shutil.copytree(next((inside / "mlartifacts" / name).rglob("MLmodel")).parent, tmp_path / "model")
+    networks = tmp_path / "model/artifacts/networks"
+    _renumbered(networks / "fold-0/coefficients.npz", array, change)
+    settings = json.loads((networks / "settings.json").read_text())
+    settings["sha256"]["fold-0/coefficients.npz"] = files.sha256(networks / "fold-0/coefficients.npz")
+    (networks / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(MlflowException, match=said) as refused:
+        mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    assert "\n" not in str(refused.value)
+
+
 def test_a_model_on_a_keras_application_prepares_images_as_that_does(
     inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,3 +453,11 @@ def test_another_encoder_is_refused_before_it_is_registered_and_where_it_is_load
             register.run(config.load(inside / "params.yaml"), [SUBTYPE], ["bags"])
     finally:
         mine.write_bytes(kept)
+
+
+def test_an_encoder_whose_weights_are_no_numbers_is_not_rebuilt(inside: Path, tmp_path: Path) -> None:
+    encoder(tmp_path)
+    with h5py.File(tmp_path / kept_network.WEIGHTS, "r+") as stored:
+        stored["0001"][0] = np.inf
+    with pytest.raises(ValueError, match="a weight is no number"):
+        kept_network.rebuilt(tmp_path)

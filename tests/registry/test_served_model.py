@@ -16,6 +16,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import h5py
 import mlflow
 import numpy as np
 import pandas as pd
@@ -218,6 +219,21 @@ def _other_layers(folder: Path, bomb: Path, sha256: dict[str, str]) -> str:
     return "fold-0: spec and weights do not make a network"
 
 
+def _no_numbers(folder: Path, bomb: Path, sha256: dict[str, str]) -> str:
+    with h5py.File(folder / "fold-1/model.weights.h5", "r+") as stored:
+        stored["layers/dense/vars/0"][0, 0] = np.nan
+    _redigest(folder, "fold-1/model.weights.h5", sha256)
+    return r"fold-1: spec and weights do not make a network \(model.weights.h5 holds something else than .*\); register"
+
+
+def _infinite_normalisation(folder: Path, bomb: Path, sha256: dict[str, str]) -> str:
+    spec = json.loads((folder / "fold-0/spec.json").read_text())
+    spec["normalisation"]["mean"][0] = float("inf")
+    (folder / "fold-0/spec.json").write_text(json.dumps(spec))
+    _redigest(folder, "fold-0/spec.json", sha256)
+    return "normalisation holds something else than finite numbers"
+
+
 def _cut_off(folder: Path, bomb: Path, sha256: dict[str, str]) -> str:
     spec = folder / "fold-0/spec.json"
     spec.write_text(spec.read_text()[:50])
@@ -242,7 +258,19 @@ def _redigest(folder: Path, name: str, sha256: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "tamper", [_swap_weights, _pickle, _pickle_with_its_digest, _unknown_layer, _other_layers, _cut_off, _missing, _stowaway]
+    "tamper",
+    [
+        _swap_weights,
+        _pickle,
+        _pickle_with_its_digest,
+        _unknown_layer,
+        _other_layers,
+        _no_numbers,
+        _infinite_normalisation,
+        _cut_off,
+        _missing,
+        _stowaway,
+    ],
 )
 def test_a_model_that_was_tampered_with_is_not_loaded(project: Path, model: Any, tmp_path: Path, tamper: Any) -> None:
     """And nothing in it is ever unpickled."""
@@ -256,6 +284,17 @@ def test_a_model_that_was_tampered_with_is_not_loaded(project: Path, model: Any,
         mlflow.pyfunc.load_model(str(copy))
     assert "\n" not in str(refused.value)
     assert not bomb.exists()
+
+
+def test_an_answer_that_is_no_number_is_not_given(project: Path, model: Any, patient: list[bytes], tmp_path: Path) -> None:
+    shutil.copytree(files_of_npm1(project), tmp_path / "model")
+    listed = tmp_path / "model/artifacts/networks/settings.json"
+    settings = json.loads(listed.read_text())
+    settings["temperatures"]["fold-0"] = 0.0
+    listed.write_text(json.dumps(settings))
+    cold = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    with pytest.raises(MlflowException, match="its files make an answer that is no number; register the model again"):
+        cold.predict(frame(patient[:1]))
 
 
 def test_loading_leaves_no_bytecode_among_the_registered_files(

@@ -65,6 +65,16 @@ def test_one_left_out_and_new_ones_move_nobody(params: Settings, capsys: pytest.
     assert not said.err
 
 
+@pytest.mark.parametrize("who", ["\rN00", "N\x1e", " ", ""])
+def test_a_manifest_with_a_name_that_no_folder_may_have_is_refused(params: Settings, who: str) -> None:
+    manifest({**PATIENTS, "NPM1": [who, *PATIENTS["NPM1"]]})
+    with pytest.raises(
+        DataError, match=r"manifest\.parquet: damaged \(a patient is called .*run `dvc checkout --force data/mani"
+    ):
+        deal.run(params(USUAL))
+    assert not Path("data/folds.csv").exists()
+
+
 def test_another_spelling_is_the_same_patient(params: Settings) -> None:
     manifest(PATIENTS)
     before = folds(params(USUAL))

@@ -130,6 +130,17 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
         assert watched[0].name == name, "who scored the newest is who judges them"
     assert len(watched[1]) == 9
 
+    (kept,) = here.glob("mlartifacts/CBFB_MYH11/**/training_patients.parquet")
+    sound = kept.read_bytes()
+    for content in (sound[:90], known.assign(vector="x").to_parquet()):
+        kept.write_bytes(content)
+        with pytest.raises(ModelError, match=r"CBFB_MYH11 v1: training_patients.parquet in MLflow is damaged .*register CBFB"):
+            drift_runs.watched(client, ["CBFB_MYH11"], "")
+    (kept,) = here.glob("mlartifacts/CBFB_MYH11/**/out_of_fold.csv")
+    kept.write_text("patient,fold,label,logit\na,0,1,\n")
+    with pytest.raises(ModelError, match=r"out_of_fold.csv in MLflow is damaged \(a score is no number\)"):
+        versions.scores(client, client.get_model_version("CBFB_MYH11", "1"))
+
     experiment = client.get_experiment_by_name(drift_runs.EXPERIMENT)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])

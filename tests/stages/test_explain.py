@@ -15,7 +15,7 @@ from bag_cohort import ENCODER, FOLDS, SUBTYPE
 
 from pipeline.bags import scoring
 from pipeline.common import config, paths
-from pipeline.common.errors import DataError, LeakError
+from pipeline.common.errors import DataError, LeakError, ModelError
 from pipeline.explanation import tested
 from pipeline.stages import explain, train_bags
 
@@ -96,6 +96,17 @@ def test_what_does_not_fit_is_one_line_and_the_last_page_stays(chosen: config.Co
     scored[scored["patient"] != "P07"].to_parquet(paths.scored(SUBTYPE, CANDIDATE))
     with pytest.raises(DataError, match=r"bags\.parquet: has no score of patient P07; run `dvc repro evaluate`"):
         explain.run(chosen, [SUBTYPE], [CANDIDATE])
+    coefficients = paths.fold(SUBTYPE, CANDIDATE, 0) / train_bags.COEFFICIENTS
+    kept = coefficients.read_bytes()
+    with np.load(coefficients) as stored:
+        known = dict(stored)
+    for weights, said in ((known["weights"] * np.inf, "finite numbers"), (known["weights"][1:], "make no learner")):
+        np.savez(coefficients, allow_pickle=False, **{**known, "weights": weights})
+        with pytest.raises(
+            (DataError, ModelError), match=rf"fold-0.*{said}.*; run `dvc checkout --force models/NPM1/bags/fold-0"
+        ):
+            tested.learner(coefficients.parent)
+    coefficients.write_bytes(kept)
     dealt = pd.read_csv(paths.split_table(SUBTYPE))
     dealt.assign(fold=(dealt["fold"] + 1) % FOLDS).to_csv(paths.split_table(SUBTYPE), index=False)
     with pytest.raises(LeakError, match=r"models/NPM1/bags/fold-0: trained by another split than data/splits/NPM1\.csv"):

@@ -211,7 +211,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     before = sorted(Path("external").rglob("*"))
     with pytest.raises((DataError, ModelError), match=line) as told:
         run(**asked)  # type: ignore[arg-type]
-    assert "\n" not in str(told.value)
+    assert r"\n" not in str(told.value)
     assert sorted(Path("external").rglob("*")) == before
 
 

@@ -256,7 +256,7 @@ def test_maps_of_pixels_are_shown_if_those_of_this_very_model_passed_every_check
 def refused(error: type[PipelineError], said: str, *arguments: Any, **more: Any) -> None:
     with pytest.raises(error, match=re.escape(said)) as caught:
         run(*arguments, **more)
-    assert "\n" not in str(caught.value)
+    assert r"\n" not in str(caught.value)
 
 
 def test_bad_input_is_one_line_and_leaves_what_was_there(there: Path, printed: str, tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ def test_missing_or_damaged_file_is_one_line_that_says_what_to_run(settings, fil
     with pytest.raises(error, match=re.escape(file)) as missing:
         report.run(settings)
     assert "dvc repro" in str(missing.value)
-    assert "\n" not in str(missing.value)
+    assert r"\n" not in str(missing.value)
     if not file.endswith((".csv", "evaluated/NPM1/published.json")):
         Path(file).write_bytes(content[: len(content) // 2])
         with pytest.raises(error, match=re.escape(file)):

@@ -231,7 +231,7 @@ def test_what_cannot_be_searched_is_refused_in_one_line(copy: Path, changes: dic
             np.save(paths.cells(name), np.zeros((PATIENTS * IMAGES, 24, 24, 3), dtype=np.uint8))
     with pytest.raises(ConfigError, match=said) as caught:
         tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
-    assert "\n" not in str(caught.value)
+    assert r"\n" not in str(caught.value)
 
 
 @pytest.mark.rehearsal
@@ -343,4 +343,4 @@ def test_where_no_network_can_be_trained_it_says_so_in_one_line(copy: Path) -> N
     write_params(copy / "params.yaml", SHORT | {"tune.space": space, "tune.trials": 1})
     with pytest.raises(ModelError, match="tune NEW: no finalist can be trained") as caught:
         tune.run(config.load(), "NEW", "published", apply=False, only_trials=False)
-    assert "\n" not in str(caught.value)
+    assert r"\n" not in str(caught.value)

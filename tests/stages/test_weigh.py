@@ -83,6 +83,20 @@ def test_what_is_left_out_is_so_in_the_folds_in_which_the_patient_trains(setting
         assert weighed.max() < 1
 
 
+def test_looks_at_who_does_not_train_are_refused(settings: config.Config) -> None:
+    suspect.run(settings, ["weighed"])
+    table = paths.suspicion(SUBTYPE, "weighed", 1)
+    split = pd.read_csv(paths.split_table(SUBTYPE), **split_table.CSV_FORMAT)
+    tested = split.loc[(split["fold"] == 1) & (split["label"] == 1), "patient"].iloc[0]
+    kept = table.read_text()
+    for stranger in (f"{SUBTYPE}/{tested}/image_0.tif", f"{SUBTYPE}/P99/image_0.tif", "nothing"):
+        table.write_text(f"{kept}{stranger},0.5\n")
+        with pytest.raises(
+            DataError, match=rf"fold-1\.csv: nobody trains on '{stranger}' in fold 1; run `dvc checkout --force {table}`"
+        ):
+            weigh.run(settings)
+
+
 def test_looks_are_not_learned_on_who_validates_or_is_tested(settings: config.Config) -> None:
     """With other vectors of the patients of a fold no weight changes where they do not train."""
     suspect.run(settings, ["weighed"])

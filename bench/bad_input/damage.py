@@ -1,4 +1,4 @@
-"""Ways to damage what a user may bring: bytes, lines of text, cells of a table, values of a mapping.
+"""Ways to damage what a user may bring: bytes, lines of text, cells of a table, values of a mapping, arrays.
 
 All draw from the random generator that they are given and from nothing else, so a seed damages the same things in the same way.
 """
@@ -6,148 +6,18 @@ All draw from the random generator that they are given and from nothing else, so
 from __future__ import annotations
 
 import copy
-import csv
-import io
-import math
 import random
 import string
 from collections.abc import Callable, Sequence
-from functools import cache
+from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
+import numpy as np
 
-# What people and programs write into a cell, and what they do not.
-ODD_TEXTS = (
-    *(
-        "",
-        " ",
-        "-",
-        "NA",
-        "nan",
-        "NaN",
-        "inf",
-        "-inf",
-        "None",
-        "null",
-        "true",
-        "yes",
-        "~",
-        "#N/A",
-        "=1+1",
-        "'",
-        '"',
-        '""',
-        "\\",
-    ),
-    *(
-        "0",
-        "-0",
-        "-1",
-        "1",
-        "5",
-        "007",
-        "1.0",
-        "0.5",
-        "1,5",
-        "1.234",
-        "1,234.5",
-        "1e3",
-        "1e308",
-        "1e999",
-        "1_000",
-        "0x10",
-        "0o17",
-    ),
-    *("99999999999999999999", "1" + "0" * 5000, "\uff11\uff12", "\u0661", "\u00bd", "\u221e", "2026-02-30", "2026-01-31", "%s"),
-    *(
-        "\0",
-        "a\0b",
-        "\ufeff",
-        "\u202eabc",
-        "\u200b",
-        "\u2028",
-        "\x85",
-        "\x1b[31m",
-        "\t",
-        "a\nb",
-        "a\r\nb",
-        "a\rb",
-        "a,b",
-        "a;b",
-        "{0}",
-    ),
-    *(
-        "../../x",
-        "/etc/passwd",
-        "C:\\x",
-        "x" * 300,
-        "x" * 200_000,
-        "\U0001f4a5",
-        "e\u0301",
-        "\u00e9",
-        "\u0130",
-        "\ud800",
-        "train",
-        "test",
-    ),
-)
+from bench.bad_input.csv_cells import csv_text
+from bench.bad_input.odd_values import odd_text, odd_value
+
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "cp437", "utf-7")
-
-
-@cache
-def drawn(number: int) -> tuple[list[Any], list[str]]:
-    """Values as a settings file can hold, and texts, by Hypothesis: the same for the same number."""
-    scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-    trees = st.recursive(
-        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
-    )
-    return _examples(trees, number), _examples(st.text(min_size=1, max_size=40), number)
-
-
-def _examples(strategy: st.SearchStrategy[Any], number: int) -> list[Any]:
-    found: list[Any] = []
-
-    @seed(number)
-    @settings(max_examples=300, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-    @given(strategy)
-    def keep(value: Any) -> None:
-        found.append(value)
-
-    keep()
-    return found
-
-
-def odd_text(rng: random.Random) -> str:
-    """One of those above, or one by Hypothesis."""
-    return rng.choice(ODD_TEXTS) if rng.random() < 0.7 else rng.choice(drawn(1)[1])
-
-
-def odd_value(rng: random.Random) -> Any:
-    """What may stand at a key of a settings file."""
-    plain: tuple[Any, ...] = (
-        *(None, True, False, 0, -1, 1, 2, 3, 10**6, 2**31, 2**32, 2**63, 10**30, 0.5, -0.5, 1e-320, 1e308, math.inf, -math.inf),
-        *(
-            math.nan,
-            [],
-            {},
-            [[]],
-            [0],
-            [1, 2],
-            ["x"],
-            {"x": 1},
-            "NPM1",
-            "control",
-            "published",
-            "bags",
-            "default",
-            ".",
-            "data/raw",
-        ),
-    )
-    kind = rng.random()
-    return rng.choice(plain) if kind < 0.5 else odd_text(rng) if kind < 0.75 else rng.choice(drawn(1)[0])
 
 
 def bytes_of(rng: random.Random, data: bytes) -> tuple[str, bytes]:
@@ -280,13 +150,6 @@ def table_of(rng: random.Random, rows: Sequence[Sequence[str]]) -> tuple[str, by
     return way, csv_text(table, separator).encode("utf-8", "surrogatepass")
 
 
-def csv_text(rows: Sequence[Sequence[str]], separator: str = ",") -> str:
-    """As a spreadsheet saves it."""
-    text = io.StringIO(newline="")
-    csv.writer(text, delimiter=separator, lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def values_of(rng: random.Random, values: Any) -> tuple[str, Any]:
     """A tree of mappings and lists, of which one place holds something else, is gone, or has another name."""
     places = list(_places(values))
@@ -323,3 +186,22 @@ def _places(values: Any) -> list[tuple[Any, Any]]:
         found.append((values, key))
         found += _places(value)
     return found
+
+
+def arrays_of(rng: random.Random, file: Path) -> None:
+    """A file of NumPy's arrays, of which one is other than it was, or gone."""
+    with np.load(file) as stored:
+        known = dict(stored)
+    name = rng.choice(sorted(known))
+    if (values := other_numbers(rng, known.pop(name))) is not None:
+        known[name] = values
+    np.savez(file, allow_pickle=False, **known)
+
+
+def other_numbers(rng: random.Random, values: Any) -> Any:
+    """An array of another form, or one with a number that is none; None is no array."""
+    changed = np.array(values)
+    none = 0 if changed.dtype.kind in "iu" else rng.choice((np.nan, np.inf, -np.inf))
+    changed.flat[rng.randrange(max(1, changed.size))] = none
+    doubles, whole, texts = (values.astype(kind) for kind in ("f8", "i4", "S4"))
+    return rng.choice((doubles, whole, np.zeros((3, 3), "f4"), values.ravel()[1:], changed, texts, None))

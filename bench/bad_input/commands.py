@@ -10,28 +10,29 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import bad_archives, bad_files, bad_requests, bad_tables, damage
-from bench.guarded import Kind
+from bench.bad_input import ROOT, archives, damage, made_up, params_file
+from bench.bad_input.csv_cells import csv_text
+from bench.bad_input.guarded import Kind, RefusedError
 
 _TABLES = {  # table -> its sound content, and the command that reads it
-    "data/folds.csv": ([["patient", "fold"], *[[who, str(n % 3)] for n, who in enumerate(bad_tables.PEOPLE)]], "split"),
-    "data/review.csv": (bad_tables.REVIEW, "weigh"),
-    "data/splits/NPM1.csv": (bad_files.SPLIT, "weigh"),
+    "data/folds.csv": (made_up.FOLDS, "split"),
+    "data/review.csv": (made_up.REVIEW, "weigh"),
+    "data/splits/NPM1.csv": (made_up.SPLIT, "weigh"),
 }
 
 
 def _make(rng: random.Random, folder: Path) -> str:
-    shutil.copyfile(bad_archives.params(), folder / "params.yaml")
+    shutil.copyfile(made_up.params(), folder / "params.yaml")
     command = rng.choice(("results", "ingest", "deal", *(command for _, command in _TABLES.values())))
     (folder / "data/splits").mkdir(parents=True)
-    bad_files.sound_manifest().to_parquet(folder / "data/manifest.parquet", index=False)
+    made_up.put_manifest()
     for place, (rows, _) in _TABLES.items():
-        (folder / place).write_text(damage.csv_text(rows))
+        (folder / place).write_text(csv_text(rows))
     match command:
         case "results":
-            how = bad_tables.make_params(rng, folder)
+            how = params_file.make(rng, folder)
         case "ingest":
-            how = bad_archives.make(rng, folder)
+            how = archives.make(rng, folder)
         case "deal":
             data = (folder / "data/manifest.parquet").read_bytes()
             how, data = damage.bytes_of(rng, data)
@@ -46,7 +47,7 @@ def _make(rng: random.Random, folder: Path) -> str:
 
 def _read(folder: Path) -> str:
     command = [sys.executable, "-m", "pipeline", (folder / "command").read_text()]
-    variables = {**os.environ, "COHORT_DIR": "cohort.zip", "PYTHONPATH": str(bad_tables.ROOT)}
+    variables = {**os.environ, "COHORT_DIR": "cohort.zip", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, timeout=55, check=False)
     said = done.stderr.decode("utf-8", "replace")
     if done.returncode == 0:
@@ -54,10 +55,10 @@ def _read(folder: Path) -> str:
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     if done.returncode != 2 or len(errors) != 1 or "Traceback" in said:
         raise RuntimeError(f"status {done.returncode}: {' '.join(said.split())[-400:]}")
-    raise bad_requests.RefusedError(errors[0])
+    raise RefusedError(errors[0])
 
 
 def kinds() -> Iterable[Kind]:
     """The one of this module. What is accepted is judged by the kinds that read in this process."""
-    refusals = (bad_requests.RefusedError,)
-    yield Kind("commands", _make, _read, lambda folder, said: "", ("error: ",), refusals, one_in=10)
+    refusals = (RefusedError,)
+    yield Kind("commands", _make, _read, lambda folder, said: "", ("error: ",), refusals, one_in=25)

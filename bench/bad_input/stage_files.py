@@ -1,154 +1,30 @@
-"""Vectors brought along and files of earlier stages, damaged; and what another reader makes of those that are accepted."""
+"""Files of earlier stages, as a disk may leave them; and what another reader makes of those that are accepted."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import random
+import zipfile
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
 
-from bench import damage
-from bench.bad_archives import settings
-from bench.bad_tables import IMAGES, PEOPLE, cells
-from bench.guarded import Kind
-from pipeline.common import made, paths
-from pipeline.encoders import made_elsewhere
+from bench.bad_input import damage, odd_values
+from bench.bad_input.csv_cells import cells, csv_text
+from bench.bad_input.guarded import Kind
+from bench.bad_input.made_up import IMAGES, SPLIT, put_manifest, settings, sound_manifest
+from pipeline.bags import scoring
+from pipeline.common import config, made, paths
+from pipeline.explanation import tested
 from pipeline.folds import image_weights, split_table
-from pipeline.images import manifest
 from pipeline.pages import two_states
-from pipeline.stages import deal, split
-
-_ROWS = pd.DataFrame({"path": IMAGES[:3], "error": ["", "too dark", ""]})
-_VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
-
-
-def _make_h5(rng: random.Random, folder: Path) -> str:
-    dtype = rng.choice(("f4", "f4", "f8", "f2", "i4", "u1", "bool", "S4", "O"))
-    values: Any = _VECTORS
-    way = rng.choice(("bytes", "bytes", "value", "shape", "dtype", "several", "nested", "chunks"))
-    with h5py.File(folder / "AAA.h5", "w") as file:
-        match way:
-            case "value":
-                values = _VECTORS.astype(np.float64)
-                values[rng.randrange(3), rng.randrange(4)] = rng.choice((np.nan, np.inf, -np.inf, 1e308, 1e-320, -0.0))
-            case "shape":
-                values = np.zeros(rng.choice(((), (0,), (3,), (0, 4), (3, 0), (2, 4), (4, 4), (3, 5), (3, 4, 1), (100_000, 4))))
-            case "dtype":
-                values = (
-                    np.array([[f"{v:.1f}" for v in row] for row in _VECTORS], dtype="S4")
-                    if dtype in ("S4", "O")
-                    else _VECTORS.astype(dtype)
-                )
-        name = "a/b/c" if way == "nested" else "features"
-        file.create_dataset(
-            name, data=values, **({"chunks": True, "compression": "gzip", "fletcher32": True} if way == "chunks" else {})
-        )
-        if way == "several":
-            file[rng.choice(("other", "x/y"))] = rng.choice((values, values[:2], np.float64(3)))
-        if way == "nested":
-            file["link"] = h5py.SoftLink(rng.choice(("/a", "/nowhere", "/link")))
-            file["outside"] = h5py.ExternalLink(rng.choice(("/etc/passwd", "other.h5")), "/x")
-    if way in ("bytes", "chunks"):
-        data = (folder / "AAA.h5").read_bytes()
-        (folder / "AAA.h5").write_bytes(damage.bytes_of(rng, data)[1])
-    return way
-
-
-def _make_parquet(rng: random.Random, folder: Path) -> str:
-    table: dict[str, Any] = {f"f{n}": _VECTORS[:, n].copy() for n in range(4)}
-    table["path"] = list(IMAGES[:3])
-    way = rng.choice(("bytes", "bytes", "value", "column", "names", "rows"))
-    match way:
-        case "value":
-            table["f1"] = [rng.choice((np.nan, None, np.inf, 1e308, 10**30, "x", True)) for _ in range(3)]
-        case "column":
-            table.pop(rng.choice(list(table)))
-            table[rng.choice(("extra", "f9", "patient"))] = rng.choice(
-                ([1, 2, 3], ["a", "b", "c"], [True, False, True], [[1], [2], [3]])
-            )
-        case "names":
-            table["path"] = [rng.choice((*IMAGES[:4], damage.odd_text(rng), None, 3)) for _ in range(3)]
-        case "rows":
-            table = {name: list(values)[: rng.choice((0, 1, 2))] for name, values in table.items()}
-    try:
-        pd.DataFrame(table).to_parquet(folder / "AAA.parquet")
-    except Exception:  # no Parquet file can hold it
-        return _make_parquet(rng, folder)
-    if way == "bytes":
-        data = (folder / "AAA.parquet").read_bytes()
-        (folder / "AAA.parquet").write_bytes(damage.bytes_of(rng, data)[1])
-    return way
-
-
-def _wrong_h5(folder: Path, found: np.ndarray[Any, Any]) -> str:
-    with h5py.File(folder / "AAA.h5", "r") as file:
-        stored = [
-            file[name][()]
-            for name in ("features", "other", "x/y", "a/b/c")
-            if name in file and isinstance(file[name], h5py.Dataset)
-        ]
-        if not stored:  # a name was damaged
-            file.visititems(lambda name, item: stored.append(item[()]) if isinstance(item, h5py.Dataset) else None)
-    with np.errstate(over="ignore"):
-        return (
-            ""
-            if any(
-                np.array_equal(found, one[[0, 2]].astype(np.float32))
-                for one in stored
-                if one.ndim == 2 and one.dtype.kind == "f"
-            )
-            else "other numbers"
-        )
-
-
-def _wrong_parquet(folder: Path, found: np.ndarray[Any, Any]) -> str:
-    table = pd.DataFrame(pyarrow.parquet.ParquetFile(folder / "AAA.parquet").read().to_pydict())
-    numbers = table.select_dtypes("number").to_numpy(np.float64)
-    order = [0, 2]
-    if "path" in table:
-        names = [str(name).rsplit("/", 1)[-1] for name in table["path"]]
-        order = [names.index(IMAGES[n].rsplit("/", 1)[-1]) for n in (0, 2)]
-    return "" if np.array_equal(found, numbers[order].astype(np.float32)) else "other numbers"
-
-
-def _vectors(name: str, make: Callable[[random.Random, Path], str], wrong: Callable[[Path, Any], str]) -> Kind:
-    return Kind(
-        f"vectors {name}", make, lambda folder: made_elsewhere.read(folder / f"AAA.{name}", 4, _ROWS), wrong, (f"AAA.{name}",)
-    )
-
-
-def sound_manifest() -> pd.DataFrame:
-    """Of all images."""
-    usual: dict[str, object] = {
-        "width": 144,
-        "height": 144,
-        "mode": "RGB",
-        "format": "TIFF",
-        "look_alike": "",
-        "error": "",
-        "phash": "0" * 16,
-    }
-    digest = [hashlib.sha256(path.encode()).hexdigest() for path in IMAGES]
-    return manifest.build(
-        {
-            **usual,
-            "path": path,
-            "class": path.split("/")[0],
-            "patient": path.split("/")[1],
-            "sha256": sha,
-            "pixels_sha256": sha,
-            **dict.fromkeys(manifest.NUMBERS, 1.0),
-        }
-        for path, sha in zip(IMAGES, digest, strict=True)
-    )
+from pipeline.stages import deal, split, weigh
 
 
 def _make_manifest(rng: random.Random, folder: Path) -> str:
@@ -158,7 +34,7 @@ def _make_manifest(rng: random.Random, folder: Path) -> str:
     match way:
         case "value":
             table[column] = table[column].astype(object)
-            table.loc[rng.randrange(len(table)), column] = rng.choice((damage.odd_text(rng), None))
+            table.loc[rng.randrange(len(table)), column] = rng.choice((odd_values.odd_text(rng), None))
         case "column":
             table = table.drop(columns=column)
         case "type":
@@ -169,22 +45,15 @@ def _make_manifest(rng: random.Random, folder: Path) -> str:
             table = table.head(rng.choice((0, 1, 5)))
         case "twice":
             table = pd.concat([table, table.head(3)])
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
     file = folder / "data/manifest.parquet"
     try:
         table.to_parquet(file, index=False)
     except Exception:  # no Parquet file can hold it
-        return "again " + _again(rng, folder)
+        return _make_manifest(rng, folder)
     if way == "bytes":
         file.write_bytes(damage.bytes_of(rng, file.read_bytes())[1])
     return way
-
-
-def _again(rng: random.Random, folder: Path) -> str:
-    for file in (folder / "data").iterdir():
-        file.unlink()
-    (folder / "data").rmdir()
-    return _make_manifest(rng, folder)
 
 
 def _read_manifest(folder: Path) -> None:
@@ -192,8 +61,11 @@ def _read_manifest(folder: Path) -> None:
     split.run(settings())
 
 
+_DEALT_BY = ["class", "patient", "error"]  # of the manifest's columns: in others there may be damage that changes nothing
+
+
 def _wrong_manifest(folder: Path, _: object) -> str:
-    rows = pyarrow.parquet.ParquetFile(folder / "data/manifest.parquet").read().to_pylist()
+    rows = pyarrow.parquet.ParquetFile(folder / "data/manifest.parquet").read(columns=_DEALT_BY).to_pylist()
     expected: dict[str, int] = {}
     for row in rows:
         if row["error"] == "" and row["class"] in settings().classes:  # others are none of this project's
@@ -224,7 +96,7 @@ def _csv(
 
 def _number(cell: str) -> str:
     try:
-        return f"{float(cell):.12g}"
+        return f"{float(cell) + 0.0:.12g}"  # -0 is 0
     except ValueError:
         return cell
 
@@ -273,15 +145,91 @@ def _wrong_npy(folder: Path, found: Any) -> str:
     )
 
 
+def _make_suspicion(rng: random.Random, folder: Path) -> str:
+    (folder / "data/splits").mkdir(parents=True)
+    put_manifest()
+    paths.split_table("NPM1").write_text(csv_text(SPLIT))
+    for fold in _down_weighted().folds:
+        table = paths.suspicion("NPM1", "published", fold)
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.write_text(csv_text([image_weights.COLUMNS]))
+    way, data = damage.table_of(rng, _LOOKED_AT)
+    paths.suspicion("NPM1", "published", 0).write_bytes(data)
+    return way
+
+
+@cache
+def _down_weighted() -> config.Config:
+    return settings().model_copy(update={"down_weighted": ["published"]})
+
+
+def _read_suspicion(folder: Path) -> None:
+    weigh.run(_down_weighted())
+
+
+def _wrong_suspicion(folder: Path, _: object) -> str:
+    """The same images and weights, of patients who train in the fold."""
+    expected = _weighed(folder / paths.suspicion("NPM1", "published", 0))
+    seen = _weighed(folder / paths.weights("NPM1", "published", 0))
+    if strangers := {path for path, _ in expected} - {row[0] for row in _LOOKED_AT}:
+        return f"nobody trains on {min(strangers)!r}"
+    return "" if seen == expected else f"{sorted(set(seen) ^ set(expected))[:3]!r:.300}"
+
+
+def _weighed(table: Path) -> list[tuple[str, str]]:
+    header, *rows = [row for row in cells(table.read_bytes().decode("utf-8-sig")) if row]
+    return [(row[header.index("path")], _number(row[header.index("weight")])) for row in rows]
+
+
+def _make_coefficients(rng: random.Random, folder: Path) -> str:
+    place, learner = folder / "fold-0", rng.choice(sorted(_COEFFICIENTS))
+    place.mkdir()
+    file, spec = place / "coefficients.npz", {"kind": "bag", "learner": learner, "encoder": {"name": "x", "dimension": 4}}
+    numbers = np.random.default_rng(rng.randrange(1 << 30))
+    np.savez(file, allow_pickle=False, **{name: numbers.random(shape) for name, shape in _COEFFICIENTS[learner].items()})
+    way = rng.choice(("bytes", "bytes", "array", "array", "spec"))
+    match way:
+        case "bytes":
+            file.write_bytes(damage.bytes_of(rng, file.read_bytes())[1])
+        case "array":
+            damage.arrays_of(rng, file)
+        case _:
+            spec = damage.values_of(rng, spec)[1]
+    (place / "spec.json").write_text(json.dumps(spec, default=str, skipkeys=True), errors="replace")
+    return way
+
+
+def _read_coefficients(folder: Path) -> Any:
+    spec, known = tested.learner(Path("fold-0"))
+    return known, scoring.logits(spec["learner"], known, [np.eye(4, dtype=np.float32)])
+
+
+def _wrong_coefficients(folder: Path, found: Any) -> str:
+    """The numbers that NumPy's format holds, member by member of the archive; and a logit that is one."""
+    known, logits = found
+    with zipfile.ZipFile("fold-0/coefficients.npz") as archive:
+        stored = {name.removesuffix(".npy"): np.lib.format.read_array(archive.open(name)) for name in archive.namelist()}
+    same = set(stored) == set(known) and all(np.array_equal(stored[name], known[name]) for name in stored)
+    return "" if same and np.isfinite(logits).all() else f"other numbers, or {logits}"
+
+
+_LOOKED_AT = [image_weights.COLUMNS, *[[path, f"0.{n + 1}"] for n, path in enumerate(IMAGES[15:18])]]
+_COEFFICIENTS: dict[str, dict[str, tuple[int, ...]]] = {  # of vectors of four numbers
+    "pooled": {"quantiles": (2,), "mean": (16,), "weights": (16,), "intercept": ()},
+    "instances": {"mean": (4,), "weights": (4,), "intercept": (), "pooling": (2,), "pooling_intercept": ()},
+    "attention": {
+        **{"mean": (4,), "scale": (4,), "hidden": (2, 4, 3), "hidden_bias": (2, 3), "gate": (2, 3, 2), "gate_bias": (2, 2)},
+        **{"view": (2, 3, 2), "view_bias": (2, 2), "attention": (2, 2), "out": (2, 3), "out_bias": (2,)},
+    },
+}
 _INTERVAL = {"value": 0.8, "low": 0.6, "high": 0.9}
-SPLIT = [split_table.COLUMNS, *[[who, str(int(n >= 4)), str(n % 3), "3"] for n, who in enumerate(PEOPLE)]]
+
+
 _WEIGHTS = [image_weights.COLUMNS, *[[path, f"{n / 30:.4f}"] for n, path in enumerate(IMAGES[:20])]]
 
 
 def kinds() -> Iterable[Kind]:
     """All of this module."""
-    yield _vectors("h5", _make_h5, _wrong_h5)
-    yield _vectors("parquet", _make_parquet, _wrong_parquet)
     yield Kind(
         "manifest", _make_manifest, _read_manifest, _wrong_manifest, ("manifest.parquet", "folds.csv", "class", "patient")
     )
@@ -300,6 +248,8 @@ def kinds() -> Iterable[Kind]:
         lambda found: [(str(path), str(weight)) for path, weight in found.items()],
     )
     yield Kind("packed cells", _make_npy, lambda folder: made.array(Path("data/cells/NPM1.npy")), _wrong_npy, ("NPM1.npy",))
+    yield Kind("suspicion", _make_suspicion, _read_suspicion, _wrong_suspicion, ("fold-0.csv", "suspicion"))
+    yield Kind("coefficients", _make_coefficients, _read_coefficients, _wrong_coefficients, ("fold-0",))
     yield _json(
         "spec.json",
         "models/NPM1/published/fold-0/spec.json",

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import io
 import os
 import random
-import shutil
+import re
 import struct
-import sys
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,77 +14,25 @@ from functools import cache
 from pathlib import Path
 
 import pandas as pd
+from test_decoding import cell, tiff
 
-from bench import damage
-from bench.bad_tables import IMAGES, ROOT
-from bench.guarded import Kind
-from pipeline.common import config
+from bench.bad_input import damage, odd_values
+from bench.bad_input.guarded import Kind
+from bench.bad_input.made_up import IMAGES, settings
 from pipeline.stages import ingest
 
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "images")]
-
-from conftest import write_params  # noqa: E402
-from delivery import USUAL  # noqa: E402
-from test_decoding import cell, tiff  # noqa: E402
-
 _NAMES = (
-    *(
-        "../outside.tif",
-        "/tmp/outside-of-it.tif",
-        "a/../../outside.tif",
-        "C:\\outside.tif",
-        "control\\AAA\\x.tif",
-        "control/AAA/./x.tif",
-    ),
-    *(
-        "control//x.tif",
-        "control/AAA/\0x.tif",
-        "control/AAA/" + "x" * 300 + ".tif",
-        "control/" + "a/" * 600 + "x.tif",
-        "",
-        ".",
-        "..",
-    ),
-    *(
-        "control/AAA",
-        "control/AAA/",
-        "CONTROL/aaa/image_0.tif",
-        "control/AAA/IMAGE_0.TIF",
-        "control/\u202eA/x.tif",
-        "~/x.tif",
-        "NPM1",
-    ),
-    *(
-        "control/AAA/image_0.tif/x.tif",
-        "control/e\u0301/x.tif",
-        "control/\u00e9/x.tif",
-        "control/AAA/con.tif",
-        "metadata.csv",
-        "-rf",
-    ),
+    *("../outside.tif", "/tmp/outside-of-it.tif", "a/../../outside.tif", "C:\\outside.tif", "control\\AAA\\x.tif"),
+    *("control/AAA/./x.tif", "control//x.tif", "control/AAA/\0x.tif", "control/AAA/" + "x" * 300 + ".tif"),
+    *("control/" + "a/" * 600 + "x.tif", "", ".", "..", "control/AAA", "control/AAA/", "CONTROL/aaa/image_0.tif"),
+    *("control/AAA/IMAGE_0.TIF", "control/\u202eA/x.tif", "~/x.tif", "NPM1", "control/AAA/image_0.tif/x.tif"),
+    *("control/e\u0301/x.tif", "control/\u00e9/x.tif", "control/AAA/con.tif", "metadata.csv", "-rf"),
 )
 
 
 @cache
 def _originals() -> dict[str, bytes]:
     return {path: tiff(cell(number)) for number, path in enumerate(IMAGES[:9] + IMAGES[12:21])}
-
-
-@cache
-def params() -> Path:
-    """A params.yaml of two classes, as long as this process lasts."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder)
-    return write_params(folder / "params.yaml", USUAL)
-
-
-@cache
-def settings() -> config.Config:
-    """What it says."""
-    return config.load(params())
-
-
-params()  # before processes are forked, which may write nothing there
 
 
 def make(rng: random.Random, folder: Path) -> str:
@@ -103,7 +48,7 @@ def make(rng: random.Random, folder: Path) -> str:
         extra = zipfile.ZipInfo("control/AAA/extra.tif")
         match way:
             case "name":
-                extra.filename = rng.choice(_NAMES) if rng.random() < 0.7 else f"control/AAA/{damage.odd_text(rng)[:500]}"
+                extra.filename = rng.choice(_NAMES) if rng.random() < 0.7 else f"control/AAA/{odd_values.odd_text(rng)[:500]}"
             case "twice":
                 extra.filename = rng.choice(list(_originals()))
             case "link":
@@ -122,7 +67,7 @@ def make(rng: random.Random, folder: Path) -> str:
             data = damage.bytes_of(rng, data)[1]
         case "directory":  # the records of the table of contents: flags, method, times, checksum, sizes, lengths, offsets
             changed = bytearray(data)
-            starts = [at for at in range(len(data)) if data.startswith((b"PK\1\2", b"PK\5\6", b"PK\3\4"), at)]
+            starts = [found.start() for found in re.finditer(rb"PK(?:\x01\x02|\x05\x06|\x03\x04)", data)]
             for _ in range(rng.choice((1, 1, 3))):
                 at = rng.choice(starts) + rng.randrange(4, 46)
                 struct.pack_into(

@@ -57,6 +57,10 @@ class Case:
     seconds: float
 
 
+class RefusedError(Exception):
+    """What another process refused, in its own words."""
+
+
 class _TooLong(BaseException):
     """No handler of the product's takes it for something else."""
 
