@@ -175,6 +175,12 @@ def test_the_first_screen_has_a_sentence_an_interval_and_a_verdict_for_every_can
     assert f'x1="{100 * auroc["low"]:.2f}%" x2="{100 * auroc["high"]:.2f}%"' in screen
 
 
+def test_how_many_patients_stand_behind_a_point_is_said_below_the_picture_where_no_two_numbers_overlap(settings):
+    told = re.findall(r"Patients behind the points?(?:, from the left)?: ([\d, ]+)\.", page().text)
+    assert [sum(map(int, one.split(","))) for one in told] == [8] * len(SUBTYPES)
+    assert not re.search(r"<text[^>]*>n = ", paths.REPORT_PAGE.read_text())
+
+
 def test_so_few_patients_that_nothing_rests_on_them_are_told_on_the_first_screen(settings):
     assert "too few to rely" not in words()
     gate = settings.register_.gate.model_copy(update={"fewest_patients": 5})
