@@ -61,6 +61,8 @@ def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings
     aliases = [versions.aliases(client, model) for model in versions.versions(client, "NPM1")]
     assert aliases == [[], [], ["challenger"], ["champion"]]
     assert tags("4")["replaced"] == "2"
+    run = client.get_run(versions.versions(client, "NPM1")[2].run_id).info.run_name
+    assert "settings and data as champion v2, folds 0" in run, "whoever reads the list knows what it is like"
     assert tags("4")["verdict"] == better
     written = client.download_artifacts(str(versions.versions(client, "NPM1")[3].run_id), "verdict.json", "models")
     verdict = json.loads(Path(written).read_text())
