@@ -31,10 +31,11 @@ def publish_results(stages: Sequence[Stage]) -> None:
     if not judged:
         return
     synthetic = f"; {_SYNTHETIC}" if _is_demo() else ""
+    published = any(_published_accuracy(stage) for stage in judged)
     create_table_artifact(
-        table=[_make_row(stage) for stage in judged],
+        table=[_make_row(stage, published) for stage in judged],
         key="results",
-        description=f"Measured on test patients, and published{synthetic}",
+        description=f"Measured on test patients{', and published' if published else ''}{synthetic}",
     )
     for stage in judged:
         name = f"{stage.subtype} {stage.candidate}"
@@ -57,7 +58,8 @@ def _is_demo() -> bool:
     return path.exists() and json.loads(path.read_text())["source"] == "demo"
 
 
-def _make_row(stage: Stage) -> dict[str, Any]:
+def _make_row(stage: Stage, published: bool) -> dict[str, Any]:
+    """Its figures by name, beside the published one where there is any."""
     figures = _read_figures(stage)
     keys = ("patient_auroc", "patient_sensitivity", "patient_specificity", "image_accuracy")
     of_images = any("image_" in key for key in figures)  # a learner that scores patients alone has none
@@ -73,7 +75,7 @@ def _make_row(stage: Stage) -> dict[str, Any]:
         **({"cohort": "synthetic"} if _is_demo() else {}),
         "test patients": figures["patients"],
         **ours,
-        "published accuracy": _published_accuracy(stage),
+        **({"published accuracy": _published_accuracy(stage) or "-"} if published else {}),
     }
 
 
@@ -86,11 +88,12 @@ def _format_interval(figure: Mapping[str, float] | None) -> str:
 def _published_accuracy(stage: Stage) -> str:
     with (_report_of(stage) / "by_class.csv").open(newline="") as file:
         found = [row["accuracy"] for row in csv.DictReader(file) if row["source"] == "published"]
-    return f"{float(found[0]):.2f}" if found else "-"
+    return f"{float(found[0]):.2f}" if found else ""
 
 
 def _make_page(stage: Stage) -> str:
-    figures = {name: value for name, value in _make_row(stage).items() if name not in ("subtype", "candidate")}  # its title
+    row = _make_row(stage, bool(_published_accuracy(stage)))
+    figures = {name: value for name, value in row.items() if name not in ("subtype", "candidate")}  # its title
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
     pictures = "\n\n".join(embed_picture(_report_of(stage) / "plots" / f"{name}.png") for name in ("roc", "confusion"))
     found = mlflow_links.find_trainings(stage.subtype, stage.candidate)

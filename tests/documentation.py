@@ -84,6 +84,8 @@ class Block:
         """Lines that a shell takes one after the other, those of a loop or with `\\` at their end together."""
         steps, waiting = [], ""
         for number, line in enumerate(lines, self.line + 1):
+            if not waiting and line.lstrip().startswith("#"):  # what is said of the command above goes on
+                continue
             waiting += line + "\n"
             if not line.endswith("\\") and (not waiting.startswith("for ") or line == "done"):
                 steps.append(Step(self.page, number - waiting.count("\n") + 1, waiting.rstrip("\n"), ()))

@@ -42,9 +42,24 @@ def cohort_files(settings: config.Config) -> None:
     count = {"patients": 10, "images": 70, "patients_delivered": 10, "files": 72, "quarantined": 2}
     counts = dict.fromkeys(settings.classes, count)
     rules = [
-        {"expectation": "a patient is in one class", "state": "pass", "success": True, "observed": "0 of 30", "advice": ""},
-        {"expectation": "no <i>", "state": "FAIL", "success": False, "observed": "1 of 30", "advice": "mend it"},
         {
+            "name": "patient_in_one_class",
+            "expectation": "a patient is in one class",
+            "state": "pass",
+            "success": True,
+            "observed": "0 of 30",
+            "advice": "",
+        },
+        {
+            "name": "no_i",
+            "expectation": "no <i>",
+            "state": "FAIL",
+            "success": False,
+            "observed": "1 of 30",
+            "advice": "mend it",
+        },
+        {
+            "name": "class_as_listed",
             "expectation": "as listed",
             "state": "nothing to judge",
             "success": True,

@@ -1,10 +1,12 @@
 """Nobody is kept out of our pages: axe-core finds nothing serious on any, light or dark, at a desk or on a phone.
 
-The pages are those of a tiny cohort with both candidates and a call, as the commands leave them, in this system's Chromium.
+The pages are those of a tiny cohort with both candidates and a call, and of another hospital, as the commands leave them, in
+this system's Chromium.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT, write_params
 from playwright.sync_api import Browser, Page, sync_playwright
 from ruamel.yaml import YAML
-from small_project import TINY, call, copy_of_the_repository
+from small_project import SUBTYPES, TINY, call, copy_of_the_repository
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -25,19 +27,46 @@ DESK_PX, PHONE_PX = 1280, 390
 SERIOUS = {"serious", "critical"}
 
 
+COMMANDS = [
+    *(["delivery"], ["ingest"], ["validate"], ["deal"], ["split"], ["pack"], ["embed"], ["candidates"], ["weigh"]),
+    *(["train", name, "0", "--candidate", "published"] for name in SUBTYPES),
+    *(["train_bags"], ["evaluate"], ["call"], ["audit"], ["other_classes"], ["register"], ["explain", "NPM1"], ["report"]),
+    *(["curate"], ["transfer", "NPM1"], ["external", "NPM1@champion", "hospital"], ["predict", "hospital/NPM1", "--explain"]),
+]
+IN_ONE_PROCESS = """
+import json, sys
+from pipeline.__main__ import main
+from pipeline.common import environment
+
+environment.settle()
+for command in json.loads(sys.argv[1]):
+    if status := main(command):
+        sys.exit(f"{command}: {status}")
+"""
+
+
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Report, verdicts, Data Docs, predictions, the page to decide about images, what carried scores: name and file."""
+    """Every page that a command writes: name and file. They run in one process, which loads TensorFlow once."""
     folder = copy_of_the_repository(tmp_path_factory.mktemp("pages"))
     candidates = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")["candidates"]
-    both = {"kinds.bag": ["bags"], "candidates.bags": candidates["bags"], "call.candidates": ["bags"]}
+    both = {"kinds.bag": ["bags"], "candidates.bags": candidates["bags"], "call.candidates": ["bags"], "call.coverage": 0.6}
     enough = {"ingest.demo.patients": {"control": 9, "PML_RARA": 9, "NPM1": 9}, "ingest.demo.images_per_patient": [6, 7]}
-    write_params(folder / "params.yaml", {**TINY, **both, **enough, "explain.patients": 2, "call.coverage": 0.6})
-    call(folder, "dvc", "repro")
-    for command in (["register"], ["explain", "NPM1"], ["curate"], ["predict", "data/raw/NPM1", "--explain"]):
-        call(folder, "python", "-m", "pipeline", *command)
-    call(folder, "dvc", "repro", "report")
-    found = (page for place in ("reports", "predictions") for page in sorted((folder / place).rglob("*.html")))
+    little = {
+        "train.max_epochs": 1,
+        "train.min_epochs": 1,
+        "evaluate.draws": 100,
+        "audit.permutations": 20,
+        "explain.patients": 2,
+        "explain.cells": 1,
+        "explain.blocks": 4,
+    }
+    newest = {"drift.fewest": 4, "transfer.patients": [2, 4], "transfer.from_scratch": False}
+    write_params(folder / "params.yaml", {**TINY, **both, **enough, **little, **newest})
+    hospital = ["--scanner", "other", "--patients", "control=6,NPM1=6"]
+    call(folder, "python", "-m", "pipeline.demo", "hospital", *hospital)
+    call(folder, "python", "-c", IN_ONE_PROCESS, json.dumps(COMMANDS))
+    found = (page for place in ("reports", "predictions", "external") for page in sorted((folder / place).rglob("*.html")))
     return {page.relative_to(folder).as_posix(): page for page in found}
 
 
@@ -67,9 +96,11 @@ def serious(page: Page) -> list[str]:
 @pytest.mark.parametrize(("scheme", "width_px"), [("light", DESK_PX), ("dark", DESK_PX), ("dark", PHONE_PX)])
 def test_axe_finds_nothing_serious(pages: dict[str, Path], browser: Browser, scheme: str, width_px: int) -> None:
     kinds = {"reports/index.html", "reports/NPM1/verdicts.html", "reports/validation/data_docs/index.html"}
-    kinds |= {"reports/curation/index.html", "predictions/NPM1/index.html"}
+    kinds |= {"reports/curation/index.html", "reports/transfer/NPM1/index.html", "predictions/NPM1/index.html"}
+    kinds |= {"external/NPM1-v1/hospital/index.html"}
     assert kinds < set(pages)
     assert [name for name in pages if "explained" in name]
+    assert 'class="drift"' in pages["predictions/NPM1/index.html"].read_text(), "new patients beside those of training"
     found = {}
     for name, file in pages.items():
         address = file.as_uri()

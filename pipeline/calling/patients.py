@@ -17,7 +17,7 @@ from pipeline.common.config import Config
 from pipeline.common.errors import LeakError
 from pipeline.folds import image_weights, protocol, split_table
 
-_FEWEST = 2  # patients of a class, to learn from and to choose a penalty by
+FEWEST = 2  # patients of a class, to learn from and to choose a penalty by
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def too_few(everybody: Everybody) -> str:
         else:
             left, how = int(by_fold.sum() - by_fold.nlargest(2).sum()), "without two of the folds"
             mend = "more patients, or more folds (split.n_folds)"
-        if left < _FEWEST:
+        if left < FEWEST:
             of = f"{by_fold.sum()} patients{' with images to learn from' if everybody.left_out else ''}"
-            return f"class {name}: {left} of {of} are left to learn from {how}; it takes {_FEWEST}: {mend}"
+            return f"class {name}: {left} of {of} are left to learn from {how}; it takes {FEWEST}: {mend}"
     return ""
 
 

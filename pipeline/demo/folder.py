@@ -49,6 +49,7 @@ def draw(folder: Path, hospital: str, counts: Mapping[str, int], seed: int) -> N
                 truth.append((place, cell.cell_type, cell.kind, cell.diseased))
         known = [(person.patient, person.sex, person.age) for person in people]
         pd.DataFrame(known, columns=["patient", "sex", "age"]).to_csv(unfinished / "metadata.csv", index=False)
+        (unfinished / ".gitignore").write_text("*\n")  # where it lies in a checkout, no commit takes it
         columns = ["path", "cell_type", "kind", "diseased"]
         pd.DataFrame(truth, columns=columns).to_csv(unfinished / "truth.csv", index=False)
     console.say(f"demo: {folder}: {len(truth):,} images of {len(people)} patients, scanner {hospital}, seed {seed}")

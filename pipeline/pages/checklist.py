@@ -68,15 +68,16 @@ def _eligible(page: Page) -> str:
 
 
 def _preparation(page: Page) -> str:
-    rules, total = page["cohort"]["rules"], page["cohort"]["total"]
-    states = [rule["state"] for rule in rules]
-    broken, asked = sum(map(states.count, ("FAIL", "warn"))), len(rules) - states.count("nothing to judge")
+    total = page["cohort"]["total"]
     unusable = f"{total['quarantined']} of {total['files']:,} files quarantined"
-    return f"{asked} of {len(rules)} rules had something to judge, {broken} broken; {unusable}"
+    return f"{page['cohort']['rules_in_words']}; {unusable}"
 
 
 def _outcome(page: Page) -> str:
-    return "The class is the folder a patient was delivered in, checked against the cohort's own list where there is one"
+    compared = next((rule for rule in page["cohort"]["rules"] if rule["name"] == "class_as_listed"), None)
+    listed = compared is not None and compared["state"] != "nothing to judge"
+    beside = "and the metadata of the cohort says the same" if listed else "the metadata of the cohort does not say it"
+    return f"{page['control']} or one of {', '.join(page['config'].subtypes)}: the folder a patient was delivered in; {beside}"
 
 
 def _predictors(page: Page) -> str:

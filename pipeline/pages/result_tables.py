@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,19 @@ def audit(checks: Iterable[Mapping[str, Any]], confidence: float) -> Audit:
 def state(check: Mapping[str, Any]) -> str:
     """One of `STATES`: what the check says itself, else what its answer amounts to."""
     return str(check.get("state") or ("red" if check["red"] else "clear" if check["answered"] else "nothing to judge"))
+
+
+def rules_in_words(states: Sequence[str]) -> str:
+    """How many of the cohort's rules hold, by what became of each; a warning stopped nothing and is called so."""
+    asked = [state for state in states if state != "nothing to judge"]
+    broken, warned = asked.count("FAIL"), asked.count("warn")
+    held = len(asked) - broken - warned
+    said = f"{held} of {len(asked)} rules {'holds' if held == 1 else 'hold'}" if broken or warned else f"All {held} rules hold"
+    if broken:
+        said += f", {broken} {'is' if broken == 1 else 'are'} broken"
+    if warned:
+        said += f", {warned} {'is a warning' if warned == 1 else 'are warnings'}"
+    return said + (f"; {nothing} had nothing to judge" if (nothing := len(states) - len(asked)) else "")
 
 
 def rules(audits: Iterable[Audit]) -> dict[str, list[str]]:

@@ -80,7 +80,7 @@ def judge(
     if missed:
         return Verdict("challenger", "; ".join(missed), {})
     if champion is None:
-        return Verdict("champion", "no champion yet, and all floors are reached", {})
+        return Verdict("champion", f"no champion yet, and all floors are reached{on_few(candidate, rules)}", {})
     if champion.empty:
         return Verdict(NOT_COMPARABLE, "the champion was registered without its scores", {})
     folds, its_folds = candidate["fold"].nunique(), champion["fold"].nunique()
@@ -109,6 +109,16 @@ def judge(
 def passes(figures: Mapping[str, float], rules: Gate, allowed: float) -> bool:
     """Whether a candidate with these `figures` of `compare` is better than chance `allowed` explains."""
     return figures["gain"] > 0 and figures["gain"] >= rules.min_gain and figures["chance"] <= allowed
+
+
+def on_few(scores: pd.DataFrame, rules: Gate) -> str:
+    """Behind a verdict of champion, where fewer patients of a class were tested than a comparison takes; else empty."""
+    patients = int((scores["label"] == 1).sum())
+    controls = len(scores) - patients
+    if min(controls, patients) >= rules.fewest_patients:
+        return ""
+    tested = f"{controls} control{'s' * (controls != 1)} and {patients} patient{'s' * (patients != 1)} of the subtype"
+    return f", but only {tested} were tested: too few to rely on it (register.gate.fewest_patients is {rules.fewest_patients})"
 
 
 def shared(candidate: pd.DataFrame, champion: pd.DataFrame) -> pd.DataFrame:

@@ -228,7 +228,8 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
     if theirs.tags.get("curated.sha256") != spec.get("curated", {}).get("sha256"):
         others.append("training images")
     differs = turned[:_MOST_KNOBS] + (["..."] if len(turned) > _MOST_KNOBS else []) or [f"other {key}" for key in others]
-    return f"{candidate.name}: {', '.join(differs) or 'the same again'}, {folds}, {candidate.digest[:8]}"
+    told = ", ".join(differs) or f"settings and data as champion v{reigning.version}"
+    return f"{candidate.name}: {told}, {folds}, {candidate.digest[:8]}"
 
 
 def champion(client: MlflowClient, subtype: str) -> ModelVersion | None:

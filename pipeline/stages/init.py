@@ -1,7 +1,7 @@
 """Write params.yaml for a cohort of one's own: what its folders say, and of the rest what params.kaggle.yaml says.
 
-Beside the DAG. Whatever is assumed is said. A params.yaml that is there is replaced only if asked; else the new one lies
-beside it.
+Beside the DAG. Whatever is assumed is said, and what its settings ask for that so few patients cannot give. A params.yaml that
+is there is replaced only if asked; else the new one lies beside it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pipeline.cohort import first_look
 from pipeline.cohort.first_look import Class
 from pipeline.cohort.trees import Folder, NotCopied, Tree
 from pipeline.cohort.zip_archive import Archive
-from pipeline.common import config, console, files, params_file
+from pipeline.common import checkout, config, console, files, params_file
 from pipeline.common.errors import ConfigError, DataError
 from pipeline.images import decoding
+from pipeline.own_cohort import params_text
 
 TEMPLATE = Path("params.kaggle.yaml")
 PARAMS = Path("params.yaml")
@@ -27,6 +28,13 @@ _CONTROLS = ("control", "controls", "normal", "normals", "healthy", "healthy_con
 _FEWEST_FOLDS, _MOST_FOLDS = 3, 5
 _SMALL_STEPS = 150  # an epoch of fewer training steps is too short for Keras' BatchNorm momentum and the published rates
 _SMALLEST_PX = 16  # which four poolings leave one pixel of
+_SHORT_EPOCHS_RATE = 1e-4
+_PUBLISHED, _NOT_PUBLISHED = "published", "cells"  # a candidate's name in the template, and where there is nothing published
+_FOR_SHORT_EPOCHS: list[tuple[list[str], Any]] = [  # as the demo has them
+    (["train", "batch_size"], 16),
+    (["train", "batch_norm_momentum"], 0.9),
+    (["train", "min_epochs"], 3),
+]
 
 
 def run(folder: Path, um: float | None, control: str | None, name: str | None, replace: bool) -> None:
@@ -51,25 +59,39 @@ def run(folder: Path, um: float | None, control: str | None, name: str | None, r
     chosen = _control(list(names.values()), control, assumed)
     px = _image_px(source, found, assumed)
     um = _um(um)
+    sizes, short = _sizes(found, px, assumed), _epochs_are_short(found, assumed)
     changes = [
         *_cohort_changes(names, chosen, cohort),
         (["image_px"], px),
         (["image_um"], um),
-        *_sizes(found, px, assumed),
+        *sizes,
+        *(_FOR_SHORT_EPOCHS if short else []),
     ]
     target = PARAMS if replace or not PARAMS.exists() else BESIDE
-    text = _headed(TEMPLATE.read_text(encoding="utf-8"), folder.name, names, found)
+    text = params_text.headed(TEMPLATE.read_text(encoding="utf-8"), _head(folder.name, names, found))
+    text = params_text.with_networks(text, set(names.values()), _SHORT_EPOCHS_RATE if short else None)
+    if networks := _networks_name(set(names.values()) - {chosen}):
+        text = params_text.with_candidate(text, _PUBLISHED, networks)
+        changes += [(["kinds", "cnn"], [networks]), (["transfer", "base"], networks)]
+        assumed.append(f"candidates: {networks}, networks that look at cells, and bags, which look at patients")
     with files.in_one_step(target) as unfinished:
         unfinished.write_text(params_file.with_values(text, changes), encoding="utf-8")
         try:
-            config.load(unfinished)
+            written = config.load(unfinished)
         except ConfigError as error:
             raise ConfigError(f"{folder}: {str(error).removeprefix(f'{unfinished}: ')}") from None
     for line in assumed:
         console.say(f"assumed  {line}")
+    from pipeline.own_cohort import too_few  # with it comes SciPy: whoever mistyped the folder has been told by now
+
+    counts = {names[known.name]: len(known.patients) for known in found}
+    for line in too_few.told(counts, written, config.load(TEMPLATE).register_.gate.fewest_patients):
+        console.say(f"too few  {line}")
     console.say(f"init: wrote {target}; every other setting is {TEMPLATE}'s")
     if target == BESIDE:
         console.say(f"{PARAMS} is there and stays as it is; to take the new one: mv {BESIDE} {PARAMS}   (or init --replace)")
+    if hide := _seen_by_git(folder, found):
+        console.warn(hide)
     console.say(f"then: export COHORT_DIR={shlex.quote(str(folder.resolve()))}; dvc repro")
 
 
@@ -79,6 +101,21 @@ def _opened(folder: Path) -> Tree:
     if folder.is_dir():
         return Folder(folder)
     return Archive(folder, config.load(TEMPLATE).ingest.archive)
+
+
+def _seen_by_git(folder: Path, found: list[Class]) -> str:
+    """What to do where `git add .` would take the cohort."""
+    top = checkout.git("rev-parse", "--show-toplevel")
+    if not top or not folder.resolve().is_relative_to(Path(top).resolve()):
+        return ""
+    one = folder / next(images[0] for images in found[0].patients.values()) if folder.is_dir() else folder
+    if checkout.git("check-ignore", str(one.resolve())):
+        return ""
+    place = folder.resolve().relative_to(Path(top).resolve()).as_posix()
+    return (
+        f"{folder}: lies in this checkout, and git does not ignore it: move it out, or, before any `git add .`: "
+        f"echo {shlex.quote(f'/{place}')} >> $(git rev-parse --git-path info/exclude)"
+    )
 
 
 def _range(known: Class) -> str:
@@ -192,37 +229,41 @@ def _sizes(found: list[Class], px: int, assumed: list[str]) -> list[tuple[list[s
         f"validate: a patient has at least {changes[2][1]} usable images, a class {changes[3][1]} patients (the fewest found: "
         f"{images} and {patients})"
     )
+    fewer = f" ({_MOST_FOLDS} where each class has so many patients)" if n_folds < _MOST_FOLDS else ""
     assumed.append(
-        f"folds: all {n_folds}, so {n_folds * (len(found) - 1)} networks are trained (each says first how long it may take); "
-        f"`folds: [0]` in params.yaml trains {len(found) - 1}, to see that all runs; it tests {patients // n_folds} of the "
-        "smallest class, and a champion that `register` makes of them is not comparable with one of all folds"
+        f"folds: all {n_folds}{fewer}, so {n_folds * (len(found) - 1)} networks are trained (each says first how long it may "
+        f"take); `folds: [0]` in params.yaml trains {len(found) - 1}, to see that all runs; it tests {patients // n_folds} of "
+        "the smallest class, and a champion that `register` makes of them is not comparable with one of all folds"
     )
+    return changes
+
+
+def _epochs_are_short(found: list[Class], assumed: list[str]) -> bool:
+    template = config.load(TEMPLATE)
+    n_folds = min(_MOST_FOLDS, *(len(known.patients) for known in found))
     most = template.train.images_per_class
     steps = 2 * min(min(most or known.images, known.images) for known in found)
     steps = steps * (n_folds - 2) // n_folds // template.train.batch_size
     if steps < _SMALL_STEPS:
-        changes += [
-            (["train", "batch_size"], 16),
-            (["train", "batch_norm_momentum"], 0.9),
-            (["train", "min_epochs"], 3),
-        ]
-        networks = template.candidates["published"].model_dump()["networks"]
-        changes += [(["candidates", "published", "networks", name, "learning_rate"], 1e-4) for name in networks]
         assumed.append(
-            f"train: an epoch has only some {steps} steps, so as for the demo: batches of 16, BatchNorm's momentum .9, "
+            f"train: an epoch has only some {max(steps, 1)} steps, so as for the demo: batches of 16, BatchNorm's momentum .9, "
             "3 epochs at least, learning rate 1e-4"
         )
-    return changes
+    return steps < _SMALL_STEPS
 
 
-def _headed(template: str, folder: str, names: dict[str, str], found: list[Class]) -> str:
-    """The template under a comment that says where the values are from."""
+def _networks_name(subtypes: set[str]) -> str | None:
+    """What the candidate of networks is called, where a subtype has no published one; None: as in the template."""
+    known = config.load(TEMPLATE).candidates[_PUBLISHED].model_dump()["networks"]
+    return None if subtypes <= set(known) else _NOT_PUBLISHED
+
+
+def _head(folder: str, names: dict[str, str], found: list[Class]) -> list[str]:
+    """Comments that say where the values are from."""
     counts = [f"#   {names[known.name]}: {{patients: {len(known.patients)}, images: {known.images}}}" for known in found]
-    head = [
+    return [
         f"# Every setting that changes a result: by `python -m pipeline init` for {folder}, the rest as in {TEMPLATE}.",
+        "# Published means: with AML-Cytomorphology_MLL_Helmholtz, for which these settings were made (README.md).",
         "# Found there; below `validate.expected` these lines would stop a run whose delivery has more or fewer:",
         *counts,
     ]
-    lines = template.splitlines()
-    first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
-    return "\n".join([*head, *lines[first:]]) + "\n"

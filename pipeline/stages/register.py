@@ -98,7 +98,7 @@ def settle(
         model = client.get_model_version(model.name, model.version)  # as it is now: the lock may have been waited for
         is_champion = champion is not None and champion.version == model.version
         by_hand = history.by_hand(candidate.digest) or model.tags.get(versions.BY_HAND)
-        if is_champion and (stays := _stays(missed, by_hand, alone)):
+        if is_champion and (stays := _stays(missed, by_hand, alone, gate.on_few(candidate.scores, rules.gate))):
             versions.describe(client, model, model.tags.get("verdict", stays))
             return f"champion: {stays}"
         others = (versions.judged(client, model) | history.judged) - versions.digests(model)
@@ -144,10 +144,10 @@ def _rolled_back(model: versions.Version, history: decisions.History) -> str | N
     return None if known & history.promoted else model.tags.get(versions.ROLLED_BACK)
 
 
-def _stays(missed: Sequence[str], by_hand: str | None, alone: bool) -> str:
+def _stays(missed: Sequence[str], by_hand: str | None, alone: bool, on_few: str) -> str:
     """Why a champion that is registered again keeps its name; empty if it loses it."""
     if not missed:
-        return "is the champion, and all floors are reached"
+        return f"is the champion, and all floors are reached{on_few}"
     if by_hand:
         return f"is the champion, promoted by hand ({by_hand}), although {'; '.join(missed)}"
     return "" if alone else f"is the champion, although {'; '.join(missed)}; kept: {_NOT_ALONE}"

@@ -127,6 +127,7 @@ def _cohort(config: Config) -> dict[str, Any]:
         "counts": counts,
         "total": {key: sum(row[key] for row in counts.values()) for key in counts[config.control]},
         "rules": validation["rules"],
+        "rules_in_words": result_tables.rules_in_words([rule["state"] for rule in validation["rules"]]),
         "links": {
             text: (paths.VALIDATION / name).relative_to(paths.REPORTS).as_posix()
             for text, name in beside.items()

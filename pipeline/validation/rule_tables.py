@@ -39,6 +39,12 @@ def build(frame: pd.DataFrame, listed: pd.DataFrame, config: Config) -> dict[str
     }
 
 
+def names_batches(listed: pd.DataFrame) -> bool:
+    """Whether data/patients.csv knows everybody's batch, and more than one."""
+    batches = set(listed["batch"])
+    return len(batches) > 1 and "" not in batches
+
+
 def class_counts(frame: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """Per class: patients with usable images, usable images; patients and files as delivered; files quarantined."""
     frame = frame.assign(patient=frame["patient"].map(patient_names.identity))

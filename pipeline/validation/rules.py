@@ -28,9 +28,14 @@ class Rule:
     look: bool = False  # at the offenders' images, to judge them: the page shows some
 
 
-def of(config: Config) -> list[Rule]:
-    """The rules, gravest first."""
+def of(config: Config, batches: bool) -> list[Rule]:
+    """The rules, gravest first; `batches`: whether the metadata says of every patient which, and there are several."""
     limits = config.validate_
+    told_apart = (
+        "the audit asks whether vectors lie together by the metadata's `batch`"
+        if batches
+        else "a column `batch` (site, scanner or day of staining) in the cohort's metadata would let the audit tell"
+    )
     between = "ExpectColumnValuesToBeBetween"
     mend = f"complete the source and run `dvc repro` again, or exclude them in {paths.EXCLUDE}"
     return [
@@ -184,7 +189,7 @@ def of(config: Config) -> list[Rule]:
             "colour_as_others",
             f"no patient's median colour is more than {limits.max_deviation:g} robust standard deviations from the cohort's",
             f"look at the patient's images: another stain, white balance or scanner? Exclude the patient in {paths.EXCLUDE}, "
-            "or keep in mind that a network may learn it",
+            f"or keep in mind that a network may learn it; {told_apart}",
             "patients",
             "colour_deviation",
             between,

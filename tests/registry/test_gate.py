@@ -54,6 +54,19 @@ def test_a_gain_must_be_as_large_as_the_rules_say_and_as_sure() -> None:
     assert gate.judge(candidate, champion, [], RULES.model_copy(update={"max_false_promotions": 0.0}), 0).alias == "challenger"
 
 
+def test_a_champion_of_few_patients_is_said_to_be_one() -> None:
+    table = scores(1.0)
+    one_each = table.groupby("label").head(1)
+    assert gate.judge(one_each, None, [], RULES, 0).reason == (
+        "no champion yet, and all floors are reached, but only 1 control and 1 patient of the subtype were tested: too few to "
+        "rely on it (register.gate.fewest_patients is 10)"
+    )
+    assert "only 10 controls and 9 patients" in gate.on_few(
+        pd.concat([table.groupby("label").head(9), table[table["label"] == 0].iloc[9:10]]), RULES
+    )
+    assert gate.on_few(table.groupby("label").head(10), RULES) == ""
+
+
 @given(st.lists(st.integers(1, 4), max_size=12), st.floats(0.01, 0.5))
 def test_however_many_come_and_however_together_they_have_the_stated_chance_at_most(groups: list[int], rate: float) -> None:
     spent, before = 0.0, 0

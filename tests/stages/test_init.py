@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -44,11 +46,72 @@ def test_classes_sizes_and_counts_are_those_that_lie_there(work: Path, capsys: p
     said = capsys.readouterr().out
     assert "control: healthy, by its name" in said
     assert "an epoch has only some" in said
-    assert "folds: all 4, so 8 networks are trained (each says first how long it may take)" in said
+    assert "folds: all 4 (5 where each class has so many patients), so 8 networks are trained (each says first how long" in said
     assert "`folds: [0]` in params.yaml trains 2, to see that all runs" in said
     assert "AML_M3_new: {patients: 6, images: 24}" in Path("params.yaml").read_text()
     assert f"export COHORT_DIR={work}/mine; dvc repro" in said
     assert place.is_dir()
+
+
+def test_the_file_names_no_subtype_and_no_value_of_the_template_that_the_cohort_has_not(work: Path) -> None:
+    cohort(work / "mine", {"healthy": 4, "lymphoma": 4, "NPM1": 4}, images=1)
+    assert main(["init", "mine", "--um", "20"]) == 0
+    written, text = config.load(), Path("params.yaml").read_text()
+    assert set(networks := written.candidates["cells"].model_dump()["networks"]) == {"default", "NPM1"}
+    assert (written.kinds.cnn, written.transfer.base) == (["cells"], "cells"), "of a lymphoma nothing is published"
+    drawn, others = text.partition("\n  demo:")[0], text.partition("\nvalidate:")[2]
+    assert not re.search("PML|RUNX1|CBFB|20305|some mirrors", drawn + others)
+    assert {network["learning_rate"] for network in networks.values()} == {1e-4}
+    assert "# The rates are not the published ones" in text
+    assert "ambiguous" not in text
+    for line in re.findall(r"^ *(?:folds|batch_norm_momentum|expected|class_folders|control):.*", text, re.MULTILINE):
+        value, _, said = line.partition("#")
+        assert not re.match(r" *(Keras' default|the class of healthy)", said), line
+        assert "[0, 1, 2, 3, 4]" not in line, line
+        assert value
+
+
+def test_what_so_few_patients_cannot_give_is_told_with_what_to_set(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cohort(work / "mine", {"control": 12, "NPM1": 3}, images=1)
+    assert main(["init", "mine", "--um", "20"]) == 0
+    told = {line.split(":")[0].removeprefix("too few  "): line for line in _too_few(capsys)}
+    assert "none of the 3 patients of NPM1 wrongly" in told["register.floors"]
+    assert "of 29% of such patients only" in told["register.floors"], ".025 ** (1 / 3), by Clopper & Pearson"
+    assert "NPM1 has 3: the first that reaches the floors stays champion" in told["register.gate.fewest_patients"]
+    assert "there are 8: the threshold stays 0.5" in told["evaluate.fewest_controls"]
+    assert "target_specificity: 0.88 at most" in told["evaluate.fewest_controls"]
+    assert "NPM1 has 1: none is made" in told["call"]
+    cohort(work / "larger", {"control": 30, "NPM1": 8}, images=1)
+    assert main(["init", "larger", "--um", "20", "--replace"]) == 0
+    told = {line.split(":")[0].removeprefix("too few  "): line for line in _too_few(capsys)}
+    assert set(told) == {"register.floors", "register.gate.fewest_patients", "call.coverage"}
+    assert "take 9 patients" in told["call.coverage"]
+    assert "of NPM1 there are 6: " in told["call.coverage"], "two of 8 are in the largest of 5 folds"
+    assert "coverage: 0.85 at most" in told["call.coverage"]
+    assert "written 8 in place of 10" in told["register.gate.fewest_patients"]
+    cohort(work / "enough", {"control": 30, "NPM1": 20}, images=1)
+    assert main(["init", "enough", "--um", "20", "--replace"]) == 0
+    assert _too_few(capsys) == []
+
+
+def test_a_cohort_that_a_commit_would_take_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cohort(work / "mine" / "here", {"control": 3, "NPM1": 3}, images=1)
+    command = ["init", "mine/here", "--um", "20", "--replace"]
+    assert main(command) == 0
+    assert "git" not in capsys.readouterr().err, "no checkout is there"
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    assert main(command) == 0
+    advice = re.search(r"warning: mine/here: lies in this checkout, .*: (echo /mine/here >> .*)", capsys.readouterr().err)
+    assert advice
+    subprocess.run(["bash", "-c", advice[1]], check=True)
+    assert main(command) == 0
+    assert capsys.readouterr().err == ""
+    listed = ["git", "ls-files", "-o", "--exclude-standard"]
+    assert "mine" not in subprocess.run(listed, check=True, capture_output=True, text=True).stdout
+
+
+def _too_few(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("too few")]
 
 
 def test_of_the_published_size_nothing_but_the_cohort_changes(work: Path) -> None:
@@ -59,12 +122,11 @@ def test_of_the_published_size_nothing_but_the_cohort_changes(work: Path) -> Non
             (patient / f"image_{number}.png").touch()
     assert main(["init", str(place), "--um", "24.9"]) == 0
     written = config.load()
-    assert (written.train, written.candidates, written.pack, written.tune) == (
-        template.train,
-        template.candidates,
-        template.pack,
-        template.tune,
-    )
+    candidates = {name: candidate.model_dump() for name, candidate in template.candidates.items()}
+    networks = candidates["published"]["networks"]
+    candidates["published"]["networks"] = {name: networks[name] for name in ("default", "NPM1")}
+    assert {name: candidate.model_dump() for name, candidate in written.candidates.items()} == candidates
+    assert (written.train, written.pack, written.tune) == (template.train, template.pack, template.tune)
 
 
 def test_an_archive_is_looked_at_as_a_folder_is(work: Path) -> None:

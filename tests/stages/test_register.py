@@ -46,6 +46,9 @@ def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings
     first = candidate("first", scores(0.5))
     assert settle(settings, first) == "champion: no champion yet, and all floors are reached"
     assert settle(settings, first) == "champion: is the champion, and all floors are reached"
+    rules = settings.register_.gate.model_copy(update={"fewest_patients": 1000})
+    demanding = settings.model_copy(update={"register_": settings.register_.model_copy(update={"gate": rules})})
+    assert re.search(r"all floors are reached, but only \d+ controls and \d+ patients of the subtype", settle(demanding, first))
     worse = settle(settings, candidate("worse", scores(0.2, seed=1)))
     assert worse.startswith("challenger: patient AUROC 0.")
     assert worse.endswith("tried before in this cohort: 2")
@@ -58,6 +61,8 @@ def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings
     aliases = [versions.aliases(client, model) for model in versions.versions(client, "NPM1")]
     assert aliases == [[], [], ["challenger"], ["champion"]]
     assert tags("4")["replaced"] == "2"
+    run = client.get_run(versions.versions(client, "NPM1")[2].run_id).info.run_name
+    assert "settings and data as champion v2, folds 0" in run, "whoever reads the list knows what it is like"
     assert tags("4")["verdict"] == better
     written = client.download_artifacts(str(versions.versions(client, "NPM1")[3].run_id), "verdict.json", "models")
     verdict = json.loads(Path(written).read_text())

@@ -152,6 +152,16 @@ def test_published_figures_stand_beside_the_measured(settings):
     assert "There are no published figures of this subtype." in page().text
 
 
+def test_where_nothing_is_published_the_page_does_not_speak_of_it(settings):
+    for table in paths.REPORTS.glob("*/*/by_class.csv"):
+        rows = pd.read_csv(table)
+        rows[rows["source"] != "published"].to_csv(table, index=False)
+    report.run(settings)
+    assert "Image level: precision, recall and F1" in page().text
+    assert "Published accuracy" not in page().text
+    assert not re.search(r"published (form|figures|one|split)", page().text)
+
+
 def test_the_first_screen_has_a_sentence_an_interval_and_a_verdict_for_every_candidate(settings):
     patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
     right = {label: int((rows["called"] == bool(label)).sum()) for label, rows in patients.groupby("label")}
@@ -163,6 +173,19 @@ def test_the_first_screen_has_a_sentence_an_interval_and_a_verdict_for_every_can
     assert said[0].endswith("Floors: ✓ reached Audit : ✗ 1 red , 1 nothing to judge")
     auroc = json.loads((paths.report("NPM1", "published") / "metrics.json").read_text())["patient_auroc"]
     assert f'x1="{100 * auroc["low"]:.2f}%" x2="{100 * auroc["high"]:.2f}%"' in screen
+
+
+def test_how_many_patients_stand_behind_a_point_is_said_below_the_picture_where_no_two_numbers_overlap(settings):
+    told = re.findall(r"Patients behind the points?(?:, from the left)?: ([\d, ]+)\.", page().text)
+    assert [sum(map(int, one.split(","))) for one in told] == [8] * len(SUBTYPES)
+    assert not re.search(r"<text[^>]*>n = ", paths.REPORT_PAGE.read_text())
+
+
+def test_so_few_patients_that_nothing_rests_on_them_are_told_on_the_first_screen(settings):
+    assert "too few to rely" not in words()
+    gate = settings.register_.gate.model_copy(update={"fewest_patients": 5})
+    report.run(settings.model_copy(update={"register_": settings.register_.model_copy(update={"gate": gate})}))
+    assert words().count("4 + 4 test patients are too few to rely on any of it") == len(SUBTYPES)
 
 
 def test_a_floor_that_is_missed_is_on_the_first_screen(settings):
@@ -231,12 +254,21 @@ def test_only_a_demo_is_called_synthetic(settings):
     assert "synthetic" not in page().text
 
 
+def test_tripod_says_whether_the_metadata_was_held_against_the_folders(settings):
+    assert "the folder a patient was delivered in; the metadata of the cohort does not say it" in page().text
+    validation = json.loads((file := paths.VALIDATION / "validation.json").read_text())
+    next(rule for rule in validation["rules"] if rule["name"] == "class_as_listed")["state"] = "pass"
+    file.write_text(json.dumps(validation))
+    report.run(settings)
+    assert "the folder a patient was delivered in; and the metadata of the cohort says the same" in page().text
+
+
 def test_where_no_candidate_calls_it_is_said(settings):
     assert "Nobody was called one of all classes: call.candidates in params.yaml names no candidate." in page().text
 
 
 def test_broken_rules_show_what_to_do(settings):
-    assert "1 of 2 rules is broken. 1 had nothing to judge." in page().text
+    assert "1 of 2 rules holds, 1 is broken; 1 had nothing to judge." in page().text
     assert ("details", {"id": "page.rules", "open": None}) in page().tags
     rules = page().table("Rule")
     assert rules[1] == ["A patient is in one class", "✓ pass", "0 of 30"]

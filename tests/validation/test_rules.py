@@ -14,7 +14,7 @@ from pipeline.cohort import patients
 from pipeline.common.errors import DataError
 from pipeline.common.params_data import Counts
 from pipeline.stages import validate
-from pipeline.validation import data_docs, expectations
+from pipeline.validation import data_docs, expectations, rule_tables, rules
 from pipeline.validation.rules import Rule
 
 
@@ -62,6 +62,13 @@ def test_a_copy_saved_as_jpeg_and_darkened_links_its_patients(here):
     assert dict(table[table != ""]) == dict.fromkeys(alike, alike[0])
 
 
+def test_batches_that_the_metadata_names_are_not_asked_for_again():
+    for batches, known in ((["A", "B"], True), (["A", ""], False), (["A", "A"], False), ([], False)):
+        assert rule_tables.names_batches(pd.DataFrame({"batch": batches})) is known, batches
+    (colour,) = [one for one in rules.of(settings("NPM1"), True) if one.name == "colour_as_others"]
+    assert colour.advice.endswith("whether vectors lie together by the metadata's `batch`")
+
+
 def test_a_patient_of_another_stain_or_out_of_focus_is_a_warning(here):
     sound_cohort()
     for name, change in (("control/RED", lambda p: np.clip(p + np.array([60, 0, 0]), 0, 255)), ("NPM1/DIM", blurred)):
@@ -70,6 +77,7 @@ def test_a_patient_of_another_stain_or_out_of_focus_is_a_warning(here):
     validate.run(settings("NPM1"))
     assert [text.split(":")[0] for text in rule("colour_as_others")["offenders"]] == ["RED"]
     assert [text.split(":")[0] for text in rule("sharpness_as_others")["offenders"]] == ["DIM"]
+    assert rule("colour_as_others")["advice"].endswith("metadata would let the audit tell")
     page = Path("reports/validation/data_docs/index.html").read_text()
     assert page.count("<figcaption>RED: ") == page.count("<figcaption>DIM: ") == 1, (
         "whom it tells to look at is there to look at"
