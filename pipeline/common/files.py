@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,8 @@ from pipeline.common.errors import FULL
 _NO_ROOM = (*FULL, errno.EFBIG)
 _TOLD = re.compile(r"\berrno = (\d+)")  # HDF5
 _UNFINISHED = ".unfinished"
+_COPY_OF_DVC = re.compile(r"\.[\w-]{22}\.tmp")  # what DVC calls a file while it copies it (dvc_objects, fs/utils.py: tmp_fname)
+_A_WHILE_S = 60.0
 
 
 @contextmanager
@@ -53,6 +57,17 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
+    _sweep(folder)
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove, once a process, what DVC was copying here when it was killed or the disk was full; what grows is somebody's."""
+    for name in os.listdir(folder):
+        if _COPY_OF_DVC.fullmatch(name):
+            with suppress(OSError):
+                if time.time() - (folder / name).lstat().st_mtime > _A_WHILE_S:
+                    (folder / name).unlink()
 
 
 @contextmanager
