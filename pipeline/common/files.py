@@ -63,11 +63,11 @@ def _make_folder(folder: Path) -> None:
 @functools.cache
 def _sweep(folder: Path) -> None:
     """Remove, once a process, what DVC was copying here when it was killed or the disk was full; what grows is somebody's."""
-    for name in os.listdir(folder):
-        if _COPY_OF_DVC.fullmatch(name):
+    for entry in os.scandir(folder):
+        if _COPY_OF_DVC.fullmatch(entry.name):
             with suppress(OSError):
-                if time.time() - (folder / name).lstat().st_mtime > _A_WHILE_S:
-                    (folder / name).unlink()
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _A_WHILE_S:
+                    Path(entry).unlink()
 
 
 @contextmanager
