@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 from collections.abc import Callable
@@ -110,3 +111,20 @@ def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path, in_one_step: I
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError), in_one_step(tmp_path / "file/made"):
         pytest.fail("is not made")
+
+
+def test_a_folder_that_cannot_be_moved_aside_is_replaced_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of a lower layer of a container's file system."""
+    rename = Path.rename
+
+    def refusing(path: Path, target: Path) -> Path:
+        if path == tmp_path / "made":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    for text in ("former", "latter"):
+        with files.folder_in_one_step(tmp_path / "made") as unfinished:
+            put(unfinished, "a", text)
+    assert texts(tmp_path / "made") == {"a": "latter"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
