@@ -9,7 +9,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from mlflow.entities import Metric, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.common import console, paths
+from pipeline.common import addresses, console, paths
 from pipeline.common.errors import ModelError
 from pipeline.drift import summaries
 from pipeline.registry import gate, known_pictures, mlflow_runs, mlflow_server, model_card, model_files
@@ -277,8 +277,7 @@ def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     """The version's out-of-fold scores as `log_candidate` stored them; empty where it has none."""
     if not has_scores(client, model):
         return pd.DataFrame(columns=gate.SCORES)
-    with tempfile.TemporaryDirectory() as folder:
-        return pd.read_csv(client.download_artifacts(_run_id(model), _SCORES, folder), dtype={"patient": "str"})
+    return _read(client, model, _SCORES, lambda file: pd.read_csv(file, dtype={"patient": "str"}))
 
 
 def patients(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
@@ -286,8 +285,21 @@ def patients(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     run = run_of(client, model)
     if run is None or _PATIENTS not in {file.path for file in client.list_artifacts(run.info.run_id)}:
         return summaries.table([])
+    return _read(client, model, _PATIENTS, lambda file: pd.read_parquet(file, columns=summaries.COLUMNS))
+
+
+def _read(client: MlflowClient, model: ModelVersion, name: str, read: Callable[[str], pd.DataFrame]) -> pd.DataFrame:
+    """A table that lies with a version's run."""
     with tempfile.TemporaryDirectory() as folder:
-        return pd.read_parquet(client.download_artifacts(run.info.run_id, _PATIENTS, folder))
+        file = client.download_artifacts(_run_id(model), name, folder)
+        try:
+            return read(file)
+        except Exception as error:  # pandas and Arrow raise whatever their parsers stumble over
+            again = f"register_{model.name}" if model.name == "call" else f"register {model.name}"
+            raise ModelError(
+                f"{model.name} v{model.version}: {name} is damaged in MLflow ({addresses.first_line(error)}); run "
+                f"`python -m pipeline {again}` where it was trained, which writes it again"
+            ) from None
 
 
 def has_scores(client: MlflowClient, model: ModelVersion) -> bool:

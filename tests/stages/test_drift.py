@@ -159,3 +159,8 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     assert told.metrics["p"] == told_of["p"] < told.metrics["level"]
     assert {"p_colours", "p_sharpness", "distance_colours"} <= set(told.metrics)
     assert told.tags["model"] == "NPM1 v1"
+
+    for file in here.rglob("training_patients.parquet"):
+        file.write_bytes(b"PAR1 no more")
+    with pytest.raises(ModelError, match=r"NPM1 v1: training_patients.parquet is damaged .* pipeline register NPM1` where it"):
+        drift.run(settings, False, None)
