@@ -7,6 +7,7 @@ call is used; what it rests on is that the patients there look like those here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.calling.answer import Floats, Ints
 from pipeline.calling.crossed import Crossed
 
 _TINY = 1e-9
+_LOWEST = 0.5  # coverage that can be asked for
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Promise:
     kept: bool
     highest: float  # the highest coverage that can be kept with so many
     needed: int  # patients for the coverage asked for
+
+    @property
+    def advice(self) -> str:
+        """What would do."""
+        lower = math.floor(100 * self.highest) / 100
+        return f"More patients, or call.coverage of {lower:.2f} at most" if lower > _LOWEST else "More patients"
 
 
 def promise(patients: int, coverage: float) -> Promise:

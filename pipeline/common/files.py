@@ -156,8 +156,12 @@ def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator
             former = unfinished.with_name(f".former-{unfinished.name}")
             shutil.rmtree(former, ignore_errors=True)  # left behind by a kill
             _make_folder(folder.parent)
-            with suppress(FileNotFoundError):
+            try:
                 folder.rename(former)  # to delete it takes a while, in which a part of it would be there
+            except FileNotFoundError:
+                pass
+            except OSError:  # a file system in layers moves no folder of a lower one
+                shutil.rmtree(folder, ignore_errors=True)
             unfinished.rename(folder)
             shutil.rmtree(former, ignore_errors=True)
         except BaseException:

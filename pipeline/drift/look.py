@@ -89,6 +89,8 @@ def look(known: pd.DataFrame, new: pd.DataFrame, rules: Drift, seed: int) -> Loo
     found = comparison.compare(old, fresh, here, there, rules.permutations, seed)
     if found is None:
         return nothing
+    if found.new < rules.fewest:  # the others are of classes that nobody knows
+        return replace(nothing, state=FEW, new=found.new)
     state = DRIFT if found.p_value < level(rules) else FEW if found.least_p >= level(rules) else SAME
     return replace(nothing, state=state, found=found)
 

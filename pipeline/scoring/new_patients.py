@@ -22,8 +22,10 @@ class Seen:
         self._model, self._rows = model, list[dict[str, Any]]()
 
     def tell(self, patient: str, images: pd.DataFrame, answer: Mapping[str, Any], vector: list[float]) -> None:
-        """Be told of one; the name is not kept."""
+        """Be told of one; the name is not kept, and nothing of who has a picture of the training cohort."""
         row = {**summaries.of_patient(images), "vector": vector}
+        if summaries.known_again(pd.Series([row["keys"]]), self._model.patients["keys"])[0]:
+            return
         if answer:
             names = self._model.settings["classes"]
             row |= {"call": answer["call"], "probabilities": [float(answer[f"probability_{name}"]) for name in names]}
@@ -31,7 +33,8 @@ class Seen:
 
     def keep(self) -> None:
         """Count them among the new patients."""
-        history.add(self._rows, self._model.identity, datetime.now(UTC))
+        if self._rows:
+            history.add(self._rows, self._model.identity, datetime.now(UTC))
 
     def look(self, config: Config, aside: bool) -> Watched | None:
         """At the newest, those who came before and these; at these alone if they are put `aside`.
@@ -42,7 +45,6 @@ class Seen:
         if known.empty:
             return None
         mine = summaries.once(summaries.table(self._rows))
-        mine = mine[~summaries.known_again(mine["keys"], known["keys"])]
         if not aside:
             before = history.of_model(history.read(), self._model.identity, known)
             before = before[~summaries.known_again(before["keys"], mine["keys"])]

@@ -8,7 +8,6 @@ dealing with roles the test patients alone. MLflow is not asked.
 from __future__ import annotations
 
 import json
-import math
 import time
 from typing import Any
 
@@ -155,8 +154,7 @@ def _show(
     for name, one in sorted(broken, key=lambda class_and_promise: class_and_promise[1].patients)[:1]:
         console.warn(
             f"call: coverage {config.call.coverage:g} cannot be kept: a patient is held against {one.patients} of {name}, "
-            f"and {one.needed} are needed; no sets are given. More patients, or call.coverage of "
-            f"{math.floor(100 * one.highest) / 100:.2f} at most"
+            f"and {one.needed} are needed; no sets are given. {one.advice}"
         )
     if not broken:
         console.say(

@@ -192,6 +192,11 @@ def test_what_so_few_patients_can_promise(patients: int, coverage: float, kept: 
     assert not conformal.promise(patients, found.highest + 0.001).kept
 
 
+def test_no_coverage_is_advised_that_params_yaml_refuses() -> None:
+    assert conformal.promise(18, 0.95).advice == "More patients, or call.coverage of 0.94 at most"
+    assert [conformal.promise(patients, 0.9).advice for patients in (0, 1)] == ["More patients"] * 2
+
+
 def test_sets_hold_the_class_of_new_patients_as_often_as_is_asked_for() -> None:
     """Over cohorts; `bench/call.py` has the table."""
     rng = np.random.default_rng(5)

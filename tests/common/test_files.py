@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -124,3 +125,20 @@ def test_what_dvc_left_half_copied_goes_once_it_no_longer_grows(tmp_path: Path, 
     with in_one_step(tmp_path / "made"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"made", growing.name, somebodys.name}
+
+
+def test_a_folder_that_cannot_be_moved_aside_is_replaced_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one of a lower layer of a container's file system."""
+    rename = Path.rename
+
+    def refusing(path: Path, target: Path) -> Path:
+        if path == tmp_path / "made":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    for text in ("former", "latter"):
+        with files.folder_in_one_step(tmp_path / "made") as unfinished:
+            put(unfinished, "a", text)
+    assert texts(tmp_path / "made") == {"a": "latter"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made"]

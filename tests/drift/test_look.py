@@ -80,6 +80,14 @@ def test_too_few_are_not_compared_and_nobody_is_no_crash() -> None:
     assert look.standing(known, summaries.table([]), RULES) == {}
 
 
+def test_one_patient_of_a_known_class_among_many_of_others_is_too_few() -> None:
+    rng = np.random.default_rng(9)
+    known = cohort(rng, 120, count=2).assign(**{"class": "control"})
+    new = pd.concat([cohort(rng, 1, stain=500, count=2).assign(**{"class": "control"}), cohort(rng, 20, count=2)])
+    seen = look.look(known, new.assign(**{"class": ["control", *["never met"] * 20]}), RULES, 1)
+    assert (seen.state, seen.new, seen.alarm) == (look.FEW, 1, False)
+
+
 def test_who_is_scored_again_counts_once_and_a_new_name_hides_nobody(here: Path) -> None:
     rng = np.random.default_rng(6)
     first, second = (images(rng, 10) for _ in range(2))

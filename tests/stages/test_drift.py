@@ -23,6 +23,8 @@ from pipeline.common.errors import ModelError
 from pipeline.drift import history, known_patients, look, summaries
 from pipeline.images import manifest
 from pipeline.registry import drift_runs, mlflow_server, versions
+from pipeline.registry.champions import Champion
+from pipeline.scoring import new_patients
 from pipeline.stages import drift, register
 
 ENCODER = "efficientnet_lite0"  # one of params.yaml's
@@ -36,6 +38,24 @@ def patients(rng: np.random.Generator, count: int, stain: float = 0.0) -> pd.Dat
         images["mean_r"] += stain + rng.normal(scale=5)
         rows.append(summaries.of_patient(images.assign(pixels_sha256=[rng.bytes(8).hex() for _ in range(5)])))
     return summaries.table(rows)
+
+
+def test_of_new_patients_nobody_is_kept_who_has_a_picture_of_the_training(params: Params, here: Path) -> None:
+    """However many others there are: of the few that are kept it need not be one."""
+    rows = delivered(np.random.default_rng(3), 20, 0)
+    known, *others = (own for _, own in rows.groupby("patient"))
+    cohort = summaries.table([summaries.of_patient(known)])
+    seen = new_patients.Seen(Champion("call", "1", {}, None, pd.DataFrame(), cohort, "call a"))
+    mixed = pd.concat([known.sort_values("pixels_sha256").tail(1), *others[:9]])
+    seen.tell("a name", mixed, {}, [])
+    seen.keep()
+    assert history.read().empty
+    watched = seen.look(params({}), aside=False)
+    assert watched is not None
+    assert watched.look.new == 0
+    seen.tell("another", others[10], {}, [])
+    seen.keep()
+    assert len(history.read()) == 1
 
 
 def delivered(rng: np.random.Generator, count: int, first: int, stain: float = 0.0) -> pd.DataFrame:
@@ -150,3 +170,8 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     assert told.metrics["p"] == told_of["p"] < told.metrics["level"]
     assert {"p_colours", "p_sharpness", "distance_colours"} <= set(told.metrics)
     assert told.tags["model"] == "NPM1 v1"
+
+    for file in here.rglob("training_patients.parquet"):
+        file.write_bytes(b"PAR1 no more")
+    with pytest.raises(ModelError, match=r"NPM1 v1: training_patients.parquet is damaged .* pipeline register NPM1` where it"):
+        drift.run(settings, False, None)

@@ -26,6 +26,7 @@ from processes import CLEAN
 
 from pipeline.common import config, files
 from pipeline.common.errors import DataError, ModelError, PipelineError
+from pipeline.drift import history
 from pipeline.explanation import new_patients
 from pipeline.images import decoding, manifest
 from pipeline.registry import champions, mlflow_server, training_range
@@ -354,13 +355,15 @@ def test_a_champion_whose_digests_differ_is_refused(there: Path) -> None:
 
 
 def test_images_in_two_patients_and_patients_of_the_cohort_are_told(
-    there: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    there: Path, printed: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("A", "B"):
         put(tmp_path / "mixed" / name, registered.cells("NPM1", 2, seed=7))
     shutil.copy(tmp_path / "mixed/B/image_0.tif", tmp_path / "mixed/B/image_2.tif")
     put(tmp_path / "mixed/of the cohort", registered.cells("NPM1", 12)[:3])
+    before = history.read()
     run(str(tmp_path / "mixed"))
+    assert len(history.read()) == len(before) > 0, "of one who came before there are pictures in A and B; the third is not new"
     assert pd.read_csv("predictions/mixed/predictions.csv").groupby("patient")["images"].first()["B"] == 2
     (left,) = pd.read_csv("predictions/mixed/quarantine.csv").to_dict("records")
     assert left == {"patient": "B", "image": "image_2.tif", "reason": "same pixels as image_0.tif"}
@@ -400,7 +403,9 @@ def test_an_image_unlike_those_of_training_is_told_from_one_like_them() -> None:
 def test_a_page_tells_of_images_unlike_training(there: Path, tmp_path: Path) -> None:
     small = [decoding.resize(decoding.decode(data), 72) for data in registered.cells("NPM1", 9, seed=8)]
     put(tmp_path / "small", [registered.tiff(cell) for cell in small])
-    run(str(tmp_path / "small"))
+    before = history.read()
+    predict.run(config.load(), tmp_path / "small", None, None, aside=True)
+    pd.testing.assert_frame_equal(history.read(), before)
     table = pd.read_csv("predictions/small/predictions.csv")
     assert list(table["images_unlike"]) == [9, 9]
     page = Path("predictions/small/small.html").read_text()
