@@ -126,8 +126,7 @@ def _read_looks(folder: Path) -> Any:
 
 def _wrong_looks(folder: Path, past: Any) -> str:
     before, after = (
-        [json.loads(line) for line in file.read_bytes().split(b"\n") if line.strip()]
-        for file in (folder / "before.jsonl", paths.LOOKS)
+        [json.loads(line) for line in file.read_bytes().splitlines()] for file in (folder / "before.jsonl", paths.LOOKS)
     )
     if repr(after) != repr([*before, _LOOKS[0]]):
         return "other looks were written down"

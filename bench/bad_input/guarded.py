@@ -183,7 +183,7 @@ def _written(event: str, arguments: tuple[Any, ...]) -> str:
 
 def _is_within(place: str, folder: Path) -> bool:
     absolute = os.path.abspath(place)  # noqa: PTH100 - links are not followed: what is written is the link
-    return absolute == "/tmp" or absolute.startswith(
+    return absolute in ("/tmp", "/proc") or absolute.startswith(  # in /proc nothing can be made
         (
             str(folder),
             os.devnull,

@@ -67,6 +67,7 @@ def test_an_address_is_shown_without_its_password(monkeypatch: pytest.MonkeyPatc
         ("sqlite://mlflow.db", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:///nowhere/mlflow.db", "its folder is not there"),
+        ("sqlite:////proc/mlflow.db", "no file can be made in its folder|its folder is not there"),  # where there is no /proc
     ],
 )
 def test_an_address_that_cannot_work_is_not_called_away(
