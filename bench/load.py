@@ -116,7 +116,7 @@ def _runs(report: Report) -> None:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         from pipeline.common import config
         from pipeline.machine import device
-        from pipeline.registry import champions, mlflow_server, versions
+        from pipeline.registry import champions, mlflow_server, registration, versions
         from pipeline.stages import register
 
         device.prepare("float32")
@@ -126,10 +126,10 @@ def _runs(report: Report) -> None:
         def new_candidate() -> None:
             n = next(number)
             given = candidates.candidate(f"late-{n}", scores(1.0, seed=n))
-            register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+            register.settle(client, registration.log_candidate(client, given), given, settings.register_, settings.seed)
 
         (model,) = client.search_model_versions("name = 'NPM1'")
-        experiment = client.get_run(versions._run_id(model)).info.experiment_id
+        experiment = client.get_run(versions.run_id(model)).info.experiment_id
         asked: dict[str, Callable[[], Any]] = {
             "`register` again, nothing new": lambda: register.run(settings, ["NPM1"], ["published"]),
             "`register` of a new candidate": new_candidate,
@@ -144,7 +144,7 @@ def _runs(report: Report) -> None:
             client.set_terminated(run.info.run_id)
         for n in range(VERSIONS):
             tags = {**model.tags, "digest": f"old-{n}", "verdict": "challenger", "candidate": f"old-{n}"}
-            client.create_model_version("NPM1", model.source, versions._run_id(model), tags=tags)
+            client.create_model_version("NPM1", model.source, versions.run_id(model), tags=tags)
         many = {name: _median(ask) for name, ask in asked.items()}
         row = report.table("", "few, s", f"{VERSIONS} versions and {RUNS:,} runs, s", "ratio")
         for name in asked:

@@ -16,14 +16,14 @@ from processes import CLEAN
 from scores import scores
 
 from pipeline.common import config
-from pipeline.registry import decisions, gate, mlflow_address, mlflow_server, versions
+from pipeline.registry import decisions, gate, mlflow_address, mlflow_server, registration, versions
 from pipeline.stages import register
 
 Start = Callable[[Path, int], Any]  # of a process: it has `communicate` and `returncode`
 REACHED = {"image_accuracy": 0.9, "patient_auroc": 0.9, "patient_sensitivity": 0.9, "patient_specificity": 0.9}
 
 
-def candidate(name: str, table: pd.DataFrame, cohort: str = "drawn", **figures: float) -> versions.Candidate:
+def candidate(name: str, table: pd.DataFrame, cohort: str = "drawn", **figures: float) -> registration.Candidate:
     """A model that could not be loaded: files of the right names, and scores."""
     folder = Path("models") / name / "fold-0"
     folder.mkdir(parents=True)
@@ -40,7 +40,7 @@ def candidate(name: str, table: pd.DataFrame, cohort: str = "drawn", **figures: 
     (folder / "spec.json").write_text(json.dumps(spec))
     (folder / "model.weights.h5").write_text(name)
     (folder / "history.csv").write_text("epoch,loss,val_loss,kept\n0,0.5,0.5,1\n")
-    return versions.Candidate(
+    return registration.Candidate(
         subtype="NPM1",
         name="published",
         digest=name,
@@ -98,7 +98,7 @@ def register_one(n: int) -> None:
     """The candidate of this number, in the working folder and at the address that the environment names."""
     given = candidate(_name(n), _scores(n))
     rules, client = config.load(Path("params.yaml")), mlflow_server.connect()
-    register.settle(client, versions.log_candidate(client, given), given, rules.register_, rules.seed)
+    register.settle(client, registration.log_candidate(client, given), given, rules.register_, rules.seed)
 
 
 def _name(n: int) -> str:

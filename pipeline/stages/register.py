@@ -29,6 +29,7 @@ from pipeline.registry import (
     mlflow_server,
     model_card,
     model_files,
+    registration,
     trained_files,
     training_range,
     verdicts_page,
@@ -46,7 +47,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         rows, reasons, several = [], [], len(candidates) > 1
         for subtype in subtypes:
             every = [_candidate(config, subtype, name) for name in candidates]
-            models = [versions.log_candidate(client, candidate) for candidate in every]  # one of them may be the champion
+            models = [registration.log_candidate(client, candidate) for candidate in every]  # one of them may be the champion
             beside = {candidate.digest for candidate in every}
             verdicts = {
                 candidate.name: settle(client, model, candidate, config.register_, config.seed, beside)
@@ -72,8 +73,8 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
 
 
 def _best_first(
-    candidates: Sequence[versions.Candidate], models: Sequence[versions.Version]
-) -> list[tuple[versions.Candidate, versions.Version]]:
+    candidates: Sequence[registration.Candidate], models: Sequence[versions.Version]
+) -> list[tuple[registration.Candidate, versions.Version]]:
     """By falling patient AUROC: where nobody is champion yet, the first that reaches the floors is."""
     pairs = zip(candidates, models, strict=True)
     return sorted(pairs, key=lambda pair: -pair[0].metrics.get("patient_auroc", 0.0))
@@ -82,7 +83,7 @@ def _best_first(
 def settle(
     client: mlflow_server.Client,
     model: versions.Version,
-    candidate: versions.Candidate,
+    candidate: registration.Candidate,
     rules: Register,
     seed: int,
     beside: Collection[str] = (),
@@ -153,7 +154,7 @@ def _stays(missed: Sequence[str], by_hand: str | None, alone: bool, on_few: str)
     return "" if alone else f"is the champion, although {'; '.join(missed)}; kept: {_NOT_ALONE}"
 
 
-def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
+def _candidate(config: Config, subtype: str, name: str) -> registration.Candidate:
     folders = [paths.fold(subtype, name, k) for k in sorted(config.folds)]
     report = paths.report(subtype, name)
     found = made.values(report / "metrics.json")
@@ -186,7 +187,7 @@ def _candidate(config: Config, subtype: str, name: str) -> versions.Candidate:
         curated=[spec.get("curated", {}) for spec in specs.values()],
         encoder=specs[folders[0].name].get("encoder"),
     )
-    return versions.Candidate(
+    return registration.Candidate(
         subtype=subtype,
         name=name,
         digest=digest,

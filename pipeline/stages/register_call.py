@@ -25,6 +25,7 @@ from pipeline.registry import (
     known_pictures,
     mlflow_server,
     model_files,
+    registration,
     trained_files,
     training_range,
     verdicts_page,
@@ -42,7 +43,7 @@ def run(config: Config, candidates: list[str]) -> None:
     with mlflow_server.answering():
         every = [_candidate(config, name) for name in candidates]
         every.sort(key=lambda candidate: candidate.metrics["log_loss"])  # where nobody is champion yet, the best is
-        models = [versions.log_candidate(client, candidate) for candidate in every]
+        models = [registration.log_candidate(client, candidate) for candidate in every]
         beside = {candidate.digest for candidate in every}
         for candidate, model in zip(every, models, strict=True):
             by = made.values(candidate.folders[0] / "spec.json")["encoder"]
@@ -71,7 +72,7 @@ def _settle(
     config: Config,
     client: mlflow_server.Client,
     model: versions.Version,
-    candidate: versions.Candidate,
+    candidate: registration.Candidate,
     beside: set[str],
 ) -> str:
     """Judge a call against the champion of this moment and name it accordingly; returns the verdict, one line."""
@@ -107,13 +108,13 @@ def _settle(
     return line
 
 
-def _missed(candidate: versions.Candidate) -> list[str]:
+def _missed(candidate: registration.Candidate) -> list[str]:
     """Why a call is no champion whatever others are."""
     low, chance = candidate.metrics["balanced_accuracy_low"], 1 / len(candidate.settings["classes"])
     return [] if low > chance else [f"its balanced accuracy is not above chance: {low:.3f} at least, chance is {chance:.3f}"]
 
 
-def _candidate(config: Config, name: str) -> versions.Candidate:
+def _candidate(config: Config, name: str) -> registration.Candidate:
     report = paths.call_report(name)
     found = made.values(report / "metrics.json")
     # of a published dealing with roles there is one
@@ -126,7 +127,7 @@ def _candidate(config: Config, name: str) -> versions.Candidate:
     settings = _settings(config, spec, sorted(specs), kept="coverage" in found)
     digest = model_files.identity(weights, specs, settings)
     patients = made.rows(report / "calls" / "patients.csv", keep_default_na=False)
-    return versions.Candidate(
+    return registration.Candidate(
         subtype=NAME,
         name=name,
         digest=digest,

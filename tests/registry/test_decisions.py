@@ -21,7 +21,7 @@ from small_project import call, copy_of_the_repository
 
 from pipeline.common import config, paths
 from pipeline.common.errors import ModelError
-from pipeline.registry import bringing_back, decisions, mlflow_server, versions
+from pipeline.registry import bringing_back, decisions, mlflow_server, registration
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -41,9 +41,9 @@ def lose_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return lambda name: monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/{name}.db")
 
 
-def settle(settings: config.Config, given: versions.Candidate) -> str:
+def settle(settings: config.Config, given: registration.Candidate) -> str:
     client = mlflow_server.connect()
-    return register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+    return register.settle(client, registration.log_candidate(client, given), given, settings.register_, settings.seed)
 
 
 def lines() -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from mlflow.cli import gc
 from scores import scores
 
 from pipeline.common import config, paths
-from pipeline.registry import mlflow_address, mlflow_server, versions
+from pipeline.registry import mlflow_address, mlflow_server, registration, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -29,9 +29,9 @@ def settings(params: Params, here: Path, monkeypatch: pytest.MonkeyPatch) -> con
     return params({"register.gate.draws": 200})
 
 
-def settle(settings: config.Config, given: versions.Candidate) -> str:
+def settle(settings: config.Config, given: registration.Candidate) -> str:
     client = mlflow_server.connect()
-    return register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+    return register.settle(client, registration.log_candidate(client, given), given, settings.register_, settings.seed)
 
 
 def purge() -> None:
@@ -120,7 +120,7 @@ def test_what_a_killed_registration_left_is_gone_after_the_next(
     with monkeypatch.context() as cut:
         cut.setattr(MlflowClient, "create_registered_model", lambda *_, **__: sys.exit(137))
         with pytest.raises(SystemExit):
-            versions.log_candidate(client, given)
+            registration.log_candidate(client, given)
     (staging / "networks").mkdir(parents=True)
     (staging / "networks" / "half").touch()
     settle(settings, given)

@@ -20,7 +20,7 @@ from scores import scores
 
 from pipeline.common import config
 from pipeline.common.errors import ConfigError
-from pipeline.registry import mlflow_server, versions
+from pipeline.registry import mlflow_server, registration, versions
 from pipeline.stages import register
 
 KILLED = """
@@ -121,7 +121,7 @@ def _registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     _artifact_repos_cache.clear()  # where a process last saw the files of a run; a checkout's copy is used by another
     shutil.rmtree("models", ignore_errors=True)
     client, settings, given = mlflow_server.connect(), config.load(), candidate("first", scores(2.0))
-    register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+    register.settle(client, registration.log_candidate(client, given), given, settings.register_, settings.seed)
     model = versions.champion(client, "NPM1")
     assert model is not None
     place = client.get_model_version_download_uri("NPM1", model.version)

@@ -14,7 +14,7 @@ from mlflow.cli import cli
 from scores import scores
 
 from pipeline.common import config
-from pipeline.registry import mlflow_address, mlflow_server, unneeded_runs, versions
+from pipeline.registry import mlflow_address, mlflow_server, registration, unneeded_runs, versions
 from pipeline.stages import register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -27,7 +27,7 @@ def client(here: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> mlflo
     settings = params({"register.gate.draws": 200})
     client = mlflow_server.connect()
     given = candidate("first", scores(0.5))
-    register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+    register.settle(client, registration.log_candidate(client, given), given, settings.register_, settings.seed)
     experiment = client.get_experiment_by_name("NPM1").experiment_id
     for tag in ("training", "trial", "binned"):
         run = client.create_run(experiment, tags={tag: f"of {tag}"})

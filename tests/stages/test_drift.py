@@ -22,7 +22,7 @@ from pipeline.common import config, paths
 from pipeline.common.errors import ModelError
 from pipeline.drift import history, known_patients, look, summaries
 from pipeline.images import manifest
-from pipeline.registry import drift_runs, mlflow_server, versions
+from pipeline.registry import drift_runs, mlflow_server, registration, versions
 from pipeline.registry.champions import Champion
 from pipeline.scoring import new_patients
 from pipeline.stages import drift, register
@@ -114,8 +114,8 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
         drift.run(settings, False, None)
     client, known = mlflow_server.connect(), patients(rng, 40)
 
-    def settle(given: versions.Candidate) -> versions.Version:
-        model = versions.log_candidate(client, given)
+    def settle(given: registration.Candidate) -> versions.Version:
+        model = registration.log_candidate(client, given)
         register.settle(client, model, given, settings.register_, settings.seed)
         return model
 

@@ -16,7 +16,7 @@ from scores import scores
 
 from pipeline.common import config, files, paths
 from pipeline.common.errors import ConfigError, ModelError, TrackingError
-from pipeline.registry import gate, locks, mlflow_server, verdicts_page, versions
+from pipeline.registry import gate, locks, mlflow_server, registration, verdicts_page, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -28,9 +28,9 @@ def settings(params: Params, here: Path, monkeypatch: pytest.MonkeyPatch) -> con
     return params({"register.gate.draws": 200})
 
 
-def settle(settings: config.Config, given: versions.Candidate) -> str:
+def settle(settings: config.Config, given: registration.Candidate) -> str:
     client = mlflow_server.connect()
-    return register.settle(client, versions.log_candidate(client, given), given, settings.register_, settings.seed)
+    return register.settle(client, registration.log_candidate(client, given), given, settings.register_, settings.seed)
 
 
 def tags(version: str) -> dict[str, str]:
@@ -98,7 +98,7 @@ def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
 
 
 def test_the_verdict_page_speaks_of_the_results_that_lie_here_and_of_no_others(settings: config.Config) -> None:
-    def given(name: str, mean: float) -> versions.Candidate:
+    def given(name: str, mean: float) -> registration.Candidate:
         file = paths.evaluated("NPM1", name)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
@@ -138,7 +138,7 @@ def test_what_a_person_decided_stays_through_registrations_and_a_second_rollback
     settle(settings, candidate("first", scores(0.5)))
     better, client = candidate("better", scores(4.0, seed=1)), mlflow_server.connect()
     settle(settings, better)
-    waiting = versions.log_candidate(client, better)
+    waiting = registration.log_candidate(client, better)
     promote.rollback("NPM1", "reads the clinic's slides worse")
     assert champion() == "first"
     said = register.settle(client, waiting, better, settings.register_, settings.seed)
