@@ -31,9 +31,9 @@ _MOVED = {
     "models": "candidates.published.networks",
     "folds": "the key folds, beside subtypes,",
 }
-# Folders that stages write, whatever lay there before: nothing that is brought along may lie in one.
-# Of reports/call/<candidate>/calls/patients.csv, which has a column a class beside these.
+# Columns of reports/call/<candidate>/calls/patients.csv, which has one a class beside these.
 _OF_CALLED = frozenset(("patient", "class", "fold", "images", "probability", "set", "answer", "stacked_call"))
+# Folders that stages write, whatever lay there before: nothing that is brought along may lie in one.
 _MADE = {
     *(paths.RAW, paths.SPLITS, paths.CELLS, paths.CANDIDATES, paths.VECTORS, paths.SUSPICION, paths.WEIGHTS, paths.SCORED),
     *(paths.EVALUATED, paths.MODELS, paths.REPORTS),
