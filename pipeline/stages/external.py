@@ -88,7 +88,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         console.say(f"left out, as --classes says: {', '.join(delivered.left_out)}")
     cohort = _NAME.sub("-", asked.name or place.resolve().name.removesuffix(".zip")).strip("-.") or "cohort"
     if len(cohort) > _LONGEST:
-        raise DataError(f"--name: {len(cohort)} letters, MLflow takes {_LONGEST}: name the cohort shorter")
+        raise DataError(f"{cohort[:20]}...: {len(cohort)} letters, MLflow takes {_LONGEST}: give it a shorter name with --name")
     target = asked.output or paths.external(subtype, str(registered.version), cohort)
     results_folder.require_free(target, lambda names: {METRICS, PATIENTS} <= names <= set(FILES), "result")
     with ExitStack() as opened:
