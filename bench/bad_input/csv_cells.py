@@ -25,7 +25,11 @@ def cells(text: str, separator: str = ",") -> list[list[str]]:
 
 
 def rows(file: Path) -> list[list[str]]:
-    """By the csv module alone, of a text in UTF-8: cells without blanks around them, no empty lines."""
+    """By the csv module alone, of a text in UTF-8: cells with one kind of line end, no blanks around them; no empty lines."""
     text = file.read_bytes().decode("utf-8-sig")
     separator = ";" if ";" in text.split("\n")[0] else ","
-    return [stripped for row in cells(text, separator) if any(stripped := [cell.strip() for cell in row])]
+    return [stripped for row in cells(text, separator) if any(stripped := [_plain(cell) for cell in row])]
+
+
+def _plain(cell: str) -> str:
+    return cell.replace("\r\n", "\n").replace("\r", "\n").strip()

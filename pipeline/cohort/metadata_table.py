@@ -110,6 +110,8 @@ def _workbook(content: bytes, name: str, known: Known) -> pd.DataFrame:
         sheets = [_Sheet(values, formulas) for values, formulas in zip(stored.worksheets, written.worksheets, strict=True)]
     except Exception as error:  # openpyxl raises whatever its parsers stumble over
         raise DataError(f"{name}: not an Excel workbook ({type(error).__name__}); save it as CSV") from None
+    if not sheets:
+        raise DataError(f"{name}: has no sheet of cells; save the one with the patients as CSV")
     number = _sheet_with_patients([sheet.title for sheet in sheets], [sheet.most_known(known) for sheet in sheets], name)
     if len(sheets) > 1:
         console.say(f"{name}: of its {len(sheets)} sheets, sheet {number + 1} is read")

@@ -124,6 +124,12 @@ def test_the_sheet_with_the_patients_is_read_and_said(capsys: pytest.CaptureFixt
     assert found(workbook(("a", ROWS), ("Metadata", other)), "m.xlsx") == {"CCC": ("1", "m")}
 
 
+def test_a_workbook_without_sheets_is_refused() -> None:
+    book = changed(workbook(("m", ROWS)), "worksheet", "nosheet", "xl/_rels/workbook.xml.rels")
+    with pytest.raises(DataError, match=r"^m\.xlsx: has no sheet of cells; save the one with the patients as CSV$"):
+        found(book, "m.xlsx")
+
+
 def test_an_error_in_place_of_a_patient_is_named() -> None:
     book = workbook(("m", [["patient_id", "age"], ["#REF!", 3]]))
     with pytest.raises(DataError, match=r"sheet 1, cell A2: an error of a formula stands for a patient"):
