@@ -58,8 +58,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "evaluate.draws": 100,
         "audit.permutations": 20,
         "explain.patients": 2,
-        "explain.cells": 1,
-        "explain.blocks": 4,
     }
     newest = {"drift.fewest": 4, "transfer.patients": [2, 4], "transfer.from_scratch": False}
     write_params(folder / "params.yaml", {**TINY, **both, **enough, **little, **newest})

@@ -30,3 +30,6 @@ def test_a_page_links_the_subtypes_section_and_says_what_is_synthetic(
     assert "[NPM1 in the report](http://127.0.0.1:8000/index.html#NPM1)" in page
     assert "0.500 (0.400–0.600)" in page
     assert ("synthetic" in page) is (source == "demo")
+    assert "| published accuracy | 0.88 |" in page
+    (folder / "by_class.csv").write_text("source,class,accuracy\nmeasured,control,0.5\n")
+    assert "published accuracy" not in result_artifacts._make_page(STAGE), "of other diseases nothing is published"
