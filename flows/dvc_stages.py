@@ -18,6 +18,7 @@ from typing import Literal
 from flows import ROOT, child_process, dvc_locks
 from flows.dag import Stage
 from flows.errors import FlowError, UnreachableError
+from pipeline.common import dvc_leftovers
 
 State = Literal["ran", "restored", "unchanged"]
 UNREACHABLE = 75  # exit status of `python -m pipeline` when a service does not answer: worth another try
@@ -77,6 +78,7 @@ def run_stage(
             say(line)
 
     dvc_locks.release_the_gone(folder)
+    dvc_leftovers.clear_cache(folder / ".dvc")
     status, lines = child_process.run(command, folder, hear, environment)
     if child_process.flow_ends_within(0):
         raise FlowError(f"{stage}: ended with the flow")
@@ -101,6 +103,7 @@ def run_dvc(*arguments: str, say: Callable[[str], None], folder: Path = ROOT) ->
         FlowError: it failed; the message is DVC's.
     """
     dvc_locks.release_the_gone(folder)
+    dvc_leftovers.clear_cache(folder / ".dvc")
     status, lines = child_process.run([*_DVC, *arguments], folder, say)
     if status != 0:
         raise FlowError(f"dvc {arguments[0]}: {_find_reason(lines) or f'ended with status {status}'}")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.common import addresses, config, console, environment, paths
+from pipeline.common import addresses, config, console, dvc_leftovers, environment, paths
 from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError, is_for_want_of_memory, refusal
 
 # Stage -> what it does and what it runs for. Stage name = module = params section.
@@ -164,6 +164,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             raise
         return 2
+    finally:
+        dvc_leftovers.clear_cache()  # over which the next `dvc repro` would stumble
     return 0
 
 

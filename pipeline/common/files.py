@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import functools
 import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.common import console
+from pipeline.common import console, dvc_leftovers
 from pipeline.common.errors import FULL
 
 _NO_ROOM = (*FULL, errno.EFBIG)
 _TOLD = re.compile(r"\berrno = (\d+)")  # HDF5
 _UNFINISHED = ".unfinished"
-_COPY_OF_DVC = re.compile(r"\.[\w-]{22}\.tmp")  # what DVC calls a file while it copies it (dvc_objects, fs/utils.py: tmp_fname)
-_A_WHILE_S = 60.0
 
 
 @contextmanager
@@ -57,17 +53,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
-    _sweep(folder)
-
-
-@functools.cache
-def _sweep(folder: Path) -> None:
-    """Remove, once a process, what DVC was copying here when it was killed or the disk was full; what grows is somebody's."""
-    for entry in os.scandir(folder):
-        if _COPY_OF_DVC.fullmatch(entry.name):
-            with suppress(OSError):
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _A_WHILE_S:
-                    Path(entry).unlink()
+    dvc_leftovers.remove_half_copies(folder)
 
 
 @contextmanager

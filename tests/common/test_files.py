@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
-from dvc_objects.fs.utils import tmp_fname
 
 from pipeline.common import files
 
@@ -113,18 +111,6 @@ def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path, in_one_step: I
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError), in_one_step(tmp_path / "file/made"):
         pytest.fail("is not made")
-
-
-@BOTH
-def test_what_dvc_left_half_copied_goes_once_it_no_longer_grows(tmp_path: Path, in_one_step: InOneStep) -> None:
-    left, growing, somebodys = (tmp_path / name for name in (tmp_fname(), tmp_fname(), ".notes.tmp"))
-    for file in (left, growing, somebodys):
-        file.write_text("half")
-    for file in (left, somebodys):
-        os.utime(file, (0, 0))
-    with in_one_step(tmp_path / "made"):
-        pass
-    assert {path.name for path in tmp_path.iterdir()} == {"made", growing.name, somebodys.name}
 
 
 def test_a_folder_that_cannot_be_moved_aside_is_replaced_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,51 @@
+"""What DVC leaves behind where the disk was full or it was killed, and does not clear away itself (DVC 3.67).
+
+Half copies: hidden files with names of its own, beside an output or in its cache. They are in .dvcignore, so never data.
+A folder of its run cache without an entry: the next `dvc repro` would end with "join() argument must be str, bytes, or
+os.PathLike object, not 'NoneType'" (dvc/stage/cache.py, `_load`), and so would every later one.
+"""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_HALF_COPY = re.compile(r"\.[\w-]{22}\.tmp")  # dvc_objects/fs/utils.py, `tmp_fname`
+_A_WHILE_S, _A_MOMENT_S = 60.0, 1.0  # since anything was written: what changes is somebody's who is at work
+
+
+@functools.cache
+def remove_half_copies(folder: Path) -> None:
+    """Remove those that lie in `folder` itself; once a process."""
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            if _HALF_COPY.fullmatch(entry.name):
+                _remove(Path(entry), _A_WHILE_S)
+
+
+def clear_cache(dvc: Path = Path(".dvc")) -> None:
+    """Remove half copies and folders without an entry from the cache of the project whose `.dvc` this is."""
+    cache = _cache(dvc)
+    remove_half_copies(cache / "files" / "md5")
+    for folder in (cache / "runs").glob("*/*"):
+        _remove(folder, _A_MOMENT_S)
+
+
+def _remove(path: Path, unchanged_s: float) -> None:
+    """Remove a file, or a folder if it is empty, that nobody has changed for a while; where that cannot be, it stays."""
+    with suppress(OSError):
+        if time.time() - path.lstat().st_mtime > unchanged_s:
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _cache(dvc: Path) -> Path:
+    """Where DVC keeps its cache, as its settings say."""
+    settings = configparser.RawConfigParser()
+    with suppress(configparser.Error, UnicodeDecodeError):
+        settings.read([dvc / "config", dvc / "config.local"], encoding="utf-8")
+    return dvc / settings.get("cache", "dir", fallback="cache")

@@ -1,0 +1,48 @@
+"""What DVC leaves on a full disk goes, and what somebody is at work on stays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from dvc_objects.fs.utils import tmp_fname
+
+from pipeline.common import dvc_leftovers, files
+
+
+@pytest.mark.parametrize("in_one_step", [files.in_one_step, files.folder_in_one_step])
+def test_a_half_copy_beside_what_is_written_goes_once_it_no_longer_grows(tmp_path: Path, in_one_step: object) -> None:
+    assert callable(in_one_step)
+    left, growing, somebodys = (tmp_path / name for name in (tmp_fname(), tmp_fname(), ".notes.tmp"))
+    for file in (left, growing, somebodys):
+        file.write_text("half")
+    for file in (left, somebodys):
+        os.utime(file, (0, 0))
+    with in_one_step(tmp_path / "made"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"made", growing.name, somebodys.name}
+
+
+@pytest.mark.parametrize("config", [None, "[cache]\n    dir = ../elsewhere\n['remote \"local\"']\n    url = x\n", "[cache"])
+def test_a_folder_of_the_run_cache_without_an_entry_goes(tmp_path: Path, config: str | None) -> None:
+    dvc = tmp_path / ".dvc"
+    cache = tmp_path / "elsewhere" if config and "dir" in config else dvc / "cache"
+    empty, just_made, used = (cache / "runs" / "aa" / name for name in ("empty", "just made", "used"))
+    for folder in (empty, just_made, used, cache / "files" / "md5" / "0a"):
+        folder.mkdir(parents=True)
+    dvc.mkdir(exist_ok=True)
+    if config:
+        (dvc / "config").write_text(config)
+    (used / "entry").touch()
+    (half := cache / "files" / "md5" / tmp_fname()).touch()
+    for path in (empty, used, half, cache / "files" / "md5" / "0a"):
+        os.utime(path, (0, 0))
+    dvc_leftovers.clear_cache(dvc)
+    assert {path.name for path in (cache / "runs" / "aa").iterdir()} == {"just made", "used"}
+    assert [path.name for path in (cache / "files" / "md5").iterdir()] == ["0a"]
+
+
+def test_there_need_be_no_dvc(tmp_path: Path) -> None:
+    dvc_leftovers.clear_cache(tmp_path / ".dvc")
+    assert not list(tmp_path.iterdir())
