@@ -89,4 +89,5 @@ def _wrong_variable(folder: Path, found: Any) -> str:
 
 def kinds() -> Iterable[Kind]:
     """The one of this module."""
-    yield Kind("environment", _make_variable, _read_variable, _wrong_variable, (*VARIABLES, "MLFLOW", "sqlite", "//"), one_in=2)
+    named = (*VARIABLES, "MLFLOW", "sqlite", "//", "/etc/passwd")
+    yield Kind("environment", _make_variable, _read_variable, _wrong_variable, named, one_in=2)

@@ -42,6 +42,7 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
             if uri.startswith("postgresql"):
                 held.enter_context(_advisory_lock(uri, _DECIDING))
             for path in (files := lock_files(uri, database)):
+                require_possible(path)
                 held.enter_context(FileLock(path, timeout=_PATIENCE_S, mode=0o666))
         except (ValueError, ArgumentError) as error:  # SQLAlchemy's words for a port that is none, and for no address
             raise ConfigError(f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({error})") from None
@@ -53,6 +54,11 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
         except Timeout as error:
             raise TrackingError(
                 f"{error.lock_file}: locked by another process for {_PATIENCE_S} s; end that, run this again"
+            ) from None
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)}: no file can be made in its folder "
+                f"({error.strerror}); name another"
             ) from None
         except PermissionError as error:
             raise TrackingError(
@@ -74,6 +80,16 @@ def lock_files(uri: str, database: Path) -> list[Path]:
         server = f"{port}{parts.path.rstrip('/')}".replace("/", "-")
         return [Path(f"{database}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{server}.decide.lock"]
     return []
+
+
+def require_possible(path: Path) -> None:
+    """See whether a lock can lie there: in a folder such as /proc it would be waited for, for ever.
+
+    Raises:
+        OSError: it cannot.
+    """
+    if path.parent.is_dir() and not path.exists():
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from pipeline.common import addresses, console
-from pipeline.common.errors import REFUSALS, ConfigError, ModelError, RefusedError, TrackingError
+from pipeline.common.errors import ConfigError, ModelError, RefusedError, TrackingError
 from pipeline.registry import locks, mlflow_database, mlflow_runs
 from pipeline.registry.mlflow_address import DATABASE, SQLITE, address, database, home
 
@@ -132,15 +131,11 @@ def _require_writable() -> None:
     for path in (records.parent, records, records.with_name(records.name + ".lock")):
         if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, "cannot be written", str(path))
-    if not records.exists():
-        try:
-            tempfile.TemporaryFile(dir=records.parent).close()
-        except OSError as error:
-            if error.errno in REFUSALS:
-                raise
-            said = f"MLFLOW_TRACKING_URI: {shown_address()}: no file can be made in its folder"
-            # for the lock of this one would wait for ever
-            raise ConfigError(f"{said} ({error.strerror}); name another") from None
+    try:
+        locks.require_possible(records.with_name(f"{records.name}.lock"))
+    except FileNotFoundError as error:
+        said = f"MLFLOW_TRACKING_URI: {shown_address()}: no file can be made in its folder"
+        raise ConfigError(f"{said} ({error.strerror}); name another") from None
 
 
 @contextmanager

@@ -169,9 +169,10 @@ class SubtypeModel(PythonModel):
         return learned
 
     def _require_an_answer(self, of: Callable[[dict[str, dict[Path, Any]]], pd.DataFrame], encoders: list[Path]) -> None:
-        """Ask of a made-up patient of two images whose vectors are 0: files that do not fit each other answer of nobody."""
+        """Ask of two made-up patients, of two and three images whose vectors are 0: files that do not fit answer of nobody."""
+        vectors = {str(images): np.zeros((images, int(self._about["dimension"])), dtype=np.float32) for images in (2, 3)}
         with np.errstate(all="ignore"):
-            self._checked(of({"": dict.fromkeys(encoders, np.zeros((2, int(self._about["dimension"])), dtype=np.float32))}))
+            self._checked(of({patient: dict.fromkeys(encoders, own) for patient, own in vectors.items()}))
 
     def _embedded(self, model_input: pd.DataFrame) -> dict[str, dict[Path, Any]]:
         """The vectors of every patient by each encoder, in the order in which they first appear."""

@@ -79,6 +79,13 @@ def test_an_address_that_cannot_work_is_not_called_away(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="a folder in which nobody can make a file")
+def test_a_lock_that_cannot_be_made_is_not_waited_for(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_LOCK", "sqlite:////proc/records.db")
+    with pytest.raises(ConfigError, match="no file can be made in its folder"), mlflow_server.deciding():
+        pass
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_password_is_not_called_away_nor_shown(here: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     """Also where all is well at first, and a right is taken away later."""
