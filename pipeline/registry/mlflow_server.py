@@ -40,8 +40,9 @@ _DELETED = re.compile(
     r"not found|does not exist|No such artifact|'?active'? (lifecycle_stage|state)|is deleted|deleted state", re.I
 )
 
-# When the server is lost one warning is enough, and it is ours.
-logging.getLogger("mlflow.system_metrics.system_metrics_monitor").setLevel(logging.CRITICAL)
+# When the server, or the database, is lost one line is enough, and it is ours.
+for _name in ("mlflow.system_metrics.system_metrics_monitor", "mlflow.store.db.utils"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class Follower(Protocol):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from conftest import ROOT
+from mlflow.exceptions import MlflowException
 
 from pipeline.common.errors import ConfigError, RefusedError, TrackingError
 from pipeline.registry import mlflow_address, mlflow_runs, mlflow_server
@@ -120,6 +123,18 @@ def test_a_server_that_accepts_and_never_answers_is_away(here: Path, monkeypatch
             mlflow_server.connect()
         with pytest.raises(TrackingError, match="stopped answering"), mlflow_server.answering():
             mlflow_server.Client(mlflow_address.address()).search_experiments()
+
+
+def test_a_database_that_fails_in_the_middle_is_one_error_and_no_traceback_of_mlflows(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    client = mlflow_server.connect()
+    with closing(sqlite3.connect(here / "mlflow.db")) as database:
+        database.execute("DROP TABLE runs")
+    with pytest.raises(MlflowException, match="no such table: runs"):
+        client.search_runs(["0"])
+    assert "Traceback" not in "".join(capfd.readouterr())
 
 
 def test_models_stand_where_the_runs_do_whatever_another_tool_says(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
