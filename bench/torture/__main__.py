@@ -42,7 +42,6 @@ KINDS = {
 }
 
 ASK_MLFLOW = ("mlflow", "postgres", "slow", "flapping")
-UNPROVEN = ("postgres", "prefect", "worker", "slow")  # no round of theirs was judged yet: played when named
 QUICK = {name: KINDS[name] for name in ("stage", "both", "dvc", "two-people", "disk-full", "read-only", "memory", "temp-full")}
 QUICK["disk-full"] = functools.partial(limits.disk_full, times=3)
 QUICK_STAGES = ("deal", "split", "pack", "candidates", "weigh", "train_bags@NPM1-bags", "evaluate@NPM1-bags", "register@NPM1")
@@ -53,7 +52,7 @@ def main() -> None:
     options = _options()
     limits.alone()
     how = KINDS | QUICK if options.quick else KINDS
-    kinds = options.kinds or [kind for kind in (QUICK if options.quick else KINDS) if kind not in UNPROVEN]
+    kinds = options.kinds or [*(QUICK if options.quick else KINDS)]
     if cannot := [kind for kind in kinds if kind in _out_of_reach()]:
         kinds = [kind for kind in kinds if kind not in cannot]
         print(f"left out, for want of root's rights to mount or of PostgreSQL: {' '.join(cannot)}")
@@ -112,9 +111,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--from-round", type=int, default=0, help="the first round; 0 when left out")
     parser.add_argument("--folder", type=Path, help="keep the reference there, and take it from there; else it is made anew")
     parser.add_argument("--record", type=Path, help="append a line of JSON a round to this file; the table is of all in it")
-    parser.add_argument(
-        "kinds", nargs="*", metavar="kind", help=f"of {', '.join(KINDS)}; all but {', '.join(UNPROVEN)} when left out"
-    )
+    parser.add_argument("kinds", nargs="*", metavar="kind", help=f"of {', '.join(KINDS)}; all of them when left out")
     options = parser.parse_args()
     if unknown := set(options.kinds) - set(KINDS):
         parser.error(f"no kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
