@@ -17,6 +17,7 @@ from pathlib import Path
 from pipeline.common import addresses, config, console, dvc_leftovers, environment, paths
 from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError, is_for_want_of_memory, refusal
 
+INTERRUPTED = 130  # as shells have it for Ctrl-C
 # Stage -> what it does and what it runs for. Stage name = module = params section.
 COHORT_STAGES = {
     "delivery": "ask the source what it holds; write it down as one digest, on which ingest depends",
@@ -154,6 +155,11 @@ def main(arguments: list[str] | None = None) -> int:
     except PipelineError as error:
         console.fail(str(error))
         return error.status
+    except KeyboardInterrupt:
+        console.fail(
+            f"{chosen.stage}: interrupted; nothing half-written is left, and the same command goes on from what is finished"
+        )
+        return INTERRUPTED
     except Exception as error:
         if refused := refusal(error):
             place = refused.filename2 or refused.filename or Path.cwd()

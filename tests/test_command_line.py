@@ -55,6 +55,16 @@ def test_one_line_and_status_2(
     assert said.count("\n") == 1
 
 
+def test_ctrl_c_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def run(settings: object) -> None:
+        raise KeyboardInterrupt
+
+    write_params(here / "params.yaml", {})
+    monkeypatch.setattr("pipeline.stages.report.run", run)
+    assert main(["report"]) == 130
+    assert capfd.readouterr().err.startswith("error: report: interrupted; nothing half-written is left")
+
+
 def test_without_params_it_says_where_to_stand(tmp_path: Path) -> None:
     done = call(tmp_path, "split")
     assert done.returncode == 2

@@ -300,9 +300,11 @@ def _class_folders(config: Config, source: Tree, found: dict[str, str], parent: 
     missing = [name for name in config.classes if name not in found.values()]
     if missing:
         there = f"{len(found)} others" if config.ingest.pseudonyms else ", ".join(folder.rpartition("/")[2] for folder in found)
+        name, key = missing[0], "control" if missing[0] == config.control else "subtypes"
+        out = "" if name == config.control else ", or take the class out"
         raise DataError(
-            f"{source.where(parent)}: no folder for class {missing[0]}; found {there}. "
-            "Name it in ingest.class_folders, or take the class out of subtypes"
+            f"{source.where(parent)}: no folder for class {name}; found {there}. Correct its name in params.yaml ({key}), or "
+            f"say there which folder is its (ingest.class_folders: {{FOLDER: {name}}}){out}"
         )
     others = [folder for folder, name in found.items() if name not in config.classes]
     if others and config.ingest.pseudonyms:

@@ -41,10 +41,12 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         table = pd.DataFrame(rows, columns=every_class.COLUMNS)
         table.to_csv(paths.fresh(paths.other_classes(subtype, candidate)), index=False)
         others = table[table["how"] == every_class.OTHERS]
-        console.say(
-            f"other_classes {subtype} {candidate}: of {others['patients'].sum()} patients of the other subtypes "
-            f"{others['called'].sum()} are called {subtype}"
-        )
+        hits, patients = int(others["called"].sum()), int(others["patients"].sum())
+        told = f"other_classes {subtype} {candidate}: of {patients} patients of the other subtypes {hits} are called {subtype}"
+        if hits > patients / 2:
+            console.warn(f"{told}: it tells {subtype} from {config.control}, and not from them; `call` does (docs/call.md)")
+        else:
+            console.say(told)
 
 
 def _own(config: Config, subtype: str, candidate: str) -> tuple[dict[str, pd.Series], dict[str, str]]:

@@ -100,8 +100,8 @@ def _champions(config: Config, um: float) -> list[Champion]:
     found = [champion for champion in loaded.values() if champion]
     if not found:
         raise ModelError(
-            f"MLFLOW_TRACKING_URI: no subtype of params.yaml has a champion at {mlflow_server.shown_address()}; "
-            "run `python -m pipeline register` where the models were trained, or name another address"
+            f"MLflow: no subtype of params.yaml has a champion at {mlflow_server.shown_address()}; `dvc repro` makes them, "
+            "`python -m pipeline register` takes them there from where they are, MLFLOW_TRACKING_URI names another address"
         )
     for subtype in [subtype for subtype, champion in loaded.items() if champion is None]:
         console.warn(f"{subtype}: has no champion in MLflow; the other subtypes are scored without it")

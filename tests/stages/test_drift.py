@@ -154,7 +154,10 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     sound = kept.read_bytes()
     for content in (sound[:90], known.assign(vector="x").to_parquet()):
         kept.write_bytes(content)
-        with pytest.raises(ModelError, match=r"CBFB_MYH11 v1: training_patients.parquet in MLflow is damaged .*register CBFB"):
+        with pytest.raises(
+            ModelError,
+            match=r"CBFB_MYH11 v1: training_patients.parquet in MLflow is damaged .* pipeline register CBFB_MYH11` where it",
+        ):
             drift_runs.watched(client, ["CBFB_MYH11"], "")
     (kept,) = here.glob("mlartifacts/CBFB_MYH11/**/out_of_fold.csv")
     kept.write_text("patient,fold,label,logit\na,0,1,\n")
@@ -170,8 +173,3 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     assert told.metrics["p"] == told_of["p"] < told.metrics["level"]
     assert {"p_colours", "p_sharpness", "distance_colours"} <= set(told.metrics)
     assert told.tags["model"] == "NPM1 v1"
-
-    for file in here.rglob("training_patients.parquet"):
-        file.write_bytes(b"PAR1 no more")
-    with pytest.raises(ModelError, match=r"NPM1 v1: training_patients.parquet is damaged .* pipeline register NPM1` where it"):
-        drift.run(settings, False, None)

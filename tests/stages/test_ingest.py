@@ -80,7 +80,11 @@ def test_what_was_there_before_is_replaced_and_the_digest_follows_the_content(
             DataError,
             r"no folder named like a class .*it holds the folders letters\. .*pipeline init",
         ),
-        (lambda root: root / "half", DataError, "no folder for class control; found NPM1"),
+        (
+            lambda root: root / "half",
+            DataError,
+            r"no folder for class control; found NPM1. Correct its name .*\(control\), or say [^,]*$",
+        ),
     ],
 )
 def test_a_source_that_does_not_fit_is_named_and_nothing_is_left_behind(

@@ -318,7 +318,7 @@ def test_a_wrong_folder_is_told_before_anything_heavy_is_loaded(project: Path) -
 
 def test_without_any_champion_it_says_what_to_do(there: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/empty.db")
-    refused(ModelError, "no subtype of params.yaml has a champion at sqlite:///", "incoming")
+    refused(ModelError, "empty.db; `dvc repro` makes them", "incoming")
 
 
 def test_a_champion_whose_digests_differ_is_refused(there: Path) -> None:
