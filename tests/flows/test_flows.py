@@ -45,6 +45,7 @@ def test_everything_runs_once_in_order_and_dvc_agrees(project: Path, server: Pre
 
 @pytest.mark.rehearsal
 def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project: Path, server: PrefectServer) -> None:
+    assert toy_project.run_flow(project, server)[0] == 0
     (project / "source.txt").write_text("2")
     subprocess.run(
         ["dvc", "repro", "--quiet"], cwd=project, env=toy_project.environment(project), check=True, capture_output=True
