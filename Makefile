@@ -40,7 +40,7 @@ secrets: ## passwords and settings for the team's servers (infra/compose.yaml), 
 test: $(SYNCED) ## run all tests but those of `make rehearse`
 	python -m pytest
 
-rehearse: $(SYNCED) ## test whole runs cut off, a team's servers lost and restored, workers killed, schedules, a refresh (some minutes)
+rehearse: $(SYNCED) ## test the whole pipeline, runs cut off, a team's servers lost and restored, workers, schedules (some 20 minutes)
 	python -m pytest -m rehearsal
 
 torture: $(SYNCED) ## kill, fill up and slow down what works, an hour of rounds; then bad input, then load

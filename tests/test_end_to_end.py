@@ -11,6 +11,8 @@ import pytest
 from conftest import write_params
 from small_project import SUBTYPES, TINY, UNWRITABLE, call, copy_of_the_repository, lock, versions
 
+pytestmark = pytest.mark.rehearsal
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:

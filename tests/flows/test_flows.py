@@ -15,6 +15,8 @@ from processes import PrefectServer, alive_of, heed_ctrl_c, wait
 
 from flows import unneeded_flow_runs
 
+pytestmark = pytest.mark.rehearsal
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
@@ -43,7 +45,6 @@ def test_everything_runs_once_in_order_and_dvc_agrees(project: Path, server: Pre
     assert toy_project.runs(project) == []
 
 
-@pytest.mark.rehearsal
 def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project: Path, server: PrefectServer) -> None:
     assert toy_project.run_flow(project, server)[0] == 0
     (project / "source.txt").write_text("2")
@@ -59,7 +60,6 @@ def test_the_flow_takes_what_dvc_repro_did_and_restores_what_ran_before(project:
     assert [name for name in toy_project.runs(project) if not name.startswith("register")] == []  # it has no outs
 
 
-@pytest.mark.rehearsal
 @pytest.mark.skipif(os.geteuid() != 0, reason="an output edited in place: nobody but root can")
 def test_an_output_edited_in_place_and_with_it_the_cache_is_made_again(project: Path, server: PrefectServer) -> None:
     edited = project / "data" / "split"
@@ -90,7 +90,6 @@ def test_one_subtype_failing_does_not_stop_the_others_and_a_service_that_was_awa
     assert {"evaluate A_B", "register A_B"} <= set(ran)
 
 
-@pytest.mark.rehearsal
 def test_refresh_tries_a_service_again_and_nothing_else(project: Path, server: PrefectServer) -> None:
     toy_project.try_again_at_once(project)
     toy_project.behave(project, **{"command__source__--take": "fail"})
@@ -109,7 +108,6 @@ def test_refresh_tries_a_service_again_and_nothing_else(project: Path, server: P
     assert toy_project.runs(project)[:4] == ["command source --take"] * 2 + ["ingest"] * 2
 
 
-@pytest.mark.rehearsal
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: PrefectServer, number: int) -> None:
     toy_project.behave(project, train__C__0="hang")
@@ -152,7 +150,6 @@ def test_flow_runs_that_ended_long_ago_are_named_with_the_command_that_deletes_t
         assert len(list(unneeded_flow_runs.report(0))) == len(now) - 1
 
 
-@pytest.mark.rehearsal
 def test_workers_search_and_one_of_them_ends_the_search(project: Path, server: PrefectServer) -> None:
     toy_project.runs(project)
     toy_project.behave(project, tune="fail once")
