@@ -14,8 +14,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.common import addresses, config, console, dvc_leftovers, environment, paths
-from pipeline.common.errors import REFUSALS, ConfigError, ModelError, PipelineError, is_for_want_of_memory, refusal
+from pipeline.common.errors import (
+    REFUSALS,
+    WANT_OF_MEMORY,
+    ConfigError,
+    ModelError,
+    PipelineError,
+    is_for_want_of_memory,
+    refusal,
+)
+
+try:
+    from pipeline.common import addresses, config, console, dvc_leftovers, environment, paths
+except Exception as error:  # it may end here already
+    if not is_for_want_of_memory(error):
+        raise
+    sys.stderr.write(f"error: {WANT_OF_MEMORY}\n")
+    sys.exit(2)
 
 INTERRUPTED = 130  # as shells have it for Ctrl-C
 # Stage -> what it does and what it runs for. Stage name = module = params section.
@@ -165,14 +180,22 @@ def main(arguments: list[str] | None = None) -> int:
             place = refused.filename2 or refused.filename or Path.cwd()
             console.fail(f"{place}: {refused.strerror or refused}; {REFUSALS[refused.errno or 0]}, and run it again")
         elif is_for_want_of_memory(error):
-            hint = "end other programs, or allow more (ulimit -v), and run it again"
-            sys.stderr.write(f"error: {chosen.stage}: not enough memory; {hint}\n")  # the console would need some
+            sys.stderr.write(f"error: {chosen.stage}: {WANT_OF_MEMORY}\n")  # the console would need some
         else:
             raise
         return 2
     finally:
-        dvc_leftovers.clear_cache()  # over which the next `dvc repro` would stumble
+        _clear_away()
     return 0
+
+
+def _clear_away() -> None:
+    """Over what DVC leaves the next `dvc repro` would stumble; without memory the next command clears it away."""
+    try:
+        dvc_leftovers.clear_cache()
+    except Exception as error:
+        if not is_for_want_of_memory(error):
+            raise
 
 
 def _register_calls(settings: config.Config) -> None:

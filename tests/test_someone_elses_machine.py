@@ -236,6 +236,21 @@ def test_memory_that_is_not_given_is_one_line(packed: Path) -> None:
     assert refused(done).startswith("error: split: not enough memory; end other programs")
 
 
+NONE_TO_BEGIN = """
+import resource, runpy
+import pipeline
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + 4 * 2**20, now + 4 * 2**20))
+runpy.run_module("pipeline", run_name="__main__")
+"""
+
+
+def test_memory_that_ends_while_modules_are_read_is_one_line() -> None:
+    command = [sys.executable, "-c", NONE_TO_BEGIN]
+    done = subprocess.run(command, cwd=ROOT, env=CLEAN, capture_output=True, text=True, check=False)
+    assert refused(done).startswith("error: not enough memory; end other programs")
+
+
 @pytest.mark.parametrize("error", [MemoryError(), ImportError("libXau.so: failed to map segment from shared object")])
 def test_want_of_memory_is_known_behind_another_error(error: Exception) -> None:
     another = RuntimeError("the image cannot be read")

@@ -33,9 +33,12 @@ REFUSALS = {
     errno.EIO: "look at the disk",
     errno.ESTALE: "look at the network drive",
 }
-# In the words of the C library, its loader, C++, Python's threads and TensorFlow.
+WANT_OF_MEMORY = "not enough memory; end other programs, or allow more (ulimit -v), and run it again"
+# In the words of the C library, its loader, C++, Python's threads, Python where a call in C got none, and TensorFlow.
 _NO_MEMORY = re.compile(
-    r"cannot allocate memory|failed to map segment|bad_alloc|can't start new thread|OOM when allocating|out of memory", re.I
+    r"cannot allocate memory|failed to map segment|bad_alloc|can't start new thread|error return without exception set"
+    r"|OOM when allocating|out of memory",
+    re.I,
 )
 
 
