@@ -2,8 +2,9 @@
 
 Needs Python, a GPU and what a training needs: no network, no data (it draws its cells), neither MLflow nor DVC. It prints:
 
-    correct     a training twice, one killed and resumed, one whose cells do not fit: the same bytes; pixels as the host's; the
-                demo cohort's PML_RARA on this device and on the processor, seed by seed
+    correct     a training three times, two killed and resumed, one whose cells do not fit: the same bytes, or the epoch from
+                which on they are others; pixels as the host's; the demo cohort's PML_RARA on this device and on the processor,
+                seed by seed
     speed       images a second of the published networks by path and batch
     time        where a step's time goes, by leaving parts of it out; and an epoch's
     at-once     one, two and four trainings at once, whole epochs with validation and checkpoint; and under NVIDIA's MPS
@@ -20,6 +21,7 @@ import argparse
 import contextlib
 import hashlib
 import importlib.util
+import json
 import logging
 import os
 import platform
@@ -81,18 +83,24 @@ def correct(report: Report, tiny: bool) -> None:
             return stack.enter_context(_work(*arguments, tiny=tiny, processor=processor))
 
         demo = {"this device": begin("demo", str(seeds)), "processor": begin("demo", str(seeds), processor=True)}
-        trainings = ("once", "again", "cells sent ahead", "killed, resumed")
+        killed = ("killed, resumed", "killed later, resumed")
+        trainings = ("once", "again", "a third time", "cells sent ahead", *killed)
         folders = {what: Path(name) / what.replace(" ", "-") for what in trainings}
         for folder in folders.values():
             folder.mkdir()
         running = {
-            what: begin("same", str(folder), *(["--sent"] if "sent" in what else [])) for what, folder in folders.items()
+            what: begin("same", str(folder), *(["--sent"] if "sent" in what else []))
+            for what, folder in folders.items()
+            if what not in killed
         }
-        _until(running["killed, resumed"], "epoch   2/")
-        running["killed, resumed"].send_signal(signal.SIGKILL)
-        running["killed, resumed"].wait()
-        running["killed, resumed"] = begin("same", str(folders["killed, resumed"]))
-        resumed = _until(running["killed, resumed"], "resumed after epoch").split(" from ")[0]
+        resumed = {}
+        for what, epoch in zip(killed, ("epoch   2/", "epoch  11/"), strict=True):
+            first = begin("same", str(folders[what]))
+            _until(first, epoch)
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            running[what] = begin("same", str(folders[what]))
+            resumed[what] = _until(running[what], "resumed after epoch").split(" from ")[0]
         row = report.table("training", "SHA-256 of model.weights.h5", "")
         digests: dict[str, str] = {}
         for what, process in running.items():
@@ -100,8 +108,9 @@ def correct(report: Report, tiny: bool) -> None:
             if process.returncode:
                 raise SystemExit(f"{what}: status {process.returncode}")
             digests[what] = hashlib.sha256((folders[what] / "model.weights.h5").read_bytes()).hexdigest()
-            shown = f"{what} ({resumed})" if "resumed" in what else what
-            row(shown, digests[what][:16], "same" if digests[what] == digests["once"] else "OTHER")
+            shown = f"{what} ({resumed[what]})" if what in resumed else what
+            became = "same" if digests[what] == digests["once"] else f"OTHER, {_since(folders[what], folders['once'])}"
+            row(shown, digests[what][:16], became)
         row("pixels of a batch, host and device", "", "same" if _same_pixels(tiny) else "OTHER")
 
         report.part(f"The demo's {gpu_work.NETWORK}: AUROC of the test patients' images")
@@ -112,6 +121,13 @@ def correct(report: Report, tiny: bool) -> None:
             row(seed, *(f"{value:.3f}" for value in found[-1]))
         if seeds > 1:
             row("mean (sd)", *(f"{np.mean(own):.3f} ({np.std(own, ddof=1):.3f})" for own in zip(*found, strict=True)))
+
+
+def _since(other: Path, one: Path) -> str:
+    """From which epoch on the losses of two trainings differ."""
+    curves = [json.loads((folder / gpu_work.LOSSES).read_text()) for folder in (other, one)]
+    differ = [epoch for epoch, (its, ours) in enumerate(zip(*curves, strict=True), start=1) if its != ours]
+    return f"from epoch {differ[0]} on" if differ else "with the same losses"
 
 
 def _same_pixels(tiny: bool) -> bool:

@@ -1,6 +1,6 @@
 """What the processes of `bench.gpu` do: one training each, of cells that they make themselves.
 
-python -m bench.gpu_work same FOLDER     a short training, its weights and checkpoint left in FOLDER
+python -m bench.gpu_work same FOLDER     a short training, its weights, checkpoint and losses left in FOLDER
 python -m bench.gpu_work demo SEEDS      the demo's PML_RARA with seeds 0 to SEEDS - 1: image AUROC of the test patients
 python -m bench.gpu_work attention FITS  seconds of each training of gated attention on patients drawn at random
 python -m bench.gpu_work paused EPOCHS   a training that waits after every EPOCHS epochs until it is told a line
@@ -9,6 +9,7 @@ python -m bench.gpu_work paused EPOCHS   a training that waits after every EPOCH
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from pipeline.networks import recipe
 from pipeline.networks.epoch_images import Pool
 
 CANDIDATE = "published"
+LOSSES = "losses.json"  # of every epoch, training's and validation's
 NETWORK = "PML_RARA"  # of what is done with one network only
 Pools = dict[str, tuple[Pool, Pool]]
 
@@ -137,7 +139,9 @@ def _same(folder: Path, tiny: bool, sent: bool) -> None:
         mock.patch.object(
             epoch_on_device, "_SENT_BYTES", 5 * bytes_of_batch
         ).start()  # several calls an epoch, the last shorter
-    train(settings, made(settings), machine(tiny), 7, folder)
+    rows: list[dict[str, float]] = []
+    train(settings, made(settings), machine(tiny), 7, folder, rows.append)
+    (folder / LOSSES).write_text(json.dumps([[row["loss"], row["val_loss"]] for row in rows]))
 
 
 def _demo(seeds: int, tiny: bool, by_host: bool) -> None:
