@@ -25,7 +25,7 @@ from pipeline.common.errors import (
 )
 
 try:
-    from pipeline.common import addresses, config, console, dvc_leftovers, environment, paths
+    from pipeline.common import addresses, config, console, dvc_leftovers, environment, paths, selection
 except Exception as error:  # it may end here already
     if not is_for_want_of_memory(error):
         raise
@@ -97,14 +97,14 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         settings = config.load()
         named = getattr(chosen, "subtype", None)
-        subtypes = config.chosen_subtypes(settings, None if named == CALL and chosen.stage in BY_HAND else named)
+        subtypes = selection.subtypes(settings, None if named == CALL and chosen.stage in BY_HAND else named)
         candidate = getattr(chosen, "candidate", None)
         if chosen.stage in ALL_CLASSES_STAGES:
-            candidates = config.chosen_for_call(settings, candidate)
+            candidates = selection.for_call(settings, candidate)
         else:
-            candidates = config.chosen_candidates(settings, candidate, OF_KIND.get(chosen.stage))
-        encoders = config.chosen_encoders(settings, getattr(chosen, "encoder", None))
-        folds = config.chosen_folds(settings, getattr(chosen, "fold", None))
+            candidates = selection.candidates(settings, candidate, OF_KIND.get(chosen.stage))
+        encoders = selection.encoders(settings, getattr(chosen, "encoder", None))
+        folds = selection.folds(settings, getattr(chosen, "fold", None))
         if chosen.stage == "external":
             labelled = importlib.import_module("pipeline.cohort.labelled_patients")
             labelled.pairs(chosen.classes)
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif chosen.stage == "rollback":
             stage.rollback(chosen.subtype, chosen.because)
         elif chosen.stage == "tune":
-            stage.run(settings, chosen.subtype, config.one_candidate(candidates), chosen.apply, chosen.only_trials)
+            stage.run(settings, chosen.subtype, selection.one_candidate(candidates), chosen.apply, chosen.only_trials)
         elif chosen.stage == "transfer":
             stage.run(settings, chosen.subtype)
         elif chosen.stage == "curate":

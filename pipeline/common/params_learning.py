@@ -19,6 +19,8 @@ from pipeline.common.params_base import (
     Sha256,
 )
 
+DEFAULT = "default"  # the network of every subtype that a candidate names none for
+
 
 class Augment(Section):
     """Changes to training images that do not change what the cell is."""

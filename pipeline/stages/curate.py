@@ -13,8 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.bags import patients
-from pipeline.common import config as settings
-from pipeline.common import console, files, made, paths
+from pipeline.common import console, files, made, paths, selection
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError
 from pipeline.curation import agreement, expert_labels, ranking, review
@@ -36,7 +35,7 @@ def run(config: Config) -> None:
     began = time.monotonic()
     files.require_writable(paths.CURATION)
     encoder = config.suspect.encoder
-    settings.chosen_encoders(config, encoder)
+    selection.encoders(config, encoder)
     decisions = review.latest(_decided(config))
     manifest = made.table(paths.MANIFEST, columns=_OF_MANIFEST)
     of_subtypes = {subtype: patients.read(config, subtype, encoder, fold=0) for subtype in config.subtypes}

@@ -14,8 +14,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from pipeline.bags import patients, recipe
-from pipeline.common import config as settings
-from pipeline.common import console, files, paths
+from pipeline.common import console, files, paths, selection
 from pipeline.common.config import Config
 from pipeline.curation import suspicion
 from pipeline.folds import image_weights, split_table
@@ -28,7 +27,7 @@ def run(config: Config, candidates: list[str]) -> None:
         ConfigError: the encoder is not there.
         DataError: vectors are missing, or do not fit the splits.
     """
-    settings.chosen_encoders(config, config.suspect.encoder)
+    selection.encoders(config, config.suspect.encoder)
     for candidate in candidates:
         if candidate not in config.down_weighted:
             console.say(f"suspect: {candidate}: not in params.yaml's down_weighted, so all its images count the same")

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from pipeline.bags import patients, scoring
 from pipeline.bags import recipe as bag_recipe
 from pipeline.bags.scoring import Bag
-from pipeline.common import config as settings
-from pipeline.common import console, files, made, paths
+from pipeline.common import console, files, made, paths, selection
 from pipeline.common.config import Config
 from pipeline.common.errors import ConfigError, TrackingError
 from pipeline.evaluation import plots
@@ -45,8 +44,8 @@ def run(config: Config, subtype: str) -> None:
     """
     files.require_writable(paths.transferred(subtype))
     known = config.transfer
-    settings.chosen_candidates(config, known.base, "cnn")
-    settings.chosen_candidates(config, known.general, "bag")
+    selection.candidates(config, known.base, "cnn")
+    selection.candidates(config, known.general, "bag")
     if known.base in config.down_weighted:
         raise ConfigError(
             f"transfer.base: {known.base} is one of down_weighted, by more patients than those who learn here; "
