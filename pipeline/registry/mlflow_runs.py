@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,10 @@ def of_training(client: MlflowClient, spec: Mapping[str, Any]) -> Run:
             run_name=in_experiment(f"fold {spec['fold']} {spec['training'][:8]}"),
             tags={"training": spec["training"], "fold": str(spec["fold"]), **origin(spec), **provenance()},
         )
-        log_params(client, run, spec["knobs"])
-        log_data(client, run, spec)
     elif run.info.status in ("FAILED", "KILLED"):
         client.update_run(run.info.run_id, status="RUNNING")
+    log_params(client, run, spec["knobs"])
+    log_data(client, run, spec)
     return run
 
 
@@ -112,7 +113,15 @@ def _describe(client: MlflowClient, experiment: Experiment, page: Page) -> None:
     }
     for key, value in told.items():
         if key not in experiment.tags and experiment.lifecycle_stage != "deleted":
-            client.set_experiment_tag(experiment.experiment_id, key, value)
+            _again_if_refused(partial(client.set_experiment_tag, experiment.experiment_id, key, value))
+
+
+def _again_if_refused(call: Callable[[], None]) -> None:
+    """MLflow looks whether something is there, then writes it, and refuses where another process came between: then it is."""
+    try:
+        call()
+    except MlflowException:
+        call()
 
 
 def _artifact_location(address: str, subtype: str) -> str | None:
@@ -177,7 +186,7 @@ def log_data(client: MlflowClient, run: Run, spec: Mapping[str, Any]) -> None:
         )
         for kind, (name, files) in data.items()
     ]
-    client.log_inputs(run.info.run_id, inputs)
+    _again_if_refused(partial(client.log_inputs, run.info.run_id, inputs))  # both or neither
 
 
 def epochs_logged(client: MlflowClient, run: Run) -> set[int]:

@@ -1,0 +1,71 @@
+"""A training's run in MLflow says all that it must, whoever writes at the same moment or was cut off before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from candidates import candidate
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from scores import scores
+
+from pipeline.registry import mlflow_runs, mlflow_server
+
+KINDS = {"cells of control and NPM1, 48 px", "split of control and NPM1 by patient"}
+
+
+@pytest.fixture
+def client(here: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow_server.Client:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    return mlflow_server.connect()
+
+
+@pytest.fixture
+def spec(here: Path) -> dict[str, Any]:
+    given = candidate("one", scores(1.0, seed=1))
+    found: dict[str, Any] = json.loads((given.folders[0] / "spec.json").read_text())
+    return {**found, "knobs": {"px": 48}}
+
+
+def said(client: mlflow_server.Client, spec: dict[str, Any]) -> tuple[dict[str, str], set[str]]:
+    run = client.get_run(mlflow_runs.of_training(client, spec).info.run_id)
+    return run.data.params, {each.dataset.name for each in run.inputs.dataset_inputs}
+
+
+def test_a_run_cut_off_when_it_was_just_made_is_told_the_rest(client: mlflow_server.Client, spec: dict[str, Any]) -> None:
+    experiment = mlflow_runs.ensure_experiment(client, "NPM1")
+    made = client.create_run(experiment, tags={"training": spec["training"]})
+    assert said(client, spec) == ({"px": "48"}, KINDS)
+    assert [run.info.run_id for run in client.search_runs([experiment])] == [made.info.run_id]
+
+
+def test_data_that_another_names_at_the_same_moment_is_no_fault(
+    client: mlflow_server.Client, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow refuses whoever comes second with a dataset that neither found there."""
+    first, named, after = mlflow_runs.ensure_experiment(client, "NPM1"), MlflowClient.log_inputs, list[str]()
+
+    def too_late(self: MlflowClient, run_id: str, *inputs: Any) -> None:
+        if not after:
+            after.append(run_id)
+            named(self, client.create_run(first).info.run_id, *inputs)
+            raise MlflowException("UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest")
+        named(self, run_id, *inputs)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", too_late)
+    assert said(client, spec) == ({"px": "48"}, KINDS)
+    assert after
+
+
+def test_what_mlflow_refuses_twice_is_told(
+    client: mlflow_server.Client, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: MlflowClient, *told: Any) -> None:
+        raise MlflowException("no")
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", refuse)
+    with pytest.raises(MlflowException, match="no"):
+        said(client, spec)
