@@ -6,8 +6,11 @@ Templates lie beside this file. What is shown is escaped; how numbers are writte
 from __future__ import annotations
 
 import base64
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -46,6 +49,11 @@ def bounds(figure: Interval, decimals: int = 2) -> str:
 def score(value: float) -> str:
     """A score with three decimals, which never claim certainty."""
     return "<0.001" if value < 0.0005 else ">0.999" if value >= 0.9995 else f"{value:.3f}"
+
+
+def settings(values: Mapping[str, Any]) -> dict[str, str]:
+    """The values as text, as they stand in params.yaml."""
+    return {name: json.dumps(value).strip('"') for name, value in values.items()}
 
 
 def k_of_n(right: int, total: int) -> str:

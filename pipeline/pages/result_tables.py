@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation import figures, intervals
+from pipeline.evaluation import figures, intervals, seen_by_search
 from pipeline.evaluation.figures import Interval
 
 STATES = ("red", "amber", "clear", "nothing to judge")  # of an answer of the audit, the worst first
@@ -23,6 +23,12 @@ class Audit:
     checks: list[dict[str, Any]]
     counts: dict[str, int]
     colours: float
+
+
+def headline(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """What metrics.json holds, figures as intervals and counts as they are; and whether the figures are leaked."""
+    found, leaked = seen_by_search.read(metrics)
+    return {name: Interval(**value) if isinstance(value, dict) else value for name, value in found.items()}, leaked
 
 
 def audit(checks: Iterable[Mapping[str, Any]], confidence: float) -> Audit:

@@ -18,8 +18,8 @@ from bag_cohort import DIMENSION, ENCODER, FOLDS
 from pipeline.calling import answer
 from pipeline.common import config, files, paths
 from pipeline.common.errors import DataError, LeakError
-from pipeline.pages import rendering
-from pipeline.stages import call, register_call, report
+from pipeline.pages import rendering, report_every_class
+from pipeline.stages import call, register_call
 
 SUBTYPES = ["NPM1", "PML_RARA"]
 CLASSES = ["control", *SUBTYPES]
@@ -63,13 +63,13 @@ def table(name: str) -> pd.DataFrame:
 
 def page(chosen: config.Config, protocol: dict[str, str] | None = None) -> str:
     """The parts of the report's page that a call fills."""
-    calls = [report._call(chosen, "bags")]
+    calls = [report_every_class.call(chosen, "bags")]
     about = {
         "config": chosen,
         "control": "control",
         "aml": True,
         "calls": calls,
-        "matrices": report._matrices(chosen, calls),
+        "matrices": report_every_class.matrices(chosen, calls),
         "percent": "95 %",
         "threshold": 0.5,
         "protocol": protocol,

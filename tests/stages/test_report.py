@@ -300,34 +300,34 @@ def test_an_answer_may_say_its_state_itself(settings):
 
 
 @pytest.mark.parametrize(
-    ("file", "error"),
+    "file",
     [
-        ("reports/NPM1/published/metrics.json", ModelError),
-        ("reports/NPM1/published/by_class.csv", ModelError),
-        ("reports/NPM1/published/folds.csv", ModelError),
-        ("reports/audit/NPM1/published.json", ModelError),
-        ("reports/NPM1/published/curves/bands.csv", ModelError),
-        ("data/evaluated/NPM1/published.json", ModelError),
-        ("models/NPM1/published/fold-1/spec.json", ModelError),
-        ("data/scored/NPM1/published.parquet", ModelError),
-        ("data/cells/NPM1.npy", DataError),
-        ("data/splits/NPM1.csv", DataError),
-        ("data/source.json", DataError),
-        ("data/patients.csv", DataError),
-        ("reports/validation/validation.json", DataError),
+        "reports/NPM1/published/metrics.json",
+        "reports/NPM1/published/by_class.csv",
+        "reports/NPM1/published/folds.csv",
+        "reports/audit/NPM1/published.json",
+        "reports/NPM1/published/curves/bands.csv",
+        "data/evaluated/NPM1/published.json",
+        "models/NPM1/published/fold-1/spec.json",
+        "data/scored/NPM1/published.parquet",
+        "data/cells/NPM1.npy",
+        "data/splits/NPM1.csv",
+        "data/source.json",
+        "data/patients.csv",
+        "reports/validation/validation.json",
     ],
 )
-def test_missing_or_damaged_file_is_one_line_that_says_what_to_run(settings, file, error):
+def test_missing_or_damaged_file_is_one_line_that_says_what_to_run(settings, file):
     before = paths.REPORT_PAGE.read_bytes()
     content = Path(file).read_bytes()
     Path(file).unlink()
-    with pytest.raises(error, match=re.escape(file)) as missing:
+    with pytest.raises(DataError, match=re.escape(file)) as missing:
         report.run(settings)
     assert "dvc repro" in str(missing.value)
     assert r"\n" not in str(missing.value)
     if not file.endswith((".csv", "evaluated/NPM1/published.json")):
         Path(file).write_bytes(content[: len(content) // 2])
-        with pytest.raises(error, match=re.escape(file)):
+        with pytest.raises(DataError, match=re.escape(file)):
             report.run(settings)
     assert paths.REPORT_PAGE.read_bytes() == before
 
@@ -341,7 +341,7 @@ def test_what_the_page_has_asked_of_other_classes_it_does_not_call_unasked(setti
 def test_a_figure_without_its_bounds_is_refused(settings):
     metrics = paths.report("NPM1", "published") / "metrics.json"
     metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"image_accuracy": {"value": 0.9}}))
-    with pytest.raises(ModelError, match=re.escape(str(metrics))):
+    with pytest.raises(DataError, match=re.escape(str(metrics))):
         report.run(settings)
 
 
@@ -359,7 +359,7 @@ def test_a_pooling_without_known_bounds_shows_its_value_alone(settings):
 def test_curves_of_another_form_are_refused(settings, file):
     path = paths.report("NPM1", "published") / file
     path.write_text("other,columns\n1,2\n")
-    with pytest.raises(ModelError, match=rf"{re.escape(str(path))}: cannot be read .*dvc repro"):
+    with pytest.raises(DataError, match=rf"{re.escape(str(path))}: damaged .*dvc checkout"):
         report.run(settings)
 
 
