@@ -19,6 +19,7 @@ from pipeline.cohort.zip_archive import Archive
 from pipeline.common import checkout, config, console, files, params_file
 from pipeline.common.errors import ConfigError, DataError
 from pipeline.images import decoding
+from pipeline.names import leftovers
 from pipeline.own_cohort import params_text
 
 TEMPLATE = Path("params.kaggle.yaml")
@@ -57,6 +58,11 @@ def run(folder: Path, um: float | None, control: str | None, name: str | None, r
     assumed = [] if name else [f"cohort: {cohort}, by its folder (--name says another)"]
     names = _class_names(found, assumed)
     chosen = _control(list(names.values()), control, assumed)
+    if empty := _without_images(source, found):
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        assumed.append(
+            f"patients: not {source.where(empty[0])}{more}, without an image; complete it or take it away: validate stops"
+        )
     px = _image_px(source, found, assumed)
     um = _um(um)
     sizes, short = _sizes(found, px, assumed), _epochs_are_short(found, assumed)
@@ -121,6 +127,13 @@ def _seen_by_git(folder: Path, found: list[Class]) -> str:
 def _range(known: Class) -> str:
     counts = [len(images) for images in known.patients.values()]
     return f"{min(counts)} to {max(counts)}"
+
+
+def _without_images(source: Tree, found: list[Class]) -> list[str]:
+    """Folders beside those of patients, in which no image lies."""
+    beside = {child: child.rpartition("/")[2] for known in found for child in source.children(known.folder)[0]}
+    patients = {f"{known.folder}/{patient}" for known in found for patient in known.patients}
+    return [place for place, name in beside.items() if place not in patients and not leftovers.litter(name)]
 
 
 def _class_names(found: list[Class], assumed: list[str]) -> dict[str, str]:

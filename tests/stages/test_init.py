@@ -53,6 +53,15 @@ def test_classes_sizes_and_counts_are_those_that_lie_there(work: Path, capsys: p
     assert place.is_dir()
 
 
+def test_a_patient_without_an_image_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = cohort(work / "mine", {"healthy": 4, "NPM1": 5})
+    (place / "NPM1" / "P-empty").mkdir()
+    (place / "NPM1" / ".git").mkdir()
+    assert main(["init", "mine", "--um", "30"]) == 0
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "patients: not" in line]
+    assert said.startswith("assumed  patients: not mine/NPM1/P-empty, without an image; complete it or take it away: ")
+
+
 def test_the_file_names_no_subtype_and_no_value_of_the_template_that_the_cohort_has_not(work: Path) -> None:
     cohort(work / "mine", {"healthy": 4, "lymphoma": 4, "NPM1": 4}, images=1)
     assert main(["init", "mine", "--um", "20"]) == 0
