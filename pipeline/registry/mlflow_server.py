@@ -40,6 +40,8 @@ _DELETED = re.compile(
     r"not found|does not exist|No such artifact|'?active'? (lifecycle_stage|state)|is deleted|deleted state", re.I
 )
 
+_OF_A_DISK = {"database or disk is full": errno.ENOSPC, "disk I/O error": errno.EIO}  # in SQLite's words
+
 # When the server, or the database, is lost one line is enough, and it is ours.
 for _name in ("mlflow.system_metrics.system_metrics_monitor", "mlflow.store.db.utils"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -147,10 +149,12 @@ def answering() -> Iterator[None]:
         RefusedError: the address refuses this account.
         TrackingError: the address stopped answering.
         ModelError: what is needed was deleted in MLflow.
+        OSError: the disk on which the database lies is full, or fails.
     """
     try:
         yield
     except (MlflowException, OSError, SQLAlchemyError) as error:
+        _require_disk(error)
         _require_accepted(error)
         if went_away(error):
             raise TrackingError(
@@ -163,6 +167,13 @@ def answering() -> Iterator[None]:
                 "`python -m pipeline register` brings back what the files of this folder hold"
             ) from None
         raise
+
+
+def _require_disk(error: Exception) -> None:
+    if records := database():
+        for words, number in _OF_A_DISK.items():
+            if words in str(error):
+                raise OSError(number, os.strerror(number), str(records)) from None
 
 
 def _require_accepted(error: Exception) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -16,6 +18,8 @@ from threading import Thread
 import pytest
 from conftest import ROOT
 from mlflow.exceptions import MlflowException
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from pipeline.common.errors import ConfigError, RefusedError, TrackingError
 from pipeline.registry import mlflow_address, mlflow_runs, mlflow_server
@@ -123,6 +127,18 @@ def test_a_server_that_accepts_and_never_answers_is_away(here: Path, monkeypatch
             mlflow_server.connect()
         with pytest.raises(TrackingError, match="stopped answering"), mlflow_server.answering():
             mlflow_server.Client(mlflow_address.address()).search_experiments()
+
+
+def test_a_database_on_a_full_disk_is_the_disks_fault(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite itself says so, of a database that may not grow; MLflow raises it as an error of its own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+    with create_engine(f"sqlite:///{here}/mlflow.db").connect() as connection:
+        connection.execute(text("PRAGMA max_page_count=1"))
+        with pytest.raises(OperationalError) as said:
+            connection.execute(text("CREATE TABLE runs (name TEXT)"))
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENOSPC))) as full, mlflow_server.answering():
+        raise MlflowException(str(said.value))
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, f"{here}/mlflow.db")
 
 
 def test_a_database_that_fails_in_the_middle_is_one_error_and_no_traceback_of_mlflows(
