@@ -9,10 +9,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help demo serve deploy secrets test rehearse torture docs check fix audit lock clean
+.PHONY: help demo serve deploy secrets test rehearse torture torture-quick docs check fix audit lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(SYNCED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -46,7 +46,11 @@ rehearse: $(SYNCED) ## test the whole pipeline, runs cut off, a team's servers l
 torture: $(SYNCED) ## kill, fill up and slow down what works, an hour of rounds; then bad input, then load
 	python -m bench.torture
 	python -m bench.bad_input
+	python -m bench.registrations
 	python -m bench.load
+
+torture-quick: $(SYNCED) ## a round of each fault that needs no server, three minutes
+	python -m bench.torture --quick $(if $(SEED),--seed $(SEED))
 
 docs: $(SYNCED) ## run every command of README and docs on a demo made for it, and compare what it prints (some 15 minutes)
 	python -m pytest -m documentation -n 0
