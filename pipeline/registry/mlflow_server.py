@@ -230,10 +230,11 @@ def follow_training(spec: Mapping[str, Any]) -> Iterator[Follower]:
     """A run in MLflow that shows a training while it happens.
 
     Raises:
-        TrackingError: MLflow does not answer at the start, before an epoch is spent.
+        TrackingError: MLflow does not answer at the start, or breaks off, before an epoch is spent.
     """
     client = connect()
-    follower = _Live(client, mlflow_runs.of_training(client, spec))
+    with answering():
+        follower = _Live(client, mlflow_runs.of_training(client, spec))
     try:
         yield follower
     except BaseException:

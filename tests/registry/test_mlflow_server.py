@@ -129,6 +129,32 @@ def test_a_server_that_accepts_and_never_answers_is_away(here: Path, monkeypatch
             mlflow_server.Client(mlflow_address.address()).search_experiments()
 
 
+def test_a_server_that_breaks_off_before_the_first_epoch_is_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers what is asked first, and of the next answer half."""
+
+    class BreaksOff(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_asked_first = "search" in self.path
+            self.send_response(200)
+            self.send_header("Content-Length", "2" if is_asked_first else "2000")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        do_POST = do_GET  # noqa: N815
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        following = mlflow_server.follow_training({"subtype": "NPM1", "training": "1"})
+        with pytest.raises(TrackingError, match=r"stopped answering .*run the same command again"), following:
+            raise AssertionError("no epoch is spent")
+        server.shutdown()
+
+
 def test_a_database_on_a_full_disk_is_the_disks_fault(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite itself says so, of a database that may not grow; MLflow raises it as an error of its own."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
