@@ -15,6 +15,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,25 +35,27 @@ KINDS, LOOK_ALIKES = 5, 0.01
 APART = 0.6  # sd of the kinds' places, in every dimension
 BLAST_APART = 0.35  # the same, of the blasts' place around that of a normal kind
 PENALTIES = [0.0001, 0.001, 0.01, 0.1, 1.0]
-SETTINGS = {
-    "pooled": PooledLearner(name="pooled", quantiles=[0.75, 0.9], penalties=PENALTIES, inner_folds=5),
-    "instances": InstancesLearner(name="instances", images_per_patient=100, penalties=PENALTIES, inner_folds=5),
-    "attention": AttentionLearner(
-        name="attention",
-        images_per_patient=128,
-        hidden=64,
-        attention=32,
-        dropout=0.25,
-        learning_rate=1e-3,
-        weight_decay=0.01,
-        batch_size=8,
-        max_epochs=40,
-        patience=8,
-        members=3,
-        inner_folds=5,
-    ),
+POOLED = PooledLearner(name="pooled", quantiles=[0.75, 0.9], penalties=PENALTIES, inner_folds=5)
+INSTANCES = InstancesLearner(name="instances", images_per_patient=100, penalties=PENALTIES, inner_folds=5)
+ATTENTION = AttentionLearner(
+    name="attention",
+    images_per_patient=128,
+    hidden=64,
+    attention=32,
+    dropout=0.25,
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    batch_size=8,
+    max_epochs=40,
+    patience=8,
+    members=3,
+    inner_folds=5,
+)
+FITS = {
+    "pooled": partial(pooled.fit, settings=POOLED),
+    "instances": partial(instances.fit, settings=INSTANCES),
+    "attention": partial(attention.fit, settings=ATTENTION),
 }
-FITS = {"pooled": pooled.fit, "instances": instances.fit, "attention": attention.fit}
 
 
 def draw(seed: int, share: float, staining: float) -> Callable[[tuple[int, int]], tuple[list[scoring.Bag], np.ndarray]]:
@@ -77,10 +80,9 @@ def draw(seed: int, share: float, staining: float) -> Callable[[tuple[int, int]]
 
 def mean_of_instances(bags: list[scoring.Bag], labels: np.ndarray, seed: int, judged: list[scoring.Bag]) -> np.ndarray:
     """Logits of `judged`: means of instance logits; penalty and temperature from patients held out in turn."""
-    settings = SETTINGS["instances"]
-    found = {}
-    for penalty in settings.penalties:
-        x = instances.held_out(bags, bags, labels, penalty, settings.inner_folds, seed)[:, 0]
+    found: dict[float, tuple[float, float]] = {}
+    for penalty in INSTANCES.penalties:
+        x = instances.held_out(bags, bags, labels, penalty, INSTANCES.inner_folds, seed)[:, 0]
         fit = minimize_scalar(
             lambda heat, x=x: inner_folds.log_loss(labels, x / np.exp(heat)), bounds=(-3, 3), method="bounded"
         )
@@ -95,10 +97,10 @@ def rows(seed: int, share: float, staining: float) -> list[dict[str, object]]:
     cohort = draw(seed, share, staining)
     (bags, labels), (judged, truth) = cohort(LEARN), cohort(JUDGE)
     found = []
-    for name in ("mean of instances", *SETTINGS):
+    for name in ("mean of instances", *FITS):
         start = time.perf_counter()
-        if name in SETTINGS:
-            coefficients = FITS[name](bags, labels, SETTINGS[name], seed)
+        if name in FITS:
+            coefficients = FITS[name](bags, labels, seed=seed)
             seconds = time.perf_counter() - start
             logits = scoring.logits(name, coefficients, judged)
         else:

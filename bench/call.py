@@ -44,7 +44,7 @@ def once(settings: config.Config, counts: tuple[int, ...], apart: float, seed: i
     found = calls.regressions(settings, table, everybody)
     accuracy = _balanced(labels, found.scores.out_of_fold(found.scores.numbers)[1].argmax(axis=1))
     others, theirs = drawn(means, (NEW,) * (classes + 1), rng)
-    learned = [model.of_fold(found, labels, k) for k in range(FOLDS)]
+    learned: list[dict[str, Any]] = [model.of_fold(found, labels, k) for k in range(FOLDS)]
     strange = [answer.strangeness(answer.logits(one, others)) for one in learned]
     p_new = answer.p_values([(one["classes"], one["strangeness"]) for one in learned], strange)
     own, p_own = theirs < classes, conformal.out_of_fold(found.scores, labels)
@@ -97,7 +97,7 @@ def main(cohorts: int) -> None:
         error = table["new"].sem().max()
         tables.append(mean.assign(cohort=size, classes=apart, error=error))
     shown = pd.concat(tables)
-    columns = ["cohort", "classes", *[name for name in shown if name not in ("cohort", "classes", "error")]]
+    columns = ["cohort", "classes", *[name for name in shown.columns if name not in ("cohort", "classes", "error")]]
     print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
     for row in shown[columns].to_dict("records"):
         print("| " + " | ".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()) + " |")

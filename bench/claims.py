@@ -137,11 +137,13 @@ def main() -> None:
     if not options.claims_only:
         print("| cohort | AUROC, median | colours, median | claims something | colours red | amber | clear | claims, clear |")
         print("|---|---|---|---|---|---|---|---|")
-        for kind, of_kind in table.groupby("kind", sort=False):
+        for kind in dict.fromkeys(table["kind"]):
+            of_kind = table[table["kind"] == kind]
             medians = of_kind[["auroc", "colour"]].median()
             counts = of_kind[["claims", "red", "amber", "clear", "both"]].sum()
             print(f"| {kind} | {medians['auroc']:.2f} | {medians['colour']:.2f} | " + " | ".join(f"{n}" for n in counts) + " |")
-    for kind, claims in table.groupby("kind", sort=False)["claims"]:
+    for kind in dict.fromkeys(table["kind"]):
+        claims = table.loc[table["kind"] == kind, "claims"]
         share = binomtest(int(claims.sum()), len(claims)).proportion_ci(0.95)
         print(f"{kind}: {claims.sum()} of {len(claims)} claim something: {share.low:.3f} to {share.high:.3f} of such cohorts")
 

@@ -32,7 +32,12 @@ def aurocs(settings: config.Config, seed: int, pool: ProcessPoolExecutor) -> dic
     """Patient AUROC of colours alone, by subtype."""
     demo, folds = settings.ingest.demo, settings.split.n_folds
     people = cohort.draw_patients(
-        settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, seed, demo.unusable_share
+        settings.control,
+        demo.patients,
+        (demo.images_per_patient[0], demo.images_per_patient[1]),
+        (demo.diseased_share[0], demo.diseased_share[1]),
+        seed,
+        (demo.unusable_share[0], demo.unusable_share[1]),
     )
     drawn = pd.concat(pool.map(partial(rows, control=settings.control, seed=seed), people), ignore_index=True)
     patients = drawn.groupby(["patient", "class"]).size().rename("images").reset_index()
@@ -56,7 +61,7 @@ def main() -> None:
     settings = config.load()
     with ProcessPoolExecutor(parallel.available()) as pool:
         found = pd.DataFrame({seed: aurocs(settings, seed, pool) for seed in options.seeds}).T
-    print("| seed | " + " | ".join(found) + " |\n" + "|---" * (1 + len(found.columns)) + "|")
+    print("| seed | " + " | ".join(found.columns) + " |\n" + "|---" * (1 + len(found.columns)) + "|")
     for seed, values in found.iterrows():
         print(f"| {seed} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
     print("| mean | " + " | ".join(f"{value:.3f}" for value in np.asarray(found).mean(axis=0)) + " |")

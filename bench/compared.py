@@ -48,11 +48,11 @@ def main() -> None:
         for seed in range(chosen.comparisons):
             generator = np.random.default_rng(seed)
             shared = generator.normal(size=(RESULTS, chosen.patients))
-            states = [
+            first, second = (
                 {f"{k}": draw(now if k == 0 else BEFORE, shared[k], generator) for k in range(RESULTS)}
                 for now in (BEFORE, after)
-            ]
-            named += any(one.worse for one in two_states.compare(*states, rules, confidence, seed))
+            )
+            named += any(one.worse for one in two_states.compare(first, second, rules, confidence, seed))
         print(f"AUROC {BEFORE:.2f} to {after:.2f}: {named / chosen.comparisons:.3f}", flush=True)
 
 

@@ -23,6 +23,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import t
 
 from pipeline.bags import inner_folds, instances, pooled, scoring
 from pipeline.bags.patients import Patients
 from pipeline.common import config, paths
 from pipeline.common.params_data import Pack
-from pipeline.common.params_learning import Network
+from pipeline.common.params_learning import CnnCandidate, Network, PooledLearner, VectorsEncoder
 from pipeline.curation import ranking, suspicion
 from pipeline.demo import cohort
 from pipeline.evaluation import metrics
@@ -70,14 +72,16 @@ def draw(share: int, label: int, settings: config.Config, folder: Path) -> tuple
 
         machine = device.prepare("float32")
         known = settings.suspect.encoder
-        encoder = Encoder(known, settings.encoders[known], machine)
+        made_by = settings.encoders[known]
+        assert not isinstance(made_by, VectorsEncoder)  # nobody made vectors of cells that are drawn here
+        encoder = Encoder(known, made_by, machine)
         diseased, unusable = (share / 100 if label else 0.0,) * 2, (0.0, 0.0) if label and share == 100 else UNUSABLE
         class_name = SUBTYPE if label else "control"
         counts = {class_name: PATIENTS if label else CONTROLS}
         people = cohort.draw_patients("control", counts, (IMAGES, IMAGES), diseased, SEED, unusable)
         rows, small = [], []
 
-        def images():
+        def images() -> Iterator[NDArray[np.uint8]]:
             for person in people:
                 for cell in cohort.draw_cells(person, "control", SEED):
                     rows.append((person.patient, f"{class_name}/{person.patient}/{cell.image}", cell.kind))
@@ -97,7 +101,7 @@ def cohort_of(share: int, settings: config.Config, folder: Path) -> Drawn:
     parts = [draw(share, label, settings, folder) for label in (0, 1)]
     if share == 100:
         sound = [table["kind"].isin(["normal", "leukaemic"]).to_numpy() for _, table, _ in parts]
-        parts = [tuple(part[chosen] for part in own) for own, chosen in zip(parts, sound, strict=True)]
+        parts = [(one[chosen], table[chosen], two[chosen]) for (one, table, two), chosen in zip(parts, sound, strict=True)]
     truth = pd.concat([table.assign(label=label) for label, (_, table, _) in enumerate(parts)], ignore_index=True)
     vectors, cells = (np.concatenate([part[place] for part in parts]) for place in (0, 2))
     groups = truth.groupby("patient", sort=False).indices
@@ -153,6 +157,7 @@ def trained(drawn: Drawn, settings: config.Config) -> dict[str, tuple[list[np.nd
     images = {name: [np.empty(0)] * len(labels) for name in ("none", "down-weighted")}
     bags = np.empty(len(labels))
     learner = settings.bag_of("bags").learner
+    assert isinstance(learner, PooledLearner)
     for fold, (rows, others) in enumerate(inner_folds.deal(labels, FOLDS, SEED)):
         own = [drawn.bags[row] for row in rows]
         weights = suspicion.weights(own, labels[rows], settings.suspect, fold)
@@ -172,7 +177,9 @@ def networks(drawn: Drawn, settings: config.Config) -> dict[str, tuple[list[np.n
 
     chosen = settings.model_copy(update={"subtypes": [SUBTYPE], "pack": Pack(px=NETWORK_PX)})
     small = Network(first_conv=16, conv=[32, 32], dense=[32], learning_rate=1e-3)
-    chosen.candidates["published"].networks[SUBTYPE] = small
+    published = chosen.candidates["published"]
+    assert isinstance(published, CnnCandidate)
+    published.networks[SUBTYPE] = small
     split = pd.DataFrame({"patient": drawn.truth["patient"].unique(), "label": drawn.labels, "fold": folds(drawn.labels)})
     found = {name: [np.empty(0)] * len(drawn.labels) for name in ("none", "down-weighted")}
     place = {patient: row for row, patient in enumerate(split["patient"])}
@@ -230,7 +237,7 @@ def gains(drawn: Drawn, by_name: dict[str, tuple[list[np.ndarray], np.ndarray]])
             value = figure(name, everybody)
             row[f"{level} AUROC"] = f"{value:.3f}"
 
-            def gain(who: np.ndarray, of=figure, name: str = name) -> float:
+            def gain(who: np.ndarray, of: Callable[[str, np.ndarray], float] = figure, name: str = name) -> float:
                 return of(name, who) - of(first, who)
 
             row[f"{level} gain"] = "" if name == first else jackknife(gain, labels)
@@ -238,7 +245,7 @@ def gains(drawn: Drawn, by_name: dict[str, tuple[list[np.ndarray], np.ndarray]])
     return rows
 
 
-def jackknife(figure, labels: np.ndarray) -> str:
+def jackknife(figure: Callable[[np.ndarray], float], labels: np.ndarray) -> str:
     """A difference over patients, with bounds: both classes' spread, by leaving out one patient at a time."""
     everybody = np.arange(len(labels))
     value = figure(everybody)

@@ -87,7 +87,7 @@ def _draw_patient(job: tuple[Path, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
 
     def varied() -> NDArray[np.uint16]:
-        cell = np.rot90(_cells[rng.integers(len(_cells))], rng.integers(4))
+        cell = np.rot90(_cells[rng.integers(len(_cells))], int(rng.integers(4)))
         return np.roll(cell, rng.integers(-40, 41, 2), axis=(0, 1)).astype(np.uint16)
 
     for number in range(count):

@@ -30,6 +30,7 @@ import pandas as pd
 from PIL import Image
 
 from pipeline.common import config, files
+from pipeline.common.params_learning import PackageEncoder
 from pipeline.images import decoding, reading
 
 _ROUNDS = 3
@@ -56,25 +57,25 @@ def main() -> None:
     options = parser.parse_args()
     count = options.images
     settings = config.load()
-    name = next(name for name, encoder in settings.encoders.items() if encoder.kind == "package")
+    name, made_by = next((name, one) for name, one in settings.encoders.items() if isinstance(one, PackageEncoder))
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         manifest = draw(count, settings.image_px)
         if options.rows:
-            _weigh(settings, name, manifest, options.rows)
+            _weigh(settings, name, made_by, manifest, options.rows)
         else:
             manifest.to_parquet("data/manifest.parquet")
-            _measure(settings, name, manifest)
+            _measure(settings, name, made_by, manifest)
         os.chdir("/")
 
 
-def _weigh(settings: config.Config, name: str, drawn: pd.DataFrame, count: int) -> None:
+def _weigh(settings: config.Config, name: str, made_by: PackageEncoder, drawn: pd.DataFrame, count: int) -> None:
     from pipeline.encoders.encoder import Encoder
     from pipeline.encoders.kept_vectors import KeptVectors
     from pipeline.machine import device
     from pipeline.stages import embed
 
-    network, rng = Encoder(name, settings.encoders[name], device.prepare("float32")), np.random.default_rng(1)
+    network, rng = Encoder(name, made_by, device.prepare("float32")), np.random.default_rng(1)
     known = [rng.bytes(32).hex() for _ in range(count - len(drawn))]
     with closing(KeptVectors(Path(".vectors", name, network.digest_here), network.dimension)) as kept:
         for some in _parts(known, 1000):
@@ -96,12 +97,12 @@ def _largest_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _measure(settings: config.Config, name: str, manifest: pd.DataFrame) -> None:
+def _measure(settings: config.Config, name: str, made_by: PackageEncoder, manifest: pd.DataFrame) -> None:
     from pipeline.encoders.encoder import Encoder
     from pipeline.machine import device
     from pipeline.stages import embed
 
-    network = Encoder(name, settings.encoders[name], device.prepare("float32"))
+    network = Encoder(name, made_by, device.prepare("float32"))
     batch = np.random.default_rng(0).integers(0, 256, (network.batch, network.px, network.px, 3), dtype=np.uint8)
     batches = -(-len(manifest) // network.batch)
 

@@ -35,8 +35,8 @@ def cohort(settings: config.Config) -> pd.DataFrame:
     """Split and predictions as the stages before leave them; returns the test images: patient, label, logit."""
     rng = np.random.default_rng(0)
     rows = []
-    for label, (patients, images) in CLASSES.items():
-        counts = np.diff(np.linspace(0, images, patients + 1).astype(int))
+    for label, (patients, total) in CLASSES.items():
+        counts = np.diff(np.linspace(0, total, patients + 1).astype(int))
         tendency = rng.normal(2 * label - 1, 1, patients)
         for number, count in enumerate(counts):
             rows.append(

@@ -140,7 +140,7 @@ def worth(seeds: int) -> None:
         areas: dict[str, list[float]] = {"left out": [], "alone": []}
         for seed in range(seeds):
             learned = [bag for label, count in enumerate(bags.LEARN) for bag, _ in drawn(seed, share, label, count)]
-            known = pooled.fit(learned, np.repeat([0, 1], bags.LEARN), bags.SETTINGS["pooled"], seed)
+            known = pooled.fit(learned, np.repeat([0, 1], bags.LEARN), bags.POOLED, seed)
             for number, (bag, blasts) in enumerate(drawn(seed, share, 1, JUDGED)):
                 if not blasts.any():
                     continue

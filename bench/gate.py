@@ -28,7 +28,9 @@ DRAWS = 2000
 CANDIDATES = 10
 AT_ONCE = 100  # cohorts of a cell, judged by the same exchanges
 
-Floats, Ints, Bools = NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def passes(
     return np.array([gate.passes(of_one, rules, allowed) for of_one in figures])
 
 
-def one_after_the_other(seed: int, cell: Cell, rules: Gate) -> tuple[Floats, Floats, Floats]:
+def one_after_the_other(seed: int, cell: Cell, rules: Gate) -> tuple[Bools, Floats, Floats]:
     """Of ten no better candidates whether any is promoted; the measured AUROC of the last champion, and the highest of all."""
     labels, folds, scored = cohorts(cell, np.random.default_rng(seed), [0.0] * (CANDIDATES + 1), AT_ONCE)
     champion, crowned = scored[0], np.zeros(AT_ONCE)

@@ -70,7 +70,7 @@ def _until(process: subprocess.Popen[str], text: str) -> str:
     for line in process.stdout:
         if line.startswith(text):
             return line
-    raise SystemExit(f"{process.args} ended with status {process.wait()} before it said {text!r}")
+    raise SystemExit(f"{process.args!r} ended with status {process.wait()} before it said {text!r}")
 
 
 def correct(report: Report, tiny: bool) -> None:

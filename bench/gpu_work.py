@@ -23,9 +23,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipeline.common import config, parallel
+from pipeline.common import config, parallel, paths
+from pipeline.common.params_learning import CnnCandidate
 from pipeline.demo import cohort
-from pipeline.folds import dealer, split_table
+from pipeline.folds import dealer, image_weights, split_table
 from pipeline.images import decoding
 from pipeline.names import patient_names
 from pipeline.networks import recipe
@@ -40,14 +41,16 @@ Pools = dict[str, tuple[Pool, Pool]]
 def published(tiny: bool, **train: Any) -> config.Config:
     """The published networks at 72 px, 5,000 images a class, batches of 32; or all of it tiny."""
     settings = config.load()
-    px, networks, changes = 72, settings.candidates[CANDIDATE].networks, {"batch_size": 32, "images_per_class": 5000, **train}
+    known = settings.candidates[CANDIDATE]
+    assert isinstance(known, CnnCandidate)
+    px, networks, changes = 72, known.networks, {"batch_size": 32, "images_per_class": 5000, **train}
     if tiny:
         px, changes = 26, changes | {"batch_size": changes["batch_size"] // 4, "images_per_class": 50}
         networks = {
             name: network.model_copy(update={"first_conv": 4, "conv": [6] * len(network.conv), "dense": [5]})
             for name, network in networks.items()
         }
-    candidate = settings.candidates[CANDIDATE].model_copy(update={"networks": networks})
+    candidate = known.model_copy(update={"networks": networks})
     return settings.model_copy(
         update={
             "candidates": {CANDIDATE: candidate},
@@ -74,7 +77,12 @@ def drawn(settings: config.Config) -> Pools:
     """The demo cohort's cells, as `ingest`, `split` and `pack` make them, of control and `NETWORK`."""
     demo, classes = settings.ingest.demo, (settings.control, NETWORK)
     patients = cohort.draw_patients(
-        settings.control, demo.patients, demo.images_per_patient, demo.diseased_share, demo.seed, demo.unusable_share
+        settings.control,
+        demo.patients,
+        (demo.images_per_patient[0], demo.images_per_patient[1]),
+        (demo.diseased_share[0], demo.diseased_share[1]),
+        demo.seed,
+        (demo.unusable_share[0], demo.unusable_share[1]),
     )
     own = [patient for patient in patients if patient.class_name in classes]
     jobs = [(patient, settings.control, demo.seed, settings.pack.px) for patient in own]
@@ -108,8 +116,8 @@ def machine(tiny: bool, **changes: Any) -> Any:
 
 def spec(settings: config.Config, subtype: str, pools: Pools, on: Any) -> dict[str, Any]:
     """Of a training without files to depend on."""
-    no_weights = mock.patch.multiple(recipe.image_weights, read=mock.Mock(), curated=mock.Mock(return_value={}))
-    with mock.patch.object(recipe, "digests", return_value={}), mock.patch.object(recipe.paths, "existing"), no_weights:
+    no_weights = mock.patch.multiple(image_weights, read=mock.Mock(), curated=mock.Mock(return_value={}))
+    with mock.patch.object(recipe, "digests", return_value={}), mock.patch.object(paths, "existing"), no_weights:
         return recipe.spec(settings, subtype, CANDIDATE, 0, recipe.normalisation(pools["train"]), asdict(on))
 
 
@@ -173,7 +181,7 @@ def _paused(epochs: int, tiny: bool) -> None:
 
 
 def _attention(fits: int, tiny: bool) -> None:
-    from bench.bags import SETTINGS
+    from bench.bags import ATTENTION
     from pipeline.bags import attention
 
     patients, images, dimension = (24, 20, 16) if tiny else (67, 430, 1280)  # four of five folds of 60 + 24
@@ -181,7 +189,7 @@ def _attention(fits: int, tiny: bool) -> None:
     bags = [rng.normal(label, 1, (images, dimension)).astype(np.float32) for label in labels * 0.1]
     for fit in range(fits):
         started = time.perf_counter()
-        attention.fit(bags, labels, SETTINGS["attention"], fit)  # type: ignore[arg-type]  # of three kinds of settings
+        attention.fit(bags, labels, ATTENTION, fit)
         print(f"seconds {time.perf_counter() - started:.1f}", flush=True)
 
 

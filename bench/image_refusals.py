@@ -69,12 +69,12 @@ def refused() -> list[tuple[str, bytes, str]]:
     floats = tags_of(t258=(short, [32] * 3), t339=(short, [3] * 3))
     add("TIFF, floating point", tiff(floats, [rgb.astype("<f4").tobytes()]), "floating-point numbers, 32 bits")
     add("TIFF, signed", tiff(tags_of(t339=(short, [2] * 3)), raw), "signed whole numbers")
-    add("TIFF, grey", tiff(tags_of(samples=1, t262=(short, [1])), [grey.tobytes()]), "no 8-bit colour: mode L (grey)")
+    add("TIFF, grey", tiff(tags_of(1, t262=(short, [1])), [grey.tobytes()]), "no 8-bit colour: mode L (grey)")
     add("TIFF, CIE Lab", tiff(tags_of(t262=(short, [8])), raw), "no 8-bit colour: mode LAB (CIE Lab)")
     clear = np.dstack([rgb, np.full((PX, PX), 128, np.uint8)])
     add(
         "TIFF, translucent",
-        tiff(tags_of(samples=4, t338=(short, [2])), [clear.tobytes()]),
+        tiff(tags_of(4, t338=(short, [2])), [clear.tobytes()]),
         "translucent: alpha down to 128",
     )
     for number, name in (
@@ -94,7 +94,7 @@ def refused() -> list[tuple[str, bytes, str]]:
     )
     add(
         "TIFF, colour map too short",
-        tiff(tags_of(samples=1, t262=(short, [3]), t320=(short, [9] * 48)), raw),
+        tiff(tags_of(1, t262=(short, [3]), t320=(short, [9] * 48)), raw),
         "unclear tags: Col",
     )
     add("TIFF, no PhotometricInterpretation", tiff(without(262), raw), "unclear tags: PhotometricInterpretation is missing")

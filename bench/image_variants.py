@@ -20,6 +20,7 @@ from bench.image_writing import (
     PX,
     REVERSED,
     XMP,
+    Packed,
     Pixels,
     bare,
     differences,
@@ -48,7 +49,7 @@ YCC = ycbcr(RGB)
 SHORT, LONG = 3, 4  # types of tags
 APART, REVERSE, TEN_ROWS = {"t284": (SHORT, [2])}, {"t266": (SHORT, [2])}, {"t278": (SHORT, [10])}
 TILES = {"t322": (SHORT, [32]), "t323": (SHORT, [32])}
-PACKS: list[tuple[str, int, Callable[[bytes], bytes]]] = [
+PACKS: list[tuple[str, int, Callable[[bytes], Packed]]] = [
     ("LZW", 5, imagecodecs.lzw_encode),
     ("deflate", 8, zlib.compress),
     ("deflate, number 32946", 32946, zlib.compress),
@@ -132,29 +133,29 @@ def _extras() -> Iterator[Variant]:
     """Samples beside the colours."""
     blank = np.dstack([RGB, np.full((PX, PX, 2), 7, np.uint8)])
     for name, kind in (("RGBA", 2), ("RGBA, premultiplied", 1), ("RGBA by Corel", 999)):
-        yield Variant(f"TIFF, {name}, opaque", tiff(tags_of(samples=4, t338=(SHORT, [kind])), [OPAQUE.tobytes()]))
-    yield Variant("TIFF, RGBA without ExtraSamples, opaque", tiff(tags_of(samples=4), [OPAQUE.tobytes()]))
+        yield Variant(f"TIFF, {name}, opaque", tiff(tags_of(4, t338=(SHORT, [kind])), [OPAQUE.tobytes()]))
+    yield Variant("TIFF, RGBA without ExtraSamples, opaque", tiff(tags_of(4), [OPAQUE.tobytes()]))
     planes = [OPAQUE[..., c].tobytes() for c in range(4)]
-    yield Variant("TIFF, RGBA, planes apart, opaque", tiff(tags_of(samples=4, t338=(SHORT, [2]), **APART), planes))
-    one = tiff(tags_of(samples=4, t338=(SHORT, [0])), [np.ascontiguousarray(blank[..., :4]).tobytes()])
+    yield Variant("TIFF, RGBA, planes apart, opaque", tiff(tags_of(4, t338=(SHORT, [2]), **APART), planes))
+    one = tiff(tags_of(4, t338=(SHORT, [0])), [np.ascontiguousarray(blank[..., :4]).tobytes()])
     yield Variant("TIFF, RGB and a sample that is no alpha", one)
-    yield Variant("TIFF, RGB and two of them", tiff(tags_of(samples=5, t338=(SHORT, [0, 0])), [blank.tobytes()]))
+    yield Variant("TIFF, RGB and two of them", tiff(tags_of(5, t338=(SHORT, [0, 0])), [blank.tobytes()]))
 
 
 def _palettes() -> Iterator[Variant]:
     def table(colours: Pixels, factor: int = 257) -> tuple[int, list[int]]:
         return SHORT, (colours.astype(int) * factor).ravel().tolist()
 
-    one, truth, plain = {"samples": 1, "t262": (SHORT, [3])}, PALETTE.T[INDICES], [INDICES.tobytes()]
-    yield Variant("TIFF, palette", tiff(tags_of(**one, t320=table(PALETTE)), plain), truth)
-    yield Variant("TIFF, palette in 8 bits", tiff(tags_of(**one, t320=table(PALETTE, 1)), plain), truth)
+    one, truth, plain = {"t262": (SHORT, [3])}, PALETTE.T[INDICES], [INDICES.tobytes()]
+    yield Variant("TIFF, palette", tiff(tags_of(1, **one, t320=table(PALETTE)), plain), truth)
+    yield Variant("TIFF, palette in 8 bits", tiff(tags_of(1, **one, t320=table(PALETTE, 1)), plain), truth)
     packed = {**one, **TEN_ROWS, "t259": (SHORT, [5])}
-    data = tiff(tags_of(**packed, t320=table(PALETTE)), strips(INDICES, 10, imagecodecs.lzw_encode))
+    data = tiff(tags_of(1, **packed, t320=table(PALETTE)), strips(INDICES, 10, imagecodecs.lzw_encode))
     yield Variant("TIFF, palette, LZW", data, truth)
     for bits in (4, 2, 1):
         few = INDICES % 2**bits
         spread = np.packbits(np.unpackbits(few[..., None], axis=2)[..., 8 - bits :].reshape(PX, -1), axis=1)
-        tags = tags_of(**one | {"t258": (SHORT, [bits])}, t320=table(PALETTE[:, : 2**bits]))
+        tags = tags_of(1, **one | {"t258": (SHORT, [bits])}, t320=table(PALETTE[:, : 2**bits]))
         yield Variant(f"TIFF, palette of {bits} bits", tiff(tags, [spread.tobytes()]), PALETTE.T[few])
     yield Variant("PNG, palette", png(INDICES, (b"PLTE", PALETTE.T.tobytes()), mode=3), truth)
     opaque = (b"PLTE", PALETTE.T.tobytes()), (b"tRNS", b"\xff" * 9)
@@ -167,9 +168,9 @@ def _palettes() -> Iterator[Variant]:
 
 
 def _other_colours() -> Iterator[Variant]:
-    inks, truth = {"samples": 4, "t262": (SHORT, [5])}, np.asarray(Image.fromarray(INKS, "CMYK").convert("RGB"))
-    yield Variant("TIFF, CMYK", tiff(tags_of(**inks), [INKS.tobytes()]), truth)
-    packed = tiff(tags_of(**inks, t259=(SHORT, [8])), [zlib.compress(INKS.tobytes())])
+    inks, truth = {"t262": (SHORT, [5])}, np.asarray(Image.fromarray(INKS, "CMYK").convert("RGB"))
+    yield Variant("TIFF, CMYK", tiff(tags_of(4, **inks), [INKS.tobytes()]), truth)
+    packed = tiff(tags_of(4, **inks, t259=(SHORT, [8])), [zlib.compress(INKS.tobytes())])
     yield Variant("TIFF, CMYK, deflate", packed, truth)
     colour, full = {"t262": (SHORT, [6])}, {"t262": (SHORT, [6]), "t530": (SHORT, [1, 1])}
     yield Variant("TIFF, YCbCr", tiff(tags_of(**full), [YCC.tobytes()]), None)
@@ -200,9 +201,9 @@ def _jpegs_inside() -> Iterator[Variant]:
     ]
     for name, number, options in kinds:
         yield Variant(f"TIFF, JPEG, {name}", tiff(tags_of(**inside, t530=(SHORT, [number] * 2)), [jpeg(RGB, **options)]), None)
-    streams = [without_tables(bare(jpeg(RGB[top : top + 16]))) for top in range(0, PX, 16)]
-    tags = tags_of(**inside, t347=(7, streams[0][0]), t278=(SHORT, [16]))
-    yield Variant("TIFF, JPEG, strips, tables in a tag", tiff(tags, [rest for _, rest in streams]), None)
+    parts = [without_tables(bare(jpeg(RGB[top : top + 16]))) for top in range(0, PX, 16)]
+    tags = tags_of(**inside, t347=(7, parts[0][0]), t278=(SHORT, [16]))
+    yield Variant("TIFF, JPEG, strips, tables in a tag", tiff(tags, [rest for _, rest in parts]), None)
     streams = [jpeg(RGB[:32]), jpeg(np.concatenate([RGB[32:], RGB[:16]]))]
     yield Variant("TIFF, JPEG, the last strip filled up", tiff(tags_of(**inside, t278=(SHORT, [32])), streams), None)
     over = np.zeros((64, 64, 3), np.uint8)
@@ -214,7 +215,7 @@ def _jpegs_inside() -> Iterator[Variant]:
     planes = [saved(Image.fromarray(np.ascontiguousarray(RGB[..., c])), "JPEG") for c in range(3)]
     yield Variant("TIFF, JPEG of RGB, planes apart", tiff(tags_of(t259=(SHORT, [7]), **APART), planes), None)
     inks = saved(Image.fromarray(255 - INKS, "CMYK"), "JPEG")  # Pillow turns them, as Adobe does in files of JPEG
-    yield Variant("TIFF, JPEG of CMYK", tiff(tags_of(samples=4, t259=(SHORT, [7]), t262=(SHORT, [5])), [inks]), None)
+    yield Variant("TIFF, JPEG of CMYK", tiff(tags_of(4, t259=(SHORT, [7]), t262=(SHORT, [5])), [inks]), None)
 
 
 def _others() -> Iterator[Variant]:

@@ -19,6 +19,7 @@ _CODES = {1: "B", 2: "B", 3: "H", 4: "I", 6: "b", 7: "B", 12: "d", 13: "I", 16: 
 
 Pixels = NDArray[np.uint8]
 Tag = tuple[int, Sequence[float] | bytes]
+Packed = bytes | bytearray  # what encoders leave
 
 
 def picture(px: int = PX) -> Pixels:
@@ -30,7 +31,7 @@ def picture(px: int = PX) -> Pixels:
 
 
 def tiff(
-    tags: dict[int, Tag], blocks: Sequence[bytes], order: str = "<", big: bool = False, following: int = 0, counts: bool = True
+    tags: dict[int, Tag], blocks: Sequence[Packed], order: str = "<", big: bool = False, following: int = 0, counts: bool = True
 ) -> bytes:
     """A TIFF or BigTIFF with its blocks at the end; offsets and counts are filled in where `tags` does not set them."""
     where, sizes = (324, 325) if 322 in tags else (273, 279)
@@ -71,19 +72,19 @@ def _packed(order: str, kind: int, values: Sequence[float] | bytes) -> bytes:
     return struct.pack(f"{order}{len(values)}{_CODES[kind]}", *values)
 
 
-def tags_of(samples: int = 3, **more: Tag) -> dict[int, Tag]:
+def tags_of(samples: int = 3, /, **more: Tag) -> dict[int, Tag]:
     """Those of an uncompressed RGB image in one strip, with `more` in place of them or beside them: t259=(3, [5])."""
     usual: dict[int, Tag] = {256: (3, [PX]), 257: (3, [PX]), 258: (3, [8] * samples), 259: (3, [1]), 262: (3, [2])}
     usual |= {277: (3, [samples]), 278: (3, [PX]), 284: (3, [1])}
     return usual | {int(name[1:]): tag for name, tag in more.items()}
 
 
-def strips(samples: NDArray[np.uint8], rows: int, pack: Callable[[bytes], bytes] = bytes) -> list[bytes]:
+def strips(samples: NDArray[np.uint8], rows: int, pack: Callable[[bytes], Packed] = bytes) -> list[Packed]:
     """So many rows in each."""
     return [pack(samples[top : top + rows].tobytes()) for top in range(0, len(samples), rows)]
 
 
-def tiles(samples: NDArray[np.uint8], side: int, pack: Callable[[bytes], bytes] = bytes) -> list[bytes]:
+def tiles(samples: NDArray[np.uint8], side: int, pack: Callable[[bytes], Packed] = bytes) -> list[Packed]:
     """Filled up with zeros at the edges."""
     height, width = samples.shape[:2]
     full = np.zeros((-(-height // side) * side, -(-width // side) * side, *samples.shape[2:]), np.uint8)
@@ -114,7 +115,7 @@ def units(ycc: Pixels, across: int, down: int) -> bytes:
 def saved(image: Image.Image, form: str, **options: object) -> bytes:
     """By Pillow."""
     buffer = io.BytesIO()
-    image.save(buffer, form, **options)  # type: ignore[arg-type]  # Pillow's options differ by format
+    image.save(buffer, form, **options)
     return buffer.getvalue()
 
 

@@ -107,7 +107,8 @@ def _in_python(folder: Path, images: list[bytes]) -> list[float]:
 def _resident(pid: int) -> float:
     """MB of a process and all that it started."""
     process = psutil.Process(pid)
-    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)]) / 1e6
+    resident: int = sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
+    return resident / 1e6
 
 
 def _runs(report: Report) -> None:
@@ -129,6 +130,7 @@ def _runs(report: Report) -> None:
             register.settle(client, registration.log_candidate(client, given), given, settings.register_, settings.seed)
 
         (model,) = client.search_model_versions("name = 'NPM1'")
+        assert model.source is not None
         experiment = client.get_run(versions.run_id(model)).info.experiment_id
         asked: dict[str, Callable[[], Any]] = {
             "`register` again, nothing new": lambda: register.run(settings, ["NPM1"], ["published"]),

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import image_variants, second_decoders
+from bench.image_writing import PX
 from pipeline.images import decoding
 
 WRONG = "WRONG"
@@ -65,7 +66,7 @@ def _header(rng: random.Random, data: bytearray) -> None:
 def _tags(rng: random.Random, data: bytearray) -> None:
     """A tag's number, type, count or value, or one tag in the place of another."""
     order = "<" if data[:2] == b"II" else ">"
-    big = data[2:4] in (b"\x2b\0", b"\0\x2b")
+    big = bytes(data[2:4]) in (b"\x2b\0", b"\0\x2b")
     (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
     size, first = (20, at + 8) if big else (12, at + 2)
@@ -147,7 +148,7 @@ _WAYS: dict[str, Callable[[random.Random, bytearray], None]] = {
 
 def outcome(data: bytes) -> str:
     """What became of a damaged file."""
-    seen = decoding.inspect(data, image_variants.PX)
+    seen = decoding.inspect(data, PX)
     if seen.pixels is None:
         return "refused"
     others = [pixels for pixels in second_decoders.all_of(data).values() if pixels is not None]
@@ -168,7 +169,7 @@ def main() -> None:
     slowest, started = 0.0, time.perf_counter()
     for number, file in enumerate(damaged(options.files, options.seed)):
         before = time.perf_counter()
-        decoding.inspect(file.data, image_variants.PX)
+        decoding.inspect(file.data, PX)
         slowest = max(slowest, time.perf_counter() - before)
         found = outcome(file.data)
         counts[file.kind, file.how, found] += 1

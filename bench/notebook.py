@@ -18,10 +18,8 @@ def way(settings: config.Config, subtype: str, images: list[pd.DataFrame], steps
     import keras
 
     layers, px, half = keras.layers, settings.pack.px, settings.train.batch_size // 2
-    network, own = (
-        settings.candidates["published"].networks[subtype],
-        [table[table["role"] == "train"]["path"].tolist() for table in images],
-    )
+    network = settings.network_of(subtype, "published")
+    own = [table[table["role"] == "train"]["path"].tolist() for table in images]
     x = inputs = keras.Input((px, px, 3))
     for number, filters in enumerate([network.first_conv, *network.conv]):
         x = layers.Conv2D(filters, settings.train.kernel_px, padding="same", activation="relu")(x)

@@ -53,7 +53,7 @@ def trained(settings: config.Config, subtype: str, precision: Precision, seed: i
     from pipeline.networks import training_loop
 
     network, pools, on = built(settings, subtype, precision, seed)
-    rate = settings.candidates["published"].networks[subtype].learning_rate
+    rate = settings.network_of(subtype, "published").learning_rate
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         checkpoint = Path(folder) / "training.npz"
         training_loop.fit(network, pools["train"], pools["val"], settings.train, rate, seed, on, checkpoint, lambda row: None)

@@ -10,6 +10,7 @@ chance) and of the registered mean, and the calibration slope of both on the new
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,8 @@ def scored(rng: np.random.Generator, labels: np.ndarray, own: float, apart: np.n
     tendency = np.sqrt(1 - own) * rng.normal(size=len(labels))
     errors = np.sqrt(own) * rng.normal(size=(FOLDS, len(labels)))
     honest = apart[:, None] * (tendency + errors + apart[:, None] * (labels - 0.5))
-    return np.exp(scales[0])[:, None] * honest + scales[1][:, None]
+    logits: np.ndarray = np.exp(scales[0])[:, None] * honest + scales[1][:, None]
+    return logits
 
 
 def cohort(rng: np.random.Generator, auroc: float, own: float) -> dict[str, float]:
@@ -53,8 +55,8 @@ def cohort(rng: np.random.Generator, auroc: float, own: float) -> dict[str, floa
     networks, mean = a[:, None] + b[:, None] * of_new, a.mean() + b.mean() * of_new.mean(axis=0)
 
     found = intervals.measure(None, tested, threshold=0.5, draws=400, seed=0, confidence=0.95)
-    truths = {
-        "these networks": pd.DataFrame([figures_of(new, one) for one in networks]).mean(),
+    truths: dict[str, dict[Any, float]] = {
+        "these networks": pd.DataFrame([figures_of(new, one) for one in networks]).mean().to_dict(),
         "the registered mean": figures_of(new, mean),
     }
     of_procedure = norm.cdf(usual * np.exp(np.random.default_rng(0).normal(0, QUALITY_SD, MANY_NETWORKS)) / np.sqrt(2)).mean()

@@ -13,14 +13,15 @@ import json
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 METRICS = "reports/*/*/metrics.json"
 
 
-def results(checkout: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """By the path of metrics.json in the checkout: figure -> value, low, high."""
+def results(checkout: Path) -> dict[str, dict[str, Any]]:
+    """By the path of metrics.json in the checkout: figure -> value, low, high; or a number, of patients say."""
     return {str(file.relative_to(checkout)): json.loads(file.read_text()) for file in sorted(checkout.glob(METRICS))}
 
 
@@ -43,7 +44,7 @@ def main() -> None:
         print(f"\n{path}, {len(found)} dealings\n")
         print("| figure | mean | sd | lowest | highest | half an interval |\n|---|---|---|---|---|---|")
         for figure, first in found[0][path].items():
-            if not isinstance(first, dict):  # a number of patients, say
+            if not isinstance(first, dict):
                 continue
             values = [of_one[path][figure]["value"] for of_one in found]
             spread = f"{statistics.mean(values):.3f} | {statistics.stdev(values):.3f} | {min(values):.3f} | {max(values):.3f}"

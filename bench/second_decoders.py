@@ -34,7 +34,8 @@ def by_tifffile(data: bytes) -> Pixels | None:
             samples = np.moveaxis(samples, 0, -1)
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
             table = np.asarray(page.colormap)
-            return (table if table.max() < 256 else table >> 8).astype(np.uint8).T[samples]
+            colours: Pixels = (table if table.max() < 256 else table >> 8).astype(np.uint8).T[samples]
+            return colours
         if page.photometric == tifffile.PHOTOMETRIC.SEPARATED:
             return np.asarray(Image.fromarray(np.ascontiguousarray(samples[..., :4]), "CMYK").convert("RGB"))
     return np.ascontiguousarray(samples[..., :3])
@@ -48,7 +49,8 @@ def by_libtiff(data: bytes) -> Pixels | None:
             image.load()
             table = image.tag_v2.get(320, ())
             if image.mode == "P" and max(table) < 256:  # divided by 256 by Pillow
-                return np.asarray(table, dtype=np.uint8).reshape(3, -1).T[np.asarray(image)]
+                colours: Pixels = np.asarray(table, dtype=np.uint8).reshape(3, -1).T[np.asarray(image)]
+                return colours
             return np.asarray(image.convert("RGB"))
     finally:
         TiffImagePlugin.READ_LIBTIFF = before

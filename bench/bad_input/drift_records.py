@@ -31,24 +31,26 @@ _LOOKS = [
 ]
 
 
-@cache
-def _patients(count: int) -> pd.DataFrame:
+def _people(count: int) -> list[dict[str, object]]:
     rng = np.random.default_rng(count)
     numbers = [name for name in summaries.COLUMNS if name not in ("keys", "class", "call", "images", "probabilities", "vector")]
-    return summaries.table(
-        [
-            {
-                "keys": summaries.keys([rng.bytes(8).hex() for _ in range(4)]),
-                "class": "",
-                "call": ("control", "NPM1")[number % 2],
-                "images": 12,
-                **{name: float(rng.normal(100, 9)) for name in numbers},
-                "probabilities": rng.dirichlet([1, 1]).tolist(),
-                "vector": rng.normal(size=4).tolist(),
-            }
-            for number in range(count)
-        ]
-    )
+    return [
+        {
+            "keys": summaries.keys([rng.bytes(8).hex() for _ in range(4)]),
+            "class": "",
+            "call": ("control", "NPM1")[number % 2],
+            "images": 12,
+            **{name: float(rng.normal(100, 9)) for name in numbers},
+            "probabilities": rng.dirichlet([1, 1]).tolist(),
+            "vector": rng.normal(size=4).tolist(),
+        }
+        for number in range(count)
+    ]
+
+
+@cache
+def _patients(count: int) -> pd.DataFrame:
+    return summaries.table(_people(count))
 
 
 def _damaged(rng: random.Random, sound: pd.DataFrame, file: Path) -> str:
@@ -92,7 +94,7 @@ def _make_new(rng: random.Random, folder: Path) -> str:
 def _read_new(folder: Path) -> Any:
     found = history.read()
     _look(_patients(40), history.of_model(found, history.last_model(found), _patients(40)))
-    history.add(_patients(1).to_dict("records"), "call a", _NOW)
+    history.add(_people(1), "call a", _NOW)
     return found["keys"].tolist(), history.read()["keys"].tolist()
 
 
@@ -156,7 +158,9 @@ def _read_known(folder: Path) -> Any:
     from pipeline.registry import versions
 
     client = models.here["client"]
-    found = versions.patients(client, versions.called(client, models.here["name"], versions.CHAMPION))
+    champion = versions.champion(client, models.here["name"])
+    assert champion is not None
+    found = versions.patients(client, champion)
     _look(found, _patients(8))
     return found["keys"].tolist()
 

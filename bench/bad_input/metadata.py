@@ -6,6 +6,7 @@ import io
 import random
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import openpyxl
@@ -114,8 +115,12 @@ def _plain(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+def _read(file: str, folder: Path) -> pd.DataFrame:
+    return patients.read((folder / file).read_bytes(), file)
+
+
 def kinds() -> Iterable[Kind]:
     """Both of this module."""
     for name, make, wrong in (("csv", _make_metadata, _wrong_metadata), ("xlsx", _make_workbook, _wrong_workbook)):
         file = f"metadata.{name}"
-        yield Kind(file, make, lambda folder, file=file: patients.read(Path(file).read_bytes(), file), wrong, (file,))
+        yield Kind(file, make, partial(_read, file), wrong, (file,))

@@ -28,7 +28,7 @@ _SNIPPETS = (
 )
 
 
-class _Yaml12(yaml.SafeLoader):
+class _Yaml12(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """PyYAML with the words and numbers of YAML 1.2, as DVC reads params.yaml."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}

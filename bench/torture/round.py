@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -138,7 +139,7 @@ def command_of(stage: str) -> str:
 
 def play(
     project: Project, expected: judge.State, kind: Callable[[Round], None], stage: str, anew: bool, chance: random.Random
-) -> Mapping[str, object]:
+) -> Mapping[str, Any]:
     """Play one round; what became of it. `outcome` is survived, lost or missed, `why` what was found.
 
     With `anew` MLflow's records are made again, as where the round has a server of its own.
