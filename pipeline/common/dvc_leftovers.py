@@ -16,22 +16,28 @@ from contextlib import suppress
 from pathlib import Path
 
 _HALF_COPY = re.compile(r"\.[\w-]{22}\.tmp")  # dvc_objects/fs/utils.py, `tmp_fname`
-_A_WHILE_S, _A_MOMENT_S = 60.0, 1.0  # since anything was written: what changes is somebody's who is at work
+# Since anything was written: what changes is somebody's who is at work. An output is one stage's at a time, the cache is all's.
+_A_WHILE_S, _A_MOMENT_S = 60.0, 1.0
+
+
+def is_half_copy(path: Path) -> bool:
+    """Whether a file is called as DVC calls what it has not copied whole."""
+    return _HALF_COPY.fullmatch(path.name) is not None
 
 
 @functools.cache
-def remove_half_copies(folder: Path) -> None:
+def remove_half_copies(folder: Path, unchanged_s: float = _A_MOMENT_S) -> None:
     """Remove those that lie in `folder` itself; once a process."""
     with suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
-            if _HALF_COPY.fullmatch(entry.name):
-                _remove(Path(entry), _A_WHILE_S)
+        for path in map(Path, os.scandir(folder)):
+            if is_half_copy(path):
+                _remove(path, unchanged_s)
 
 
 def clear_cache(dvc: Path = Path(".dvc")) -> None:
     """Remove half copies and folders without an entry from the cache of the project whose `.dvc` this is."""
     cache = _cache(dvc)
-    remove_half_copies(cache / "files" / "md5")
+    remove_half_copies(cache / "files" / "md5", _A_WHILE_S)
     for folder in (cache / "runs").glob("*/*"):
         _remove(folder, _A_MOMENT_S)
 

@@ -188,6 +188,6 @@ def sha256_of_all(paths: Iterable[Path]) -> str:
 
 
 def sha256_below(folder: Path) -> dict[str, str]:
-    """The digest of every file below `folder`, by its path there, with forward slashes and in order."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """The digest of every file below `folder`, by its path there, with forward slashes and in order; no half copy of DVC's."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not dvc_leftovers.is_half_copy(path))
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}

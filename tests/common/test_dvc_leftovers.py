@@ -24,6 +24,12 @@ def test_a_half_copy_beside_what_is_written_goes_once_it_no_longer_grows(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"made", growing.name, somebodys.name}
 
 
+def test_a_half_copy_is_none_of_the_files_that_results_are_known_by(tmp_path: Path) -> None:
+    for name in ("results.csv", ".notes.tmp", tmp_fname()):
+        (tmp_path / name).write_text(name)
+    assert set(files.sha256_below(tmp_path)) == {"results.csv", ".notes.tmp"}
+
+
 @pytest.mark.parametrize("config", [None, "[cache]\n    dir = ../elsewhere\n['remote \"local\"']\n    url = x\n", "[cache"])
 def test_a_folder_of_the_run_cache_without_an_entry_goes(tmp_path: Path, config: str | None) -> None:
     dvc = tmp_path / ".dvc"
