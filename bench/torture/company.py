@@ -15,8 +15,8 @@ def two_people(this: Round) -> None:
     this.moment_of(this.wait_for_stage(one))
     this.faults, this.victim = 1, "dvc and dvc" if second == REPRO else "dvc and a stage by hand"
     two = this.start(*second)
-    one.wait()
-    two.wait()
+    this.ended(one)
+    this.ended(two)
     this.unclear += tracebacks(this)
 
 
@@ -26,7 +26,7 @@ def two_flows(this: Round) -> None:
     one = this.start(*FLOW)
     time.sleep(this.chance.uniform(0, 3))
     two = this.start(*FLOW)
-    statuses = one.wait(), two.wait()
+    statuses = this.ended(one), this.ended(two)
     if 0 not in statuses:
         this.unclear.append(f"the two ended with {statuses}")
     if "another flow is at work" not in words(this):

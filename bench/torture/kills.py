@@ -23,7 +23,7 @@ def stage_killed(this: Round) -> None:
             with contextlib.suppress(Missed):
                 this.moment_of(stage := psutil.Process(started.pid), name)
                 this.strike(stage)
-            started.wait()
+            this.ended(started)
     this.victim = "stages"
     require_a_fault(this)
 
@@ -37,7 +37,7 @@ def stage_of_dvc_killed(this: Round) -> None:
             stage = this.wait_for_stage(dvc)
             this.moment_of(stage)
             this.strike(stage)
-        if dvc.wait() == 0:
+        if this.ended(dvc) == 0:
             break
     require_a_fault(this)
 
@@ -48,7 +48,7 @@ def dvc_killed(this: Round) -> None:
     dvc = this.start(*REPRO)
     this.moment_of(this.wait_for_stage(dvc))
     this.strike(psutil.Process(dvc.pid))
-    dvc.wait()
+    this.ended(dvc)
 
 
 def both_killed(this: Round) -> None:
@@ -60,7 +60,7 @@ def both_killed(this: Round) -> None:
             stage = this.wait_for_stage(dvc)
             this.moment_of(stage)
             this.strike(psutil.Process(dvc.pid), stage)
-        if dvc.wait() == 0:
+        if this.ended(dvc) == 0:
             break
     this.faults //= 2
     require_a_fault(this)
@@ -72,4 +72,4 @@ def flow_killed(this: Round) -> None:
     flow = this.start(*FLOW)
     this.moment_of(this.wait_for_stage(flow))
     this.strike(psutil.Process(flow.pid))
-    flow.wait()
+    this.ended(flow)

@@ -65,7 +65,7 @@ def disk_full(this: Round, times: int = 10) -> None:
                 this.moment_of(this.wait_for_stage(dvc))
                 _leave(this.folder, left_kb // 8)
         this.moments.append(f"{left_kb // 8 if later else left_kb} KB left")
-        status = dvc.wait()
+        status = this.ended(dvc)
         _resize(this.folder, _ROOM_KB)
         if status:
             this.faults += 1
@@ -83,7 +83,7 @@ def temp_full(this: Round) -> None:
     _mount(this, place, "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs")
     this.victim, this.faults = "/tmp", 1
     this.moments.append(f"{size_kb} KB")
-    this.start(*REPRO, TMPDIR=str(place)).wait()
+    this.ended(this.start(*REPRO, TMPDIR=str(place)))
     this.unclear += [*tracebacks(this), *crashes(this)]
 
 
@@ -93,7 +93,7 @@ def read_only(this: Round) -> None:
     _mount(this, place, "--bind", str(place))
     subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
     this.faults, this.victim = 1, str(place.relative_to(this.folder))
-    this.start(*REPRO).wait()
+    this.ended(this.start(*REPRO))
     this.unclear += [*tracebacks(this), *crashes(this)]
     subprocess.run(["umount", str(place)], check=True)
 
@@ -109,7 +109,7 @@ def memory_short(this: Round) -> None:
     with contextlib.suppress(psutil.Error):
         limit = stage.memory_info().vms + more_mb * 2**20
         stage.rlimit(resource.RLIMIT_AS, (limit, limit))
-    if dvc.wait() == 0:
+    if this.ended(dvc) == 0:
         raise Missed
     this.unclear += tracebacks(this)
 

@@ -71,6 +71,15 @@ class Round:
                 start_new_session=True,
             )
 
+    def ended(self, process: subprocess.Popen[str]) -> int:
+        """Its exit status, once it has ended; what hangs is killed, and helps nobody."""
+        try:
+            return process.wait(HANGS_S)
+        except subprocess.TimeoutExpired:
+            self.unclear.append(f"a hang of {HANGS_S:.0f} s: {' '.join(map(str, process.args))}")
+            os.killpg(process.pid, signal.SIGKILL)
+            return process.wait()
+
     def wait_for_stage(self, parent: subprocess.Popen[str]) -> psutil.Process:
         """The process of the stage, as soon as it is there.
 

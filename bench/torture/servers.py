@@ -54,7 +54,7 @@ def worker_killed(this: Round) -> None:
     """A worker of Prefect's, together with the run that it started."""
     server = this.after.enter_context(PrefectServer(_empty(this.folder.with_name("prefect"))))
     this.variables |= {"PREFECT_API_URL": server.api, "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    this.start(*PYTHON, "flows", "deploy").wait()
+    this.ended(this.start(*PYTHON, "flows", "deploy"))
     (weekly,) = (found for found in server.post("deployments/filter") if found["name"] == "weekly")
     server.post(f"deployments/{weekly['id']}/create_flow_run", state={"type": "SCHEDULED"})
     worker = this.start("prefect", "worker", "start", "--pool", "pipeline")

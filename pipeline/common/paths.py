@@ -5,6 +5,7 @@ One function or constant a contract: nobody else spells a path.
 
 from pathlib import Path
 
+from pipeline.common import dvc_leftovers
 from pipeline.common.errors import DataError
 
 RAW = Path("data/raw")
@@ -66,6 +67,7 @@ def fresh(path: Path) -> Path:
     An old file may be a hard link into DVC's cache; written in place, it would change the cache.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    dvc_leftovers.remove_half_copies(path.parent)
     path.unlink(missing_ok=True)
     return path
 

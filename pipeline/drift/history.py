@@ -31,7 +31,7 @@ def read() -> pd.DataFrame:
     if not paths.NEW_PATIENTS.is_file():
         return pd.DataFrame(columns=_COLUMNS)
     try:
-        table: pd.DataFrame = pd.read_parquet(paths.NEW_PATIENTS, columns=_COLUMNS)
+        table = made.parquet(paths.NEW_PATIENTS, _COLUMNS)
         made.decode(table)
         summaries.require_sound(table)
     except Exception as error:  # Arrow raises whatever its parser stumbles over

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.common import addresses
+from pipeline.common import addresses, made
 from pipeline.common.errors import DataError
 
 Vectors = NDArray[np.float32]
@@ -116,7 +116,7 @@ def _h5(file: Path) -> NDArray[np.generic]:
 
 def _parquet(file: Path) -> tuple[NDArray[np.generic], list[object] | None]:
     try:
-        table = pd.read_parquet(file)
+        table = made.parquet(file)
         names = table["path"].tolist() if "path" in table else None  # pandas decodes texts when they are looked at
     except Exception as error:  # Arrow raises whatever its parser stumbles over
         raise DataError(f"{file}: not a sound Parquet file: {addresses.first_line(error)}; bring it again") from None

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pipeline.common import made
 from pipeline.common.errors import ModelError
 from pipeline.images import look_alikes, manifest
 from pipeline.registry import mlflow_server
@@ -79,7 +80,7 @@ def read(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
         raise ModelError(f"{name}: the list of pictures it was made from is gone from MLflow; {again}") from None
     if hashlib.sha256(content).hexdigest() != model.tags[_TAG]:
         raise ModelError(f"{name}: {_FILE} is not what the registry names (SHA-256 differs); not used")
-    return pd.read_parquet(io.BytesIO(content))
+    return made.parquet(io.BytesIO(content))
 
 
 def digests(client: MlflowClient, model: ModelVersion) -> frozenset[str]:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.common import addresses
+from pipeline.common import addresses, made
 from pipeline.common.errors import ModelError
 from pipeline.drift import summaries
 from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card, model_files
@@ -112,7 +113,7 @@ def patients(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     if run is None or PATIENTS not in {file.path for file in client.list_artifacts(run.info.run_id)}:
         return summaries.table([])
     with _kept(client, model, PATIENTS) as file:
-        found = pd.read_parquet(file)
+        found = made.parquet(Path(file))
         summaries.require_sound(found)
     return found
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dvc_objects.fs.utils import tmp_fname
 
-from pipeline.common import dvc_leftovers, files
+from pipeline.common import dvc_leftovers, files, paths
 
 
-@pytest.mark.parametrize("in_one_step", [files.in_one_step, files.folder_in_one_step])
-def test_a_half_copy_beside_what_is_written_goes_once_it_no_longer_grows(tmp_path: Path, in_one_step: object) -> None:
-    assert callable(in_one_step)
+def _fresh(path: Path) -> None:
+    paths.fresh(path).touch()
+
+
+def _in_one_step(path: Path) -> None:
+    with files.in_one_step(path):
+        pass
+
+
+def _folder_in_one_step(path: Path) -> None:
+    with files.folder_in_one_step(path):
+        pass
+
+
+@pytest.mark.parametrize("make", [_fresh, _in_one_step, _folder_in_one_step])
+def test_a_half_copy_beside_what_is_written_goes_once_it_no_longer_grows(tmp_path: Path, make: Callable[[Path], None]) -> None:
     left, growing, somebodys = (tmp_path / name for name in (tmp_fname(), tmp_fname(), ".notes.tmp"))
     for file in (left, growing, somebodys):
         file.write_text("half")
     for file in (left, somebodys):
         os.utime(file, (0, 0))
-    with in_one_step(tmp_path / "made"):
-        pass
+    make(tmp_path / "made")
     assert {path.name for path in tmp_path.iterdir()} == {"made", growing.name, somebodys.name}
 
 

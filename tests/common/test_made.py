@@ -128,3 +128,14 @@ def test_an_error_is_one_line_and_moves_no_terminal_whatever_name_is_in_it() -> 
     assert (
         str(PipelineError("Müller\n\x1b[31m/x\r\u202e\udc80: not there")) == "Müller\\n\\x1b[31m/x\\r\\u202e\\udc80: not there"
     )
+
+
+@pytest.mark.parametrize("columns", [None, ["path", "label"]])
+def test_a_parquet_table_is_what_pandas_reads(tmp_path: Path, columns: list[str] | None) -> None:
+    """Only that no thread of Arrow's is waited for, which may have had no memory to answer."""
+    table = pd.DataFrame({"path": ["a", "NA", ""], "label": [0, 1, 1], "x": [0.5, np.nan, 1.0], "hue": [None, "b", "c"]})
+    table.to_parquet(tmp_path / "table.parquet", index=False)
+    found = made.parquet(tmp_path / "table.parquet", columns)
+    pd.testing.assert_frame_equal(found, pd.read_parquet(tmp_path / "table.parquet", columns=columns))
+    with pytest.raises(ValueError, match="has no column hew"):
+        made.parquet(tmp_path / "table.parquet", ["path", "hew"])
