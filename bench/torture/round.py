@@ -76,7 +76,7 @@ class Round:
         try:
             return process.wait(HANGS_S)
         except subprocess.TimeoutExpired:
-            self.unclear.append(f"a hang of {HANGS_S:.0f} s: {' '.join(map(str, process.args))}")
+            self.unclear.append(f"a hang: nothing came of it within {HANGS_S:.0f} s")
             os.killpg(process.pid, signal.SIGKILL)
             return process.wait()
 
