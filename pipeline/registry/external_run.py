@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 
@@ -23,6 +22,7 @@ from pipeline.evaluation import figures, recalibration
 from pipeline.evaluation.elsewhere import Found
 from pipeline.evaluation.figures import Interval
 from pipeline.registry import mlflow_runs, versions
+from pipeline.registry.mlflow_client import Client
 
 EXPERIMENT = "external"  # no class may be called so
 _PAGE = mlflow_runs.Page(
@@ -93,7 +93,7 @@ def _line(about: Mapping[str, Any], found: Found) -> str:
     )
 
 
-def log(client: MlflowClient, model: ModelVersion, told: Told, files: Iterable[Path]) -> str:
+def log(client: Client, model: ModelVersion, told: Told, files: Iterable[Path]) -> str:
     """Make sure that the run is there, whole, and that run and version name each other; its id."""
     experiment = mlflow_runs.ensure_experiment(client, EXPERIMENT, _PAGE)
     run = mlflow_runs.find(client, experiment, "external", told.digest)
@@ -124,7 +124,7 @@ def log(client: MlflowClient, model: ModelVersion, told: Told, files: Iterable[P
     return str(run.info.run_id)
 
 
-def home(client: MlflowClient, model: ModelVersion) -> dict[str, Interval]:
+def home(client: Client, model: ModelVersion) -> dict[str, Interval]:
     """The headline figures with which a version was registered; none where none was claimed, or its run is gone."""
     run = versions.run_of(client, model)
     known = run.data.metrics if run else {}

@@ -18,7 +18,6 @@ from typing import Any, Protocol, TypeAlias
 
 import mlflow
 import requests
-from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -26,10 +25,10 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from pipeline.common import addresses, console
 from pipeline.common.errors import ConfigError, ModelError, RefusedError, TrackingError
-from pipeline.registry import locks, mlflow_database, mlflow_runs
+from pipeline.registry import locks, mlflow_client, mlflow_database, mlflow_runs
 from pipeline.registry.mlflow_address import DATABASE, SQLITE, address, database, home
 
-Client: TypeAlias = MlflowClient  # what the other modules call it
+Client: TypeAlias = mlflow_client.Client  # what the other modules call it
 
 _LOAD_EVERY_S = 5
 _AWAY = re.compile(r"failed with (timeout )?exception|failed with error code (401|403|413|429|5\d\d)|database is locked")

@@ -16,13 +16,13 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock
-from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.common import console, paths
 from pipeline.registry import known_pictures, mlflow_runs, mlflow_server, model_card, model_files, versions
+from pipeline.registry.mlflow_client import Client
 
 _MOST_KNOBS = 3  # that a run's name tells
 _ABOUT = (
@@ -58,14 +58,14 @@ class Candidate:
         return str(self.settings["cohort"]["cohort"])
 
 
-def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
+def log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
     paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
     with FileLock(paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.lock"):  # a flow and a person may do so at once
         return _log_candidate(client, candidate)
 
 
-def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
+def _log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     fold_runs = [mlflow_server.record_training(client, folder) for folder in candidate.folders]
     experiment = mlflow_runs.ensure_experiment(client, candidate.subtype)
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
@@ -117,7 +117,7 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     return client.get_model_version(model.name, model.version)
 
 
-def _recognise(client: MlflowClient, candidate: Candidate) -> None:
+def _recognise(client: Client, candidate: Candidate) -> None:
     """Where a former version of this pipeline registered the candidate, under a digest of its own, let it be found by ours."""
     weights = _as_tags(candidate.weights_sha256)
     reigning = versions.champion(client, candidate.subtype)
@@ -144,13 +144,13 @@ def _recognise(client: MlflowClient, candidate: Candidate) -> None:
             return
 
 
-def _trained(client: MlflowClient, fold_runs: Sequence[str]) -> tuple[int, int]:
+def _trained(client: Client, fold_runs: Sequence[str]) -> tuple[int, int]:
     """Milliseconds that the trainings of the folds took together, and when the first began: what a candidate's run shows."""
     times = [client.get_run(run_id).info for run_id in fold_runs]
     return sum((time.end_time or time.start_time) - time.start_time for time in times), min(time.start_time for time in times)
 
 
-def _has_files(client: MlflowClient, model: ModelVersion, candidate: Candidate) -> bool:
+def _has_files(client: Client, model: ModelVersion, candidate: Candidate) -> bool:
     """Whether the version's files are where MLflow says that they are."""
     try:
         place = client.get_model_version_download_uri(model.name, model.version)
@@ -161,7 +161,7 @@ def _has_files(client: MlflowClient, model: ModelVersion, candidate: Candidate) 
         return False
 
 
-def _take_the_place(client: MlflowClient, model: ModelVersion, lost: ModelVersion) -> None:
+def _take_the_place(client: Client, model: ModelVersion, lost: ModelVersion) -> None:
     """Let a version go on as another of the same candidate, made of the same files, because its own run or files are gone.
 
     The other takes what was decided over it, and its names; the lost one says who took its place.
@@ -178,7 +178,7 @@ def _take_the_place(client: MlflowClient, model: ModelVersion, lost: ModelVersio
     )
 
 
-def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any]) -> str:
+def _run_name(client: Client, candidate: Candidate, spec: Mapping[str, Any]) -> str:
     """What differs from the champion of now, the folds, and the beginning of the digest."""
     folds = "folds " + " ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
     reigning = versions.champion(client, candidate.subtype)
@@ -198,7 +198,7 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
     return f"{candidate.name}: {told}, {folds}, {candidate.digest[:8]}"
 
 
-def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
+def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersion:
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.unfinished"
     _delete_unversioned(client, run_id, candidate.subtype)
     logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
@@ -222,7 +222,7 @@ def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> Model
     )
 
 
-def _delete_unversioned(client: MlflowClient, run_id: str, subtype: str) -> None:
+def _delete_unversioned(client: Client, run_id: str, subtype: str) -> None:
     """Delete the models that somebody who was cut off logged and made no version of; `mlflow gc` removes their files."""
     kept = {model.source for model in versions.versions(client, subtype)}
     experiment = client.get_run(run_id).info.experiment_id

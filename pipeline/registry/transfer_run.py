@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from pipeline.registry import mlflow_runs
+from pipeline.registry.mlflow_client import Client
 
 _PUBLIC = ("curve.csv", "curve.png", "lineage.json")
 
 
-def log(client: MlflowClient, lineage: Mapping[str, Any], metrics: list[tuple[str, float, int]], folder: Path) -> str:
+def log(client: Client, lineage: Mapping[str, Any], metrics: list[tuple[str, float, int]], folder: Path) -> str:
     """Make sure that the run is there, with figures (name, value, patients who learned); its id."""
     digest = lineage["transfer"]
     experiment = mlflow_runs.ensure_experiment(client, lineage["subtype"])

@@ -10,6 +10,7 @@ import pytest
 from candidates import candidate
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from scores import scores
 
 from pipeline.registry import mlflow_runs, mlflow_server
@@ -42,29 +43,11 @@ def test_a_run_cut_off_when_it_was_just_made_is_told_the_rest(client: mlflow_ser
     assert [run.info.run_id for run in client.search_runs([experiment])] == [made.info.run_id]
 
 
-def test_data_that_another_names_at_the_same_moment_is_no_fault(
-    client: mlflow_server.Client, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """MLflow refuses whoever comes second with a dataset that neither found there."""
-    first, named, after = mlflow_runs.ensure_experiment(client, "NPM1"), MlflowClient.log_inputs, list[str]()
-
-    def too_late(self: MlflowClient, run_id: str, *inputs: Any) -> None:
-        if not after:
-            after.append(run_id)
-            named(self, client.create_run(first).info.run_id, *inputs)
-            raise MlflowException("UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest")
-        named(self, run_id, *inputs)
-
-    monkeypatch.setattr(MlflowClient, "log_inputs", too_late)
-    assert said(client, spec) == ({"px": "48"}, KINDS)
-    assert after
-
-
-def test_what_mlflow_refuses_twice_is_told(
+def test_what_mlflow_goes_on_refusing_is_told(
     client: mlflow_server.Client, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: MlflowClient, *told: Any) -> None:
-        raise MlflowException("no")
+        raise MlflowException("no", BAD_REQUEST)
 
     monkeypatch.setattr(MlflowClient, "log_inputs", refuse)
     with pytest.raises(MlflowException, match="no"):
