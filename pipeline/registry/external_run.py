@@ -99,15 +99,14 @@ def log(client: Client, model: ModelVersion, told: Told, files: Iterable[Path]) 
     run = mlflow_runs.find(client, experiment, "external", told.digest)
     if run is None:
         tags = {
-            "external": told.digest,
             "cohort": told.cohort,
             "model": f"{model.name}/{model.version}",
             "candidate": model.tags.get("candidate", ""),
             "model_run": model.run_id or "",
             **mlflow_runs.provenance(),
         }
-        name = f"{model.name} v{model.version} on {told.cohort}"
-        run = client.create_run(experiment, run_name=mlflow_runs.in_experiment(name), tags=tags)
+        name = mlflow_runs.in_experiment(f"{model.name} v{model.version} on {told.cohort}")
+        run = mlflow_runs.make(client, experiment, "external", told.digest, name, tags)
     mlflow_runs.log_params(client, run, told.params)
     now = int(time.time() * 1000)
     changed = {key: value for key, value in told.metrics.items() if run.data.metrics.get(key) != value}

@@ -65,11 +65,9 @@ def of_training(client: Client, spec: Mapping[str, Any]) -> Run:
     experiment = ensure_experiment(client, spec["subtype"])
     run = find(client, experiment, "training", spec["training"])
     if run is None:
-        run = client.create_run(
-            experiment,
-            run_name=in_experiment(f"fold {spec['fold']} {spec['training'][:8]}"),
-            tags={"training": spec["training"], "fold": str(spec["fold"]), **origin(spec), **provenance()},
-        )
+        name = in_experiment(f"fold {spec['fold']} {spec['training'][:8]}")
+        tags = {"fold": str(spec["fold"]), **origin(spec), **provenance()}
+        run = make(client, experiment, "training", spec["training"], name, tags)
     elif run.info.status in ("FAILED", "KILLED"):
         client.update_run(run.info.run_id, status="RUNNING")
     log_params(client, run, spec["knobs"])
@@ -123,10 +121,30 @@ def _artifact_location(address: str, subtype: str) -> str | None:
 
 
 def find(client: Client, experiment: str, tag: str, value: str) -> Run | None:
-    """A run of the experiment that carries the tag; one that was deleted by hand, and not yet for good, is restored."""
+    """The run of the experiment that carries the tag; one that was deleted by hand, and not yet for good, is restored.
+
+    Of several it is the same one for everybody: the first.
+    """
     found = client.search_runs([experiment], f"tags.{tag} = '{value}'", ViewType.ALL)
-    found.sort(key=lambda run: bool(run.info.lifecycle_stage == "deleted"))
+    found.sort(key=lambda run: (run.info.lifecycle_stage == "deleted", run.info.start_time, run.info.run_id))
     return restored(client, found[0]) if found else None
+
+
+def make(
+    client: Client,
+    experiment: str,
+    tag: str,
+    value: str,
+    name: str,
+    tags: Mapping[str, str],
+    start_time: int | None = None,
+) -> Run:
+    """The run that carries the tag where `find` found none; of two that two processes made at once the later goes."""
+    made = client.create_run(experiment, start_time, {tag: value, **tags}, name)
+    first = find(client, experiment, tag, value) or made
+    if first.info.run_id != made.info.run_id:
+        client.delete_run(made.info.run_id)
+    return first
 
 
 def restored(client: Client, run: Run) -> Run:

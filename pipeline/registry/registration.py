@@ -21,7 +21,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.common import console, paths
-from pipeline.registry import known_pictures, mlflow_runs, mlflow_server, model_card, model_files, versions
+from pipeline.registry import known_pictures, mlflow_address, mlflow_runs, mlflow_server, model_card, model_files, versions
 from pipeline.registry.mlflow_client import Client
 
 _MOST_KNOBS = 3  # that a run's name tells
@@ -60,8 +60,9 @@ class Candidate:
 
 def log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
-    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
-    with FileLock(paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.lock"):  # a flow and a person may do so at once
+    locks = mlflow_address.home() / paths.CHECKPOINTS  # DVC may run experiments in copies of the checkout
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"candidate-{candidate.digest[:16]}.lock"):  # a flow and a person may do so at once
         return _log_candidate(client, candidate)
 
 
@@ -78,15 +79,12 @@ def _log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     run = its_run if same_experiment else mlflow_runs.find(client, experiment, "candidate", candidate.digest)
     took_ms, began_ms = _trained(client, fold_runs)
     if run is None:
-        run = client.create_run(
-            experiment,
-            start_time=began_ms,
-            run_name=mlflow_runs.in_experiment(_run_name(client, candidate, spec)),
-            tags={"candidate": candidate.digest, "candidate.name": candidate.name, **mlflow_runs.origin(spec)},
-        )
-        mlflow_runs.log_data(client, run, spec)
+        name = mlflow_runs.in_experiment(_run_name(client, candidate, spec))
+        tags = {"candidate.name": candidate.name, **mlflow_runs.origin(spec)}
+        run = mlflow_runs.make(client, experiment, "candidate", candidate.digest, name, tags, began_ms)
     run_id = run.info.run_id
     mlflow_runs.log_params(client, run, spec["knobs"])
+    mlflow_runs.log_data(client, run, spec)
     now = int(time.time() * 1000)
     changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
@@ -106,6 +104,7 @@ def _log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
         model = _log_model(client, run_id, candidate)
     if lost:
         _take_the_place(client, model, lost)
+    model = _first(client, model, candidate)
     client.update_model_version(model.name, model.version, description=model_card.with_elsewhere(candidate.card, model.tags))
     if candidate.made_of is not None:
         known_pictures.log(client, model, run_id, candidate.made_of)
@@ -176,6 +175,14 @@ def _take_the_place(client: Client, model: ModelVersion, lost: ModelVersion) -> 
         f"{lost.name} v{lost.version}: its run or its files are gone from MLflow; made again from the files of this folder, "
         f"goes on as v{model.version}"
     )
+
+
+def _first(client: Client, model: ModelVersion, candidate: Candidate) -> ModelVersion:
+    """The version, or where another machine made one of the same candidate at the same moment that one: the first of both."""
+    first = versions.find(client, candidate.subtype, candidate.digest) or model
+    if first.version != model.version:
+        versions.note(client, model, **{versions.GOES_ON_AS: str(first.version)})
+    return first
 
 
 def _run_name(client: Client, candidate: Candidate, spec: Mapping[str, Any]) -> str:

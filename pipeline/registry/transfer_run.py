@@ -28,15 +28,15 @@ def log(client: Client, lineage: Mapping[str, Any], metrics: list[tuple[str, flo
         return str(run.info.run_id)
     if run is None:
         tags = {
-            "transfer": digest,
             **{f"base.{one['subtype']}-{one['fold']}": one["training"] for one in lineage["networks"]},
             **{f"base_sha256.{one['subtype']}-{one['fold']}": one["weights_sha256"] for one in lineage["networks"]},
             "encoder": lineage["encoder"],
             **{f"sha256.{key}": value for key, value in lineage["inputs"].items()},
             **mlflow_runs.provenance(),
         }
-        run = client.create_run(experiment, run_name=mlflow_runs.in_experiment(f"transfer {digest[:8]}"), tags=tags)
-        mlflow_runs.log_params(client, run, lineage["knobs"])
+        name = mlflow_runs.in_experiment(f"transfer {digest[:8]}")
+        run = mlflow_runs.make(client, experiment, "transfer", digest, name, tags)
+    mlflow_runs.log_params(client, run, lineage["knobs"])
     at = int(time.time() * 1000)
     client.log_batch(run.info.run_id, metrics=[Metric(name, value, at, size) for name, value, size in metrics])
     for name in _PUBLIC:

@@ -28,15 +28,23 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
 ENCODER, ENCODER_DIGEST = "encoder", "encoder.digest"  # tags: by whose vectors a call answers, and what these follow from
 FORMER = "candidate.former"  # tag: the digest before
-GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone: the number of the one that took its place
+GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone, or made twice: the number of the one in its place
 _VERDICT = "\n### Verdict\n\n"
 
 
 def find(client: Client, subtype: str, digest: str) -> ModelVersion | None:
-    """The version that is this candidate, if it was registered before; under the digest of now, or one it had before."""
+    """The version that is this candidate, if it was registered before; under the digest of now, or one it had before.
+
+    Of several that two machines made at the same moment it is the champion, else the first.
+    """
     for tag in ("candidate", FORMER):
         found = client.search_model_versions(f"name = '{subtype}' AND tags.{tag} = '{digest}'")
-        if alive := [model for model in found if GOES_ON_AS not in model.tags]:
+        alive = sorted((model for model in found if GOES_ON_AS not in model.tags), key=lambda model: int(model.version))
+        reigning = champion(client, subtype) if len(alive) > 1 else None
+        for model in alive:
+            if reigning is None or model.version == reigning.version:
+                return model
+        if alive:
             return alive[0]
     return None
 

@@ -16,7 +16,7 @@ from mlflow.cli import gc
 from scores import scores
 
 from pipeline.common import config, paths
-from pipeline.registry import mlflow_address, mlflow_server, registration, versions
+from pipeline.registry import mlflow_address, mlflow_runs, mlflow_server, registration, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -114,8 +114,9 @@ def test_where_the_champions_own_run_is_gone_another_candidate_is_registered_all
 def test_what_a_killed_registration_left_is_gone_after_the_next(
     settings: config.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed when the model's files were in MLflow and no version was made of them."""
+    """Killed when its run was just made; then when the model's files were in MLflow and no version was made of them."""
     client, given = mlflow_server.connect(), candidate("first", scores(1.0))
+    run = client.create_run(mlflow_runs.ensure_experiment(client, "NPM1"), tags={"candidate": given.digest})
     staging = paths.CHECKPOINTS / f"candidate-{given.digest[:16]}.unfinished"
     with monkeypatch.context() as cut:
         cut.setattr(MlflowClient, "create_registered_model", lambda *_, **__: sys.exit(137))
@@ -126,4 +127,6 @@ def test_what_a_killed_registration_left_is_gone_after_the_next(
     settle(settings, given)
     assert not staging.exists()
     (logged,) = client.search_logged_models([_experiment(client)])
-    assert [model.source for model in versions.versions(client, "NPM1")] == [logged.model_uri]
+    (model,) = versions.versions(client, "NPM1")
+    assert (model.source, model.run_id) == (logged.model_uri, run.info.run_id)
+    assert len(client.get_run(run.info.run_id).inputs.dataset_inputs) == 2
