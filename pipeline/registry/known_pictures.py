@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.common.errors import ModelError
 from pipeline.images import look_alikes, manifest
-from pipeline.registry import mlflow_server
+from pipeline.registry import mlflow_errors
 from pipeline.registry.mlflow_client import Client
 
 _FILE = "known_pictures.parquet"
@@ -74,7 +74,7 @@ def read(client: Client, model: ModelVersion) -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as folder:
             content = Path(client.download_artifacts(model.run_id, _FILE, folder)).read_bytes()
     except (MlflowException, OSError) as error:
-        if mlflow_server.went_away(error):
+        if not mlflow_errors.is_of_what_was_asked(error):
             raise
         raise ModelError(f"{name}: the list of pictures it was made from is gone from MLflow; {again}") from None
     if hashlib.sha256(content).hexdigest() != model.tags[_TAG]:

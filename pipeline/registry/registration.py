@@ -21,7 +21,16 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.common import console, paths
-from pipeline.registry import known_pictures, mlflow_address, mlflow_runs, mlflow_server, model_card, model_files, versions
+from pipeline.registry import (
+    known_pictures,
+    mlflow_address,
+    mlflow_errors,
+    mlflow_runs,
+    mlflow_server,
+    model_card,
+    model_files,
+    versions,
+)
 from pipeline.registry.mlflow_client import Client
 
 _MOST_KNOBS = 3  # that a run's name tells
@@ -129,7 +138,7 @@ def _recognise(client: Client, candidate: Candidate) -> None:
             place = client.get_model_version_download_uri(model.name, model.version)
             same = model_files.registered_identity(place, candidate.weights_sha256) == candidate.digest
         except (MlflowException, OSError) as error:
-            if mlflow_server.went_away(error):
+            if not mlflow_errors.is_of_what_was_asked(error):
                 raise
             continue  # its files are gone: it cannot be used
         if same:
@@ -155,7 +164,7 @@ def _has_files(client: Client, model: ModelVersion, candidate: Candidate) -> boo
         place = client.get_model_version_download_uri(model.name, model.version)
         return model_files.are_there(place, candidate.folders)
     except (MlflowException, OSError) as error:
-        if mlflow_server.went_away(error):
+        if not mlflow_errors.is_of_what_was_asked(error):
             raise
         return False
 

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.common import addresses
 from pipeline.common.errors import ModelError
 from pipeline.drift import summaries
-from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card, model_files
+from pipeline.registry import gate, mlflow_errors, mlflow_runs, model_card, model_files
 from pipeline.registry.mlflow_client import Client
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
@@ -54,7 +54,7 @@ def run_of(client: Client, model: ModelVersion) -> Run | None:
     try:
         return mlflow_runs.restored(client, client.get_run(run_id(model)))
     except MlflowException as error:
-        if mlflow_server.is_gone(error):
+        if mlflow_errors.is_gone(error):
             return None
         raise
 
@@ -137,6 +137,8 @@ def _kept(client: Client, model: ModelVersion, name: str) -> Iterator[str]:
         try:
             yield file
         except Exception as error:  # pandas and Arrow raise whatever their parsers stumble over
+            if not mlflow_errors.is_of_what_was_asked(error):
+                raise
             again = "register_call" if model.name == "call" else f"register {model.name}"
             raise ModelError(
                 f"{model.name} v{model.version}: {name} in MLflow is damaged ({addresses.first_line(error)}); run `python -m "
@@ -223,7 +225,7 @@ def cohort(client: Client, model: ModelVersion) -> str | None:
     try:
         found = model_files.registered_cohort(client.get_model_version_download_uri(model.name, model.version))
     except (MlflowException, OSError) as error:
-        if mlflow_server.went_away(error):
+        if not mlflow_errors.is_of_what_was_asked(error):
             raise
         return None
     note(client, model, cohort=found)
