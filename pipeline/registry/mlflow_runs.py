@@ -205,10 +205,10 @@ def epochs_logged(client: Client, run: Run) -> set[int]:
     return {int(metric.step) for metric in client.get_metric_history(run.info.run_id, "val_loss")}
 
 
-def log_epoch(client: Client, run_id: str, row: Mapping[str, float]) -> None:
-    """One row of a history."""
-    now, epoch = int(time.time() * 1000), int(row["epoch"])
-    metrics = [Metric(key, float(value), now, epoch) for key, value in row.items() if key not in ("epoch", "kept")]
+def log_epoch(client: Client, run_id: str, row: Mapping[str, float], at_ms: int | None = None) -> None:
+    """One row of a history; what is told twice of one time, which is now where none is given, MLflow has once."""
+    at_ms, epoch = at_ms or int(time.time() * 1000), int(row["epoch"])
+    metrics = [Metric(key, float(value), at_ms, epoch) for key, value in row.items() if key not in ("epoch", "kept")]
     client.log_batch(run_id, metrics=metrics)
 
 

@@ -266,6 +266,7 @@ def record_training(client: Client, folder: Path) -> str:
         known = mlflow_runs.epochs_logged(client, run)
         for row in mlflow_runs.history(folder).to_dict("records"):
             if int(row["epoch"]) not in known:
-                mlflow_runs.log_epoch(client, run.info.run_id, {str(key): float(value) for key, value in row.items()})
+                told = {str(key): float(value) for key, value in row.items()}
+                mlflow_runs.log_epoch(client, run.info.run_id, told, run.info.start_time)  # another may do so just now
         mlflow_runs.complete(client, run.info.run_id, folder)
     return str(run.info.run_id)

@@ -27,7 +27,6 @@ from pipeline.registry import (
     mlflow_errors,
     mlflow_runs,
     mlflow_server,
-    model_card,
     model_files,
     versions,
 )
@@ -114,7 +113,7 @@ def _log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     if lost:
         _take_the_place(client, model, lost)
     model = _first(client, model, candidate)
-    client.update_model_version(model.name, model.version, description=model_card.with_elsewhere(candidate.card, model.tags))
+    versions.write_card(client, model, candidate.card)
     if candidate.made_of is not None:
         known_pictures.log(client, model, run_id, candidate.made_of)
     patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()

@@ -30,6 +30,7 @@ ENCODER, ENCODER_DIGEST = "encoder", "encoder.digest"  # tags: by whose vectors 
 FORMER = "candidate.former"  # tag: the digest before
 GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone, or made twice: the number of the one in its place
 _VERDICT = "\n### Verdict\n\n"
+_WRITERS = 10  # of one card, at the same moment
 
 
 def find(client: Client, subtype: str, digest: str) -> ModelVersion | None:
@@ -96,11 +97,7 @@ def called(client: Client, subtype: str, name: str) -> ModelVersion | None:
 def tried_elsewhere(client: Client, model: ModelVersion, cohort: str, line: str) -> None:
     """Write down with a version, and on its card, what it reached on another cohort; said again, the last counts."""
     note(client, model, **{model_card.elsewhere_tag(cohort): line})
-    now = client.get_model_version(model.name, model.version)
-    card, found, verdict = str(now.description).partition(_VERDICT)
-    text = f"{model_card.with_elsewhere(card, now.tags)}{found}{verdict}"
-    if len(text) <= model_card.LONGEST:
-        client.update_model_version(model.name, model.version, text)
+    write_card(client, model)
 
 
 def scores(client: Client, model: ModelVersion) -> pd.DataFrame:
@@ -184,7 +181,7 @@ def decide(client: Client, model: ModelVersion, alias: str, about: Mapping[str, 
     if run := run_of(client, model):
         client.set_tag(run.info.run_id, "verdict", str(about["verdict"]))
         client.log_dict(run.info.run_id, dict(about), "verdict.json")
-    describe(client, model, str(about["verdict"]))
+    write_card(client, model, verdict=str(about["verdict"]))
     if alias == CHAMPION:
         crown(client, model, time)
     else:
@@ -193,11 +190,21 @@ def decide(client: Client, model: ModelVersion, alias: str, about: Mapping[str, 
         client.delete_registered_model_alias(model.name, other)
 
 
-def describe(client: Client, model: ModelVersion, verdict: str) -> None:
-    """The version's card with the verdict below it, where there is room."""
-    card_alone = str(model.description).split(_VERDICT)[0]
-    text = f"{card_alone}{_VERDICT}{verdict}\n"
-    client.update_model_version(model.name, model.version, text if len(text) <= model_card.LONGEST else card_alone)
+def write_card(client: Client, model: ModelVersion, card: str = "", verdict: str = "") -> None:
+    """The version's card, what it reached elsewhere by its tags and, where there is room, the verdict; what isn't given stays.
+
+    Again, where somebody wrote on it meanwhile: MLflow takes the whole description, and the last counts.
+    """
+    for _ in range(_WRITERS):
+        now = client.get_model_version(model.name, model.version)
+        before, _, said = (now.description or "").partition(_VERDICT)
+        said = f"{verdict}\n" if verdict else said
+        alone = model_card.with_elsewhere(card or before, now.tags)
+        whole = f"{alone}{_VERDICT}{said}" if said else alone
+        text = whole if len(whole) <= model_card.LONGEST else alone
+        if text == now.description:
+            return
+        client.update_model_version(model.name, model.version, text)
 
 
 def crown(client: Client, model: ModelVersion, time: datetime) -> None:

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from pipeline.registry import mlflow_server
+from pipeline.registry import mlflow_server, versions
 from pipeline.registry.mlflow_client import Client
 
 
@@ -38,8 +38,9 @@ def coming_first(*others: Callable[[], Any]) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("at_once"))
-        patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+        folder = tmp_path_factory.mktemp("at_once")
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         yield mlflow_server.connect()
 
 
@@ -120,3 +121,23 @@ def test_a_parameter_that_is_there_with_another_value_is_refused_at_once(client:
     client.log_batch(run, params=[Param("px", "48")])
     with pytest.raises(MlflowException, match="not allowed"):
         client.log_batch(run, params=[Param("px", "96")])
+
+
+def test_what_two_write_on_one_card_at_the_same_moment_stands_there(
+    client: Client, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, write, others = client.get_model_version("NPM1", "1"), Client.update_model_version, ["of Berlin", "of Paris"]
+
+    def too_late(self: Client, *told: Any) -> Any:
+        if others:
+            other = others.pop()
+            versions.tried_elsewhere(self, model, other, f"what was reached on those {other}")
+        return write(self, *told)
+
+    monkeypatch.setattr(Client, "update_model_version", too_late)
+    versions.write_card(client, model, "a card\n", "champion: the first")
+    versions.write_card(client, model, "another card\n")
+    card = client.get_model_version("NPM1", "1").description
+    assert card.startswith("another card\n")
+    assert "- of Berlin: what was reached on those of Berlin\n- of Paris: what was reached on those of Paris\n" in card
+    assert card.endswith("\n### Verdict\n\nchampion: the first\n")

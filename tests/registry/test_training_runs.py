@@ -63,6 +63,17 @@ def test_two_processes_that_begin_one_training_at_the_same_moment_have_one_run(
     assert [run.info.run_id for run in runs] == [run.info.run_id for run in others]
 
 
+def test_epochs_that_two_processes_bring_from_the_files_at_the_same_moment_are_there_once(
+    client: mlflow_server.Client, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_runs, "epochs_logged", lambda *_: set())  # neither finds the other's
+    monkeypatch.setattr(mlflow_runs, "complete", lambda *_: None)
+    for _ in range(2):
+        run = mlflow_server.record_training(client, Path("models/one/fold-0"))
+        time.sleep(0.002)
+    assert [metric.value for metric in client.get_metric_history(run, "val_loss")] == [0.5]
+
+
 def test_searches_and_transfers_that_were_cut_off_likewise_are_told_the_rest(client: mlflow_server.Client, here: Path) -> None:
     experiment = mlflow_runs.ensure_experiment(client, "NPM1")
     for name in ("curve.csv", "curve.png", "lineage.json"):
