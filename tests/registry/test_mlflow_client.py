@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Param
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -105,6 +108,22 @@ def test_two_who_come_first_one_after_the_other_are_no_fault_either(client: Clie
         client.log_inputs(run, data("cells of two", "split of two"))
     named = sorted(one.dataset.name for one in client.get_run(run).inputs.dataset_inputs)
     assert named == ["cells of two", "split of two"]
+
+
+def test_the_words_of_a_server_count_like_those_of_a_database(
+    client: Client, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_the_database = MlflowException("(psycopg2.errors.UniqueViolation) duplicate key value", BAD_REQUEST)
+    say, refused = MlflowClient.set_tag, [RestException(json.loads(of_the_database.serialize_as_json()))]
+
+    def through_a_server(self: MlflowClient, *told: Any) -> Any:
+        if refused:
+            raise refused.pop()
+        return say(self, *told)
+
+    monkeypatch.setattr(MlflowClient, "set_tag", through_a_server)
+    client.set_tag(run, "kept_epoch", "3")
+    assert client.get_run(run).data.tags["kept_epoch"] == "3"
 
 
 def test_an_experiment_that_another_just_took_out_of_the_bin_is_out(client: Client) -> None:
