@@ -28,6 +28,10 @@ class Client(MlflowClient):
         """Data of a run: all of it or nothing."""
         _until_taken(partial(super().log_inputs, *told, **named))
 
+    def log_metric(self, *told: Any, **named: Any) -> Any:
+        """A point of a curve; the same one is there once."""
+        return _until_taken(partial(super().log_metric, *told, **named))
+
     def set_tag(self, *told: Any, **named: Any) -> Any:
         """A tag of a run; the last counts."""
         return _until_taken(partial(super().set_tag, *told, **named))

@@ -43,10 +43,10 @@ def is_gone(error: Exception) -> bool:
 
 def refusal(error: Exception) -> OSError | None:
     """What the operating system refused here, if it did: of files that MLflow fetches it tells that in words alone."""
+    if known := errors.refusal(error):
+        return known
     told = _OF_THE_SYSTEM.search(str(error))
-    if told and int(told[1]) in errors.REFUSALS:
-        return OSError(int(told[1]), told[2], told[3])
-    return errors.refusal(error)
+    return OSError(int(told[1]), told[2], told[3]) if told and int(told[1]) in errors.REFUSALS else None
 
 
 def is_of_what_was_asked(error: Exception) -> bool:

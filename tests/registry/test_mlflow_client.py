@@ -110,20 +110,23 @@ def test_two_who_come_first_one_after_the_other_are_no_fault_either(client: Clie
     assert named == ["cells of two", "split of two"]
 
 
-def test_the_words_of_a_server_count_like_those_of_a_database(
+def test_what_postgresql_refuses_is_said_again_also_through_a_server(
     client: Client, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_the_database = MlflowException("(psycopg2.errors.UniqueViolation) duplicate key value", BAD_REQUEST)
-    say, refused = MlflowClient.set_tag, [RestException(json.loads(of_the_database.serialize_as_json()))]
+    """It refuses metrics too, which others may write while MLflow looks which of its own are there."""
+    words = MlflowException("(psycopg2.errors.UniqueViolation) duplicate key value", BAD_REQUEST)
+    for refusal in (words, RestException(json.loads(words.serialize_as_json()))):
+        say, refused = MlflowClient.log_metric, [refusal]
 
-    def through_a_server(self: MlflowClient, *told: Any) -> Any:
-        if refused:
-            raise refused.pop()
-        return say(self, *told)
+        def too_late(self: MlflowClient, *told: Any, say: Any = say, refused: list[MlflowException] = refused) -> Any:
+            if refused:
+                raise refused.pop()
+            return say(self, *told)
 
-    monkeypatch.setattr(MlflowClient, "set_tag", through_a_server)
-    client.set_tag(run, "kept_epoch", "3")
-    assert client.get_run(run).data.tags["kept_epoch"] == "3"
+        with monkeypatch.context() as second:
+            second.setattr(MlflowClient, "log_metric", too_late)
+            client.log_metric(run, "kept_val_loss", 0.5, 7, 0)
+    assert [(point.value, point.timestamp) for point in client.get_metric_history(run, "kept_val_loss")] == [(0.5, 7)]
 
 
 def test_an_experiment_that_another_just_took_out_of_the_bin_is_out(client: Client) -> None:
