@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,25 +217,42 @@ def _run_name(client: Client, candidate: Candidate, spec: Mapping[str, Any]) -> 
 def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersion:
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.unfinished"
     _delete_unversioned(client, run_id, candidate.subtype)
-    logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
+    log = partial(model_files.log, client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
+    logged = log()
     question = candidate.question or f"{candidate.subtype} against {candidate.settings['control']}"
     try:
         client.create_registered_model(candidate.subtype, description=_ABOUT.format(question))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return client.create_model_version(
-        candidate.subtype,
-        logged.uri,
-        run_id=run_id,
-        model_id=logged.model_id,
-        tags={
-            "candidate": candidate.digest,
-            "candidate.name": candidate.name,
-            **_as_tags({**candidate.weights_sha256, **logged.entrance}),
-        },
-        description=candidate.card,
-    )
+    while True:
+        try:
+            return client.create_model_version(
+                candidate.subtype,
+                logged.uri,
+                run_id=run_id,
+                model_id=logged.model_id,
+                tags={
+                    "candidate": candidate.digest,
+                    "candidate.name": candidate.name,
+                    **_as_tags({**candidate.weights_sha256, **logged.entrance}),
+                },
+                description=candidate.card,
+            )
+        except MlflowException:
+            if not _is_deleted(client, logged.model_id):  # by another machine, which took it for what a kill had left
+                raise
+            logged = log()
+
+
+def _is_deleted(client: Client, model_id: str) -> bool:
+    try:
+        client.get_logged_model(model_id)
+    except MlflowException as error:
+        if mlflow_errors.is_gone(error):
+            return True
+        raise
+    return False
 
 
 def _delete_unversioned(client: Client, run_id: str, subtype: str) -> None:
