@@ -92,13 +92,13 @@ def ensure_experiment(client: Client, name: str, page: Page | None = None) -> st
     try:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # the page shows trainings, not chats
         made = client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri, name), tags=kind)
-        _describe(client, client.get_experiment(made), page)
-        return str(made)
     except MlflowException:
         made_meanwhile = client.get_experiment_by_name(name)  # by a training of another fold
         if made_meanwhile is None:
             raise
         return str(made_meanwhile.experiment_id)
+    _describe(client, client.get_experiment(made), page)
+    return str(made)
 
 
 def _describe(client: Client, experiment: Experiment, page: Page) -> None:
