@@ -134,13 +134,19 @@ def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator
     It lies beside `folder`, or is `unfinished` where nothing else may lie there; both on one file system.
     """
     unfinished = unfinished or folder.with_name(f".{folder.name}{_UNFINISHED}")
+    former = unfinished.with_name(f".former-{unfinished.name}")
+
+    def clear_away() -> None:
+        if former.is_dir() and not os.path.lexists(folder):  # killed between the two renames below
+            former.rename(folder)
+        shutil.rmtree(unfinished)
+
     _make_folder(unfinished.parent)
-    with _alone(folder, unfinished, unfinished.mkdir, lambda: shutil.rmtree(unfinished)):
+    with _alone(folder, unfinished, unfinished.mkdir, clear_away):
+        shutil.rmtree(former, ignore_errors=True)  # left behind by a kill after both
         try:
             with _naming(folder):
                 yield unfinished
-            former = unfinished.with_name(f".former-{unfinished.name}")
-            shutil.rmtree(former, ignore_errors=True)  # left behind by a kill
             _make_folder(folder.parent)
             try:
                 folder.rename(former)  # to delete it takes a while, in which a part of it would be there

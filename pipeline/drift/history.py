@@ -55,7 +55,7 @@ def last_model(patients: pd.DataFrame) -> str:
 
 def add(rows: Sequence[Mapping[str, object]], model: str, now: datetime) -> None:
     """Write patients down behind those who are there; who is known again stays in place, as seen now."""
-    with _alone():
+    with alone():
         before = read()
         fresh = summaries.once(summaries.table(rows)).assign(model=model, seen=now.isoformat())
         for place, keys in enumerate(fresh["keys"]):
@@ -92,13 +92,14 @@ def looks() -> list[dict[str, Any]]:
 
 def add_look(about: Mapping[str, Any]) -> None:
     """Write a look down."""
-    with _alone():
+    with alone():
         lines = [json.dumps(one, allow_nan=False) for one in [*looks(), dict(about)]]
         files.write(paths.LOOKS, "\n".join(lines) + "\n")
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
+    """Be alone with what was seen, within the block, which may call what is in here."""
     paths.PREDICTIONS.mkdir(exist_ok=True)
-    with FileLock(paths.PREDICTIONS / ".drift.lock"):
+    with FileLock(paths.PREDICTIONS / ".drift.lock", is_singleton=True):
         yield

@@ -19,7 +19,7 @@ from pipeline.common import addresses, console, environment
 from pipeline.common.errors import ModelError, PipelineError
 from pipeline.drift import summaries
 from pipeline.images.decoding import Pixels
-from pipeline.registry import known_pictures, mlflow_server, model_files, versions
+from pipeline.registry import known_pictures, mlflow_errors, mlflow_server, model_files, versions
 
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 CALL = "call"  # the registered model that gives one answer of all classes
@@ -141,7 +141,7 @@ def load(client: mlflow_server.Client, subtype: str, named: str = versions.CHAMP
         except PipelineError:
             raise
         except Exception as error:  # what MLflow and PyYAML raise where a file is of another form
-            if mlflow_server.went_away(error):  # `mlflow_server.answering` says so
+            if not mlflow_errors.is_of_what_was_asked(error):  # `mlflow_server.answering` says so
                 raise
             command = "register_call" if subtype == CALL else f"register {subtype}"
             again = f"`python -m pipeline {command}` where it was trained makes its files again, if they were deleted"

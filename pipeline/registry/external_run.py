@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 
@@ -23,6 +22,7 @@ from pipeline.evaluation import figures, recalibration
 from pipeline.evaluation.elsewhere import Found
 from pipeline.evaluation.figures import Interval
 from pipeline.registry import mlflow_runs, versions
+from pipeline.registry.mlflow_client import Client
 
 EXPERIMENT = "external"  # no class may be called so
 _PAGE = mlflow_runs.Page(
@@ -93,21 +93,20 @@ def _line(about: Mapping[str, Any], found: Found) -> str:
     )
 
 
-def log(client: MlflowClient, model: ModelVersion, told: Told, files: Iterable[Path]) -> str:
+def log(client: Client, model: ModelVersion, told: Told, files: Iterable[Path]) -> str:
     """Make sure that the run is there, whole, and that run and version name each other; its id."""
     experiment = mlflow_runs.ensure_experiment(client, EXPERIMENT, _PAGE)
     run = mlflow_runs.find(client, experiment, "external", told.digest)
     if run is None:
         tags = {
-            "external": told.digest,
             "cohort": told.cohort,
             "model": f"{model.name}/{model.version}",
             "candidate": model.tags.get("candidate", ""),
             "model_run": model.run_id or "",
             **mlflow_runs.provenance(),
         }
-        name = f"{model.name} v{model.version} on {told.cohort}"
-        run = client.create_run(experiment, run_name=mlflow_runs.in_experiment(name), tags=tags)
+        name = mlflow_runs.in_experiment(f"{model.name} v{model.version} on {told.cohort}")
+        run = mlflow_runs.make(client, experiment, "external", told.digest, name, tags)
     mlflow_runs.log_params(client, run, told.params)
     now = int(time.time() * 1000)
     changed = {key: value for key, value in told.metrics.items() if run.data.metrics.get(key) != value}
@@ -124,7 +123,7 @@ def log(client: MlflowClient, model: ModelVersion, told: Told, files: Iterable[P
     return str(run.info.run_id)
 
 
-def home(client: MlflowClient, model: ModelVersion) -> dict[str, Interval]:
+def home(client: Client, model: ModelVersion) -> dict[str, Interval]:
     """The headline figures with which a version was registered; none where none was claimed, or its run is gone."""
     run = versions.run_of(client, model)
     known = run.data.metrics if run else {}

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.common import made
 from pipeline.common.errors import ModelError
 from pipeline.images import look_alikes, manifest
-from pipeline.registry import mlflow_server
+from pipeline.registry import mlflow_errors
+from pipeline.registry.mlflow_client import Client
 
 _FILE = "known_pictures.parquet"
 _TAG = "sha256.known_pictures"
@@ -47,7 +47,7 @@ def of(images: pd.DataFrame) -> pd.DataFrame:
     return images[_COLUMNS].drop_duplicates("pixels_sha256").sort_values("pixels_sha256", ignore_index=True)
 
 
-def log(client: MlflowClient, model: ModelVersion, run_id: str, pictures: pd.DataFrame) -> None:
+def log(client: Client, model: ModelVersion, run_id: str, pictures: pd.DataFrame) -> None:
     """Write them down with a version, once: what it was made from does not change."""
     if _TAG in model.tags and _FILE in {file.path for file in client.list_artifacts(run_id)}:
         return
@@ -59,7 +59,7 @@ def log(client: MlflowClient, model: ModelVersion, run_id: str, pictures: pd.Dat
     client.set_model_version_tag(model.name, model.version, _TAG, hashlib.sha256(buffer.getvalue()).hexdigest())
 
 
-def read(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
+def read(client: Client, model: ModelVersion) -> pd.DataFrame:
     """Those of a version.
 
     Raises:
@@ -75,7 +75,7 @@ def read(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as folder:
             content = Path(client.download_artifacts(model.run_id, _FILE, folder)).read_bytes()
     except (MlflowException, OSError) as error:
-        if mlflow_server.went_away(error):
+        if not mlflow_errors.is_of_what_was_asked(error):
             raise
         raise ModelError(f"{name}: the list of pictures it was made from is gone from MLflow; {again}") from None
     if hashlib.sha256(content).hexdigest() != model.tags[_TAG]:
@@ -83,7 +83,7 @@ def read(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     return made.parquet(io.BytesIO(content))
 
 
-def digests(client: MlflowClient, model: ModelVersion) -> frozenset[str]:
+def digests(client: Client, model: ModelVersion) -> frozenset[str]:
     """Those of the pixels; none of a version that was registered before they were written down."""
     return frozenset(read(client, model)["pixels_sha256"]) if _TAG in model.tags else frozenset()
 

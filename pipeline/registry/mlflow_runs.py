@@ -8,19 +8,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from pipeline.common.checkout import git
 from pipeline.registry import mlflow_database
+from pipeline.registry.mlflow_client import Client
 
 _LONGEST_DIGEST = 36  # MLflow's limit
 _CALL = "call"  # the experiment of the model of all classes
@@ -61,16 +60,14 @@ _OF_CALL = Page(
 )
 
 
-def of_training(client: MlflowClient, spec: Mapping[str, Any]) -> Run:
+def of_training(client: Client, spec: Mapping[str, Any]) -> Run:
     """The run of one training, found by the training's digest or made; a run that was cut off is taken up again."""
     experiment = ensure_experiment(client, spec["subtype"])
     run = find(client, experiment, "training", spec["training"])
     if run is None:
-        run = client.create_run(
-            experiment,
-            run_name=in_experiment(f"fold {spec['fold']} {spec['training'][:8]}"),
-            tags={"training": spec["training"], "fold": str(spec["fold"]), **origin(spec), **provenance()},
-        )
+        name = in_experiment(f"fold {spec['fold']} {spec['training'][:8]}")
+        tags = {"fold": str(spec["fold"]), **origin(spec), **provenance()}
+        run = make(client, experiment, "training", spec["training"], name, tags)
     elif run.info.status in ("FAILED", "KILLED"):
         client.update_run(run.info.run_id, status="RUNNING")
     log_params(client, run, spec["knobs"])
@@ -83,7 +80,7 @@ def in_experiment(name: str) -> str:
     return f"{os.environ['DVC_EXP_NAME']}: {name}" if os.environ.get("DVC_EXP_NAME") else name
 
 
-def ensure_experiment(client: MlflowClient, name: str, page: Page | None = None) -> str:
+def ensure_experiment(client: Client, name: str, page: Page | None = None) -> str:
     """The id of an experiment, made if it is not there; without a page of its own it is a subtype's, or the call's."""
     page = page or (_OF_CALL if name == _CALL else _OF_SUBTYPE)
     experiment = client.get_experiment_by_name(name)
@@ -95,16 +92,16 @@ def ensure_experiment(client: MlflowClient, name: str, page: Page | None = None)
     try:
         kind = {"mlflow.experimentKind": "custom_model_development"}  # the page shows trainings, not chats
         made = client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri, name), tags=kind)
-        _describe(client, client.get_experiment(made), page)
-        return str(made)
     except MlflowException:
         made_meanwhile = client.get_experiment_by_name(name)  # by a training of another fold
         if made_meanwhile is None:
             raise
         return str(made_meanwhile.experiment_id)
+    _describe(client, client.get_experiment(made), page)
+    return str(made)
 
 
-def _describe(client: MlflowClient, experiment: Experiment, page: Page) -> None:
+def _describe(client: Client, experiment: Experiment, page: Page) -> None:
     """Say what the experiment holds, and which columns its page shows; what somebody wrote in the place of it stays."""
     columns = [*(f"metrics.`{name}`" for name in page.metrics), *(f"tags.`{name}`" for name in page.tags)]
     told = {
@@ -113,15 +110,7 @@ def _describe(client: MlflowClient, experiment: Experiment, page: Page) -> None:
     }
     for key, value in told.items():
         if key not in experiment.tags and experiment.lifecycle_stage != "deleted":
-            _again_if_refused(partial(client.set_experiment_tag, experiment.experiment_id, key, value))
-
-
-def _again_if_refused(call: Callable[[], None]) -> None:
-    """MLflow looks whether something is there, then writes it, and refuses where another process came between: then it is."""
-    try:
-        call()
-    except MlflowException:
-        call()
+            client.set_experiment_tag(experiment.experiment_id, key, value)
 
 
 def _artifact_location(address: str, subtype: str) -> str | None:
@@ -131,14 +120,34 @@ def _artifact_location(address: str, subtype: str) -> str | None:
     return None
 
 
-def find(client: MlflowClient, experiment: str, tag: str, value: str) -> Run | None:
-    """A run of the experiment that carries the tag; one that was deleted by hand, and not yet for good, is restored."""
+def find(client: Client, experiment: str, tag: str, value: str) -> Run | None:
+    """The run of the experiment that carries the tag; one that was deleted by hand, and not yet for good, is restored.
+
+    Of several it is the same one for everybody: the first.
+    """
     found = client.search_runs([experiment], f"tags.{tag} = '{value}'", ViewType.ALL)
-    found.sort(key=lambda run: bool(run.info.lifecycle_stage == "deleted"))
+    found.sort(key=lambda run: (run.info.lifecycle_stage == "deleted", run.info.start_time, run.info.run_id))
     return restored(client, found[0]) if found else None
 
 
-def restored(client: MlflowClient, run: Run) -> Run:
+def make(
+    client: Client,
+    experiment: str,
+    tag: str,
+    value: str,
+    name: str,
+    tags: Mapping[str, str],
+    start_time: int | None = None,
+) -> Run:
+    """The run that carries the tag where `find` found none; of two that two processes made at once the later goes."""
+    made = client.create_run(experiment, start_time, {tag: value, **tags}, name)
+    first = find(client, experiment, tag, value) or made
+    if first.info.run_id != made.info.run_id:
+        client.delete_run(made.info.run_id)
+    return first
+
+
+def restored(client: Client, run: Run) -> Run:
     """The run, and that it can be written to: MLflow lets a deleted one be read only."""
     if run.info.lifecycle_stage != "deleted":
         return run
@@ -151,7 +160,7 @@ def as_param(value: object) -> str:
     return (" ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
-def log_params(client: MlflowClient, run: Run, knobs: Mapping[str, object]) -> None:
+def log_params(client: Client, run: Run, knobs: Mapping[str, object]) -> None:
     """Give the run those knobs that it does not have: MLflow lets none be said twice."""
     missing = [Param(key, as_param(value)) for key, value in knobs.items() if key not in run.data.params]
     if missing:
@@ -166,7 +175,7 @@ def origin(spec: Mapping[str, Any]) -> dict[str, str]:
     return {**machine, **{f"sha256.{key}": str(value) for key, value in spec["inputs"].items()}, **curated, **searched}
 
 
-def log_data(client: MlflowClient, run: Run, spec: Mapping[str, Any]) -> None:
+def log_data(client: Client, run: Run, spec: Mapping[str, Any]) -> None:
     """Name the data that a run learned from: where it lies and its digest, nothing of it."""
     if run.inputs is not None and run.inputs.dataset_inputs:
         return
@@ -186,20 +195,20 @@ def log_data(client: MlflowClient, run: Run, spec: Mapping[str, Any]) -> None:
         )
         for kind, (name, files) in data.items()
     ]
-    _again_if_refused(partial(client.log_inputs, run.info.run_id, inputs))  # both or neither
+    client.log_inputs(run.info.run_id, inputs)  # both or neither
 
 
-def epochs_logged(client: MlflowClient, run: Run) -> set[int]:
+def epochs_logged(client: Client, run: Run) -> set[int]:
     """The epochs that the run has, from 0."""
     if "val_loss" not in run.data.metrics:
         return set()
     return {int(metric.step) for metric in client.get_metric_history(run.info.run_id, "val_loss")}
 
 
-def log_epoch(client: MlflowClient, run_id: str, row: Mapping[str, float]) -> None:
-    """One row of a history."""
-    now, epoch = int(time.time() * 1000), int(row["epoch"])
-    metrics = [Metric(key, float(value), now, epoch) for key, value in row.items() if key not in ("epoch", "kept")]
+def log_epoch(client: Client, run_id: str, row: Mapping[str, float], at_ms: int | None = None) -> None:
+    """One row of a history; what is told twice of one time, which is now where none is given, MLflow has once."""
+    at_ms, epoch = at_ms or int(time.time() * 1000), int(row["epoch"])
+    metrics = [Metric(key, float(value), at_ms, epoch) for key, value in row.items() if key not in ("epoch", "kept")]
     client.log_batch(run_id, metrics=metrics)
 
 
@@ -209,7 +218,7 @@ def history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["epoch", "kept"])
 
 
-def complete(client: MlflowClient, run_id: str, folder: Path) -> None:
+def complete(client: Client, run_id: str, folder: Path) -> None:
     """The training is over and its files are in `folder`; whoever was cut off in here may begin again."""
     curves = history(folder)
     if len(curves):

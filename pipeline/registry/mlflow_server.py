@@ -17,29 +17,20 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import mlflow
-import requests
-from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.common import addresses, console
 from pipeline.common.errors import ConfigError, ModelError, RefusedError, TrackingError
-from pipeline.registry import locks, mlflow_database, mlflow_runs
+from pipeline.registry import locks, mlflow_client, mlflow_database, mlflow_errors, mlflow_runs
 from pipeline.registry.mlflow_address import DATABASE, SQLITE, address, database, home
 
-Client: TypeAlias = MlflowClient  # what the other modules call it
+Client: TypeAlias = mlflow_client.Client  # what the other modules call it
 
 _LOAD_EVERY_S = 5
-_AWAY = re.compile(r"failed with (timeout )?exception|failed with error code (401|403|413|429|5\d\d)|database is locked")
 _REFUSED = re.compile(r"failed with error code (401|403)")
-_NO_ADDRESS = re.compile(r"No connection adapters|Invalid URL|Failed to parse")  # of requests, within MLflow's own words
-_GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-_DELETED = re.compile(
-    r"not found|does not exist|No such artifact|'?active'? (lifecycle_stage|state)|is deleted|deleted state", re.I
-)
-
 _OF_A_DISK = {"database or disk is full": errno.ENOSPC, "disk I/O error": errno.EIO}  # in SQLite's words
 
 # When the server, or the database, is lost one line is enough, and it is ours.
@@ -92,7 +83,7 @@ def connect() -> Client:
     except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors here
         said = f"MLFLOW_TRACKING_URI: {shown_address()}"
         _require_accepted(error)
-        if not went_away(error):
+        if not mlflow_errors.went_away(error):
             raise ConfigError(
                 f"{said} cannot be used ({addresses.first_line(error)}); name an MLflow server, or unset the variable to use "
                 f"{DATABASE}"
@@ -149,19 +140,21 @@ def answering() -> Iterator[None]:
         RefusedError: the address refuses this account.
         TrackingError: the address stopped answering.
         ModelError: what is needed was deleted in MLflow.
-        OSError: the disk on which the database lies is full, or fails.
+        OSError: the disk on which the database lies is full, or fails; or the system refuses a file.
     """
     try:
         yield
     except (MlflowException, OSError, SQLAlchemyError) as error:
         _require_disk(error)
         _require_accepted(error)
-        if went_away(error):
+        if mlflow_errors.went_away(error):
             raise TrackingError(
                 f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering ({addresses.first_line(error)}); nothing "
                 "is lost: run the same command again when it is back"
             ) from None
-        if is_gone(error):
+        if refused := mlflow_errors.refusal(error):
+            raise refused from None
+        if mlflow_errors.is_gone(error):
             raise ModelError(
                 f"MLFLOW_TRACKING_URI: {shown_address()}: something was deleted there ({addresses.first_line(error)}); "
                 "`python -m pipeline register` brings back what the files of this folder hold"
@@ -182,23 +175,6 @@ def _require_accepted(error: Exception) -> None:
             f"MLFLOW_TRACKING_URI: {shown_address()} refuses ({addresses.first_line(error)}); are MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD right, and is it MLflow's port?"
         ) from None
-
-
-def is_gone(error: Exception) -> bool:
-    """Whether MLflow says that what was asked for is deleted or was never there."""
-    return isinstance(error, MlflowException) and error.error_code in _GONE and _DELETED.search(str(error)) is not None
-
-
-def went_away(error: Exception) -> bool:
-    """Whether an error is the server's absence or refusal, in the words of MLflow's client, rather than a bug."""
-    if _NO_ADDRESS.search(str(error)):
-        return False
-    if isinstance(error, requests.RequestException):
-        return True
-    in_a_file = "(sqlite3." in str(error)  # which is there, or the user's to mend
-    if isinstance(error, OperationalError) or "OperationalError" in str(error):
-        return not in_a_file or "database is locked" in str(error)
-    return isinstance(error, MlflowException) and _AWAY.search(str(error)) is not None
 
 
 def deciding() -> AbstractContextManager[bool]:
@@ -291,6 +267,7 @@ def record_training(client: Client, folder: Path) -> str:
         known = mlflow_runs.epochs_logged(client, run)
         for row in mlflow_runs.history(folder).to_dict("records"):
             if int(row["epoch"]) not in known:
-                mlflow_runs.log_epoch(client, run.info.run_id, {str(key): float(value) for key, value in row.items()})
+                told = {str(key): float(value) for key, value in row.items()}
+                mlflow_runs.log_epoch(client, run.info.run_id, told, run.info.start_time)  # another may do so just now
         mlflow_runs.complete(client, run.info.run_id, folder)
     return str(run.info.run_id)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pipeline.common import files
+from pipeline.registry.mlflow_client import Client
 
 _PACKAGE = Path(__file__).parents[1]
 # The code that travels with a model, under the names by which it is loaded there.
@@ -132,7 +132,7 @@ def _sizes(place: str, below: Path) -> dict[str, int | None]:
 
 
 def log(
-    client: MlflowClient,
+    client: Client,
     run_id: str,
     folders: Sequence[Path],
     settings: Mapping[str, Any],

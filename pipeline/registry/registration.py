@@ -11,18 +11,27 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
-from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.common import console, paths
-from pipeline.registry import known_pictures, mlflow_runs, mlflow_server, model_card, model_files, versions
+from pipeline.registry import (
+    known_pictures,
+    mlflow_address,
+    mlflow_errors,
+    mlflow_runs,
+    mlflow_server,
+    model_files,
+    versions,
+)
+from pipeline.registry.mlflow_client import Client
 
 _MOST_KNOBS = 3  # that a run's name tells
 _ABOUT = (
@@ -58,14 +67,15 @@ class Candidate:
         return str(self.settings["cohort"]["cohort"])
 
 
-def log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
+def log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     """A run for the whole model with the folds' runs below it, and its version in the registry, made if it is not there yet."""
-    paths.CHECKPOINTS.mkdir(parents=True, exist_ok=True)
-    with FileLock(paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.lock"):  # a flow and a person may do so at once
+    locks = mlflow_address.home() / paths.CHECKPOINTS  # DVC may run experiments in copies of the checkout
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"candidate-{candidate.digest[:16]}.lock"):  # a flow and a person may do so at once
         return _log_candidate(client, candidate)
 
 
-def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
+def _log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     fold_runs = [mlflow_server.record_training(client, folder) for folder in candidate.folders]
     experiment = mlflow_runs.ensure_experiment(client, candidate.subtype)
     spec = json.loads((candidate.folders[0] / "spec.json").read_text())
@@ -78,15 +88,12 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     run = its_run if same_experiment else mlflow_runs.find(client, experiment, "candidate", candidate.digest)
     took_ms, began_ms = _trained(client, fold_runs)
     if run is None:
-        run = client.create_run(
-            experiment,
-            start_time=began_ms,
-            run_name=mlflow_runs.in_experiment(_run_name(client, candidate, spec)),
-            tags={"candidate": candidate.digest, "candidate.name": candidate.name, **mlflow_runs.origin(spec)},
-        )
-        mlflow_runs.log_data(client, run, spec)
+        name = mlflow_runs.in_experiment(_run_name(client, candidate, spec))
+        tags = {"candidate.name": candidate.name, **mlflow_runs.origin(spec)}
+        run = mlflow_runs.make(client, experiment, "candidate", candidate.digest, name, tags, began_ms)
     run_id = run.info.run_id
     mlflow_runs.log_params(client, run, spec["knobs"])
+    mlflow_runs.log_data(client, run, spec)
     now = int(time.time() * 1000)
     changed = {key: value for key, value in candidate.metrics.items() if run.data.metrics.get(key) != value}
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in changed.items()])
@@ -106,7 +113,8 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
         model = _log_model(client, run_id, candidate)
     if lost:
         _take_the_place(client, model, lost)
-    client.update_model_version(model.name, model.version, description=model_card.with_elsewhere(candidate.card, model.tags))
+    model = _first(client, model, candidate)
+    versions.write_card(client, model, candidate.card)
     if candidate.made_of is not None:
         known_pictures.log(client, model, run_id, candidate.made_of)
     patients = hashlib.sha256(",".join(sorted(candidate.scores["patient"])).encode()).hexdigest()
@@ -117,7 +125,7 @@ def _log_candidate(client: MlflowClient, candidate: Candidate) -> ModelVersion:
     return client.get_model_version(model.name, model.version)
 
 
-def _recognise(client: MlflowClient, candidate: Candidate) -> None:
+def _recognise(client: Client, candidate: Candidate) -> None:
     """Where a former version of this pipeline registered the candidate, under a digest of its own, let it be found by ours."""
     weights = _as_tags(candidate.weights_sha256)
     reigning = versions.champion(client, candidate.subtype)
@@ -130,7 +138,7 @@ def _recognise(client: MlflowClient, candidate: Candidate) -> None:
             place = client.get_model_version_download_uri(model.name, model.version)
             same = model_files.registered_identity(place, candidate.weights_sha256) == candidate.digest
         except (MlflowException, OSError) as error:
-            if mlflow_server.went_away(error):
+            if not mlflow_errors.is_of_what_was_asked(error):
                 raise
             continue  # its files are gone: it cannot be used
         if same:
@@ -144,24 +152,24 @@ def _recognise(client: MlflowClient, candidate: Candidate) -> None:
             return
 
 
-def _trained(client: MlflowClient, fold_runs: Sequence[str]) -> tuple[int, int]:
+def _trained(client: Client, fold_runs: Sequence[str]) -> tuple[int, int]:
     """Milliseconds that the trainings of the folds took together, and when the first began: what a candidate's run shows."""
     times = [client.get_run(run_id).info for run_id in fold_runs]
     return sum((time.end_time or time.start_time) - time.start_time for time in times), min(time.start_time for time in times)
 
 
-def _has_files(client: MlflowClient, model: ModelVersion, candidate: Candidate) -> bool:
+def _has_files(client: Client, model: ModelVersion, candidate: Candidate) -> bool:
     """Whether the version's files are where MLflow says that they are."""
     try:
         place = client.get_model_version_download_uri(model.name, model.version)
         return model_files.are_there(place, candidate.folders)
     except (MlflowException, OSError) as error:
-        if mlflow_server.went_away(error):
+        if not mlflow_errors.is_of_what_was_asked(error):
             raise
         return False
 
 
-def _take_the_place(client: MlflowClient, model: ModelVersion, lost: ModelVersion) -> None:
+def _take_the_place(client: Client, model: ModelVersion, lost: ModelVersion) -> None:
     """Let a version go on as another of the same candidate, made of the same files, because its own run or files are gone.
 
     The other takes what was decided over it, and its names; the lost one says who took its place.
@@ -178,7 +186,15 @@ def _take_the_place(client: MlflowClient, model: ModelVersion, lost: ModelVersio
     )
 
 
-def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any]) -> str:
+def _first(client: Client, model: ModelVersion, candidate: Candidate) -> ModelVersion:
+    """The version, or where another machine made one of the same candidate at the same moment that one: the first of both."""
+    first = versions.find(client, candidate.subtype, candidate.digest) or model
+    if first.version != model.version:
+        versions.note(client, model, **{versions.GOES_ON_AS: str(first.version)})
+    return first
+
+
+def _run_name(client: Client, candidate: Candidate, spec: Mapping[str, Any]) -> str:
     """What differs from the champion of now, the folds, and the beginning of the digest."""
     folds = "folds " + " ".join(folder.name.removeprefix("fold-") for folder in candidate.folders)
     reigning = versions.champion(client, candidate.subtype)
@@ -198,31 +214,48 @@ def _run_name(client: MlflowClient, candidate: Candidate, spec: Mapping[str, Any
     return f"{candidate.name}: {told}, {folds}, {candidate.digest[:8]}"
 
 
-def _log_model(client: MlflowClient, run_id: str, candidate: Candidate) -> ModelVersion:
+def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersion:
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.unfinished"
     _delete_unversioned(client, run_id, candidate.subtype)
-    logged = model_files.log(client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
+    log = partial(model_files.log, client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
+    logged = log()
     question = candidate.question or f"{candidate.subtype} against {candidate.settings['control']}"
     try:
         client.create_registered_model(candidate.subtype, description=_ABOUT.format(question))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return client.create_model_version(
-        candidate.subtype,
-        logged.uri,
-        run_id=run_id,
-        model_id=logged.model_id,
-        tags={
-            "candidate": candidate.digest,
-            "candidate.name": candidate.name,
-            **_as_tags({**candidate.weights_sha256, **logged.entrance}),
-        },
-        description=candidate.card,
-    )
+    while True:
+        try:
+            return client.create_model_version(
+                candidate.subtype,
+                logged.uri,
+                run_id=run_id,
+                model_id=logged.model_id,
+                tags={
+                    "candidate": candidate.digest,
+                    "candidate.name": candidate.name,
+                    **_as_tags({**candidate.weights_sha256, **logged.entrance}),
+                },
+                description=candidate.card,
+            )
+        except MlflowException:
+            if not _is_deleted(client, logged.model_id):  # by another machine, which took it for what a kill had left
+                raise
+            logged = log()
 
 
-def _delete_unversioned(client: MlflowClient, run_id: str, subtype: str) -> None:
+def _is_deleted(client: Client, model_id: str) -> bool:
+    try:
+        client.get_logged_model(model_id)
+    except MlflowException as error:
+        if mlflow_errors.is_gone(error):
+            return True
+        raise
+    return False
+
+
+def _delete_unversioned(client: Client, run_id: str, subtype: str) -> None:
     """Delete the models that somebody who was cut off logged and made no version of; `mlflow gc` removes their files."""
     kept = {model.source for model in versions.versions(client, subtype)}
     experiment = client.get_run(run_id).info.experiment_id

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from pipeline.registry import mlflow_runs
+from pipeline.registry.mlflow_client import Client
 
 _PUBLIC = ("curve.csv", "curve.png", "lineage.json")
 
 
-def log(client: MlflowClient, lineage: Mapping[str, Any], metrics: list[tuple[str, float, int]], folder: Path) -> str:
+def log(client: Client, lineage: Mapping[str, Any], metrics: list[tuple[str, float, int]], folder: Path) -> str:
     """Make sure that the run is there, with figures (name, value, patients who learned); its id."""
     digest = lineage["transfer"]
     experiment = mlflow_runs.ensure_experiment(client, lineage["subtype"])
@@ -28,15 +28,15 @@ def log(client: MlflowClient, lineage: Mapping[str, Any], metrics: list[tuple[st
         return str(run.info.run_id)
     if run is None:
         tags = {
-            "transfer": digest,
             **{f"base.{one['subtype']}-{one['fold']}": one["training"] for one in lineage["networks"]},
             **{f"base_sha256.{one['subtype']}-{one['fold']}": one["weights_sha256"] for one in lineage["networks"]},
             "encoder": lineage["encoder"],
             **{f"sha256.{key}": value for key, value in lineage["inputs"].items()},
             **mlflow_runs.provenance(),
         }
-        run = client.create_run(experiment, run_name=mlflow_runs.in_experiment(f"transfer {digest[:8]}"), tags=tags)
-        mlflow_runs.log_params(client, run, lineage["knobs"])
+        name = mlflow_runs.in_experiment(f"transfer {digest[:8]}")
+        run = mlflow_runs.make(client, experiment, "transfer", digest, name, tags)
+    mlflow_runs.log_params(client, run, lineage["knobs"])
     at = int(time.time() * 1000)
     client.log_batch(run.info.run_id, metrics=[Metric(name, value, at, size) for name, value, size in metrics])
     for name in _PUBLIC:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow.entities import Run, ViewType
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.store.entities import PagedList
 
 from pipeline.registry import mlflow_address, mlflow_database, mlflow_server
 
@@ -34,11 +35,16 @@ def find(client: mlflow_server.Client, candidates: Collection[str], trainings: C
     Of trainings none may go where `trainings`, those that are needed, are not known (None). Sizes are those of files on this
     machine.
     """
-    runs = list(_runs(client))
-    needed = _needed(runs, {version.run_id for version in _versions(client) if version.run_id}, candidates, trainings)
+    folders = _folders()  # before MLflow is asked: whatever is begun meanwhile is no stray
+    experiments = [one.experiment_id for one in _all(partial(client.search_experiments, ViewType.ALL))]
+    runs = list(_all(partial(client.search_runs, experiments, run_view_type=ViewType.ALL))) if experiments else []
+    registered = list(_all(client.search_model_versions))
+    needed = _needed(runs, {version.run_id for version in registered if version.run_id}, candidates, trainings)
     gone = [run for run in runs if run.info.run_id not in needed and not _is_kept_anyway(run, trainings)]
     places = {run.info.run_id: _folder(run.info.artifact_uri) for run in gone}
-    strays = list(_strays(client, {run.info.run_id for run in runs}))
+    logged = _all(partial(client.search_logged_models, experiments)) if experiments else []
+    known = {*(run.info.run_id for run in runs), *(model.model_id for model in [*logged, *registered])}
+    strays = [folder for folder in folders if folder.name not in known]
     return {
         "runs": [run.info.run_id for run in gone],
         "kept": len(runs) - len(gone),
@@ -50,30 +56,12 @@ def find(client: mlflow_server.Client, candidates: Collection[str], trainings: C
     }
 
 
-def _runs(client: mlflow_server.Client) -> Iterator[Run]:
-    experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ALL)]
-    token = None
-    while experiments:
-        page = client.search_runs(experiments, run_view_type=ViewType.ALL, page_token=token)
-        yield from page
-        if not (token := page.token):
-            return
-
-
-def _versions(client: mlflow_server.Client) -> Iterator[ModelVersion]:
+def _all(search: Callable[..., PagedList[Any]]) -> Iterator[Any]:
+    """What a search of MLflow's finds, page by page."""
     token = None
     while True:
-        page = client.search_model_versions(page_token=token)
+        page = search(page_token=token)
         yield from page
-        if not (token := page.token):
-            return
-
-
-def _logged_models(client: mlflow_server.Client, experiments: list[str]) -> Iterator[str]:
-    token = None
-    while experiments:
-        page = client.search_logged_models(experiments, page_token=token)
-        yield from (model.model_id for model in page)
         if not (token := page.token):
             return
 
@@ -116,18 +104,14 @@ def _commands(gone: Collection[Run]) -> list[str]:
     return [*delete, f"{name}mlflow gc --backend-store-uri {store} --run-ids {every}"]
 
 
-def _strays(client: mlflow_server.Client, runs: Collection[str]) -> Iterator[Path]:
-    """Folders beside the database file that belong to nothing in it, as after a run was purged while its files were away."""
+def _folders() -> list[Path]:
+    """Those of runs and models beside the database file; some are of none: a run was purged while its files were away."""
     database = mlflow_address.database()
     if database is None:
-        return
-    experiments = [one.experiment_id for one in client.search_experiments(view_type=ViewType.ALL)]
-    models = {*_logged_models(client, experiments), *(version.model_id for version in _versions(client))}
-    for folder in sorted((database.parent / mlflow_database.ARTIFACTS).glob("*/*")):
-        if folder.name == "models":
-            yield from (model for model in sorted(folder.iterdir()) if model.name not in models)
-        elif folder.name not in runs:
-            yield folder
+        return []
+    found = sorted((database.parent / mlflow_database.ARTIFACTS).glob("*/*"))
+    models = [model for folder in found if folder.name == "models" for model in sorted(folder.iterdir())]
+    return [folder for folder in found if folder.name != "models"] + models
 
 
 def _folder(uri: str) -> Path | None:

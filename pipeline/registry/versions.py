@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -19,7 +18,8 @@ from mlflow.exceptions import MlflowException
 from pipeline.common import addresses, made
 from pipeline.common.errors import ModelError
 from pipeline.drift import summaries
-from pipeline.registry import gate, mlflow_runs, mlflow_server, model_card, model_files
+from pipeline.registry import gate, mlflow_errors, mlflow_runs, model_card, model_files
+from pipeline.registry.mlflow_client import Client
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
 
@@ -29,52 +29,61 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 ROLLED_BACK, BY_HAND = "rolled_back", "by_hand"  # tags: why
 ENCODER, ENCODER_DIGEST = "encoder", "encoder.digest"  # tags: by whose vectors a call answers, and what these follow from
 FORMER = "candidate.former"  # tag: the digest before
-GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone: the number of the one that took its place
+GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone, or made twice: the number of the one in its place
 _VERDICT = "\n### Verdict\n\n"
+_WRITERS = 10  # of one card, at the same moment
 
 
-def find(client: MlflowClient, subtype: str, digest: str) -> ModelVersion | None:
-    """The version that is this candidate, if it was registered before; under the digest of now, or one it had before."""
+def find(client: Client, subtype: str, digest: str) -> ModelVersion | None:
+    """The version that is this candidate, if it was registered before; under the digest of now, or one it had before.
+
+    Of several that two machines made at the same moment it is the champion, else the first.
+    """
     for tag in ("candidate", FORMER):
         found = client.search_model_versions(f"name = '{subtype}' AND tags.{tag} = '{digest}'")
-        if alive := [model for model in found if GOES_ON_AS not in model.tags]:
+        alive = sorted((model for model in found if GOES_ON_AS not in model.tags), key=lambda model: int(model.version))
+        reigning = champion(client, subtype) if len(alive) > 1 else None
+        for model in alive:
+            if reigning is None or model.version == reigning.version:
+                return model
+        if alive:
             return alive[0]
     return None
 
 
-def run_of(client: MlflowClient, model: ModelVersion) -> Run | None:
+def run_of(client: Client, model: ModelVersion) -> Run | None:
     """The run that a version came from, restored if it was deleted by hand; None if it was deleted for good (`mlflow gc`)."""
     try:
         return mlflow_runs.restored(client, client.get_run(run_id(model)))
     except MlflowException as error:
-        if mlflow_server.is_gone(error):
+        if mlflow_errors.is_gone(error):
             return None
         raise
 
 
-def champion(client: MlflowClient, subtype: str) -> ModelVersion | None:
+def champion(client: Client, subtype: str) -> ModelVersion | None:
     """The version that is champion now."""
     return called(client, subtype, CHAMPION)
 
 
-def versions(client: MlflowClient, subtype: str) -> list[ModelVersion]:
+def versions(client: Client, subtype: str) -> list[ModelVersion]:
     """All versions of the subtype's model, oldest first."""
     return sorted(client.search_model_versions(f"name = '{subtype}'"), key=lambda model: int(model.version))
 
 
-def version(client: MlflowClient, subtype: str, number: str) -> ModelVersion | None:
+def version(client: Client, subtype: str, number: str) -> ModelVersion | None:
     """One version of the subtype's model, if there is one of that number; of one that is lost, the one in its place."""
     found = next((model for model in versions(client, subtype) if str(model.version) == number), None)
     return version(client, subtype, found.tags[GOES_ON_AS]) if found and GOES_ON_AS in found.tags else found
 
 
-def note(client: MlflowClient, model: ModelVersion, **tags: str) -> None:
+def note(client: Client, model: ModelVersion, **tags: str) -> None:
     """Write tags on a version."""
     for key, value in tags.items():
         client.set_model_version_tag(model.name, model.version, key, value)
 
 
-def called(client: MlflowClient, subtype: str, name: str) -> ModelVersion | None:
+def called(client: Client, subtype: str, name: str) -> ModelVersion | None:
     """The version of a number, or the one that carries a name such as champion.
 
     Looked up by search: a server with accounts answers 403 to a question about the aliases of a model that is not there.
@@ -86,17 +95,13 @@ def called(client: MlflowClient, subtype: str, name: str) -> ModelVersion | None
     return client.get_model_version(subtype, number) if number else None
 
 
-def tried_elsewhere(client: MlflowClient, model: ModelVersion, cohort: str, line: str) -> None:
+def tried_elsewhere(client: Client, model: ModelVersion, cohort: str, line: str) -> None:
     """Write down with a version, and on its card, what it reached on another cohort; said again, the last counts."""
     note(client, model, **{model_card.elsewhere_tag(cohort): line})
-    now = client.get_model_version(model.name, model.version)
-    card, found, verdict = str(now.description).partition(_VERDICT)
-    text = f"{model_card.with_elsewhere(card, now.tags)}{found}{verdict}"
-    if len(text) <= model_card.LONGEST:
-        client.update_model_version(model.name, model.version, text)
+    write_card(client, model)
 
 
-def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
+def scores(client: Client, model: ModelVersion) -> pd.DataFrame:
     """The version's out-of-fold scores as `registration` stored them; empty where it has none."""
     if not has_scores(client, model):
         return pd.DataFrame(columns=gate.SCORES)
@@ -107,7 +112,7 @@ def scores(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
     return found
 
 
-def patients(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
+def patients(client: Client, model: ModelVersion) -> pd.DataFrame:
     """The cohort behind the version as `registration` stored it; empty where a former release registered it."""
     run = run_of(client, model)
     if run is None or PATIENTS not in {file.path for file in client.list_artifacts(run.info.run_id)}:
@@ -119,7 +124,7 @@ def patients(client: MlflowClient, model: ModelVersion) -> pd.DataFrame:
 
 
 @contextmanager
-def _kept(client: MlflowClient, model: ModelVersion, name: str) -> Iterator[str]:
+def _kept(client: Client, model: ModelVersion, name: str) -> Iterator[str]:
     """A file that `registration` stored; whatever goes wrong with it within is its fault.
 
     Raises:
@@ -130,6 +135,8 @@ def _kept(client: MlflowClient, model: ModelVersion, name: str) -> Iterator[str]
         try:
             yield file
         except Exception as error:  # pandas and Arrow raise whatever their parsers stumble over
+            if not mlflow_errors.is_of_what_was_asked(error):
+                raise
             again = "register_call" if model.name == "call" else f"register {model.name}"
             raise ModelError(
                 f"{model.name} v{model.version}: {name} in MLflow is damaged ({addresses.first_line(error)}); run `python -m "
@@ -137,7 +144,7 @@ def _kept(client: MlflowClient, model: ModelVersion, name: str) -> Iterator[str]
             ) from None
 
 
-def has_scores(client: MlflowClient, model: ModelVersion) -> bool:
+def has_scores(client: Client, model: ModelVersion) -> bool:
     """Whether they are there; of a network whose search saw its test patients they are an empty table."""
     run = run_of(client, model)
     return run is not None and SCORES in {file.path for file in client.list_artifacts(run.info.run_id)}
@@ -154,13 +161,13 @@ def run_id(model: ModelVersion) -> str:
     return model.run_id
 
 
-def judged(client: MlflowClient, model: ModelVersion) -> set[str]:
+def judged(client: Client, model: ModelVersion) -> set[str]:
     """The digests of all candidates of the model's cohort that were judged, whichever of its patients were there then."""
     same = client.search_model_versions(f"name = '{model.name}' AND tags.cohort = '{model.tags['cohort']}'")
     return {str(other.tags["candidate"]) for other in same if "verdict" in other.tags}
 
 
-def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping[str, Any], time: datetime) -> None:
+def decide(client: Client, model: ModelVersion, alias: str, about: Mapping[str, Any], time: datetime) -> None:
     """Write down what became of a version and why, then name it so alone. To be called while `mlflow_server.deciding`.
 
     `about` is what led to it: `verdict`, a sentence, stands in the version's tags too, and with its time for good. The name
@@ -175,7 +182,7 @@ def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping
     if run := run_of(client, model):
         client.set_tag(run.info.run_id, "verdict", str(about["verdict"]))
         client.log_dict(run.info.run_id, dict(about), "verdict.json")
-    describe(client, model, str(about["verdict"]))
+    write_card(client, model, verdict=str(about["verdict"]))
     if alias == CHAMPION:
         crown(client, model, time)
     else:
@@ -184,14 +191,24 @@ def decide(client: MlflowClient, model: ModelVersion, alias: str, about: Mapping
         client.delete_registered_model_alias(model.name, other)
 
 
-def describe(client: MlflowClient, model: ModelVersion, verdict: str) -> None:
-    """The version's card with the verdict below it, where there is room."""
-    card_alone = str(model.description).split(_VERDICT)[0]
-    text = f"{card_alone}{_VERDICT}{verdict}\n"
-    client.update_model_version(model.name, model.version, text if len(text) <= model_card.LONGEST else card_alone)
+def write_card(client: Client, model: ModelVersion, card: str = "", verdict: str = "") -> None:
+    """The version's card, what it reached elsewhere by its tags and, where there is room, the verdict; what isn't given stays.
+
+    Again, where somebody wrote on it meanwhile: MLflow takes the whole description, and the last counts.
+    """
+    for _ in range(_WRITERS):
+        now = client.get_model_version(model.name, model.version)
+        before, _, said = (now.description or "").partition(_VERDICT)
+        said = f"{verdict}\n" if verdict else said
+        alone = model_card.with_elsewhere(card or before, now.tags)
+        whole = f"{alone}{_VERDICT}{said}" if said else alone
+        text = whole if len(whole) <= model_card.LONGEST else alone
+        if text == now.description:
+            return
+        client.update_model_version(model.name, model.version, text)
 
 
-def crown(client: MlflowClient, model: ModelVersion, time: datetime) -> None:
+def crown(client: Client, model: ModelVersion, time: datetime) -> None:
     """Name a version champion; it remembers since when, and whom it replaced. To be called while `mlflow_server.deciding`."""
     before = champion(client, model.name)
     if before is None or before.version != model.version:
@@ -201,12 +218,12 @@ def crown(client: MlflowClient, model: ModelVersion, time: datetime) -> None:
         client.set_registered_model_alias(model.name, CHAMPION, model.version)
 
 
-def discrown(client: MlflowClient, model: ModelVersion) -> None:
+def discrown(client: Client, model: ModelVersion) -> None:
     """There is no champion any more. To be called while `tracking.deciding`."""
     client.delete_registered_model_alias(model.name, CHAMPION)
 
 
-def cohort(client: MlflowClient, model: ModelVersion) -> str | None:
+def cohort(client: Client, model: ModelVersion) -> str | None:
     """The name of the data a version was trained on: from its settings, where an earlier release registered it.
 
     None where these are gone.
@@ -216,7 +233,7 @@ def cohort(client: MlflowClient, model: ModelVersion) -> str | None:
     try:
         found = model_files.registered_cohort(client.get_model_version_download_uri(model.name, model.version))
     except (MlflowException, OSError) as error:
-        if mlflow_server.went_away(error):
+        if not mlflow_errors.is_of_what_was_asked(error):
             raise
         return None
     note(client, model, cohort=found)
@@ -240,13 +257,13 @@ def identity(model: ModelVersion) -> str:
     return f"{model.name} {model.tags.get('candidate', '')[:16]}"
 
 
-def registered_by(client: MlflowClient, model: ModelVersion) -> tuple[str, bool]:
+def registered_by(client: Client, model: ModelVersion) -> tuple[str, bool]:
     """The commit of the checkout that brought the version here (empty outside git), and whether it held changes."""
     run = run_of(client, model)
     tags = run.data.tags if run else {}
     return tags.get("git_commit", ""), tags.get("git_dirty") == "true"
 
 
-def aliases(client: MlflowClient, model: ModelVersion) -> list[str]:
+def aliases(client: Client, model: ModelVersion) -> list[str]:
     """The names the version carries now."""
     return list(client.get_model_version(model.name, model.version).aliases)

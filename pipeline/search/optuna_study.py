@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import optuna
@@ -24,7 +25,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from pipeline.common import addresses, paths
 from pipeline.common.errors import ConfigError, UnreachableError
@@ -32,6 +33,7 @@ from pipeline.search import live_processes
 
 HEARTBEAT_S, SILENCE_S = 15, 90
 _WAIT_S = 2.0
+_TABLES = 20  # of a database, and more: so often another machine may be quicker
 _NEW_S = 5.0  # a trial that was taken up again carries its dead worker's number until the new one has written its own
 State = Literal["complete", "pruned", "running", "waiting"]
 _PLACE, _WORKER = "place", "worker"
@@ -254,12 +256,15 @@ def _storage() -> RDBStorage:
     url = address()
     is_file = url.startswith("sqlite")
     try:
-        storage = RDBStorage(
-            url,
-            engine_kwargs={"connect_args": {"timeout": 60}} if is_file else {"pool_pre_ping": True},
-            heartbeat_interval=HEARTBEAT_S,
-            grace_period=SILENCE_S,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+        storage = _with_tables(
+            partial(
+                RDBStorage,
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}} if is_file else {"pool_pre_ping": True},
+                heartbeat_interval=HEARTBEAT_S,
+                grace_period=SILENCE_S,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
+            )
         )
     except ValueError as error:  # SQLAlchemy's word for a port that is none, or an address that is none
         raise ConfigError(f"TUNE_STORAGE: {shown_address()} is no address ({addresses.first_line(error)})") from None
@@ -268,6 +273,16 @@ def _storage() -> RDBStorage:
         event.listen(storage.engine, "begin", _begin_at_once)
         storage.engine.dispose()
     return storage
+
+
+def _with_tables(opened: Callable[[], RDBStorage]) -> RDBStorage:
+    """The storage; Optuna looks which tables there are, then makes the others, and one that another machine made is refused."""
+    for _ in range(_TABLES):
+        try:
+            return opened()
+        except (IntegrityError, ProgrammingError):
+            continue
+    return opened()
 
 
 def _leave_transactions_to_us(connection: Any, _: object) -> None:

@@ -21,9 +21,8 @@ def begin(client: mlflow_server.Client, subtype: str, study: str, knobs: Mapping
     experiment = mlflow_runs.ensure_experiment(client, subtype)
     run = mlflow_runs.find(client, experiment, "search", study)
     if run is None:
-        tags = {"search": study, **mlflow_runs.provenance()}
-        run = client.create_run(experiment, run_name=f"search {study}", tags=tags)
-        mlflow_runs.log_params(client, run, knobs)
+        run = mlflow_runs.make(client, experiment, "search", study, f"search {study}", mlflow_runs.provenance())
+    mlflow_runs.log_params(client, run, knobs)
     return str(run.info.run_id)
 
 
@@ -33,8 +32,8 @@ def log_trial(client: mlflow_server.Client, parent: str, study: str, trial: Tria
     tag = f"{study} {trial.place}"
     run = mlflow_runs.find(client, experiment, "trial", tag)
     if run is None:
-        tags = {"trial": tag, "mlflow.parentRunId": parent, "trial_state": trial.state, **mlflow_runs.provenance()}
-        run = client.create_run(experiment, start_time=trial.started_ms, run_name=f"trial {trial.place}: {name}", tags=tags)
+        tags = {"mlflow.parentRunId": parent, "trial_state": trial.state, **mlflow_runs.provenance()}
+        run = mlflow_runs.make(client, experiment, "trial", tag, f"trial {trial.place}: {name}", tags, trial.started_ms)
     elif run.info.status != "RUNNING":
         return
     mlflow_runs.log_params(client, run, knobs)

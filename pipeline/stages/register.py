@@ -100,7 +100,7 @@ def settle(
         is_champion = champion is not None and champion.version == model.version
         by_hand = history.by_hand(candidate.digest) or model.tags.get(versions.BY_HAND)
         if is_champion and (stays := _stays(missed, by_hand, alone, gate.on_few(candidate.scores, rules.gate))):
-            versions.describe(client, model, model.tags.get("verdict", stays))
+            versions.write_card(client, model, verdict=model.tags.get("verdict", stays))
             return f"champion: {stays}"
         others = (versions.judged(client, model) | history.judged) - versions.digests(model)
         tried, known = len(others), True  # known to the file

@@ -82,7 +82,7 @@ def _settle(
         champion, history = standing.champion, standing.history
         model = client.get_model_version(model.name, model.version)  # as it is now: the lock may have been waited for
         if champion is not None and champion.version == model.version:
-            versions.describe(client, model, model.tags.get("verdict", "is the champion"))
+            versions.write_card(client, model, verdict=model.tags.get("verdict", "is the champion"))
             return "champion: is the champion"
         others = (versions.judged(client, model) | history.judged) - versions.digests(model)
         if versions.digests(model) & set(history.rolled_back):

@@ -106,6 +106,36 @@ def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.Mon
     assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
 
 
+def test_a_folder_that_a_kill_left_moved_aside_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, aside, rename = tmp_path / "made", tmp_path / ".former-.made.unfinished", Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path.name == ".made.unfinished":
+            monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)  # nothing is cleared away
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    def fill(text: str) -> None:
+        with files.folder_in_one_step(made) as unfinished:
+            put(unfinished, "a", text)
+            if text == "not taken":
+                raise ValueError(text)
+
+    fill("former")
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fill("latter")
+    monkeypatch.undo()
+    assert (made.exists(), aside.exists()) == (False, True)
+    with pytest.raises(ValueError, match="not taken"):
+        fill("not taken")
+    assert texts(made) == {"a": "former"}
+    made.rename(aside)  # as a kill leaves it that came later, and somebody then deleted what was made
+    with pytest.raises(ValueError, match="not taken"):
+        fill("not taken")
+    assert not list(tmp_path.iterdir())
+
+
 @BOTH
 def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path, in_one_step: InOneStep) -> None:
     (tmp_path / "file").touch()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,10 +15,11 @@ from candidates import candidate, champion
 from click.testing import CliRunner
 from mlflow import MlflowClient
 from mlflow.cli import gc
+from mlflow.store.artifact import local_artifact_repo
 from scores import scores
 
 from pipeline.common import config, paths
-from pipeline.registry import mlflow_address, mlflow_server, registration, versions
+from pipeline.registry import mlflow_address, mlflow_runs, mlflow_server, registration, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -114,8 +117,9 @@ def test_where_the_champions_own_run_is_gone_another_candidate_is_registered_all
 def test_what_a_killed_registration_left_is_gone_after_the_next(
     settings: config.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed when the model's files were in MLflow and no version was made of them."""
+    """Killed when its run was just made; then when the model's files were in MLflow and no version was made of them."""
     client, given = mlflow_server.connect(), candidate("first", scores(1.0))
+    run = client.create_run(mlflow_runs.ensure_experiment(client, "NPM1"), tags={"candidate": given.digest})
     staging = paths.CHECKPOINTS / f"candidate-{given.digest[:16]}.unfinished"
     with monkeypatch.context() as cut:
         cut.setattr(MlflowClient, "create_registered_model", lambda *_, **__: sys.exit(137))
@@ -126,4 +130,29 @@ def test_what_a_killed_registration_left_is_gone_after_the_next(
     settle(settings, given)
     assert not staging.exists()
     (logged,) = client.search_logged_models([_experiment(client)])
-    assert [model.source for model in versions.versions(client, "NPM1")] == [logged.model_uri]
+    (model,) = versions.versions(client, "NPM1")
+    assert (model.source, model.run_id) == (logged.model_uri, run.info.run_id)
+    assert len(client.get_run(run.info.run_id).inputs.dataset_inputs) == 2
+
+
+def test_files_that_cannot_be_had_now_are_not_called_gone(settings: config.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the same candidate would be registered again, as another version, because files may not be opened for a moment."""
+    client, given = mlflow_server.connect(), candidate("first", scores(1.0))
+    settle(settings, given)
+
+    def too_many(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "mlartifacts")
+
+    with monkeypatch.context() as full:
+        full.setattr(local_artifact_repo, "list_all", too_many)
+        with pytest.raises(OSError, match="open files"), mlflow_server.answering():
+            registration.log_candidate(client, given)
+    (model,) = versions.versions(client, "NPM1")
+    client.delete_model_version_tag("NPM1", model.version, "cohort")
+    model = client.get_model_version("NPM1", model.version)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copy2", too_many)  # as MLflow fetches files, in whose words alone it stands then
+        with pytest.raises(OSError, match="open files") as refused, mlflow_server.answering():
+            versions.cohort(client, model)
+    assert (refused.value.errno, refused.value.filename) == (errno.EMFILE, "mlartifacts")
+    assert versions.cohort(client, model) == "drawn"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 from candidates import candidate
 from click.testing import CliRunner
+from mlflow import MlflowClient
 from mlflow.cli import cli
 from scores import scores
 
@@ -55,6 +57,22 @@ def test_what_nobody_needs_is_told_by_kind_and_size(client: mlflow_server.Client
     assert found["stray_bytes"] == 2
     assert "trainings that no commit holds" not in unneeded_runs.find(client, [], ["of training"])["kinds"]
     assert "trainings that no commit holds" not in unneeded_runs.find(client, [], None)["kinds"]
+
+
+def test_what_begins_meanwhile_or_stands_on_a_later_page_is_no_stray(
+    client: mlflow_server.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = client.create_experiment("FLT3", (Path("mlartifacts") / "FLT3").resolve().as_uri())
+    client.log_text(client.create_run(other).info.run_id, "1234", "file.txt")
+    experiments, models = MlflowClient.search_experiments, MlflowClient.search_logged_models
+
+    def begin_another(self: MlflowClient, *told: Any, **named: Any) -> Any:
+        self.log_text(self.create_run(other).info.run_id, "1234", "file.txt")
+        return models(self, *told, **named)
+
+    monkeypatch.setattr(MlflowClient, "search_experiments", partialmethod(experiments, max_results=1))
+    monkeypatch.setattr(MlflowClient, "search_logged_models", begin_another)
+    assert [Path(path).name for path in unneeded_runs.find(client, [], [])["strays"]] == ["0123456789abcdef"]
 
 
 def test_after_its_commands_the_versions_are_whole_and_nothing_is_left_to_delete(client: mlflow_server.Client) -> None:

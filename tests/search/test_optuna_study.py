@@ -23,6 +23,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 from processes import CLEAN, Postgres, wait
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from pipeline.common import paths
 from pipeline.common.errors import UnreachableError
@@ -290,3 +291,22 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(here: Pat
         optuna_study.Study("any", 1, 5, 0)
     assert "secret" not in str(caught.value)
     assert r"\n" not in str(caught.value)
+
+
+def test_tables_that_another_machine_made_meanwhile_are_no_fault(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In PostgreSQL's words: it refuses a table that was not there a moment ago, and a row of its catalogue."""
+    really, words = optuna_study.RDBStorage, ['relation "studies" already exists', 'violates unique constraint "pg_type"']
+
+    def too_late(*told: Any, **named: Any) -> Any:
+        if words:
+            error = ProgrammingError if len(words) == 2 else IntegrityError
+            raise error("CREATE TABLE studies", {}, Exception(words.pop(0)))
+        return really(*told, **named)
+
+    monkeypatch.setattr(optuna_study, "RDBStorage", too_late)
+    study = optuna_study.Study("one", 7, after_trials=3, after_steps=1)
+    study.queue([], 2)
+    assert [trial.state for trial in study.trials()] == ["waiting", "waiting"]
+    words[:] = ["permission denied for schema public"] * 100
+    with pytest.raises(UnreachableError, match="permission denied"):
+        optuna_study.Study("one", 7, after_trials=3, after_steps=1)

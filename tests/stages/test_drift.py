@@ -5,7 +5,10 @@ compared with.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,3 +176,17 @@ def test_a_look_is_told_to_mlflow_and_counts_once_a_week(
     assert told.metrics["p"] == told_of["p"] < told.metrics["level"]
     assert {"p_colours", "p_sharpness", "distance_colours"} <= set(told.metrics)
     assert told.tags["model"] == "NPM1 v1"
+
+    paths.LOOKS.unlink()
+    read, both = history.looks, threading.Barrier(2)
+
+    def together() -> list[dict[str, Any]]:
+        found = read()
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)  # for the other's look, where nothing keeps it waiting
+        return found
+
+    monkeypatch.setattr(history, "looks", together)
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(lambda _: drift.run(settings, False, None), range(2))) == [0, drift.ALARM]
+    assert [line["counts"] for line in read()] == [True, False]

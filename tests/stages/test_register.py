@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from candidates import candidate, champion, race
+from mlflow import MlflowClient
 from processes import Postgres
 from scores import scores
 
@@ -95,6 +96,33 @@ def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
             promote.run("NPM1", version, "why not")
     promote.rollback("NPM1", "after all")
     assert champion() == "first"
+
+
+def test_of_two_versions_of_one_candidate_one_is_used(settings: config.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines register it at the same moment, or MLflow's client says it again since an answer was lost."""
+    first, create = candidate("first", scores(0.5)), MlflowClient.create_model_version
+    deleted = list[str]()
+    with monkeypatch.context() as both:
+
+        def twice(self: MlflowClient, *told: Any, **named: Any) -> versions.Version:
+            if not deleted:  # the other machine took the model for what somebody had left who was killed
+                deleted.append(named["model_id"])
+                self.delete_logged_model(named["model_id"])
+            create(self, *told, **named)
+            return create(self, *told, **named)
+
+        both.setattr(MlflowClient, "create_model_version", twice)
+        assert settle(settings, first).startswith("champion")
+    client = mlflow_server.connect()
+    assert client.get_model_version("NPM1", "1").aliases == ["champion"]
+    assert client.get_model_version("NPM1", "1").model_id not in deleted
+    assert tags("2") == tags("1")  # goes on as it
+    another = create(client, "NPM1", "elsewhere", tags={"candidate": "first"})  # the last that was written on
+    assert settle(settings, first) == "champion: is the champion, and all floors are reached"
+    client.set_registered_model_alias("NPM1", "champion", another.version)
+    found = versions.find(client, "NPM1", "first")
+    assert found is not None
+    assert found.version == another.version
 
 
 def test_the_verdict_page_speaks_of_the_results_that_lie_here_and_of_no_others(settings: config.Config) -> None:

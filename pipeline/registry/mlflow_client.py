@@ -1,0 +1,68 @@
+"""MLflow's client, for processes that write to one MLflow at the same moment.
+
+MLflow looks whether a row is there, then writes it, and the database refuses whoever comes second with a row that neither found
+there. Said again, the call finds it. A call of MLflow's own that writes so belongs in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+_OTHERS = 50  # processes that may come first, one after the other
+_CAME_SECOND = "BAD_REQUEST"  # MLflow's word for what a database refuses, but for one that does not answer
+
+
+class Client(MlflowClient):
+    """As MLflow's, but that nobody is refused for coming second."""
+
+    def log_batch(self, *told: Any, **named: Any) -> Any:
+        """Metrics, parameters and tags of a run; parameters are refused that are there with another value."""
+        return _until_taken(partial(super().log_batch, *told, **named))
+
+    def log_inputs(self, *told: Any, **named: Any) -> None:
+        """Data of a run: all of it or nothing."""
+        _until_taken(partial(super().log_inputs, *told, **named))
+
+    def log_metric(self, *told: Any, **named: Any) -> Any:
+        """A point of a curve; the same one is there once."""
+        return _until_taken(partial(super().log_metric, *told, **named))
+
+    def set_tag(self, *told: Any, **named: Any) -> Any:
+        """A tag of a run; the last counts."""
+        return _until_taken(partial(super().set_tag, *told, **named))
+
+    def set_experiment_tag(self, *told: Any, **named: Any) -> None:
+        """A tag of an experiment; the last counts."""
+        _until_taken(partial(super().set_experiment_tag, *told, **named))
+
+    def set_model_version_tag(self, *told: Any, **named: Any) -> None:
+        """A tag of a version; the last counts."""
+        _until_taken(partial(super().set_model_version_tag, *told, **named))
+
+    def set_registered_model_alias(self, *told: Any, **named: Any) -> None:
+        """A name that one version of a model carries; the last counts."""
+        _until_taken(partial(super().set_registered_model_alias, *told, **named))
+
+    def restore_experiment(self, experiment_id: str) -> None:
+        """An experiment out of the bin, also where another has just taken it out."""
+        try:
+            super().restore_experiment(experiment_id)
+        except MlflowException:
+            if self.get_experiment(experiment_id).lifecycle_stage == "deleted":
+                raise
+
+
+def _until_taken(call: Callable[[], Any]) -> Any:
+    """Say it again for each who may come first: a refusal is for a row that is there at the next try."""
+    for _ in range(_OTHERS):
+        try:
+            return call()
+        except MlflowException as error:
+            if error.error_code != _CAME_SECOND:
+                raise
+    return call()
