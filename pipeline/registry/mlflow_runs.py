@@ -198,11 +198,11 @@ def log_data(client: Client, run: Run, spec: Mapping[str, Any]) -> None:
     client.log_inputs(run.info.run_id, inputs)  # both or neither
 
 
-def epochs_logged(client: Client, run: Run) -> set[int]:
-    """The epochs that the run has, from 0."""
+def epochs_logged(client: Client, run: Run) -> dict[int, int]:
+    """The epochs that the run has, from 0, and when each was told, in milliseconds."""
     if "val_loss" not in run.data.metrics:
-        return set()
-    return {int(metric.step) for metric in client.get_metric_history(run.info.run_id, "val_loss")}
+        return {}
+    return {int(metric.step): int(metric.timestamp) for metric in client.get_metric_history(run.info.run_id, "val_loss")}
 
 
 def log_epoch(client: Client, run_id: str, row: Mapping[str, float], at_ms: int | None = None) -> None:

@@ -265,9 +265,10 @@ def record_training(client: Client, folder: Path) -> str:
     run = mlflow_runs.of_training(client, spec)
     if run.info.status != "FINISHED":
         known = mlflow_runs.epochs_logged(client, run)
+        last = max(known.values(), default=run.info.start_time)  # for whoever else does so just now it is the same
         for row in mlflow_runs.history(folder).to_dict("records"):
             if int(row["epoch"]) not in known:
                 told = {str(key): float(value) for key, value in row.items()}
-                mlflow_runs.log_epoch(client, run.info.run_id, told, run.info.start_time)  # another may do so just now
+                mlflow_runs.log_epoch(client, run.info.run_id, told, last)
         mlflow_runs.complete(client, run.info.run_id, folder)
     return str(run.info.run_id)

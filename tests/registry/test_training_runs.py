@@ -66,7 +66,7 @@ def test_two_processes_that_begin_one_training_at_the_same_moment_have_one_run(
 def test_epochs_that_two_processes_bring_from_the_files_at_the_same_moment_are_there_once(
     client: mlflow_server.Client, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow_runs, "epochs_logged", lambda *_: set())  # neither finds the other's
+    monkeypatch.setattr(mlflow_runs, "epochs_logged", lambda *_: {})  # neither finds the other's
     monkeypatch.setattr(mlflow_runs, "complete", lambda *_: None)
     for _ in range(2):
         run = mlflow_server.record_training(client, Path("models/one/fold-0"))
