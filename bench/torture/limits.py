@@ -35,9 +35,11 @@ _ROOM_KB = 2_000_000
 
 
 def alone() -> None:
-    """Go on as a program that may mount what nobody else sees, where this account may do that."""
+    """Go on as a program that may mount what nobody else sees, where this account may: the root of many containers may not."""
     unshare = shutil.which("unshare")
-    if os.geteuid() == 0 and unshare and _ALONE not in os.environ:
+    if unshare is None or os.geteuid() != 0 or _ALONE in os.environ:
+        return
+    if subprocess.run([unshare, "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
         os.environ[_ALONE] = "1"
         os.execv(unshare, [unshare, "--mount", sys.executable, *sys.orig_argv[1:]])
 
