@@ -44,10 +44,10 @@ rehearse: $(SYNCED) ## test the whole pipeline, runs cut off, a team's servers l
 	python -m pytest -m rehearsal
 
 torture: $(SYNCED) ## kill, fill up and slow down what works, an hour of rounds; then bad input, then load
-	python -m bench.torture
-	python -m bench.bad_input
-	python -m bench.registrations
-	python -m bench.load
+	@# each part, whatever one before it found
+	@status=0; for part in torture bad_input registrations load; do \
+		echo "python -m bench.$$part"; python -m bench.$$part || status=1; \
+	done; exit $$status
 
 torture-quick: $(SYNCED) ## a round of each fault that needs no server, three minutes
 	python -m bench.torture --quick $(if $(SEED),--seed $(SEED))
