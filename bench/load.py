@@ -11,19 +11,13 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
-import io
 import json
-import os
 import random
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -31,16 +25,14 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from bench import served
+from bench import load_runs, served
 from bench.report import Report
 
-sys.path[:0] = [str(served.ROOT / "tests" / name) for name in ("", "registry", "images")]
+sys.path.insert(0, str(served.ROOT / "tests"))
 
-import candidates  # noqa: E402
-from processes import PrefectServer  # noqa: E402
-from scores import scores  # noqa: E402
+from processes import PrefectServer
 
-CLIENTS, WARM_S, RUNS, VERSIONS = 32, 60, 1000, 200
+CLIENTS, WARM_S = 32, 60
 FLOW_RUNS, TASK_RUNS, LOGS = 8, 20, 10  # of the last of a task run
 NIGHTS = 365
 
@@ -109,78 +101,6 @@ def _resident(pid: int) -> float:
     process = psutil.Process(pid)
     resident: int = sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
     return resident / 1e6
-
-
-def _runs(report: Report) -> None:
-    with served.project() as folder:
-        os.chdir(folder)
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        from pipeline.common import config
-        from pipeline.machine import device
-        from pipeline.registry import champions, mlflow_server, registration, versions
-        from pipeline.stages import register
-
-        device.prepare("float32")
-        settings, client = config.load(), mlflow_server.connect()
-        number = iter(range(1000))
-
-        def new_candidate() -> None:
-            n = next(number)
-            given = candidates.candidate(f"late-{n}", scores(1.0, seed=n))
-            register.settle(client, registration.log_candidate(client, given), given, settings.register_, settings.seed)
-
-        (model,) = client.search_model_versions("name = 'NPM1'")
-        assert model.source is not None
-        experiment = client.get_run(versions.run_id(model)).info.experiment_id
-        asked: dict[str, Callable[[], Any]] = {
-            "`register` again, nothing new": lambda: register.run(settings, ["NPM1"], ["published"]),
-            "`register` of a new candidate": new_candidate,
-            "MLflow's list of runs (a page of 100)": lambda: client.search_runs([experiment], max_results=100),
-            "a champion fetched and checked, as `predict` does": lambda: champions.load(client, "NPM1"),
-            "`python -m pipeline predict` of a patient": lambda: _predict(folder),
-        }
-        few = {name: _median(ask) for name, ask in asked.items()}
-        for n in range(RUNS):
-            run = client.create_run(experiment, run_name=f"old {n}", tags={"subtype": "NPM1"})
-            client.log_metric(run.info.run_id, "patient_auroc", 0.5 + n / 10_000)
-            client.set_terminated(run.info.run_id)
-        for n in range(VERSIONS):
-            tags = {**model.tags, "digest": f"old-{n}", "verdict": "challenger", "candidate": f"old-{n}"}
-            client.create_model_version("NPM1", model.source, versions.run_id(model), tags=tags)
-        many = {name: _median(ask) for name, ask in asked.items()}
-        row = report.table("", "few, s", f"{VERSIONS} versions and {RUNS:,} runs, s", "ratio")
-        for name in asked:
-            row(name, f"{few[name]:.2f}", f"{many[name]:.2f}", f"{many[name] / few[name]:.2f}")
-        print(f"\nmlflow.db: {Path('mlflow.db').stat().st_size / 1e6:.1f} MB")
-
-
-def _predict(folder: Path) -> None:
-    """Of the images that lie in the project, as a user asks for it; the answer of before is there no longer."""
-    shutil.rmtree(folder / "predictions", ignore_errors=True)
-    (folder / "new" / "A").mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("NPM1-*.tif"):
-        shutil.copyfile(file, folder / "new" / "A" / file.name)
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "predict", "new"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(served.ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-
-
-def _median(ask: Callable[[], Any]) -> float:
-    took = []
-    with contextlib.redirect_stdout(io.StringIO()):
-        ask()
-        for _ in range(3):
-            began = time.monotonic()
-            ask()
-            took.append(time.monotonic() - began)
-    return statistics.median(took)
 
 
 def _year(report: Report) -> None:
@@ -259,7 +179,7 @@ def main() -> None:
             case "clients":
                 wrong = _clients(report, options.seconds)
             case "runs":
-                _runs(report)
+                load_runs.measure(report)
             case _:
                 _year(report)
     sys.exit(wrong > 0)

@@ -6,6 +6,7 @@ All functions take and return uint8 `(batch, px, px, 3)` and never touch the pix
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.common.params_learning import Augment
 
 Pixels = NDArray[np.uint8]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ def draw(n: int, settings: Augment, rng: np.random.Generator) -> Changes:
     return Changes(quarters, up_down, left_right, strength)
 
 
-def orient(images: Pixels, quarters: NDArray[np.int64], up_down: NDArray[np.int64], left_right: NDArray[np.int64]) -> Pixels:
+def orient(
+    images: NDArray[Pixel], quarters: NDArray[np.int64], up_down: NDArray[np.int64], left_right: NDArray[np.int64]
+) -> NDArray[Pixel]:
     """Rotate image i by `quarters[i]` quarter turns, then mirror it along the axes whose flag is 1: one copy in all."""
     oriented = np.empty_like(images)
     for target, image, quarter, upside, sideways in zip(oriented, images, quarters, up_down, left_right, strict=True):

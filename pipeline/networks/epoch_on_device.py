@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common import console
-from pipeline.networks.augmentation import Changes
+from pipeline.networks.augmentation import Changes, orient
 from pipeline.networks.epoch_images import Pool, Rows
 
 _SENT_BYTES = 2**27  # of cells that are sent for one call: enough steps to make up for the call, little beside activations
@@ -150,17 +150,18 @@ def changed(images: Tensor, quarters: Tensor, up_down: Tensor, left_right: Tenso
     import tensorflow as tf
 
     n, px, _, channels = images.shape
-    forwards = tf.range(px)
-    down = tf.where(up_down[:, None] == 1, px - 1 - forwards, forwards)[:, :, None]  # of the turned image, by its rows
-    right = tf.where(left_right[:, None] == 1, px - 1 - forwards, forwards)[:, None, :]
-    quarter = quarters[:, None, None]
-    row, column = tf.where(quarter % 2 == 1, right, down), tf.where(quarter % 2 == 1, down, right)
-    row = tf.where(quarter >= 2, px - 1 - row, row)
-    column = tf.where((quarter == 1) | (quarter == 2), px - 1 - column, column)
-    pixels = tf.reshape(images, (n, px * px, channels))
-    oriented = tf.gather(pixels, tf.reshape(row * px + column, (n, px * px)), batch_dims=1)
-    absorbed = tf.minimum(tf.cast(255 - oriented, tf.float32) * strength[:, None], 255.0)
+    places = tf.gather(_places(px), quarters + 4 * up_down + 8 * left_right)
+    oriented = tf.gather(tf.reshape(images, (n, px * px, channels)), places, batch_dims=1)
+    rows = tf.reshape(oriented, (n, px, px * channels))  # for processors: a factor a pixel's colour takes them longer
+    absorbed = tf.minimum(tf.cast(255 - rows, tf.float32) * tf.tile(strength, (1, px))[:, None], 255.0)
     return tf.reshape(tf.cast(255.5 - absorbed, tf.uint8), images.shape)
+
+
+def _places(px: int) -> NDArray[np.int32]:
+    """Where each pixel of an oriented image lies in the image, `(16, px * px)`: a row for each of `orient`'s choices."""
+    choices = np.arange(16)
+    untouched = np.broadcast_to(np.arange(px * px, dtype=np.int32).reshape(px, px), (16, px, px))
+    return orient(untouched, choices % 4, choices // 4 % 2, choices // 8).reshape(16, px * px)
 
 
 @lru_cache(maxsize=1)
