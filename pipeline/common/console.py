@@ -44,7 +44,9 @@ def say(text: str) -> None:
 
 def duration(seconds: float) -> str:
     """About how long, for people."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def warn(text: str) -> None:
