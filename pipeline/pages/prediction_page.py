@@ -113,6 +113,7 @@ def _call(found: Found, patient: str) -> dict[str, Any] | None:
 def render_index(config: Config, found: Found, patients: Sequence[str]) -> str:
     """A page with a row a patient, also those of whom no image counts, that links to theirs."""
     rows = {patient: own.set_index("subtype") for patient, own in found.table.groupby("patient", sort=False)}
+    answers = dict(zip(found.calls["patient"], found.calls["answer"], strict=True)) if found.call else {}
     subtypes = [model.subtype for model in found.models]
     return _template(INDEX_TEMPLATE).render(
         aml=genetics.all_known(subtypes),
@@ -120,7 +121,9 @@ def render_index(config: Config, found: Found, patients: Sequence[str]) -> str:
         subtypes=subtypes,
         demo=any(model.settings["cohort"]["source"] == "demo" for model in found.models),
         drift=_drift(found.watched),
-        points={model.subtype: (point_name(model), model.settings["operating_point"]) for model in found.models},
+        points=_points(found.models),
+        called_jointly=found.call is not None,
+        known=found.table.loc[found.table["images_known"] > 0, "patient"].nunique(),
         patients=[
             {
                 "name": patient,
@@ -128,10 +131,19 @@ def render_index(config: Config, found: Found, patients: Sequence[str]) -> str:
                 "images": int(rows[patient]["images"].max()) if patient in rows else 0,
                 "left_out": int((found.left_out["patient"] == patient).sum()),
                 "tests": rows[patient].loc[subtypes].to_dict("records") if patient in rows else [],
+                "answer": answers.get(patient),
             }
             for patient in patients
         ],
     )
+
+
+def _points(models: Sequence[Champion]) -> str:
+    """Above what a patient is called: once where it is the same for all models."""
+    said = {model.subtype: f"the {point_name(model)} {model.settings['operating_point']:.3f}" for model in models}
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return ", ".join(f"{subtype}: {point}" for subtype, point in said.items())
 
 
 def _drift(watched: Watched | None) -> dict[str, Any] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -241,6 +243,8 @@ def test_predict_answers_of_all_classes_as_the_call_measured(inside: Path, capsy
     assert few in " ".join(shown.err.split())
     assert found.loc["007", "patient_warning"].startswith("5 images; a patient of training had at least 8")
     assert "One answer of all classes: likeliest" in (inside / "called" / "007.html").read_text(encoding="utf-8")
+    index = (inside / "called" / "index.html").read_text(encoding="utf-8").partition("</table>")[0]
+    assert [html.unescape(one) for one in re.findall(r"<td>([^<]+)</td></tr>", index)] == found["answer"].to_list()
 
 
 def test_register_without_names_fills_another_registry_with_the_call_too(

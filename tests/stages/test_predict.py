@@ -142,6 +142,8 @@ def test_every_patient_has_a_page_that_stands_alone(project: Path, printed: str)
     links = [unquote(link) for link in re.findall(r'href="([^"]+)"', index)]
     assert links == ["007.html", f"{ODD}.html", "bad.html"]
     assert "no usable image" in index, "of the patient without a page"
+    assert "One answer of all classes" not in index, "nobody answers for all"
+    assert re.search(r"Called is a score above the operating point 0\.\d{3}\. The same", index), "once: that of both tests"
     table = pd.read_csv(folder / "predictions.csv", dtype={"patient": "str"})
     for patient in names:
         page = (folder / f"{patient}.html").read_text()
@@ -373,6 +375,7 @@ def test_images_in_two_patients_and_patients_of_the_cohort_are_told(
     pages = {name: Path(f"predictions/mixed/{name}.html").read_text() for name in ("A", "of the cohort")}
     assert "3 of 3 images are of the cohort that models were made from" in pages["of the cohort"]
     assert "of the cohort that models" not in pages["A"]
+    assert "1 of 3 is of the cohort that models were made from" in Path("predictions/mixed/index.html").read_text()
 
 
 def test_an_image_unlike_those_of_training_is_told_from_one_like_them() -> None:
