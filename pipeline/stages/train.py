@@ -65,7 +65,7 @@ def _train(config: Config, subtype: str, candidate: str, fold: int, prepared: Pr
     with mlflow_server.follow_training(prepared.spec) as follower:
         log_epoch: LogEpoch = follower.log_epoch
         if not checkpoint.exists():  # else the epochs before a kill are told first, all at once
-            log_epoch = _telling_how_long(log_epoch, config, config.train_of(subtype, candidate).max_epochs)
+            log_epoch = _telling_how_long(log_epoch, config.train_of(subtype, candidate).max_epochs)
         trained = training.train(prepared, recipe.seed(config.seed, subtype, fold), checkpoint, log_epoch)
         predictions = pd.concat([trained.scored(role).assign(split=role) for role in ("val", "test")], ignore_index=True)
         curves = pd.DataFrame(trained.history)
@@ -100,7 +100,7 @@ def _alone(what: str) -> Iterator[None]:
         lock.release()
 
 
-def _telling_how_long(log_epoch: LogEpoch, config: Config, epochs: int) -> LogEpoch:
+def _telling_how_long(log_epoch: LogEpoch, epochs: int) -> LogEpoch:
     """As `log_epoch`; with the second epoch, the first one without a start, it also says how long the rest can take."""
     ended: list[float] = []
 
@@ -108,22 +108,11 @@ def _telling_how_long(log_epoch: LogEpoch, config: Config, epochs: int) -> LogEp
         ended.append(time.monotonic())
         left = epochs - int(row["epoch"]) - 1
         if len(ended) == 2 and left > 0:
-            each = ended[1] - ended[0]
-            longest = console.duration(left * each)
+            longest = console.duration(left * (ended[1] - ended[0]))
             console.say(f"at most about {longest} for the {left} epochs left; train.patience ends most trainings earlier")
-            if len(epochs_of_all := _epochs_of_all(config)) > 1:
-                longest = console.duration(sum(epochs_of_all) * each)
-                console.say(f"at this one's rate at most about {longest} for all {len(epochs_of_all)} trainings of params.yaml")
         log_epoch(row)
 
     return log
-
-
-def _epochs_of_all(config: Config) -> list[int]:
-    """How many epochs each training of params.yaml may take."""
-    candidates = [name for name, known in config.candidates.items() if known.kind == "cnn"]
-    each = [config.train_of(subtype, candidate).max_epochs for candidate in candidates for subtype in config.subtypes]
-    return each * len(config.folds)
 
 
 def _others(checkpoint: Path, *names: str) -> list[Path]:
