@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from pipeline.cohort import download, first_look, patients
+from pipeline.cohort import class_folders, download, patients
 from pipeline.cohort.pseudonyms import Names
 from pipeline.cohort.trees import DamagedError, Folder, NotCopied, Tree
 from pipeline.cohort.zip_archive import Archive
@@ -149,12 +149,12 @@ def cohort_files(config: Config, source: Tree, names: Names) -> tuple[list[File]
     Raises:
         DataError: the source holds no such cohort, or two files for one place.
     """
-    class_folders = _find_class_folders(config, source)
-    for _, folder in class_folders:
+    of_classes = class_folders.find(config, source)
+    for _, folder in of_classes:
         own = [child.rpartition("/")[2] for child in source.children(folder)[0]]
         names.require_distinct([name for name in own if not leftovers.litter(name)])  # before anything can go wrong within
     files: list[File] = []
-    for name, folder in class_folders:
+    for name, folder in of_classes:
         files += _below(source, name, folder, names)
     if all(file.missing for file in files):
         raise DataError(f"{source.where('')}: the class folders hold no images")
@@ -162,7 +162,7 @@ def cohort_files(config: Config, source: Tree, names: Names) -> tuple[list[File]
     for file, other in pairwise(files):
         if file.place == other.place:
             raise DataError(f"{source.where(other.path)}: a second file for {file.place}; rename one of them")
-    return files, class_folders[0][1]
+    return files, of_classes[0][1]
 
 
 def _below(source: Tree, class_name: str, folder: str, names: Names) -> Iterator[File]:
@@ -267,49 +267,3 @@ def named(config: Config) -> dict[str, str | int]:
     if config.ingest.source == "kaggle":
         origin |= {"dataset": config.ingest.kaggle.dataset, "version": config.ingest.kaggle.version}
     return origin
-
-
-def _find_class_folders(config: Config, source: Tree) -> list[tuple[str, str]]:
-    """The folders named like a class, all beside each other, at the shallowest level that has any."""
-
-    def class_of(folder: str) -> str:
-        name = folder.rpartition("/")[2]
-        return config.ingest.class_folders.get(name, name)
-
-    level = [""]
-    for _ in range(first_look.DEEPEST_LEVEL + 1):
-        below = {parent: source.children(parent)[0] for parent in level}
-        parents = [parent for parent, folders in below.items() if any(class_of(child) in config.classes for child in folders)]
-        if len(parents) > 1:
-            both = f"{source.where(parents[0])} and {source.where(parents[1])} both hold"
-            if config.ingest.pseudonyms:  # they may be patients
-                both = f"{source.where('')}: {len(parents)} folders hold"
-            raise DataError(f"{both} class folders; keep one of them, or set COHORT_DIR to one")
-        if parents:
-            return _class_folders(config, source, {folder: class_of(folder) for folder in below[parents[0]]}, parents[0])
-        level = [child for folders in below.values() for child in folders]
-    found = "" if config.ingest.pseudonyms else f"{first_look.there(source)}. "  # they may be named after patients
-    raise DataError(
-        f"{source.where('')}: no folder named like a class ({', '.join(config.classes)}); {found}"
-        "Name them in ingest.class_folders, or let `python -m pipeline init FOLDER` write params.yaml for what lies there"
-    )
-
-
-def _class_folders(config: Config, source: Tree, found: dict[str, str], parent: str) -> list[tuple[str, str]]:
-    """Folders that are no classes may be named after patients."""
-    missing = [name for name in config.classes if name not in found.values()]
-    if missing:
-        there = f"{len(found)} others" if config.ingest.pseudonyms else ", ".join(folder.rpartition("/")[2] for folder in found)
-        name, key = missing[0], "control" if missing[0] == config.control else "subtypes"
-        out = "" if name == config.control else ", or take the class out"
-        raise DataError(
-            f"{source.where(parent)}: no folder for class {name}; found {there}. Correct its name in params.yaml ({key}), or "
-            f"say there which folder is its (ingest.class_folders: {{FOLDER: {name}}}){out}"
-        )
-    others = [folder for folder, name in found.items() if name not in config.classes]
-    if others and config.ingest.pseudonyms:
-        console.warn(f"{source.where(parent)}: {len(others)} folders are no classes of params.yaml, left out")
-    else:
-        for folder in others:
-            console.warn(f"{source.where(folder)}: not a class of params.yaml, left out")
-    return [(name, folder) for folder, name in found.items() if name in config.classes]
