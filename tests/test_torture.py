@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -17,17 +18,24 @@ from bench.torture.round import command_of
 
 TABLES = """
 CREATE TABLE experiments (experiment_id, name);
-CREATE TABLE runs (run_uuid, name, status, lifecycle_stage, experiment_id);
-CREATE TABLE metrics (run_uuid, key, value);
-CREATE TABLE logged_models (source_run_id, lifecycle_stage);
+CREATE TABLE runs (run_uuid, name, status, lifecycle_stage, artifact_uri, experiment_id);
+CREATE TABLE metrics (run_uuid, key, step, value);
+CREATE TABLE params (run_uuid, key, value);
+CREATE TABLE tags (run_uuid, key, value);
+CREATE TABLE datasets (dataset_uuid, name, digest);
+CREATE TABLE inputs (source_type, source_id, destination_type, destination_id);
+CREATE TABLE logged_models (source_run_id, name, status, lifecycle_stage);
 CREATE TABLE model_versions (name, version, storage_location);
 CREATE TABLE model_version_tags (name, version, key, value);
 CREATE TABLE registered_model_aliases (name, alias, version);
 INSERT INTO experiments VALUES (1, 'NPM1');
-INSERT INTO runs VALUES ('a', 'fold 0', 'FINISHED', 'active', 1);
-INSERT INTO logged_models VALUES ('a', 'active');
-INSERT INTO metrics VALUES ('a', 'val_loss', 0.5), ('a', 'val_loss', 0.4);
-INSERT INTO model_version_tags VALUES ('NPM1', 1, 'candidate', '54de');
+INSERT INTO logged_models VALUES ('a', 'model', 2, 'active');
+INSERT INTO metrics VALUES ('a', 'val_loss', 0, 0.5), ('a', 'val_loss', 1, 0.4);
+INSERT INTO params VALUES ('a', 'px', '16');
+INSERT INTO tags VALUES ('a', 'mlflow.parentRunId', 'a');
+INSERT INTO datasets VALUES ('d', 'split', 'f2d0');
+INSERT INTO inputs VALUES ('DATASET', 'd', 'RUN', 'a');
+INSERT INTO model_version_tags VALUES ('NPM1', 1, 'candidate', '54de'), ('NPM1', 1, 'decided.2026', 'champion');
 INSERT INTO registered_model_aliases VALUES ('NPM1', 'champion', 1);
 """
 DECISION = ("subtype", "candidate", "decision", "reason", "digest", "replaced", "results_md5")
@@ -53,7 +61,9 @@ def folder(tmp_path: Path) -> Path:
     digest = hashlib.md5(b"2", usedforsecurity=False).hexdigest()
     write(tmp_path / ".dvc/cache/files/md5" / digest[:2] / digest[2:], "2")
     write(tmp_path / "mlartifacts/m-1/served.py", "3")
-    records(tmp_path, TABLES, f"INSERT INTO model_versions VALUES ('NPM1', 1, 'file://{tmp_path}/mlartifacts/m-1')")
+    write(tmp_path / "mlartifacts/r-1/spec.json", "4")
+    run = f"INSERT INTO runs VALUES ('a', 'fold 0', 'FINISHED', 'active', '{tmp_path}/mlartifacts/r-1', 1)"
+    records(tmp_path, TABLES, run, f"INSERT INTO model_versions VALUES ('NPM1', 1, 'file://{tmp_path}/mlartifacts/m-1')")
     return tmp_path
 
 
@@ -61,9 +71,9 @@ def a_version_twice(folder: Path) -> None:
     records(folder, f"INSERT INTO model_versions VALUES ('NPM1', 2, 'file://{folder}/mlartifacts/m-1')")
 
 
-def damaged_cache(folder: Path) -> None:
+def cached(folder: Path) -> Path:
     (kept,) = folder.glob(".dvc/cache/files/md5/*/*")
-    kept.write_text("")
+    return kept
 
 
 PLANTED: dict[str, Callable[[Path], None]] = {
@@ -72,17 +82,29 @@ PLANTED: dict[str, Callable[[Path], None]] = {
     "data/manifest: other bytes": lambda folder: write(folder / "data/manifest", ""),
     "reports/new: nobody's": lambda folder: write(folder / "reports/new", ""),
     "half-written: .checkpoints/a.unfinished": lambda folder: write(folder / ".checkpoints/a.unfinished", ""),
-    "is not what its name says": damaged_cache,
+    "is not what its name says": lambda folder: write(cached(folder), ""),
+    "DVC's cache: lost": lambda folder: cached(folder).unlink(),
     "versions: more ('NPM1', 2": a_version_twice,
     "versions: lost ('NPM1', 1": lambda folder: write(folder / "mlartifacts/m-1/served.py", "cut of"),
-    "models: more ('fold 0', 2": lambda folder: records(folder, "INSERT INTO logged_models VALUES ('a', 'active')"),
+    "models: more (('NPM1', 'fold 0'), 'model'": lambda folder: records(
+        folder, "INSERT INTO logged_models VALUES ('a', 'model', 2, 'active')"
+    ),
     "aliases: lost": lambda folder: records(folder, "DELETE FROM registered_model_aliases"),
     "runs: more ('NPM1', 'fold 0'": lambda folder: records(
-        folder, "INSERT INTO runs VALUES ('b', 'fold 0', 'FINISHED', 'active', 1)"
+        folder, "INSERT INTO runs SELECT 'b', name, status, lifecycle_stage, artifact_uri, experiment_id FROM runs"
     ),
     "runs: lost ('NPM1', 'fold 0', 'FINISHED'": lambda folder: records(folder, "UPDATE runs SET status = 'RUNNING'"),
-    "points: more ('NPM1', 'fold 0', 'val_loss', 3": lambda folder: records(
-        folder, "INSERT INTO metrics VALUES ('a', 'val_loss', 0.4)"
+    "runs: lost ('NPM1', 'fold 0'": lambda folder: write(folder / "mlartifacts/r-1/spec.json", ""),
+    "points: more (('NPM1', 'fold 0'), 'val_loss', 1": lambda folder: records(
+        folder, "INSERT INTO metrics VALUES ('a', 'val_loss', 1, 0.4)"
+    ),
+    "params: lost (('NPM1', 'fold 0'), 'px', '16')": lambda folder: records(folder, "DELETE FROM params"),
+    "tags: lost (('NPM1', 'fold 0'), 'mlflow.parentRunId', ('NPM1', 'fold 0'))": lambda folder: records(
+        folder, "DELETE FROM tags"
+    ),
+    "data sets: lost (('NPM1', 'fold 0'), 'split', 'f2d0')": lambda folder: records(folder, "DELETE FROM inputs"),
+    "tags of versions: lost ('NPM1', 1, 'decided.', 'champion')": lambda folder: records(
+        folder, "DELETE FROM model_version_tags WHERE key LIKE 'decided.%'"
     ),
     "decisions: lost": lambda folder: write(folder / "data/decisions.jsonl", ""),
     "cannot be read": lambda folder: write(folder / "data/decisions.jsonl", "{"),
@@ -97,10 +119,11 @@ def test_what_is_planted_is_seen(folder: Path, said: str) -> None:
     assert [line for line in judge.faults(folder, expected) if said in line]
 
 
-def test_a_process_that_is_left_is_seen(folder: Path) -> None:
+@pytest.mark.parametrize("place", [".", "data", ".."])
+def test_a_process_that_is_left_is_seen_wherever_it_works(folder: Path, place: str) -> None:
     expected = judge.look(folder)
-    with subprocess.Popen(["sleep", "60"], cwd=folder) as process:
-        assert judge.faults(folder, expected) == ["still at work: sleep 60 "]
+    with subprocess.Popen(["sleep", "60"], cwd=folder / place, env={**os.environ, judge.MARK: str(folder)}) as process:
+        assert judge.faults(folder, expected) == ["still at work: sleep 60"]
         process.kill()
 
 

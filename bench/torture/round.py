@@ -63,7 +63,7 @@ class Round:
             return subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env={**self.variables, **more},
+                env={**self.variables, **more, judge.MARK: str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -165,9 +165,10 @@ def play(
             after.callback(end_all, project.folder)
             project.undo(undone)
             kind(this)
-            hurt = time.monotonic()
+            hurt, before = time.monotonic(), len(words(this))
             status, said = run_again(this)
             why = [*this.unclear, *([f"the next run ended with {status}: {said}"] if status else [])]
+            why += [f"the next run: {line}" for line in tracebacks(this, before)]
             why += judge.faults(project.folder, expected, this.database)
             outcome = "lost" if why else "survived"
             again = time.monotonic() - hurt
@@ -216,9 +217,9 @@ def words(this: Round) -> str:
     return (this.folder.parent / "said").read_text(errors="replace")
 
 
-def tracebacks(this: Round) -> list[str]:
-    """What ended in a traceback of ours, by its last line: it helps nobody."""
-    ours = re.findall(r"^Traceback \(most recent call last\):\n(?:.*\n)*?(^\S.*)$", words(this), re.MULTILINE)
+def tracebacks(this: Round, after: int = 0) -> list[str]:
+    """What ended in a traceback of ours, by its last line, in all that was said or from a place on: it helps nobody."""
+    ours = re.findall(r"^Traceback \(most recent call last\):\n(?:.*\n)*?(^\S.*)$", words(this)[after:], re.MULTILINE)
     return [f"a traceback: {line[:300]}" for line in dict.fromkeys(ours)]
 
 
@@ -228,8 +229,7 @@ def crashes(this: Round) -> list[str]:
 
 
 def end_all(folder: Path) -> None:
-    """Whatever still works in the project."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and Path(process.cwd()) == folder:
-                process.send_signal(signal.SIGKILL)
+    """Whatever still works in the project, or that it started elsewhere."""
+    for process in judge.at_work(folder):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
