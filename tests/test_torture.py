@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import os
+import random
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from bench.torture import judge, table
+from bench.torture import judge, servers, table
+from bench.torture.project import Project
 from bench.torture.round import command_of
 
 TABLES = """
@@ -125,6 +131,56 @@ def test_a_process_that_is_left_is_seen_wherever_it_works(folder: Path, place: s
     with subprocess.Popen(["sleep", "60"], cwd=folder / place, env={**os.environ, judge.MARK: str(folder)}) as process:
         assert judge.faults(folder, expected) == ["still at work: sleep 60"]
         process.kill()
+
+
+def test_what_is_undone_is_gone_from_the_cache_too_but_for_what_others_made(tmp_path: Path) -> None:
+    (tmp_path / "seconds.json").write_text("{}")
+    folder = json.dumps([{"md5": "aa1", "relpath": "x"}, {"md5": "cc3", "relpath": "y"}])
+    for name, text in (("aa/1", ""), ("bb/2", ""), ("cc/3", ""), ("dd/4.dir", folder)):
+        write(tmp_path / "project/.dvc/cache/files/md5" / name, text)
+    outs = {"mine": [("data/a", "dd4.dir"), ("data/b", "bb2")], "other": [("data/c", "cc3")]}
+    stages = {name: {"outs": [{"path": path, "md5": md5} for path, md5 in own]} for name, own in outs.items()}
+    write(tmp_path / "project/dvc.lock", json.dumps({"stages": stages}))
+    write(tmp_path / "project/data/a/x", "")
+    Project(tmp_path).undo({"mine"})
+    assert [path.name for path in (tmp_path / "project/.dvc/cache/files/md5").rglob("*") if path.is_file()] == ["3"]
+    assert list(YAML(pure=True).load(tmp_path / "project/dvc.lock")["stages"]) == ["other"]
+    assert not (tmp_path / "project/data/a").exists()
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Says yes, and keeps the connection."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "3")
+        self.end_headers()
+        self.wfile.write(b"yes")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_every_answer_of_a_connection_is_late_and_what_is_dropped_is_counted() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with servers.Proxy(f"http://127.0.0.1:{server.server_port}", random.Random(1)) as proxy:
+            proxy.delay_s, asking = 0.05, http.client.HTTPConnection(proxy.address.removeprefix("http://"))
+            for struck in (1, 2, 3):
+                asking.request("GET", "/")
+                assert asking.getresponse().read() == b"yes"
+                assert proxy.struck == struck
+            asking.close()
+            proxy.delay_s, proxy.dropped = 0.0, 1.0
+            for _ in range(9):  # some break off after more than there is to say
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    asking.request("GET", "/")
+                    asking.getresponse().read()
+                asking.close()
+            assert proxy.struck > 3
+        server.shutdown()
 
 
 def test_a_stage_of_dvc_is_the_command_of_the_pipeline() -> None:

@@ -1,7 +1,8 @@
 """One round: a project about to run some stages again, a fault, a plain run afterwards, and the judgement.
 
 A kind of fault is a function that takes the round, starts its victim and hurts it. It raises `Missed` where the victim was
-through before the fault came: such a round counts for nothing. All chance is the round's own, so that its number brings it
+through before the fault came; where it counts no fault, because nothing met the shortage that was there, the round is missed
+too, unless something is lost. Such a round counts for nothing. All chance is the round's own, so that its number brings it
 back.
 """
 
@@ -154,7 +155,7 @@ def play(
     With `anew` MLflow's records are made again, as where the round has a server of its own.
     """
     began = time.monotonic()
-    (project.folder.parent / "said").unlink(missing_ok=True)
+    (project.folder.parent / "said").write_text("")
     project.restore()
     some = [name for name in project.seconds if chance.random() < 0.03]
     undone = {stage, *some, *(REGISTER if anew or (stage in REGISTER and chance.random() < 0.7) else ())}
@@ -170,7 +171,7 @@ def play(
             why = [*this.unclear, *([f"the next run ended with {status}: {said}"] if status else [])]
             why += [f"the next run: {line}" for line in tracebacks(this, before)]
             why += judge.faults(project.folder, expected, this.database)
-            outcome = "lost" if why else "survived"
+            outcome = "lost" if why else "survived" if this.faults else "missed"
             again = time.monotonic() - hurt
     except Missed:
         outcome, again = "missed", 0.0
