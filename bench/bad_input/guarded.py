@@ -185,11 +185,11 @@ def _written(event: str, arguments: tuple[Any, ...]) -> str:
 
 
 def _is_left(place: Path, folder: Path, outcome: str, kind: Kind) -> bool:
-    """Whether what is new is outside, half-written, of code in the input, or a file of a case that was refused."""
+    """Whether what is new is outside, half-written, of code in the input, or a file but a lock of a case that was refused."""
     if not place.is_relative_to(folder) or place.name == PLANTED:
         return True
-    refused = outcome == CLEAR and not place.is_dir() and str(place.relative_to(folder)) not in kind.first
-    return refused or place.name.endswith((".unfinished", "-unfinished"))
+    refused = outcome == CLEAR and not place.is_dir() and place.suffix != ".lock"
+    return (refused and str(place.relative_to(folder)) not in kind.first) or place.name.endswith((".unfinished", "-unfinished"))
 
 
 def _is_within(place: str, folder: Path) -> bool:
@@ -201,6 +201,7 @@ def _is_within(place: str, folder: Path) -> bool:
             "/dev/shm",
             "/tmp/tmp",
             "/tmp/matplotlib",
+            "/tmp/mlflow-",  # locks of servers on this machine
             "/proc/",
             str(Path.home() / ".cache"),
             str(Path.home() / ".config"),
