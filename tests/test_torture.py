@@ -19,6 +19,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from bench.torture import judge, servers, table
+from bench.torture import round as round_of_torture
 from bench.torture.project import Project
 from bench.torture.round import command_of
 
@@ -191,6 +192,29 @@ def test_a_stage_of_dvc_is_the_command_of_the_pipeline() -> None:
         "call --candidate bags",
         "audit NPM1 --candidate bags",
     ]
+
+
+@pytest.mark.parametrize(
+    ("command", "met", "outcome"),
+    [("sleep 9", 1, "lost"), ("true", 1, "missed"), ("", 0, "missed"), ("", 1, "survived")],
+)
+def test_what_hangs_is_lost_and_what_met_nothing_is_no_try(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, met: int, outcome: str
+) -> None:
+    monkeypatch.setattr(round_of_torture, "HANGS_S", 0.1)
+    monkeypatch.setattr(round_of_torture, "run_again", lambda this: (0, ""))
+    project = Project.__new__(Project)
+    project.folder, project.seconds = folder, {"pack": 1.0}
+    for name in ("restore", "undo"):
+        monkeypatch.setattr(project, name, lambda *_: None)
+
+    def kind(this: round_of_torture.Round) -> None:
+        this.faults = met
+        if command:
+            this.wait_for_stage(this.start(*command.split()))
+
+    became = round_of_torture.play(project, judge.look(folder), kind, "pack", False, random.Random(1))
+    assert became["outcome"] == outcome
 
 
 def test_rounds_that_came_too_late_are_no_tries() -> None:

@@ -81,8 +81,8 @@ class Round:
             os.killpg(process.pid, signal.SIGKILL)
             return process.wait()
 
-    def wait_for_stage(self, parent: subprocess.Popen[str]) -> psutil.Process:
-        """The process of the stage, as soon as it is there.
+    def wait_for_stage(self, parent: subprocess.Popen[str], lives_on: bool = False) -> psutil.Process:
+        """The process of the stage, as soon as it is there; a parent that does not come so far hangs, unless it `lives_on`.
 
         Raises:
             Missed: the parent ended first, or, as a worker does, lives on without it.
@@ -96,6 +96,8 @@ class Round:
                         if " ".join(child.cmdline()).endswith(words):
                             return child
             time.sleep(0.01)
+        if parent.poll() is None and not lives_on:
+            self.unclear.append(f"a hang: the stage had not begun after {HANGS_S:.0f} s")
         raise Missed
 
     def undo(self, stages: set[str]) -> None:
@@ -174,7 +176,8 @@ def play(
             outcome = "lost" if why else "survived" if this.faults else "missed"
             again = time.monotonic() - hurt
     except Missed:
-        outcome, again = "missed", 0.0
+        why, again = this.unclear, 0.0
+        outcome = "lost" if why else "missed"
     return {
         "stage": stage,
         "victim": this.victim,

@@ -58,7 +58,7 @@ def worker_killed(this: Round) -> None:
     (weekly,) = (found for found in server.post("deployments/filter") if found["name"] == "weekly")
     server.post(f"deployments/{weekly['id']}/create_flow_run", state={"type": "SCHEDULED"})
     worker = this.start("prefect", "worker", "start", "--pool", "pipeline")
-    this.moment_of(this.wait_for_stage(worker))
+    this.moment_of(this.wait_for_stage(worker, lives_on=True))
     this.again, this.victim = FLOW, "worker and run"
     processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
     this.strike(*(one for one in processes if one.pid == worker.pid or is_run(one)))
