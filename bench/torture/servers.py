@@ -74,10 +74,10 @@ def slow(this: Round) -> None:
 
 
 def flapping(this: Round) -> None:
-    """MLflow's server drops connections, in the middle of some answers too."""
+    """MLflow's server drops connections, before or in the middle of answers."""
     proxy = this.after.enter_context(Proxy(_mlflow(this).address, this.chance))
-    proxy.dropped, this.victim = this.chance.uniform(0.02, 0.5), "MLflow server"
-    this.moments.append(f"{proxy.dropped:.0%} dropped")
+    proxy.dropped, this.victim = this.chance.uniform(0.01, 0.2), "MLflow server"
+    this.moments.append(f"{proxy.dropped:.0%} of answers dropped")
     _through(this, proxy)
 
 
@@ -135,7 +135,7 @@ class Proxy:
         self._to = ("127.0.0.1", int(address.rpartition(":")[2]))
         self._chance = random.Random(chance.random())
         self.delay_s = self.dropped = 0.0
-        self.struck = 0  # answers that came late, and connections that were dropped
+        self.struck = 0  # answers that came late, or not to their end
 
     def __enter__(self) -> Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -155,13 +155,9 @@ class Proxy:
             threading.Thread(target=self._hand_on, args=(client,), daemon=True).start()
 
     def _hand_on(self, client: socket.socket) -> None:
-        bytes_left = self._chance.choice([0, 100, 3000]) if self._chance.random() < self.dropped else None
         asked = threading.Event()
         with client, contextlib.suppress(OSError), socket.create_connection(self._to) as server:
-            if bytes_left == 0:
-                self.struck += 1
-                return
-            back = threading.Thread(target=self._answer, args=(server, client, asked, bytes_left), daemon=True)
+            back = threading.Thread(target=self._answer, args=(server, client, asked), daemon=True)
             back.start()
             with contextlib.suppress(OSError):
                 while data := client.recv(65536):
@@ -170,18 +166,18 @@ class Proxy:
                 server.shutdown(socket.SHUT_WR)
             back.join()
 
-    def _answer(self, server: socket.socket, client: socket.socket, asked: threading.Event, bytes_left: int | None) -> None:
-        """Bytes from the server until either ends, or so many have gone through; the other hears of it.
-
-        A connection serves many requests: the first bytes after each are late.
-        """
+    def _answer(self, server: socket.socket, client: socket.socket, asked: threading.Event) -> None:
+        """Bytes from the server until either ends; a connection serves many requests, and chance has its say of each answer."""
+        bytes_left: int | None = None
         with contextlib.suppress(OSError):
-            while data := server.recv(65536 if bytes_left is None else min(bytes_left, 65536)):
-                if asked.is_set() and self.delay_s:
-                    self.struck += 1
-                    time.sleep(self.delay_s)
-                asked.clear()
-                client.sendall(data)
+            while data := server.recv(65536):
+                if asked.is_set():
+                    asked.clear()
+                    bytes_left = self._chance.choice([0, 100, 3000]) if self._chance.random() < self.dropped else None
+                    if self.delay_s:
+                        self.struck += 1
+                        time.sleep(self.delay_s)
+                client.sendall(data[:bytes_left])
                 if bytes_left is not None and (bytes_left := bytes_left - len(data)) <= 0:
                     self.struck += 1
                     server.shutdown(socket.SHUT_RDWR)
