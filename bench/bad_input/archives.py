@@ -111,19 +111,18 @@ def _read_archive(folder: Path) -> None:
 
 
 def _wrong_archive(folder: Path, _: object) -> str:
-    """What came is an original, byte for byte, at its place; and as many files came as zipfile lists."""
-    known = _originals()
-    for file in sorted((folder / "data/raw").rglob("*")):
-        place = file.relative_to(folder / "data/raw").as_posix()
+    """An original that the archive lists came to its place, byte for byte, or is told as not copied; what else came is one."""
+    known, raw = _originals(), folder / "data/raw"
+    came = {file.relative_to(raw).as_posix(): file for file in raw.rglob("*") if file.is_file() or file.is_symlink()}
+    for place, file in came.items():
         if file.is_symlink():
             return f"{place} is a link"
-        if file.is_file() and file.read_bytes() not in {known.get(place), b"", b"/etc/passwd", *known.values()}:
-            return f"{place} is no original"
-    came = [file for file in (folder / "data/raw").rglob("*") if file.is_file()]
+        if file.read_bytes() not in ({known[place]} if place in known else {b"", b"/etc/passwd", *known.values()}):
+            return f"{place} is no original, or another one"
+    missing = set(pd.read_csv(folder / "data/not_copied.csv")["path"])
     with zipfile.ZipFile(folder / "cohort.zip") as archive:
-        listed = [name for name in archive.namelist() if name.lower().endswith(".tif")]
-    missing = len(pd.read_csv(folder / "data/not_copied.csv"))
-    return "" if len(came) + missing >= len(listed) - 1 else f"{len(came)} of {len(listed)} files came"
+        lost = [name for name in archive.namelist() if name in known and name not in missing and name not in came]
+    return f"{lost[:3]} of the archive did not come" if lost else ""
 
 
 def kinds() -> Iterable[Kind]:

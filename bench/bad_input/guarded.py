@@ -23,10 +23,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pipeline.common.errors import PipelineError
+from pipeline.common.errors import WANT_OF_MEMORY, PipelineError
 
 CLEAR, RIGHT, CRASH, WRONG = OUTCOMES = ("clear error", "accepted and right", "crash", "wrong")
 LIMIT_S, LIMIT_BYTES = 60, 2 << 30
+PLANTED = "written"  # what code in an input makes, where it is run
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Kind:
     load: Callable[[], object] = lambda: None  # what is imported and built once, before memory is measured
     around: Callable[[], AbstractContextManager[object]] = nullcontext  # what runs beside all cases
     one_in: int = 1  # of so many cases one is tried, where it takes seconds
+    first: tuple[str, ...] = ()  # what a first stage has made, where a second one refuses
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,9 @@ def _work(kind: Kind, numbers: range, seed: int, told: Connection) -> None:
             seconds = time.monotonic() - started
             if outcome in (CLEAR, RIGHT):
                 outside = [place for place in written if not _is_within(place, folder)]
-                after = {place for place in set(Path(name).rglob("*")) - before if not place.is_relative_to(folder)}
-                half = list(folder.rglob("*.unfinished"))
-                if outside or after or half:
-                    outcome, said = CRASH, f"wrote {[*outside, *map(str, after), *map(str, half)][:3]}"
+                after = [place for place in set(Path(name).rglob("*")) - before if _is_left(place, folder, outcome, kind)]
+                if outside or after:
+                    outcome, said = CRASH, f"wrote {[*outside, *map(str, after)][:3]}: {said}"
             os.chdir(name)
             shutil.rmtree(Path(name, "outside"), ignore_errors=True)
             told.send(Case(number, how, outcome, said[:600], seconds))
@@ -154,6 +155,8 @@ def _outcome(kind: Kind, folder: Path) -> tuple[str, str]:
         said = str(error)
         if "\n" in said or not said.strip():
             return CRASH, f"not one line: {said!r}"
+        if WANT_OF_MEMORY in said:
+            return CRASH, f"took more than {LIMIT_BYTES >> 30} GB: {said}"
         if not any(name in said for name in kind.named):
             return CRASH, f"names nothing: {said}"
         return CLEAR, said
@@ -174,11 +177,19 @@ def _raised(place: str = "/bench/") -> str:
 
 
 def _written(event: str, arguments: tuple[Any, ...]) -> str:
-    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+    if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):  # whether by `open` or by `os.open`
         return os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
     if event in ("os.mkdir", "os.symlink", "os.link", "os.rename"):
         return os.fsdecode(arguments[0 if event == "os.mkdir" else 1])
     return ""
+
+
+def _is_left(place: Path, folder: Path, outcome: str, kind: Kind) -> bool:
+    """Whether what is new is outside, half-written, of code in the input, or a file but a lock of a case that was refused."""
+    if not place.is_relative_to(folder) or place.name == PLANTED:
+        return True
+    refused = outcome == CLEAR and not place.is_dir() and place.suffix != ".lock"
+    return (refused and str(place.relative_to(folder)) not in kind.first) or place.name.endswith((".unfinished", "-unfinished"))
 
 
 def _is_within(place: str, folder: Path) -> bool:
@@ -190,6 +201,7 @@ def _is_within(place: str, folder: Path) -> bool:
             "/dev/shm",
             "/tmp/tmp",
             "/tmp/matplotlib",
+            "/tmp/mlflow-",  # locks of servers on this machine
             "/proc/",
             str(Path.home() / ".cache"),
             str(Path.home() / ".config"),

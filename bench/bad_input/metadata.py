@@ -61,7 +61,7 @@ def _make_workbook(rng: random.Random, folder: Path) -> str:
 
 
 def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
-    """Patients and ages, by the csv module; what is not UTF-8 or has no header on top is judged by its patients alone."""
+    """Patients, and what is said of each, by the csv module."""
     file = folder / "metadata.csv"
     data = file.read_bytes()
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -84,17 +84,7 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
     if not best:
         return "the other reader finds no header"
     header = [cell.strip().lower() for cell in best[0]]
-    for name in ("patient_id", "age", "sex_1f_2m"):
-        if header.count(name) > 1:
-            return f"column {name} is there twice"
-    expected = {}
-    for row in best[1:]:
-        who = patient_names.identity(row[header.index("patient_id")]) if len(row) > header.index("patient_id") else ""
-        age = row[header.index("age")].strip() if "age" in header and len(row) > header.index("age") else ""
-        if who:
-            expected[who] = "" if age.lower() in patients._MISSING else f"{float(age.replace(',', '.')):.10g}"
-    seen = {patient_names.identity(who): age for who, age in zip(found.index, found["age"], strict=True)}
-    return "" if seen == expected else f"{sorted(set(seen.items()) ^ set(expected.items()))[:3]!r:.300}"
+    return _difference(found, header, best[1:])
 
 
 def _wrong_workbook(folder: Path, found: pd.DataFrame) -> str:
@@ -102,13 +92,31 @@ def _wrong_workbook(folder: Path, found: pd.DataFrame) -> str:
     heads = [n for n, row in enumerate(other.values.tolist()) if "patient_id" in [str(cell).strip().lower() for cell in row]]
     if not heads:
         return "the other reader finds no header"
-    header = [str(cell).strip().lower() for cell in other.iloc[heads[0]]]
-    if header.count("patient_id") > 1 or header.count("age") > 1:
-        return "a column is there twice"
-    names = [_plain(value) for value in other.iloc[heads[0] + 1 :, header.index("patient_id")]]
-    expected = {who for name in names if (who := patient_names.identity(name))}
-    seen = {patient_names.identity(who) for who in found.index}
-    return "" if seen == expected else f"{sorted(seen ^ expected)[:3]!r:.300}"
+    header, *rows = [[_plain(value).strip() for value in row] for row in other.values.tolist()[heads[0] :]]
+    return _difference(found, list(map(str.lower, header)), rows)
+
+
+_COMPARED = ("patient_id", "age", "sex_1f_2m", "pb_myeloblast")
+
+
+def _difference(found: pd.DataFrame, header: list[str], rows: list[list[str]]) -> str:
+    """Between what was read of age, sex and share of blasts and what stands in these cells."""
+    if twice := [name for name in _COMPARED if header.count(name) > 1]:
+        return f"column {twice[0]} is there twice"
+    expected = {}
+    for row in rows:
+        by_name = dict(zip(header, row, strict=False))  # a short line has nothing there
+        cells = [by_name.get(name, "").strip() for name in _COMPARED]
+        who, age, sex, blasts = ["" if cell.lower() in patients._MISSING and n else cell for n, cell in enumerate(cells)]
+        if identity := patient_names.identity(who):
+            expected[identity] = (_number(age), sex and ("f" if sex[0].lower() in "1fw" else "m"), _number(blasts, 0.01))
+    seen = {patient_names.identity(str(who)): said for who, *said in found[["age", "sex", "blast_share"]].itertuples()}
+    wrong = [who for who in sorted(seen.keys() | expected.keys()) if seen.get(who) != [*expected.get(who, ())]]
+    return "".join(f"{who}: {seen.get(who)} is {expected.get(who)}"[:300] for who in wrong[:1])
+
+
+def _number(cell: str, scale: float = 1.0) -> str:
+    return f"{float(cell.replace(',', '.')) * scale:.10g}" if cell else ""
 
 
 def _plain(value: object) -> str:

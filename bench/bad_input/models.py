@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from bench import served
 from bench.bad_input import damage
-from bench.bad_input.guarded import Kind
+from bench.bad_input.guarded import PLANTED, Kind
 from pipeline.common import environment
 from pipeline.common.errors import PipelineError
 
@@ -69,7 +69,7 @@ def _make(rng: random.Random, folder: Path, adjusted: bool = False) -> str:
                 file.write_bytes((model / rng.choice([name for name in names if model / name != file])).read_bytes())
             case "more":
                 beside = file.parent / rng.choice(("more.py", "x.pkl", "__pycache__", "model.keras"))
-                beside.write_bytes(b"import os; os.mkdir('written')")
+                beside.write_bytes(f"import os; os.mkdir({PLANTED!r})".encode())
             case _:
                 file.write_bytes(damage.bytes_of(rng, file.read_bytes())[1])
     if adjusted:

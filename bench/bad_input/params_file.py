@@ -15,11 +15,17 @@ import yaml
 from ruamel.yaml import YAML
 
 from bench.bad_input import ROOT, damage
-from bench.bad_input.guarded import Kind
+from bench.bad_input.guarded import PLANTED, Kind
 from pipeline.common import config
 
 _SNIPPETS = (
-    *("&a [*a]", "*nothing", "!!python/object/apply:os.system ['touch written']", "!!python/name:os.system", "!!binary aGk="),
+    *(
+        "&a [*a]",
+        "*nothing",
+        f"!!python/object/apply:os.system ['touch {PLANTED}']",
+        "!!python/name:os.system",
+        "!!binary aGk=",
+    ),
     *("2026-01-01", "0o17", "0b1", "1_000", "+1", "1e3", ".5", ".inf", ".nan", "<<", "|", ">", "{a: 1, a: 2}", "!!set {a}"),
     *("!!str 1", "[" * 5000, "{a: " * 5000, "- " * 5000, "&a [" + "1," * 9 + "1]", "!!float 3", "!!int '3'", "? x", "%", "@"),
     *("`", "yes", "on"),

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -66,13 +67,14 @@ _DEALT_BY = ["class", "patient", "error"]  # of the manifest's columns: in other
 
 def _wrong_manifest(folder: Path, _: object) -> str:
     rows = pyarrow.parquet.ParquetFile(folder / "data/manifest.parquet").read(columns=_DEALT_BY).to_pylist()
-    expected: dict[str, int] = {}
-    for row in rows:
-        if row["error"] == "" and row["class"] in settings().classes:  # others are none of this project's
-            expected[row["patient"]] = expected.get(row["patient"], 0) + 1
+    expected = Counter(
+        (row["patient"], str(int(row["class"] != settings().control)))
+        for row in rows
+        if row["error"] == "" and row["class"] in settings().classes  # others are none of this project's
+    )
     with (folder / "data/splits/NPM1.csv").open(encoding="utf-8", newline="") as file:
-        seen = {row["patient"]: int(row["images"]) for row in csv.DictReader(file)}
-    return "" if seen == expected else f"{sorted(set(seen.items()) ^ set(expected.items()), key=str)[:3]}"
+        seen = {(row["patient"], row["label"]): int(row["images"]) for row in csv.DictReader(file)}
+    return "" if seen == dict(expected) else f"{sorted(set(seen.items()) ^ set(expected.items()), key=str)[:3]}"
 
 
 def _csv(
@@ -231,7 +233,12 @@ _WEIGHTS = [image_weights.COLUMNS, *[[path, f"{n / 30:.4f}"] for n, path in enum
 def kinds() -> Iterable[Kind]:
     """All of this module."""
     yield Kind(
-        "manifest", _make_manifest, _read_manifest, _wrong_manifest, ("manifest.parquet", "folds.csv", "class", "patient")
+        "manifest",
+        _make_manifest,
+        _read_manifest,
+        _wrong_manifest,
+        ("manifest.parquet", "folds.csv", "class", "patient"),
+        first=("data/folds.csv",),
     )
     yield _csv(
         "split",

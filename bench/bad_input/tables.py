@@ -112,19 +112,13 @@ def kinds() -> Iterable[Kind]:
         "labels",
         [["", *expert_labels.NEEDED[:1], "prediction", *expert_labels.NEEDED[1:]], *_LABELS],
         lambda file: expert_labels.read(file, IMAGES, False),
-        lambda found: [("n", str(len(found)))],
-        lambda rows: [
-            (
-                "n",
-                str(
-                    len(
-                        {
-                            (patient_names.identity(who), int(re.findall(r"\d+", name)[0]))
-                            for who, name in _by_header("ID", "im_tiffname")(rows)
-                            if patient_names.identity(who) in map(str.lower, PEOPLE) and int(re.findall(r"\d+", name)[0]) < 3
-                        }
-                    )
-                ),
-            )
-        ],
+        lambda found: [(path.split("/")[1].lower(), path[-5], label) for path, label in found.items()],
+        lambda rows: sorted(
+            {
+                (patient_names.identity(who), number, {"typical lymphocyte": expert_labels.HEALTHY}[label])
+                for label, who, name in _by_header(*expert_labels.NEEDED)(rows)
+                if patient_names.identity(who) in map(str.lower, PEOPLE)
+                and (number := str(int(re.findall(r"\d+", name)[0]))) in ("0", "1", "2")
+            }
+        ),
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from processes import Postgres
 
 from bench.torture import company, judge, kills, limits, servers, table
-from bench.torture.project import TRACKED, Project
+from bench.torture.project import REGISTER, TRACKED, Project
 from bench.torture.round import play
 
 KINDS = {
@@ -42,6 +42,7 @@ KINDS = {
 }
 
 ASK_MLFLOW = ("mlflow", "postgres", "slow", "flapping")
+MET_BY = {**dict.fromkeys(ASK_MLFLOW, TRACKED), "temp-full": REGISTER}  # others are met by all stages
 QUICK = {name: KINDS[name] for name in ("stage", "both", "dvc", "two-people", "disk-full", "read-only", "memory", "temp-full")}
 QUICK["disk-full"] = functools.partial(limits.disk_full, times=3)
 QUICK_STAGES = ("deal", "split", "pack", "candidates", "weigh", "train_bags@NPM1-bags", "evaluate@NPM1-bags", "register@NPM1")
@@ -76,7 +77,7 @@ def main() -> None:
                 break
             sweep, place = divmod(number, len(kinds))
             kind = kinds[place]
-            stages = list(TRACKED if kind in ASK_MLFLOW else QUICK_STAGES if options.quick else project.seconds)
+            stages = list(MET_BY.get(kind, QUICK_STAGES if options.quick else project.seconds))
             random.Random(seed).shuffle(stages)
             stage = stages[(sweep + 7 * place) % len(stages)]  # every kind meets each in turn
             became = play(project, expected, how[kind], stage, kind in ASK_MLFLOW, random.Random(f"{seed} {number}"))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
+import psutil
+
+from bench.torture.project import spent
 from bench.torture.round import FLOW, PYTHON, REPRO, Round, command_of, tracebacks, words
+
+_BEGUN_S = 1.0  # of a processor: modules are read
 
 
 def two_people(this: Round) -> None:
@@ -13,8 +19,12 @@ def two_people(this: Round) -> None:
     second = this.chance.choice([REPRO, by_hand])
     one = this.start(*REPRO)
     this.moment_of(this.wait_for_stage(one))
-    this.faults, this.victim = 1, "dvc and dvc" if second == REPRO else "dvc and a stage by hand"
+    this.victim = "dvc and dvc" if second == REPRO else "dvc and a stage by hand"
     two = this.start(*second)
+    with contextlib.suppress(psutil.Error):
+        while spent(psutil.Process(two.pid)) < _BEGUN_S and two.poll() is None:
+            time.sleep(0.01)
+    this.faults = int(one.poll() is None)  # else they were one after the other
     this.ended(one)
     this.ended(two)
     this.unclear += tracebacks(this)

@@ -1,37 +1,46 @@
 """What a project holds, and what is wrong with it beside another that nothing disturbed.
 
-Results are compared by their bytes, DVC's cache by the digests that its files are named by, MLflow by what its records say of
-runs, models and names: a record without its number and its hour.
+Results are compared by their bytes, DVC's cache by the digests that its files are named by, MLflow by what its records and
+files say of runs, models and names: a record without its number and its hour.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import alive_of
+import psutil
 from small_project import lock
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+MARK = "TORTURE_PROJECT"  # in the environment of all that a round starts, and of all that this starts, wherever it works
 _RESULTS = ("data", "models", "reports")
-_OWN_HOURS = ("decisions.jsonl", "verdicts.html")  # compared by what they say
+_OWN_HOURS = ("decisions.jsonl", "verdicts.html")  # compared by what they say, and by being there
 _UNFINISHED = re.compile(r"[.-]unfinished$|\.tmp$|-journal$|-wal$")
 _OF_A_SERVER = "mlflow-artifacts:/"  # which keeps its files in a folder beside the project
-_RUNS = """SELECT e.name, r.name, r.status, r.lifecycle_stage, r.run_uuid
+_OF_RUNS = {
+    "points": "SELECT run_uuid, key, step, value FROM metrics WHERE key NOT LIKE 'system/%'",
+    "params": "SELECT run_uuid, key, value FROM params",
+    "tags": "SELECT run_uuid, key, value FROM tags",
+    "data sets": """SELECT i.destination_id, d.name, d.digest FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id
+                    WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN'""",
+    "models": "SELECT source_run_id, name, status FROM logged_models WHERE lifecycle_stage = 'active'",
+}
+_RUNS = """SELECT r.run_uuid, e.name, r.name, r.status, r.lifecycle_stage, r.artifact_uri
            FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id"""
-_POINTS = (
-    "SELECT run_uuid, key, count(*), min(value), max(value) FROM metrics WHERE key NOT LIKE 'system/%' GROUP BY run_uuid, key"
-)
-_MODELS = """SELECT r.name, count(*) FROM logged_models m JOIN runs r ON r.run_uuid = m.source_run_id
-             WHERE m.lifecycle_stage = 'active' GROUP BY r.name"""
 _VERSIONS = """SELECT v.name, v.version, t.value, v.storage_location FROM model_versions v LEFT JOIN model_version_tags t
                ON t.name = v.name AND t.version = v.version AND t.key = 'candidate'"""
+_VERSION_TAGS = "SELECT name, version, key, value FROM model_version_tags"
+_HOURS = re.compile(r"(?<=^decided\.).*")  # in the name of a tag
+_OF_AN_HOUR = ("champion_since", "sha256.MLmodel")  # tags whose values say when, as `MLmodel` does
+_DECIDED = ("subtype", "candidate", "decision", "reason", "digest", "replaced", "results_md5")
 
 
 @dataclass(frozen=True)
@@ -40,12 +49,14 @@ class State:
 
     lock: dict[str, Any]
     results: dict[str, str]  # file -> digest
+    cache: frozenset[Path]  # what DVC's holds, each under its digest
     records: dict[str, Counter[tuple[object, ...]]]  # of MLflow and of the decisions
 
 
 def look(folder: Path, database: str = "") -> State:
     """The state of a project whose records lie in `database`, its own if empty."""
-    return State(lock(folder), _results(folder), _records(folder, database or f"sqlite:///{folder}/mlflow.db"))
+    records = _records(folder, database or f"sqlite:///{folder}/mlflow.db")
+    return State(lock(folder), _results(folder), frozenset(path.relative_to(folder) for path in _cached(folder)), records)
 
 
 def faults(folder: Path, expected: State, database: str = "") -> list[str]:
@@ -60,8 +71,22 @@ def faults(folder: Path, expected: State, database: str = "") -> list[str]:
         said += [f"{kind}: lost {line}" for line in records - found.records[kind]]
         said += [f"{kind}: more {line}" for line in found.records[kind] - records]
     said += [f"half-written: {path.relative_to(folder)}" for path in _half_written(folder)]
+    said += [f"DVC's cache: lost {path}" for path in sorted(expected.cache - found.cache)]
     said += [f"DVC's cache: {path.relative_to(folder)} is not what its name says" for path in _damaged(folder)]
-    return said + [f"still at work: {line}" for line in alive_of(folder)]
+    return said + [f"still at work: {line}" for line in at_work(folder).values()]
+
+
+def at_work(folder: Path) -> dict[psutil.Process, str]:
+    """Processes that work in the project, or that one of a round has started to work elsewhere, by their command lines."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            of_a_round = process.environ().get(MARK) == str(folder)
+            if process.pid != os.getpid() and (of_a_round or Path(process.cwd()).is_relative_to(folder)):
+                found[process] = " ".join(process.cmdline())
+        except (psutil.Error, OSError):  # gone, or another account's
+            continue
+    return found
 
 
 def _different(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -81,28 +106,36 @@ def _results(folder: Path) -> dict[str, str]:
 
 
 def _records(folder: Path, database: str) -> dict[str, Counter[tuple[object, ...]]]:
-    engine = create_engine(database, poolclass=NullPool)
-    with engine.connect() as connection:
-        rows = {name: connection.execute(text(query)).fetchall() for name, query in (("runs", _RUNS), ("points", _POINTS))}
-        versions = [(*row[:-1], _files(folder, row[-1])) for row in connection.execute(text(_VERSIONS))]
-        models = [tuple(row) for row in connection.execute(text(_MODELS))]
-        aliases = [tuple(row) for row in connection.execute(text("SELECT name, alias, version FROM registered_model_aliases"))]
-    names = {row[-1]: tuple(row[:-1]) for row in rows["runs"]}
-    points = [(*names[run][:2], key, count, low, high) for run, key, count, low, high in rows["points"]]
+    with create_engine(database, poolclass=NullPool).connect() as connection:
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+        runs = rows(_RUNS)
+        names = {run: (experiment, name) for run, experiment, name, *_ in runs}
+        of_runs = {kind: Counter(_named(names, row) for row in rows(query)) for kind, query in _OF_RUNS.items()}
+        versions = [(*row, _files(folder, place)) for *row, place in rows(_VERSIONS)]
+        version_tags = [
+            (*row, _HOURS.sub("", key), "" if key in _OF_AN_HOUR else value) for *row, key, value in rows(_VERSION_TAGS)
+        ]
+        aliases = rows("SELECT name, alias, version FROM registered_model_aliases")
     decisions = map(json.loads, (folder / "data/decisions.jsonl").read_text().splitlines())
-    kept = ("subtype", "candidate", "decision", "reason", "digest", "replaced", "results_md5")
-    return {
-        "runs": Counter(names.values()),
-        "points": Counter(points),
-        "models": Counter(models),
+    return of_runs | {
+        "runs": Counter((*row, _files(folder, place)) for _, *row, place in runs),
         "versions": Counter(versions),
+        "tags of versions": Counter(version_tags),
         "aliases": Counter(aliases),
-        "decisions": Counter(tuple(line[key] for key in kept) for line in decisions),
+        "decisions": Counter(tuple(line[key] for key in _DECIDED) for line in decisions),
     }
 
 
+def _named(names: dict[str, tuple[str, str]], row: tuple[Any, ...]) -> tuple[object, ...]:
+    """A row about a run by its name, in values as well: a run's tag may name the run above it."""
+    return tuple(names.get(cell, cell) for cell in row)
+
+
 def _files(project: Path, place: str) -> str:
-    """One digest of a registered model's files, but of `MLmodel`, which says when it was registered."""
+    """One digest of all files of a run or of a registered model, but of `MLmodel`, which says when it was registered."""
     folder = project / place.removeprefix("file://")
     if place.startswith(_OF_A_SERVER):
         folder = project.with_name("mlflow") / "artifacts" / place.removeprefix(_OF_A_SERVER)
@@ -116,9 +149,12 @@ def _half_written(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if ".git" not in path.parts and _UNFINISHED.search(path.name) and path.exists()]
 
 
+def _cached(folder: Path) -> list[Path]:
+    return [path for path in (folder / ".dvc/cache/files/md5").glob("*/*") if not path.name.endswith(".tmp")]
+
+
 def _damaged(folder: Path) -> list[Path]:
-    objects = (folder / ".dvc/cache/files/md5").glob("*/*")
-    return [path for path in objects if not path.name.endswith(".tmp") and _name(path) != path.parent.name + path.name]
+    return [path for path in _cached(folder) if _name(path) != path.parent.name + path.name]
 
 
 def _name(path: Path) -> str:

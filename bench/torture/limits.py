@@ -18,18 +18,12 @@ import psutil
 
 from bench.torture.round import REPRO, Missed, Round, crashes, require_a_fault, tracebacks
 
-READ_ONLY = (
-    "data",
-    "models",
-    "reports",
-    "mlartifacts",
-    ".checkpoints",
-    ".vectors",
-    ".dvc/cache",
-    ".dvc/tmp",
-    "data/vectors",
-    ".",
-)
+_DVC_WRITES = (".", ".dvc/cache", ".dvc/tmp")
+_WRITE_BESIDE = {  # where stages write beside their outputs
+    **dict.fromkeys(("register", "register_call"), "mlartifacts"),
+    **dict.fromkeys(("train", "train_bags", "suspect", "call"), ".checkpoints"),
+    "embed": ".vectors",
+}
 _ALONE = "TORTURE_MAY_MOUNT"
 _ROOM_KB = 2_000_000
 
@@ -83,19 +77,21 @@ def temp_full(this: Round) -> None:
     place.mkdir(exist_ok=True)
     size_kb = int(4 + 400 * this.chance.random() ** 2)
     _mount(this, place, "-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs")
-    this.victim, this.faults = "/tmp", 1
+    this.victim = "/tmp"
     this.moments.append(f"{size_kb} KB")
-    this.ended(this.start(*REPRO, TMPDIR=str(place)))
+    this.faults = int(this.ended(this.start(*REPRO, TMPDIR=str(place))) != 0)
     this.unclear += [*tracebacks(this), *crashes(this)]
 
 
 def read_only(this: Round) -> None:
-    """One folder may only be read."""
-    place = this.folder / this.chance.choice([name for name in READ_ONLY if (this.folder / name).is_dir()])
+    """One of the folders that the stage or DVC writes to may only be read."""
+    names = {str(place.parent) for place in this.project.outs(this.stage)} | {*_DVC_WRITES}
+    names |= {_WRITE_BESIDE.get(this.stage.partition("@")[0], ".")}
+    place = this.folder / this.chance.choice(sorted(name for name in names if (this.folder / name).is_dir()))
     _mount(this, place, "--bind", str(place))
     subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
-    this.faults, this.victim = 1, str(place.relative_to(this.folder))
-    this.ended(this.start(*REPRO))
+    this.victim = str(place.relative_to(this.folder))
+    this.faults = int(this.ended(this.start(*REPRO)) != 0)
     this.unclear += [*tracebacks(this), *crashes(this)]
     subprocess.run(["umount", str(place)], check=True)
 
@@ -125,7 +121,7 @@ def _onto_a_disk(this: Round) -> int:
     _mount(this, folder, "-t", "tmpfs", "-o", f"size={_ROOM_KB}k", "tmpfs")
     subprocess.run(["cp", "-a", f"{aside}/.", str(folder)], check=True)
     shutil.rmtree(aside)
-    made = [place for name in this.undone for place in this.project.outs(name)]
+    made = [this.project.kept / place for name in this.undone for place in this.project.outs(name)]
     return 20 + sum(path.stat().st_size for place in made for path in (place, *place.rglob("*")) if path.is_file()) // 700
 
 

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -55,12 +55,12 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         """Make the reference, where it is not there from an earlier sitting with the same code."""
-        self.folder, self._kept = folder / "project", folder / "reference"
+        self.folder, self.kept = folder / "project", folder / "reference"
         if not (folder / "seconds.json").is_file():
             folder.mkdir(parents=True, exist_ok=True)
             seconds = self._make()
-            shutil.rmtree(self._kept, ignore_errors=True)
-            self.folder.rename(self._kept)
+            shutil.rmtree(self.kept, ignore_errors=True)
+            self.folder.rename(self.kept)
             (folder / "seconds.json").write_text(json.dumps(seconds))
         self.seconds: dict[str, float] = json.loads((folder / "seconds.json").read_text())
 
@@ -75,24 +75,27 @@ class Project:
     def restore(self) -> None:
         """The project as the reference is; hard links into DVC's cache stay such."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        subprocess.run(["cp", "-a", str(self._kept), str(self.folder)], check=True)
+        subprocess.run(["cp", "-a", str(self.kept), str(self.folder)], check=True)
 
     def outs(self, stage: str) -> list[Path]:
-        """What the reference holds of a stage's."""
-        lock = YAML(typ="safe", pure=True).load(self._kept / "dvc.lock")["stages"]
-        return [self._kept / out["path"] for out in lock[stage].get("outs", [])]
+        """What the reference holds of a stage's, by their places within a project."""
+        lock = YAML(typ="safe", pure=True).load(self.kept / "dvc.lock")["stages"]
+        return [Path(out["path"]) for out in lock[stage].get("outs", [])]
 
     def undo(self, stages: Collection[str]) -> None:
-        """As if `stages` had never run: no outputs, nothing in dvc.lock, no run to be taken from the cache.
+        """As if `stages` had never run: no outputs, nothing in dvc.lock, neither runs nor outputs to be taken from the cache.
 
         Where all that registers is among them MLflow's records go too, which then come from the files alone.
         """
         yaml = YAML(pure=True)
         lock = yaml.load(self.folder / "dvc.lock")
-        for stage in stages:
-            for out in lock["stages"].pop(stage).get("outs", []):
-                place = self.folder / out["path"]
-                shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        outs = [out for stage in stages for out in lock["stages"].pop(stage).get("outs", [])]
+        others = [out for entry in lock["stages"].values() for out in entry.get("outs", [])]
+        for kept in self._cached(outs) - self._cached(others):  # else DVC would have nothing left to write there
+            kept.unlink(missing_ok=True)
+        for out in outs:
+            place = self.folder / out["path"]
+            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         yaml.dump(lock, self.folder / "dvc.lock")
         shutil.rmtree(self.folder / ".dvc/cache/runs", ignore_errors=True)
         if "train@NPM1-published-0" in stages:  # a finished training is remembered among its checkpoints
@@ -103,6 +106,17 @@ class Project:
             for pattern in RECORDS:
                 for place in self.folder.glob(pattern):
                     shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+    def _cached(self, outs: Iterable[Mapping[str, str]]) -> set[Path]:
+        """Where DVC's cache keeps these outputs, the files of folders each."""
+        places = {self._object(out["md5"]) for out in outs}
+        listed = [
+            file for place in places if place.suffix == ".dir" and place.exists() for file in json.loads(place.read_text())
+        ]
+        return places | {self._object(file["md5"]) for file in listed}
+
+    def _object(self, md5: str) -> Path:
+        return self.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
 
 def _run_all(folder: Path) -> dict[str, float]:

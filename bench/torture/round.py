@@ -1,7 +1,8 @@
 """One round: a project about to run some stages again, a fault, a plain run afterwards, and the judgement.
 
 A kind of fault is a function that takes the round, starts its victim and hurts it. It raises `Missed` where the victim was
-through before the fault came: such a round counts for nothing. All chance is the round's own, so that its number brings it
+through before the fault came; where it counts no fault, because nothing met the shortage that was there, the round is missed
+too, unless something is lost. Such a round counts for nothing. All chance is the round's own, so that its number brings it
 back.
 """
 
@@ -63,7 +64,7 @@ class Round:
             return subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env={**self.variables, **more},
+                env={**self.variables, **more, judge.MARK: str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -80,8 +81,8 @@ class Round:
             os.killpg(process.pid, signal.SIGKILL)
             return process.wait()
 
-    def wait_for_stage(self, parent: subprocess.Popen[str]) -> psutil.Process:
-        """The process of the stage, as soon as it is there.
+    def wait_for_stage(self, parent: subprocess.Popen[str], lives_on: bool = False) -> psutil.Process:
+        """The process of the stage, as soon as it is there; a parent that does not come so far hangs, unless it `lives_on`.
 
         Raises:
             Missed: the parent ended first, or, as a worker does, lives on without it.
@@ -95,6 +96,8 @@ class Round:
                         if " ".join(child.cmdline()).endswith(words):
                             return child
             time.sleep(0.01)
+        if parent.poll() is None and not lives_on:
+            self.unclear.append(f"a hang: the stage had not begun after {HANGS_S:.0f} s")
         raise Missed
 
     def undo(self, stages: set[str]) -> None:
@@ -154,7 +157,7 @@ def play(
     With `anew` MLflow's records are made again, as where the round has a server of its own.
     """
     began = time.monotonic()
-    (project.folder.parent / "said").unlink(missing_ok=True)
+    (project.folder.parent / "said").write_text("")
     project.restore()
     some = [name for name in project.seconds if chance.random() < 0.03]
     undone = {stage, *some, *(REGISTER if anew or (stage in REGISTER and chance.random() < 0.7) else ())}
@@ -165,14 +168,16 @@ def play(
             after.callback(end_all, project.folder)
             project.undo(undone)
             kind(this)
-            hurt = time.monotonic()
+            hurt, before = time.monotonic(), len(words(this))
             status, said = run_again(this)
             why = [*this.unclear, *([f"the next run ended with {status}: {said}"] if status else [])]
+            why += [f"the next run: {line}" for line in tracebacks(this, before)]
             why += judge.faults(project.folder, expected, this.database)
-            outcome = "lost" if why else "survived"
+            outcome = "lost" if why else "survived" if this.faults else "missed"
             again = time.monotonic() - hurt
     except Missed:
-        outcome, again = "missed", 0.0
+        why, again = this.unclear, 0.0
+        outcome = "lost" if why else "missed"
     return {
         "stage": stage,
         "victim": this.victim,
@@ -216,9 +221,9 @@ def words(this: Round) -> str:
     return (this.folder.parent / "said").read_text(errors="replace")
 
 
-def tracebacks(this: Round) -> list[str]:
-    """What ended in a traceback of ours, by its last line: it helps nobody."""
-    ours = re.findall(r"^Traceback \(most recent call last\):\n(?:.*\n)*?(^\S.*)$", words(this), re.MULTILINE)
+def tracebacks(this: Round, after: int = 0) -> list[str]:
+    """What ended in a traceback of ours, by its last line, in all that was said or from a place on: it helps nobody."""
+    ours = re.findall(r"^Traceback \(most recent call last\):\n(?:.*\n)*?(^\S.*)$", words(this)[after:], re.MULTILINE)
     return [f"a traceback: {line[:300]}" for line in dict.fromkeys(ours)]
 
 
@@ -228,8 +233,7 @@ def crashes(this: Round) -> list[str]:
 
 
 def end_all(folder: Path) -> None:
-    """Whatever still works in the project."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and Path(process.cwd()) == folder:
-                process.send_signal(signal.SIGKILL)
+    """Whatever still works in the project, or that it started elsewhere."""
+    for process in judge.at_work(folder):
+        with contextlib.suppress(psutil.Error):
+            process.kill()

@@ -58,7 +58,7 @@ def worker_killed(this: Round) -> None:
     (weekly,) = (found for found in server.post("deployments/filter") if found["name"] == "weekly")
     server.post(f"deployments/{weekly['id']}/create_flow_run", state={"type": "SCHEDULED"})
     worker = this.start("prefect", "worker", "start", "--pool", "pipeline")
-    this.moment_of(this.wait_for_stage(worker))
+    this.moment_of(this.wait_for_stage(worker, lives_on=True))
     this.again, this.victim = FLOW, "worker and run"
     processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
     this.strike(*(one for one in processes if one.pid == worker.pid or is_run(one)))
@@ -69,15 +69,15 @@ def slow(this: Round) -> None:
     """Every answer of MLflow's server takes its time."""
     proxy = this.after.enter_context(Proxy(_mlflow(this).address, this.chance))
     proxy.delay_s, this.victim = this.chance.uniform(0.05, 0.3), "MLflow server"
-    this.moments.append(f"{proxy.delay_s:.2f} s a connection")
+    this.moments.append(f"{proxy.delay_s:.2f} s an answer")
     _through(this, proxy)
 
 
 def flapping(this: Round) -> None:
-    """MLflow's server drops connections, in the middle of some answers too."""
+    """MLflow's server drops connections, before or in the middle of answers."""
     proxy = this.after.enter_context(Proxy(_mlflow(this).address, this.chance))
-    proxy.dropped, this.victim = this.chance.uniform(0.02, 0.5), "MLflow server"
-    this.moments.append(f"{proxy.dropped:.0%} dropped")
+    proxy.dropped, this.victim = this.chance.uniform(0.01, 0.2), "MLflow server"
+    this.moments.append(f"{proxy.dropped:.0%} of answers dropped")
     _through(this, proxy)
 
 
@@ -89,11 +89,13 @@ def is_run(process: psutil.Process) -> bool:
 
 
 def _through(this: Round, proxy: Proxy) -> None:
-    this.variables["MLFLOW_TRACKING_URI"], this.faults = proxy.address, 1
+    this.variables["MLFLOW_TRACKING_URI"] = proxy.address
     running = this.start(*REPRO)
     with contextlib.suppress(subprocess.TimeoutExpired):
         running.wait(HANGS_S)
     proxy.delay_s = proxy.dropped = 0.0
+    this.faults = int(proxy.struck > 0)
+    this.moments.append(f"{proxy.struck} times")
     _end(this, running, "with an undisturbed server again")
 
 
@@ -127,12 +129,13 @@ def _empty(folder: Path) -> Path:
 
 
 class Proxy:
-    """A port of this machine that hands connections on, later than they came or not to their end."""
+    """A port of this machine that hands connections on, with answers later than they came or not to their end."""
 
     def __init__(self, address: str, chance: random.Random) -> None:
         self._to = ("127.0.0.1", int(address.rpartition(":")[2]))
         self._chance = random.Random(chance.random())
         self.delay_s = self.dropped = 0.0
+        self.struck = 0  # answers that came late, or not to their end
 
     def __enter__(self) -> Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -152,23 +155,31 @@ class Proxy:
             threading.Thread(target=self._hand_on, args=(client,), daemon=True).start()
 
     def _hand_on(self, client: socket.socket) -> None:
-        time.sleep(self.delay_s)
-        bytes_left = self._chance.choice([0, 100, 3000]) if self._chance.random() < self.dropped else None
+        asked = threading.Event()
         with client, contextlib.suppress(OSError), socket.create_connection(self._to) as server:
-            if bytes_left == 0:
-                return
-            back = threading.Thread(target=_pump, args=(server, client, bytes_left), daemon=True)
+            back = threading.Thread(target=self._answer, args=(server, client, asked), daemon=True)
             back.start()
-            _pump(client, server, None)
+            with contextlib.suppress(OSError):
+                while data := client.recv(65536):
+                    asked.set()
+                    server.sendall(data)
+                server.shutdown(socket.SHUT_WR)
             back.join()
 
-
-def _pump(source: socket.socket, target: socket.socket, bytes_left: int | None) -> None:
-    """Bytes from one to the other until either ends, or so many have gone through; the other hears of it."""
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536 if bytes_left is None else min(bytes_left, 65536) or 1):
-            target.sendall(data)
-            if bytes_left is not None and (bytes_left := bytes_left - len(data)) <= 0:
-                source.shutdown(socket.SHUT_RDWR)
-                break
-        target.shutdown(socket.SHUT_WR if bytes_left is None else socket.SHUT_RDWR)
+    def _answer(self, server: socket.socket, client: socket.socket, asked: threading.Event) -> None:
+        """Bytes from the server until either ends; a connection serves many requests, and chance has its say of each answer."""
+        bytes_left: int | None = None
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                if asked.is_set():
+                    asked.clear()
+                    bytes_left = self._chance.choice([0, 100, 3000]) if self._chance.random() < self.dropped else None
+                    if self.delay_s:
+                        self.struck += 1
+                        time.sleep(self.delay_s)
+                client.sendall(data[:bytes_left])
+                if bytes_left is not None and (bytes_left := bytes_left - len(data)) <= 0:
+                    self.struck += 1
+                    server.shutdown(socket.SHUT_RDWR)
+                    break
+            client.shutdown(socket.SHUT_WR if bytes_left is None else socket.SHUT_RDWR)

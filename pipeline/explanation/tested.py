@@ -73,7 +73,12 @@ def learner(folder: Path) -> tuple[dict[str, Any], dict[str, Floats]]:
     spec = made.values(folder / "spec.json")
     known = {name: values.astype(np.float64) for name, values in made.arrays(folder / "coefficients.npz").items()}
     try:
-        made_up = [np.zeros((images, spec["encoder"]["dimension"]), dtype=np.float32) for images in (2, 3)]
+        dimension = spec["encoder"]["dimension"]
+        if dimension > max((values.size for values in known.values()), default=0):  # no array may grow with a damaged number
+            raise ValueError(f"vectors of {dimension} numbers, and fewer coefficients")
+        if (known.get("scale", np.ones(1)) <= 0).any():
+            raise ValueError("a scale that is not above 0")
+        made_up = [np.zeros((images, dimension), dtype=np.float32) for images in (2, 3)]
         scoring.logits(spec["learner"], known, made_up)  # of two: what is as long as one is not as long as the other
     except (ValueError, KeyError, TypeError, IndexError) as error:
         what = f"spec and coefficients make no learner ({str(error).splitlines()[0]})"

@@ -21,7 +21,7 @@ _DELETED = re.compile(
     r"not found|does not exist|No such artifact|'?active'? (lifecycle_stage|state)|is deleted|deleted state", re.I
 )
 _OF_FILES = (errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)  # that are not what they should be
-_OF_THE_SYSTEM = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?")
+_OF_THE_SYSTEM = re.compile(r"\[Errno (\d+)\] ([^:\n]+)(?:: '([^'\n]+)')?(?: -> '([^'\n]+)')?")
 
 
 def went_away(error: Exception) -> bool:
@@ -46,7 +46,7 @@ def refusal(error: Exception) -> OSError | None:
     if known := errors.refusal(error):
         return known
     told = _OF_THE_SYSTEM.search(str(error))
-    return OSError(int(told[1]), told[2], told[3]) if told and int(told[1]) in errors.REFUSALS else None
+    return OSError(int(told[1]), told[2], told[3], None, told[4]) if told and int(told[1]) in errors.REFUSALS else None
 
 
 def is_of_what_was_asked(error: Exception) -> bool:

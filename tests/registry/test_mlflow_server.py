@@ -167,6 +167,13 @@ def test_a_database_on_a_full_disk_is_the_disks_fault(here: Path, monkeypatch: p
     assert (full.value.errno, full.value.filename) == (errno.ENOSPC, f"{here}/mlflow.db")
 
 
+def test_of_a_file_that_mlflow_could_not_copy_the_place_is_told_that_has_no_room(here: Path) -> None:
+    told = "The following failures occurred:\n##### File a #####\n[Errno 28] No space left on device: 'models/a' -> '/tmp/x/a'"
+    with pytest.raises(OSError, match="No space left on device") as full, mlflow_server.answering():
+        raise MlflowException(told)
+    assert (full.value.errno, full.value.filename, full.value.filename2) == (errno.ENOSPC, "models/a", "/tmp/x/a")
+
+
 def test_a_database_that_fails_in_the_middle_is_one_error_and_no_traceback_of_mlflows(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,16 @@ def test_what_does_not_fit_is_one_line_and_the_last_page_stays(chosen: config.Co
         ):
             tested.learner(coefficients.parent)
     coefficients.write_bytes(kept)
+    spec = coefficients.with_name("spec.json")
+    about, kept = json.loads(spec.read_text()), spec.read_bytes()
+    spec.write_text(json.dumps({**about, "encoder": {**about["encoder"], "dimension": 2**40}}))
+    with pytest.raises(ModelError, match=r"fold-0.*vectors of 1099511627776 numbers, and fewer coefficients"):
+        tested.learner(spec.parent)
+    spec.write_bytes(kept)
+    np.savez(coefficients, allow_pickle=False, **known, scale=np.zeros(4))
+    with pytest.raises(ModelError, match=r"fold-0.*a scale that is not above 0"):
+        tested.learner(spec.parent)
+    np.savez(coefficients, allow_pickle=False, **known)
     dealt = pd.read_csv(paths.split_table(SUBTYPE))
     dealt.assign(fold=(dealt["fold"] + 1) % FOLDS).to_csv(paths.split_table(SUBTYPE), index=False)
     with pytest.raises(LeakError, match=r"models/NPM1/bags/fold-0: trained by another split than data/splits/NPM1\.csv"):
