@@ -21,6 +21,7 @@ from pipeline.registry import gate, locks, mlflow_server, registration, verdicts
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
+COHORT = "St. John's \"2026\""  # a quote ends a word of MLflow's searches
 
 
 @pytest.fixture
@@ -41,20 +42,20 @@ def tags(version: str) -> dict[str, str]:
 
 
 def test_the_gate_promotes_the_better_and_every_verdict_is_written_down(settings: config.Config) -> None:
-    poor = candidate("poor", scores(1.0), patient_sensitivity=0.4)
+    poor = candidate("poor", scores(1.0), COHORT, patient_sensitivity=0.4)
     assert settle(settings, poor).startswith("challenger: patient_sensitivity 0.400 is below the floor 0.500")
     assert champion() == "none"
-    first = candidate("first", scores(0.5))
+    first = candidate("first", scores(0.5), COHORT)
     assert settle(settings, first) == "champion: no champion yet, and all floors are reached"
     assert settle(settings, first) == "champion: is the champion, and all floors are reached"
     rules = settings.register_.gate.model_copy(update={"fewest_patients": 1000})
     demanding = settings.model_copy(update={"register_": settings.register_.model_copy(update={"gate": rules})})
     assert re.search(r"all floors are reached, but only \d+ controls and \d+ patients of the subtype", settle(demanding, first))
-    worse = settle(settings, candidate("worse", scores(0.2, seed=1)))
+    worse = settle(settings, candidate("worse", scores(0.2, seed=1), COHORT))
     assert worse.startswith("challenger: patient AUROC 0.")
     assert worse.endswith("tried before in this cohort: 2")
     assert champion() == "first"
-    better = settle(settings, candidate("better", scores(4.0, seed=1)))
+    better = settle(settings, candidate("better", scores(4.0, seed=1), COHORT))
     assert better.startswith("champion: patient AUROC ")
     assert better.endswith("tried before in this cohort: 3 (chosen among 4, its own figures flatter it)")
     assert champion() == "better"
