@@ -40,6 +40,7 @@ CARRIED = ("params.yaml", "dvc.yaml", "dvc.lock")
 NO_TRAINING_HERE = {"RESTORE_ONLY": "1"}
 _MAY_DIFFER = (*CARRIED, "data/", "reports/")  # carried, or read by no training but from DVC
 _CODE = ("pipeline/", "flows/")
+_WORKTREES = Path(".worktrees/trainings")  # theirs alone: in the folder above lie those that people make, by our own pages
 _LOOK_EVERY_S = 2.0
 _SOON_S = 30.0  # a worker asks for orders every 15 s
 
@@ -177,12 +178,12 @@ def worktree(commit: str, files: dict[str, str]) -> Iterator[Path]:
         subprocess.run(["git", "fetch", "--quiet", "--all"], cwd=ROOT, check=False, capture_output=True)
     if not _has(commit):
         raise FlowError(f"{ROOT} has no commit {commit[:12]} and cannot fetch it; push it, or `git pull` there")
-    (ROOT / ".worktrees").mkdir(exist_ok=True)
-    for left in (ROOT / ".worktrees").iterdir():
+    (ROOT / _WORKTREES).mkdir(parents=True, exist_ok=True)
+    for left in (ROOT / _WORKTREES).iterdir():
         if left.is_dir():
             with contextlib.suppress(Timeout), FileLock(f"{left}.lock", timeout=0):  # whoever held it was killed
                 _remove(left)
-    folder = ROOT / ".worktrees" / uuid.uuid4().hex
+    folder = ROOT / _WORKTREES / uuid.uuid4().hex
     with FileLock(f"{folder}.lock"):
         try:
             _git("worktree", "add", "--detach", "--force", str(folder), commit)

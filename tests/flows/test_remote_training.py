@@ -84,8 +84,9 @@ def test_workers_record_at_the_parents_server_without_being_told_a_password(
 
 def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Path) -> None:
     commit = git(project, "rev-parse", "HEAD")
-    dead, living = project / ".worktrees" / "dead", project / ".worktrees" / "living"
-    for folder in (dead, living):
+    ours = project / ".worktrees" / "trainings"
+    dead, living, a_persons = ours / "dead", ours / "living", project / ".worktrees" / "NPM1-5b0cd9e1"
+    for folder in (dead, living, a_persons):
         git(project, "worktree", "add", "--detach", str(folder), commit)
     with FileLock(f"{living}.lock"):
         with remote_training.worktree(commit, {"params.yaml": "seed: 1"}) as folder:
@@ -93,13 +94,14 @@ def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Pat
             assert (folder / "stage.py").is_file()
             assert not dead.exists()
             assert living.exists()
+            assert (a_persons / "stage.py").is_file(), "a champion is being brought back there, by the commands that register says"
         assert not folder.exists()
         assert "dead" not in git(project, "worktree", "list")
-    assert {path.name for path in (project / ".worktrees").iterdir()} <= {"living", "living.lock"}
+    assert {path.name for path in ours.iterdir()} <= {"living", "living.lock"}
 
 
 def test_a_worktree_that_cannot_be_made_says_why_and_leaves_nothing(project: Path) -> None:
     (project / ".git" / "worktrees").write_text("in the way")
     with pytest.raises(FlowError, match=r"^git worktree: .*worktrees"), remote_training.worktree("HEAD", {}):
         pass
-    assert not list((project / ".worktrees").iterdir())
+    assert not list((project / ".worktrees" / "trainings").iterdir())
