@@ -4,8 +4,8 @@ The parent hands a training to a deployment of the flow `train-one` and then tak
 by accident. A worker serves that deployment from a clone of its own: every run in a git worktree at the parent's commit, with
 the parent's params.yaml, dvc.yaml and dvc.lock, and shares the clone's DVC cache, its checkpoints and its training slots.
 
-An order stands in Prefect's database and pages, so no account is in it. Of patients params.yaml may name those whom a search saw
-(`tuned_on`), by what this project calls them.
+An order stands in Prefect's database and pages, so no account is in it. Its params.yaml may name patients: those whom a search
+saw (`tuned_on`), by what this project calls them.
 """
 
 from __future__ import annotations

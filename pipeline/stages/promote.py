@@ -51,7 +51,7 @@ def rollback(subtype: str, because: str) -> None:
             champion = standing.champion
         if champion is None:
             raise ModelError(
-                f"{subtype}: MLflow has no champion to go back from; `python -m pipeline register {subtype}` says whether "
+                f"{subtype}: MLflow has no champion to go back from; `{bringing_back.register(subtype)}` says whether "
                 f"{paths.DECISIONS} has one, `python -m pipeline promote` names one"
             )
         before = _before(client, champion, standing.history)

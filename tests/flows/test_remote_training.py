@@ -94,7 +94,7 @@ def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Pat
             assert (folder / "stage.py").is_file()
             assert not dead.exists()
             assert living.exists()
-            assert (a_persons / "stage.py").is_file(), "a champion is being brought back there, by the commands that register says"
+            assert (a_persons / "stage.py").is_file(), "a champion is being brought back there"
         assert not folder.exists()
         assert "dead" not in git(project, "worktree", "list")
     assert {path.name for path in ours.iterdir()} <= {"living", "living.lock"}
