@@ -37,6 +37,7 @@ from pipeline.folds import split_table
 from pipeline.names import patient_names
 
 _BAND_DRAWS = 500  # a band is looked at, not quoted
+_CURVES = {"epoch": int, "loss": float, "val_loss": float, "accuracy": float, "val_accuracy": float, "kept": int}
 
 
 def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
@@ -111,7 +112,8 @@ def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFr
                 )
         predictions.append(scored.assign(fold=k))
         if (curves := folder / "history.csv").is_file():
-            history.append(pd.read_csv(curves).assign(fold=k))
+            with made.reading(curves):
+                history.append(made.rows(curves)[[*_CURVES]].astype(_CURVES).assign(fold=k))
     return pd.concat(predictions, ignore_index=True), pd.concat(history, ignore_index=True) if history else None
 
 
@@ -304,9 +306,8 @@ def _write_plots(
     names = (config.control, subtype)
     settings = config.evaluate
     if history is not None:
-        columns = ["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]
         counted = history.assign(epoch=history["epoch"] + 1)  # as people do, from 1
-        counted[columns].to_csv(paths.fresh(tables / "history.csv"), index=False)
+        counted[["fold", *_CURVES]].to_csv(paths.fresh(tables / "history.csv"), index=False)
         plots.save(pictures / "loss.png", plots.loss_curves(history, f"{subtype}: loss"))
     metrics.roc_curve(patients["label"], patients["logit"]).to_csv(paths.fresh(tables / "roc.csv"), index=False)
     bands = {

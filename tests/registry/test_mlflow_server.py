@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from pipeline.common.errors import ConfigError, RefusedError, TrackingError
+from pipeline.common.errors import ConfigError, DataError, RefusedError, TrackingError
 from pipeline.registry import mlflow_address, mlflow_runs, mlflow_server
 
 CONNECT = """
@@ -205,3 +205,6 @@ def test_a_training_that_was_cut_off_while_it_was_completed_is_completed_once(he
         mlflow_runs.complete(client, run, here)
         time.sleep(0.002)  # MLflow takes a point of the same millisecond for the same
     assert [metric.value for metric in client.get_metric_history(run, "kept_val_loss")] == [0.5]
+    (here / "history.csv").write_text("")
+    with pytest.raises(DataError, match=r"^\S+history\.csv: damaged .*dvc checkout"):
+        mlflow_runs.complete(client, run, here)
