@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from pipeline.common.errors import ConfigError, DataError, RefusedError, TrackingError
-from pipeline.registry import mlflow_address, mlflow_runs, mlflow_server
+from pipeline.registry import mlflow_address, mlflow_database, mlflow_runs, mlflow_server
 
 CONNECT = """
 from pipeline.registry import mlflow_server
@@ -165,6 +165,30 @@ def test_a_database_on_a_full_disk_is_the_disks_fault(here: Path, monkeypatch: p
     with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENOSPC))) as full, mlflow_server.answering():
         raise MlflowException(str(said.value))
     assert (full.value.errno, full.value.filename) == (errno.ENOSPC, f"{here}/mlflow.db")
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "status"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), os.strerror(errno.ENOSPC), None),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "mlflow.db"), "open files", None),
+        (MemoryError("no more"), "no more", None),
+        (sqlite3.OperationalError("database is locked"), "does not answer .database is locked", 75),
+        (sqlite3.DatabaseError("file is not a database"), "cannot be used", 2),
+    ],
+)
+def test_what_the_machine_refuses_at_the_start_is_no_fault_of_the_address(
+    here: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, status: int | None
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+
+    def fail(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(mlflow_database, "prepare", fail)
+    with pytest.raises(Exception, match=said) as told:
+        mlflow_server.connect()
+    assert getattr(told.value, "status", None) == status, "what is no PipelineError the command line has its own words for"
 
 
 def test_a_database_that_fails_in_the_middle_is_one_error_and_no_traceback_of_mlflows(
