@@ -35,6 +35,7 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
     `database` is this folder's, which a server on this machine may serve.
 
     Raises:
+        ConfigError: the lock cannot be taken, whenever it is tried: another user's, or no address.
         TrackingError: another one has held the lock for ten minutes, or the database does not answer.
     """
     with ExitStack() as held:
@@ -61,7 +62,7 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
                 f"({error.strerror}); name another"
             ) from None
         except PermissionError as error:
-            raise TrackingError(
+            raise ConfigError(
                 f"{error.filename}: another user's lock; let REGISTRY_LOCK name a PostgreSQL database that all share"
             ) from None
         yield uri.startswith("postgresql") or bool(files)

@@ -195,11 +195,12 @@ def alone() -> Iterator[None]:
     """Be alone, as by `deciding`, for those who must not go on otherwise.
 
     Raises:
-        TrackingError: also when nothing can keep others from deciding at the same time.
+        ConfigError: nothing can keep others from deciding at the same time.
+        TrackingError: as `deciding`.
     """
     with deciding() as locked:
         if not locked:
-            raise TrackingError(
+            raise ConfigError(
                 f"MLFLOW_TRACKING_URI: {shown_address()} is another machine, where others may decide at the same time; let "
                 "REGISTRY_LOCK name a PostgreSQL database that all share"
             )

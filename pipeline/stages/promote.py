@@ -14,7 +14,8 @@ def run(subtype: str, version: str, because: str) -> None:
 
     Raises:
         ModelError: there is no such version, or it is the champion already.
-        TrackingError: MLflow does not answer, or nothing keeps other machines from deciding at the same time.
+        ConfigError: nothing keeps other machines from deciding at the same time.
+        TrackingError: MLflow does not answer.
     """
     client = mlflow_server.connect()
     with mlflow_server.answering(), mlflow_server.alone():
@@ -40,7 +41,7 @@ def rollback(subtype: str, because: str) -> None:
 
     Raises:
         ModelError: there is no champion, or it replaced none that was not rolled back itself.
-        TrackingError: as `run`.
+        ConfigError, TrackingError: as `run`.
     """
     client = mlflow_server.connect()
     with mlflow_server.answering(), mlflow_server.alone():

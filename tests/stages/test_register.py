@@ -218,7 +218,7 @@ def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(
     monkeypatch.setenv("REGISTRY_LOCK", "http://mlflow.example:5000")  # as an MLflow server on another machine
     assert "not promoted: other machines may decide" in settle(settings, candidate("first", scores(0.5)))
     assert champion() == "none"
-    with pytest.raises(TrackingError, match="let REGISTRY_LOCK name a PostgreSQL database"):
+    with pytest.raises(ConfigError, match="let REGISTRY_LOCK name a PostgreSQL database"):
         promote.run("NPM1", "1", "why not")
     monkeypatch.setenv("REGISTRY_LOCK", "postgresql+psycopg2://mlflow:pa55@127.0.0.1:1/mlflow")
     with pytest.raises(TrackingError, match=r"//\*\*\*@127.0.0.1:1/mlflow: the lock .* cannot be taken") as refused:
