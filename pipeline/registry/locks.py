@@ -75,8 +75,11 @@ def lock_files(uri: str, database: Path) -> list[Path]:
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname or "", parts.port or parts.scheme
-    except ValueError as error:
-        raise ConfigError(f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({error})") from None
+    except ValueError:  # whose words may hold a part of a password
+        raise ConfigError(
+            f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address: host or port are none; write / in a "
+            "password as %2F"
+        ) from None
     if host == "localhost" or host.startswith("127.") or host == "::1":
         server = f"{port}{parts.path.rstrip('/')}".replace("/", "-")
         return [Path(f"{database}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{server}.decide.lock"]

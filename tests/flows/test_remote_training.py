@@ -67,6 +67,8 @@ def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(p
         ),
         ("http://10.0.0.1:5000", "http://10.0.0.1:5000", "http://10.0.0.2:5000", "http://10.0.0.1:5000"),
         ("postgresql+psycopg2://db/m?password=secret", "postgresql+psycopg2://db/m", "", "postgresql+psycopg2://db/m"),
+        ("postgresql://me:s/e?c#r:e@t@db/m", "postgresql://db/m", "", "postgresql://db/m"),
+        ("postgresql://me@db:5432/m", "postgresql://db:5432/m", "", "postgresql://db:5432/m"),
         ("", "", "", "sqlite:///{root}/mlflow.db"),
         ("sqlite:///mlflow.db", "", "sqlite:///mine.db", "sqlite:///{root}/mine.db"),
         ("sqlite:////srv/mlflow.db", "", "sqlite:////srv/w.db", "sqlite:////srv/w.db"),

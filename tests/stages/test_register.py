@@ -207,6 +207,9 @@ def test_one_server_on_this_machine_has_one_lock_however_its_address_is_written(
     for nowhere in ("http://127.0.0.1:99999", "http://127.0.0.1:x", "http://[::1"):
         with pytest.raises(ConfigError, match="is no address"):
             locks.lock_files(nowhere, here)
+    with pytest.raises(ConfigError, match=r"//\*\*\*@host is no address") as refused:
+        locks.lock_files("http://me:pa/55@host", here)
+    assert "pa" not in str(refused.value).replace("password", "")
     for nowhere in ("postgresql", "postgresql://127.0.0.1:x/x"):
         with pytest.raises(ConfigError, match="is no address"), locks.deciding(nowhere, here):
             pass
