@@ -53,7 +53,8 @@ def require_committed_code(stages: Sequence[dag.Stage]) -> None:
         FlowError: there is such a file; the message names it.
     """
     code = (*_CODE, *(dep for stage in stages for dep in stage.deps))
-    for line in _git("status", "--porcelain", "--untracked-files=all").splitlines():
+    changed = _git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")  # names as they are, one each
+    for line in filter(None, changed.split("\0")):
         status, name = line[:2], line[3:]
         if not name.startswith(_MAY_DIFFER) and (status != "??" or name.startswith(code)):
             raise FlowError(f"{name}: commit it first; other machines work at the commit, not at what lies here")

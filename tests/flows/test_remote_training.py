@@ -37,13 +37,17 @@ def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(p
     (project / "data" / "decisions.jsonl").write_text("{}\n")
     git(project, "add", "data/decisions.jsonl")  # known to git, and changed by `register`
     remote_training.require_committed_code(stages)
-    for name in ("flows/new.py", "pipeline/new/inner.py"):
+    for name in ("flows/new.py", "pipeline/new/inner.py", "pipeline/Müller 2.py"):
         path = project / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("never committed")
         with pytest.raises(FlowError, match=f"^{name}: commit it first"):
             remote_training.require_committed_code(stages)
         path.unlink()
+    git(project, "mv", "data/decisions.jsonl", "pipeline/moved.py")
+    with pytest.raises(FlowError, match=r"^pipeline/moved\.py: commit it first"):
+        remote_training.require_committed_code(stages)
+    git(project, "mv", "pipeline/moved.py", "data/decisions.jsonl")
     (project / "stage.py").write_text("changed")
     with pytest.raises(FlowError, match=r"^stage\.py: commit it first"):
         remote_training.require_committed_code(stages)
