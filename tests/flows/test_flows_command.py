@@ -19,7 +19,7 @@ from flows.__main__ import main
 from flows.errors import FlowError
 
 
-@pytest.mark.parametrize("port", ["abc", "0", "99999", "-1"])
+@pytest.mark.parametrize("port", ["abc", "0", "99999", "-1", "9" * 5000])
 def test_a_port_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], port: str) -> None:
     monkeypatch.setenv("MLFLOW_PORT", port)
     assert main(["serve"]) == 2
