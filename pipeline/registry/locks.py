@@ -45,8 +45,11 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
             for path in (files := lock_files(uri, database)):
                 require_possible(path)
                 held.enter_context(FileLock(path, timeout=_PATIENCE_S, mode=0o666))
-        except (ValueError, ArgumentError) as error:  # SQLAlchemy's words for a port that is none, and for no address
-            raise ConfigError(f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({error})") from None
+        except (ValueError, ArgumentError, ImportError) as error:  # for a port that is none, no address, no such driver here
+            raise ConfigError(
+                f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({addresses.first_line(error)}); "
+                "write postgresql+psycopg2://user:password@host:5432/database"
+            ) from None
         except SQLAlchemyError as error:
             raise TrackingError(
                 f"{addresses.shown(uri)}: the lock for deciding over models cannot be taken ({addresses.first_line(error)}); "

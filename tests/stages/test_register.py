@@ -213,6 +213,10 @@ def test_one_server_on_this_machine_has_one_lock_however_its_address_is_written(
     for nowhere in ("postgresql", "postgresql://127.0.0.1:x/x"):
         with pytest.raises(ConfigError, match="is no address"), locks.deciding(nowhere, here):
             pass
+    for driver in ("psycopg", "nothing"):  # one that is not installed, and one that is none
+        unknown, said = f"postgresql+{driver}://me@127.0.0.1:1/x", r"is no address \(.*\); write postgresql\+psycopg2://"
+        with pytest.raises(ConfigError, match=said), locks.deciding(unknown, here):
+            pass
 
 
 def test_nobody_is_promoted_where_others_may_decide_at_the_same_time(
