@@ -79,6 +79,12 @@ def test_by_hand_a_model_is_promoted_and_rolled_back_and_stays_back(
     better = candidate("better", scores(4.0, seed=1))
     settle(settings, candidate("first", scores(0.5)))
     settle(settings, better)
+    for blank in ("", " \n"):
+        with pytest.raises(ConfigError, match="--because: is blank"):
+            promote.rollback("NPM1", blank)
+        with pytest.raises(ConfigError, match="--because: is blank"):
+            promote.run("NPM1", "1", blank)
+    assert champion() == "better", "what was done without a reason the next register would undo"
     promote.rollback("NPM1", "reads the clinic's slides worse")
     assert champion() == "first"
     said = (
