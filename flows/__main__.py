@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     flows.add_parser("drift", help="say whether the newest patients that were scored look like those of training")
     tuning = flows.add_parser("tune", help="search a better network for a subtype, with several workers")
     tuning.add_argument("subtype", help="one of params.yaml's subtypes")
+    tuning.add_argument("--candidate", help="as which candidate of params.yaml; needed where there are several")
     tuning.add_argument("--workers", type=int, default=2, help="trials at once on this machine (2)")
     tuning.add_argument("--apply", action="store_true", help="put the winner into params.yaml")
     flows.add_parser("serve", help="Prefect, MLflow, the reports and the schedules on this machine, until Ctrl-C")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+import re
+
+_ACCOUNT = re.compile(r"(?<=://)[^/@:]*(:.*)?@")  # a password may hold any letter, as those who read it take it
 
 
 def without_account(address: str) -> str:
     """The address without what may be secret in it: a user's name and password, and options."""
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return re.split("[?#]", _ACCOUNT.sub("", address, count=1), maxsplit=1)[0]

@@ -4,7 +4,8 @@ The parent hands a training to a deployment of the flow `train-one` and then tak
 by accident. A worker serves that deployment from a clone of its own: every run in a git worktree at the parent's commit, with
 the parent's params.yaml, dvc.yaml and dvc.lock, and shares the clone's DVC cache, its checkpoints and its training slots.
 
-An order stands in Prefect's database and pages, so neither an account nor a patient's name is in it.
+An order stands in Prefect's database and pages, so no account is in it. Its params.yaml may name patients: those whom a search
+saw (`tuned_on`), by what this project calls them.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ CARRIED = ("params.yaml", "dvc.yaml", "dvc.lock")
 NO_TRAINING_HERE = {"RESTORE_ONLY": "1"}
 _MAY_DIFFER = (*CARRIED, "data/", "reports/")  # carried, or read by no training but from DVC
 _CODE = ("pipeline/", "flows/")
+_WORKTREES = Path(".worktrees/trainings")  # theirs alone: in the folder above lie those that people make, by our own pages
 _LOOK_EVERY_S = 2.0
 _SOON_S = 30.0  # a worker asks for orders every 15 s
 
@@ -51,7 +53,8 @@ def require_committed_code(stages: Sequence[dag.Stage]) -> None:
         FlowError: there is such a file; the message names it.
     """
     code = (*_CODE, *(dep for stage in stages for dep in stage.deps))
-    for line in _git("status", "--porcelain", "--untracked-files=all").splitlines():
+    changed = _git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")  # names as they are, one each
+    for line in filter(None, changed.split("\0")):
         status, name = line[:2], line[3:]
         if not name.startswith(_MAY_DIFFER) and (status != "??" or name.startswith(code)):
             raise FlowError(f"{name}: commit it first; other machines work at the commit, not at what lies here")
@@ -177,12 +180,12 @@ def worktree(commit: str, files: dict[str, str]) -> Iterator[Path]:
         subprocess.run(["git", "fetch", "--quiet", "--all"], cwd=ROOT, check=False, capture_output=True)
     if not _has(commit):
         raise FlowError(f"{ROOT} has no commit {commit[:12]} and cannot fetch it; push it, or `git pull` there")
-    (ROOT / ".worktrees").mkdir(exist_ok=True)
-    for left in (ROOT / ".worktrees").iterdir():
+    (ROOT / _WORKTREES).mkdir(parents=True, exist_ok=True)
+    for left in (ROOT / _WORKTREES).iterdir():
         if left.is_dir():
             with contextlib.suppress(Timeout), FileLock(f"{left}.lock", timeout=0):  # whoever held it was killed
                 _remove(left)
-    folder = ROOT / ".worktrees" / uuid.uuid4().hex
+    folder = ROOT / _WORKTREES / uuid.uuid4().hex
     with FileLock(f"{folder}.lock"):
         try:
             _git("worktree", "add", "--detach", "--force", str(folder), commit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ def _is_server(store: str) -> bool:
 def _read_port(name: str, usual: int) -> int:
     variable = f"{name.upper()}_PORT"
     text = os.environ.get(variable) or str(usual)
-    if not text.isdecimal() or not 0 < int(text) < 65536:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise FlowError(f"{variable}: a port is a whole number from 1 to 65535, not {text!r}")
     port = int(text)
     with socket.socket() as probe:

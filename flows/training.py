@@ -151,13 +151,13 @@ def _train(subtypes: list[str] | None, folds: list[int] | None, force: bool, dep
     for stage in stages:
         futures[stage.name].wait()
         state = futures[stage.name].state
-        if state.is_failed() or state.is_crashed():
+        if _has_failed(state):
             failed.append(reason(state))
         elif state.is_completed():
             completed.append(stage)
         else:
             waited.append(stage.title)
-    failed += [reason(future.state) for future in pushed.values() if future.state.is_failed()]
+    failed += [reason(future.state) for future in pushed.values() if _has_failed(future.state)]
     registered = [stage for stage in completed if stage.kind == "register"]
     if again := [stage.subtype for stage in registered if futures[stage.name].state.name != "Ran"]:
         everything = len(registered) == sum(stage.kind == "register" for stage in every)  # MLflow's import takes seconds: once
@@ -195,6 +195,11 @@ def _remove_damaged(every: Sequence[dag.Stage]) -> set[str]:
         return set()
     get_run_logger().warning("%s; they and what was made of them are made again", damage)
     return dag.find_stale(dict.fromkeys(damage.stages), every)
+
+
+def _has_failed(state: State[Any]) -> bool:
+    """Whether a task ran and did not succeed; one that waited for such a task did not run."""
+    return state.is_failed() or state.is_crashed()
 
 
 def reason(state: State[Any]) -> str:

@@ -34,7 +34,7 @@ def search(title: str, arguments: list[str], slots: training_slots.Slots) -> str
 
 
 @flow(name="tune", flow_run_name="tune {subtype}, {workers} workers")
-def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
+def tune(subtype: str, workers: int = 2, apply: bool = False, candidate: str | None = None) -> State[str]:
     """Search a better network for a subtype, the trials dealt to workers; settings are params.yaml's `tune`.
 
     Args:
@@ -42,19 +42,23 @@ def tune(subtype: str, workers: int = 2, apply: bool = False) -> State[str]:
         workers: trials at once on this machine, dealt to its GPUs in turn. TRAIN_THREADS says how many processor threads each
             uses.
         apply: put the winner into params.yaml.
+        candidate: as which candidate of params.yaml; needed where there are several with networks.
     """
+    if workers < 1:
+        return Failed(message=f"--workers: a whole number above 0, not {workers}")
+    asked = [subtype, *(["--candidate", candidate] if candidate else [])]
     with ending_with_flow():
         try:
             slots = training_slots.find_slots(workers)
         except ValueError as error:
             return Failed(message=str(error))
-        working = [search.submit(f"worker {number}", [subtype, "--only-trials"], slots) for number in range(workers)]
+        working = [search.submit(f"worker {number}", [*asked, "--only-trials"], slots) for number in range(workers)]
         for worker in working:
             worker.wait()
         failed = [reason(worker.state) for worker in working if not worker.state.is_completed()]
         if len(failed) == workers:  # one that goes on does the trials of the others
             return Failed(message=" | ".join(dict.fromkeys(failed)))
-        end = search("finalists and test patients", [subtype, *(["--apply"] if apply else [])], slots, return_state=True)
+        end = search("finalists and test patients", [*asked, *(["--apply"] if apply else [])], slots, return_state=True)
         if not end.is_completed():
             return Failed(message=reason(end))
         _publish(subtype)

@@ -6,6 +6,7 @@ import gc
 import shutil
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def write_params(target: Path, changes: dict[str, Any]) -> Path:
         section = values
         for name in sections:
             section = section[name]
-        section[last] = value
+        section[last] = deepcopy(value)  # a later key may lie within it
     YAML().dump(values, target)
     return target
 

@@ -92,6 +92,14 @@ class Config(Section):
             return self.tuned_on(subtype, known.encoder) if known.encoder in self.embed_networks else []
         return self.network_of(subtype, candidate).tuned_on or []
 
+    def tuned_on_key(self, subtype: str, candidate: str) -> str:
+        """Where params.yaml says whom `tuned_on` gives."""
+        known = self.candidates[candidate]
+        if isinstance(known, BagCandidate):
+            behind = known.encoder in self.embed_networks
+            return self.tuned_on_key(subtype, known.encoder) if behind else f"candidates.{candidate}.encoder"
+        return f"candidates.{candidate}.networks.{subtype if subtype in known.networks else DEFAULT}.tuned_on"
+
     def px_of(self, subtype: str, candidate: str) -> int:
         """Side of the images that a subtype's network looks at: of the packed cells, or less."""
         return self.network_of(subtype, candidate).px or self.pack.px

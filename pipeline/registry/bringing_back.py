@@ -53,12 +53,17 @@ def commands(lost: Decision, commit: str) -> list[str]:
     folder = f".worktrees/{lost.subtype}-{lost.digest[:8]}"
     database = mlflow_address.database()
     address = "" if database is None else f"MLFLOW_TRACKING_URI={shlex.quote(f'sqlite:///{database}')} "
-    register = f"register_{_CALL}" if lost.subtype == _CALL else f"register {lost.subtype}"
+    again = register(lost.subtype)
     return [
         f"git worktree add --detach {folder} {commit[:12]}",
         f'dvc --cd {folder} cache dir --local "$(dvc cache dir)"',
         f"dvc --cd {folder} checkout",
-        f"(cd {folder} && {address}python -m pipeline {register})",
+        f"(cd {folder} && {address}{again})",
         f"git worktree remove --force {folder}",
-        f"python -m pipeline {register}",
+        again,
     ]
+
+
+def register(model: str) -> str:
+    """The command that brings a model to MLflow from where it was trained, or what is missing of it there."""
+    return f"python -m pipeline {f'register_{_CALL}' if model == _CALL else f'register {model}'}"

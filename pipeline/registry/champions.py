@@ -19,7 +19,7 @@ from pipeline.common import addresses, console, environment
 from pipeline.common.errors import ModelError, PipelineError
 from pipeline.drift import summaries
 from pipeline.images.decoding import Pixels
-from pipeline.registry import known_pictures, mlflow_errors, mlflow_server, model_files, versions
+from pipeline.registry import bringing_back, known_pictures, mlflow_errors, mlflow_server, model_files, versions
 
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 CALL = "call"  # the registered model that gives one answer of all classes
@@ -143,8 +143,7 @@ def load(client: mlflow_server.Client, subtype: str, named: str = versions.CHAMP
         except Exception as error:  # what MLflow and PyYAML raise where a file is of another form
             if not mlflow_errors.is_of_what_was_asked(error):  # `mlflow_server.answering` says so
                 raise
-            command = "register_call" if subtype == CALL else f"register {subtype}"
-            again = f"`python -m pipeline {command}` where it was trained makes its files again, if they were deleted"
+            again = f"`{bringing_back.register(subtype)}` where it was trained makes its files again, if they were deleted"
             raise ModelError(f"{name}: cannot be loaded: {addresses.first_line(error)}; {again}") from None
         settings = getattr(model.unwrap_python_model(), "settings", {})
     needed = _NEEDED if subtype == CALL else (*_NEEDED, *_NEEDED_OF_SUBTYPES)
@@ -188,4 +187,7 @@ def _require_tagged(name: str, version: versions.Version, files: dict[str, str])
     """Refuse files that are not those the registry names; the model's own list of digests lies beside them."""
     for file, digest in files.items():
         if version.tags.get(f"sha256.{file}") != digest:
-            raise ModelError(f"{name}: {file} is not what the registry names (SHA-256 differs); not used")
+            raise ModelError(
+                f"{name}: {file} is not what the registry names (SHA-256 differs); not used; delete its files in MLflow, and "
+                f"`{bringing_back.register(version.name)}` where it was trained makes them again"
+            )

@@ -91,6 +91,8 @@ def judge(
     if min(counts.values()) < rules.fewest_patients:
         few = " and ".join(f"{count} {who}" for who, count in counts.items())
         return Verdict(NOT_COMPARABLE, f"both have scored {few} out of fold, {rules.fewest_patients} of each are needed", {})
+    if set(both.loc[both["label"] == 0, "fold"]).isdisjoint(both.loc[both["label"] == 1, "fold"]):
+        return Verdict(NOT_COMPARABLE, "of the patients whom both have scored, no fold has tested some of either class", {})
     allowed = level(rules.max_false_promotions, compared_before, side_by_side)
     figures = {**compare(both, rules.draws, seed), "allowed": allowed}
     said = (

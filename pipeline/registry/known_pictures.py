@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.common import made
 from pipeline.common.errors import ModelError
 from pipeline.images import look_alikes, manifest
-from pipeline.registry import mlflow_errors
+from pipeline.registry import bringing_back, mlflow_errors
 from pipeline.registry.mlflow_client import Client
 
 _FILE = "known_pictures.parquet"
@@ -66,7 +66,7 @@ def read(client: Client, model: ModelVersion) -> pd.DataFrame:
         ModelError: it has none, or not those that the registry names.
     """
     name = f"{model.name} v{model.version}"
-    again = f"run `python -m pipeline register {model.name}` where it was trained, which writes them down"
+    again = f"run `{bringing_back.register(model.name)}` where it was trained, which writes them down"
     if _TAG not in model.tags or not model.run_id:
         raise ModelError(
             f"{name}: does not say which pictures it was made from, so nobody could tell whether these are among them; {again}"
@@ -79,7 +79,7 @@ def read(client: Client, model: ModelVersion) -> pd.DataFrame:
             raise
         raise ModelError(f"{name}: the list of pictures it was made from is gone from MLflow; {again}") from None
     if hashlib.sha256(content).hexdigest() != model.tags[_TAG]:
-        raise ModelError(f"{name}: {_FILE} is not what the registry names (SHA-256 differs); not used")
+        raise ModelError(f"{name}: {_FILE} is not what the registry names (SHA-256 differs); delete it in MLflow, then {again}")
     return made.parquet(io.BytesIO(content))
 
 

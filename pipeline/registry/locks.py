@@ -35,6 +35,7 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
     `database` is this folder's, which a server on this machine may serve.
 
     Raises:
+        ConfigError: the lock cannot be taken, whenever it is tried: another user's, or no address.
         TrackingError: another one has held the lock for ten minutes, or the database does not answer.
     """
     with ExitStack() as held:
@@ -44,8 +45,11 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
             for path in (files := lock_files(uri, database)):
                 require_possible(path)
                 held.enter_context(FileLock(path, timeout=_PATIENCE_S, mode=0o666))
-        except (ValueError, ArgumentError) as error:  # SQLAlchemy's words for a port that is none, and for no address
-            raise ConfigError(f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({error})") from None
+        except (ValueError, ArgumentError, ImportError) as error:  # for a port that is none, no address, no such driver here
+            raise ConfigError(
+                f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({addresses.first_line(error)}); "
+                "write postgresql+psycopg2://user:password@host:5432/database"
+            ) from None
         except SQLAlchemyError as error:
             raise TrackingError(
                 f"{addresses.shown(uri)}: the lock for deciding over models cannot be taken ({addresses.first_line(error)}); "
@@ -61,7 +65,7 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
                 f"({error.strerror}); name another"
             ) from None
         except PermissionError as error:
-            raise TrackingError(
+            raise ConfigError(
                 f"{error.filename}: another user's lock; let REGISTRY_LOCK name a PostgreSQL database that all share"
             ) from None
         yield uri.startswith("postgresql") or bool(files)
@@ -74,8 +78,11 @@ def lock_files(uri: str, database: Path) -> list[Path]:
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname or "", parts.port or parts.scheme
-    except ValueError as error:
-        raise ConfigError(f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({error})") from None
+    except ValueError:  # whose words may hold a part of a password
+        raise ConfigError(
+            f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address: host or port are none; write / in a "
+            "password as %2F"
+        ) from None
     if host == "localhost" or host.startswith("127.") or host == "::1":
         server = f"{port}{parts.path.rstrip('/')}".replace("/", "-")
         return [Path(f"{database}.decide.lock"), Path(tempfile.gettempdir()) / f"mlflow-{server}.decide.lock"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import re
+import sqlite3
 
 import requests
 from mlflow.exceptions import MlflowException
@@ -30,8 +31,8 @@ def went_away(error: Exception) -> bool:
         return False
     if isinstance(error, requests.RequestException):
         return True
-    in_a_file = "(sqlite3." in str(error)  # which is there, or the user's to mend
-    if isinstance(error, OperationalError) or "OperationalError" in str(error):
+    in_a_file = isinstance(error, sqlite3.Error) or "(sqlite3." in str(error)  # which is there, or the user's to mend
+    if isinstance(error, OperationalError | sqlite3.OperationalError) or "OperationalError" in str(error):
         return not in_a_file or "database is locked" in str(error)
     return isinstance(error, MlflowException) and _AWAY.search(str(error)) is not None
 

@@ -17,6 +17,7 @@ import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
+from pipeline.common import made
 from pipeline.common.checkout import git
 from pipeline.registry import mlflow_database
 from pipeline.registry.mlflow_client import Client
@@ -215,7 +216,7 @@ def log_epoch(client: Client, run_id: str, row: Mapping[str, float], at_ms: int 
 def history(folder: Path) -> pd.DataFrame:
     """The epochs of a training; none where the learner has none."""
     file = folder / "history.csv"
-    return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["epoch", "kept"])
+    return made.rows(file) if file.is_file() else pd.DataFrame(columns=["epoch", "kept"])
 
 
 def complete(client: Client, run_id: str, folder: Path) -> None:

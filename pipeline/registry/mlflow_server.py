@@ -23,7 +23,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.common import addresses, console
-from pipeline.common.errors import ConfigError, ModelError, RefusedError, TrackingError
+from pipeline.common.errors import ConfigError, ModelError, RefusedError, TrackingError, is_for_want_of_memory
 from pipeline.registry import locks, mlflow_client, mlflow_database, mlflow_errors, mlflow_runs
 from pipeline.registry.mlflow_address import DATABASE, SQLITE, address, database, home
 
@@ -60,7 +60,7 @@ def connect() -> Client:
 
     Raises:
         ConfigError: the address cannot work, whenever it is tried.
-        PermissionError: the database is another user's.
+        OSError: the database is another user's, its disk is full, or fails; or the system refuses a file.
         RefusedError: it refuses this account.
         TrackingError: it does not answer now.
     """
@@ -82,8 +82,13 @@ def connect() -> Client:
         raise
     except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors here
         said = f"MLFLOW_TRACKING_URI: {shown_address()}"
+        _require_disk(error)
         _require_accepted(error)
         if not mlflow_errors.went_away(error):
+            if is_for_want_of_memory(error):
+                raise
+            if refused := mlflow_errors.refusal(error):
+                raise refused from None
             raise ConfigError(
                 f"{said} cannot be used ({addresses.first_line(error)}); name an MLflow server, or unset the variable to use "
                 f"{DATABASE}"
@@ -190,11 +195,12 @@ def alone() -> Iterator[None]:
     """Be alone, as by `deciding`, for those who must not go on otherwise.
 
     Raises:
-        TrackingError: also when nothing can keep others from deciding at the same time.
+        ConfigError: nothing can keep others from deciding at the same time.
+        TrackingError: as `deciding`.
     """
     with deciding() as locked:
         if not locked:
-            raise TrackingError(
+            raise ConfigError(
                 f"MLFLOW_TRACKING_URI: {shown_address()} is another machine, where others may decide at the same time; let "
                 "REGISTRY_LOCK name a PostgreSQL database that all share"
             )

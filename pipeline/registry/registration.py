@@ -50,7 +50,7 @@ class Candidate:
     digest: str  # `model_files.identity`
     folders: list[Path]
     weights_sha256: Mapping[str, str]  # folder name -> SHA-256 of its weights
-    settings: Mapping[str, Any]  # what `served` and `predict` read: temperatures, operating point, field of view ...
+    settings: Mapping[str, Any]  # what `served_model` and `predict` read: temperatures, operating point, field of view ...
     results_md5: str  # as dvc.lock names them
     metrics: Mapping[str, float]
     scores: pd.DataFrame  # out of fold, as `gate` reads them; `patient` is a key that tells nobody who it is

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.common import addresses, made
 from pipeline.common.errors import ModelError
 from pipeline.drift import summaries
-from pipeline.registry import gate, mlflow_errors, mlflow_runs, model_card, model_files
+from pipeline.registry import bringing_back, gate, mlflow_errors, mlflow_runs, model_card, model_files
 from pipeline.registry.mlflow_client import Client
 
 Version: TypeAlias = ModelVersion  # what the other modules call it
@@ -137,10 +137,9 @@ def _kept(client: Client, model: ModelVersion, name: str) -> Iterator[str]:
         except Exception as error:  # pandas and Arrow raise whatever their parsers stumble over
             if not mlflow_errors.is_of_what_was_asked(error):
                 raise
-            again = "register_call" if model.name == "call" else f"register {model.name}"
             raise ModelError(
-                f"{model.name} v{model.version}: {name} in MLflow is damaged ({addresses.first_line(error)}); run `python -m "
-                f"pipeline {again}` where it was trained, which writes it anew"
+                f"{model.name} v{model.version}: {name} in MLflow is damaged ({addresses.first_line(error)}); run "
+                f"`{bringing_back.register(model.name)}` where it was trained, which writes it anew"
             ) from None
 
 
@@ -163,8 +162,9 @@ def run_id(model: ModelVersion) -> str:
 
 def judged(client: Client, model: ModelVersion) -> set[str]:
     """The digests of all candidates of the model's cohort that were judged, whichever of its patients were there then."""
-    same = client.search_model_versions(f"name = '{model.name}' AND tags.cohort = '{model.tags['cohort']}'")
-    return {str(other.tags["candidate"]) for other in same if "verdict" in other.tags}
+    every = versions(client, model.name)  # MLflow's searches know no word with a quote in it, and a cohort's name may have one
+    same = (other.tags for other in every if other.tags.get("cohort") == model.tags["cohort"])
+    return {str(tags["candidate"]) for tags in same if "verdict" in tags}
 
 
 def decide(client: Client, model: ModelVersion, alias: str, about: Mapping[str, Any], time: datetime) -> None:
@@ -219,7 +219,7 @@ def crown(client: Client, model: ModelVersion, time: datetime) -> None:
 
 
 def discrown(client: Client, model: ModelVersion) -> None:
-    """There is no champion any more. To be called while `tracking.deciding`."""
+    """There is no champion any more. To be called while `mlflow_server.deciding`."""
     client.delete_registered_model_alias(model.name, CHAMPION)
 
 
@@ -248,7 +248,10 @@ def digests(model: ModelVersion) -> set[str]:
     """
     found = {str(model.tags[tag]) for tag in ("candidate", FORMER) if tag in model.tags}
     if not found:
-        raise ModelError(f"{model.name} v{model.version}: was not made by `register`; leave it to who made it")
+        raise ModelError(
+            f"{model.name} v{model.version}: was not made by `register`; leave it to who made it, and if it is called "
+            f"{CHAMPION}, take that alias from it in MLflow's pages"
+        )
     return found
 
 

@@ -21,7 +21,7 @@ from pipeline.common.errors import ModelError
 from pipeline.common.params_judging import Drift
 from pipeline.drift import history, known_patients, look, summaries
 from pipeline.drift.look import Look
-from pipeline.registry import drift_runs, mlflow_server, versions
+from pipeline.registry import bringing_back, drift_runs, mlflow_server, versions
 
 ALARM = 3  # exit status
 PREDICTED, DELIVERED = "predicted", "delivered"
@@ -45,10 +45,9 @@ def run(config: Config, delivery: bool, output: Path | None) -> int:
         version, known = found
         name = f"{version.name} v{version.version}"
         if known.empty:
-            again = "register_call" if version.name == "call" else f"register {version.name}"
             raise ModelError(
                 f"{name}: was registered by a version that kept nothing of the training patients to compare with; run "
-                f"`python -m pipeline {again}` where it was trained"
+                f"`{bringing_back.register(version.name)}` where it was trained"
             )
         if seen_before is None:
             new = _delivered(config, version, known)

@@ -37,6 +37,7 @@ from pipeline.folds import split_table
 from pipeline.names import patient_names
 
 _BAND_DRAWS = 500  # a band is looked at, not quoted
+_CURVES = {"epoch": int, "loss": float, "val_loss": float, "accuracy": float, "val_accuracy": float, "kept": int}
 
 
 def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
@@ -46,7 +47,7 @@ def run(config: Config, subtypes: list[str], candidates: list[str]) -> None:
         predictions, history = _read_folds(config, subtype, candidate)
         calibrated, calibrations = _calibrate(config, predictions)
         seen = config.tuned_on(subtype, candidate)
-        _require_known(subtype, candidate, seen)
+        _require_known(subtype, config.tuned_on_key(subtype, candidate), seen)
         table = score_table.table(calibrated, seen, config.evaluate.threshold)
         with files.in_one_step(paths.scored(subtype, candidate)) as file:
             table.to_parquet(file, index=False)
@@ -107,11 +108,12 @@ def _read_folds(config: Config, subtype: str, candidate: str) -> tuple[pd.DataFr
             if strangers:
                 raise LeakError(
                     f"{folder}: patient {min(strangers)} is in the scored or in the dealt {role} patients, not in both; "
-                    f"the split has changed: train {subtype} again"
+                    "the split has changed: `dvc repro` trains it again"
                 )
         predictions.append(scored.assign(fold=k))
         if (curves := folder / "history.csv").is_file():
-            history.append(pd.read_csv(curves).assign(fold=k))
+            with made.reading(curves):
+                history.append(made.rows(curves)[[*_CURVES]].astype(_CURVES).assign(fold=k))
     return pd.concat(predictions, ignore_index=True), pd.concat(history, ignore_index=True) if history else None
 
 
@@ -121,14 +123,13 @@ def _require_same_search(config: Config, subtype: str, candidate: str, folder: P
     seen = config.tuned_on(subtype, candidate)
     if spec.get("tuned_on") != (split_table.told_apart(seen) if seen else None):
         raise ModelError(
-            f"{folder}: trained with another candidates.{candidate}.networks.{subtype}.tuned_on than params.yaml's; "
-            f"train {subtype} again"
+            f"{folder}: trained with another {config.tuned_on_key(subtype, candidate)} than params.yaml's; `dvc repro` trains "
+            "it again"
         )
 
 
-def _require_known(subtype: str, candidate: str, seen: Collection[str]) -> None:
-    """Refuse a list of names of which none is a patient's: nobody would be left out."""
-    key = f"candidates.{candidate}.networks.{subtype}.tuned_on"
+def _require_known(subtype: str, key: str, seen: Collection[str]) -> None:
+    """Refuse a list of names, which stands at `key`, of which none is a patient's: nobody would be left out."""
     split = split_table.read(subtype)
     strangers = patient_names.not_among(seen, split["patient"])
     if strangers and len(strangers) == len(set(seen)):
@@ -304,9 +305,8 @@ def _write_plots(
     names = (config.control, subtype)
     settings = config.evaluate
     if history is not None:
-        columns = ["fold", "epoch", "loss", "val_loss", "accuracy", "val_accuracy", "kept"]
         counted = history.assign(epoch=history["epoch"] + 1)  # as people do, from 1
-        counted[columns].to_csv(paths.fresh(tables / "history.csv"), index=False)
+        counted[["fold", *_CURVES]].to_csv(paths.fresh(tables / "history.csv"), index=False)
         plots.save(pictures / "loss.png", plots.loss_curves(history, f"{subtype}: loss"))
     metrics.roc_curve(patients["label"], patients["logit"]).to_csv(paths.fresh(tables / "roc.csv"), index=False)
     bands = {

@@ -27,7 +27,7 @@ from pipeline.cohort import patients as listed
 from pipeline.cohort.labelled_patients import Delivered
 from pipeline.common import console, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import DataError, ModelError
+from pipeline.common.errors import DataError, ModelError, TrackingError
 from pipeline.evaluation import elsewhere, every_class, figures, intervals, recalibration
 from pipeline.evaluation.elsewhere import Found
 from pipeline.evaluation.figures import Interval
@@ -141,10 +141,10 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         }
         _write(unfinished, config, about, found, judged, everybody, others, curve, checks, frame)
         told = external_run.told(about, found, curve, images, {"classes": asked.classes, "um": champion.settings["um"]})
-        with mlflow_server.answering():
-            run_id = external_run.log(client, registered, told, [unfinished / name for name in _SENT])
+        run_id = _log(client, registered, told, [unfinished / name for name in _SENT])
     _show(config, target, about, found, others, curve, checks)
-    console.say(f"MLflow: run {run_id} of experiment {external_run.EXPERIMENT}, and the model card")
+    if run_id:
+        console.say(f"MLflow: run {run_id} of experiment {external_run.EXPERIMENT}, and the model card")
 
 
 def _named(model: str) -> tuple[str, str]:
@@ -263,6 +263,16 @@ def _write(
     check_result.write(folder / AUDIT, {"subtype": about["model"], "cohort": about["cohort"]}, checks)
     page = external_page.render(config, about, found, everybody, others, curve, checks)
     (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
+
+
+def _log(client: mlflow_server.Client, registered: versions.Version, told: external_run.Told, files: list[Path]) -> str:
+    """The id of the run in MLflow; empty where that went away meanwhile, which is said: the files of hours of scoring stay."""
+    try:
+        with mlflow_server.answering():
+            return external_run.log(client, registered, told, files)
+    except TrackingError as error:
+        console.warn(str(error))
+        return ""
 
 
 def _show(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from pipeline.common import console, paths
-from pipeline.common.errors import ModelError
+from pipeline.common.errors import ConfigError, ModelError
 from pipeline.registry import agreement, bringing_back, decisions, mlflow_server, verdicts_page, versions
 
 
@@ -14,8 +14,10 @@ def run(subtype: str, version: str, because: str) -> None:
 
     Raises:
         ModelError: there is no such version, or it is the champion already.
-        TrackingError: MLflow does not answer, or nothing keeps other machines from deciding at the same time.
+        ConfigError: no reason is given, or nothing keeps other machines from deciding at the same time.
+        TrackingError: MLflow does not answer.
     """
+    _require_reason(because)
     client = mlflow_server.connect()
     with mlflow_server.answering(), mlflow_server.alone():
         model = versions.version(client, subtype, version)
@@ -40,8 +42,9 @@ def rollback(subtype: str, because: str) -> None:
 
     Raises:
         ModelError: there is no champion, or it replaced none that was not rolled back itself.
-        TrackingError: as `run`.
+        ConfigError, TrackingError: as `run`.
     """
+    _require_reason(because)
     client = mlflow_server.connect()
     with mlflow_server.answering(), mlflow_server.alone():
         champion = versions.champion(client, subtype)
@@ -51,7 +54,7 @@ def rollback(subtype: str, because: str) -> None:
             champion = standing.champion
         if champion is None:
             raise ModelError(
-                f"{subtype}: MLflow has no champion to go back from; `python -m pipeline register {subtype}` says whether "
+                f"{subtype}: MLflow has no champion to go back from; `{bringing_back.register(subtype)}` says whether "
                 f"{paths.DECISIONS} has one, `python -m pipeline promote` names one"
             )
         before = _before(client, champion, standing.history)
@@ -64,6 +67,12 @@ def rollback(subtype: str, because: str) -> None:
         versions.note(client, champion, **{versions.ROLLED_BACK: because})
         _crown(client, before, champion, f"rolled back by hand from version {champion.version}", because, time)
     decisions.tell()
+
+
+def _require_reason(because: str) -> None:
+    """Refuse a blank one, by which nobody could tell later, `register` included, that a person decided."""
+    if not because.strip():
+        raise ConfigError("--because: is blank; say why, it is written down with the version")
 
 
 def _cohort(client: mlflow_server.Client, model: versions.Version) -> str:

@@ -5,10 +5,9 @@ Beside the DAG; it changes nothing.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from pipeline.common import console, paths
+from pipeline.common import console, made, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import ModelError
 from pipeline.evaluation import seen_by_search
@@ -20,7 +19,8 @@ def run(config: Config) -> None:
     """Print a line a candidate that was evaluated: each figure with its interval.
 
     Raises:
-        ModelError: nothing was evaluated yet, or a file cannot be read.
+        DataError: a file cannot be read.
+        ModelError: nothing was evaluated yet.
     """
     rows, missing = [], []
     for subtype in config.subtypes:
@@ -29,10 +29,7 @@ def run(config: Config) -> None:
             if not file.is_file():
                 missing.append(f"{subtype} {candidate}")
                 continue
-            try:
-                figures, leaked = seen_by_search.read(json.loads(file.read_text()))
-            except ValueError:
-                raise ModelError(f"{file}: damaged; `dvc repro` makes it again") from None
+            figures, leaked = seen_by_search.read(made.values(file))
             tested = figures.get("patients", "–")
             rows.append(
                 [f"{subtype}\n{candidate}", tested, *("leaked" if leaked else _shown(figures.get(key)) for key in _SHOWN)]

@@ -5,11 +5,10 @@ DVC cannot look into a folder or a service, so whoever wants to know asks here f
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pipeline.cohort import delivery, download, source_digest
-from pipeline.common import console, params_file, paths
+from pipeline.common import console, made, params_file, paths
 from pipeline.common.config import Config
 
 NEW = 3  # exit status when there is something new
@@ -20,7 +19,7 @@ def run(config: Config, take: bool) -> int:
 
     `take` raises `ingest.kaggle.version` in params.yaml to Kaggle's newest, comments kept; the next `ingest` fetches it.
     """
-    last = json.loads(paths.SOURCE.read_text()) if paths.SOURCE.exists() else {}
+    last = made.values(paths.SOURCE) if paths.SOURCE.exists() else {}
     if config.ingest.source == "kaggle":
         return _kaggle(config, last, take)
     if config.ingest.source == "demo":

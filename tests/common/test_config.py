@@ -152,6 +152,19 @@ def test_as_many_permutations_as_the_message_asks_for_are_enough(tmp_path: Path)
             config.load(write_params(tmp_path / "params.yaml", changes | {"audit.permutations": fewest - 1}))
 
 
+def test_whom_a_search_saw_is_looked_up_where_it_stands(tmp_path: Path) -> None:
+    """Of a learner of bags that is the network behind its vectors, whose entry may be that of all subtypes."""
+    networks = {"default": NETWORK, "NPM1": {**NETWORK, "tuned_on": ["A"]}}
+    on_networks = {**BAG, "candidates.b.encoder": "published", "embed_networks": ["published"], "call.candidates": []}
+    write_params(tmp_path / "params.yaml", {**on_networks, "candidates.published.networks": networks})
+    settings = config.load(tmp_path / "params.yaml")
+    assert (settings.tuned_on("NPM1", "b"), settings.tuned_on("PML_RARA", "b")) == (["A"], [])
+    assert settings.tuned_on_key("NPM1", "b") == "candidates.published.networks.NPM1.tuned_on"
+    assert settings.tuned_on_key("PML_RARA", "b") == "candidates.published.networks.default.tuned_on"
+    settings = config.load(write_params(tmp_path / "params.yaml", BAG))
+    assert settings.tuned_on_key("NPM1", "b") == "candidates.b.encoder"
+
+
 def test_values_cannot_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.load(ROOT / "params.yaml").seed = 3  # type: ignore[misc]  # it is what is tried

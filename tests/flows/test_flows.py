@@ -153,10 +153,10 @@ def test_flow_runs_that_ended_long_ago_are_named_with_the_command_that_deletes_t
 def test_workers_search_and_one_of_them_ends_the_search(project: Path, server: PrefectServer) -> None:
     toy_project.runs(project)
     toy_project.behave(project, tune="fail once")
-    status, said = toy_project.run_flow(project, server, "C", "--workers", "2", "--apply", flow="tune")
+    status, said = toy_project.run_flow(project, server, "C", "--candidate", "one", "--workers", "2", "--apply", flow="tune")
     assert status == 0
     assert "tune: done; 1 of 2 workers failed: tune: broken on purpose" in said
-    assert toy_project.runs(project) == ["tune C --only-trials", "tune C --only-trials", "tune C --apply"]
+    assert toy_project.runs(project) == [*["tune C --candidate one --only-trials"] * 2, "tune C --candidate one --apply"]
     (page,) = server.post("artifacts/filter", artifacts={"key": {"any_": ["tune-c"]}})
     assert "![front](data:image/png;base64," in page["data"]
     toy_project.behave(project, tune="fail")

@@ -14,16 +14,21 @@ import pytest
 import toy_project
 from processes import answers, free_port
 
-from flows import local_servers, serve, unneeded_flow_runs
+from flows import local_servers, serve, tune, unneeded_flow_runs
 from flows.__main__ import main
 from flows.errors import FlowError
 
 
-@pytest.mark.parametrize("port", ["abc", "0", "99999", "-1"])
+@pytest.mark.parametrize("port", ["abc", "0", "99999", "-1", "9" * 5000])
 def test_a_port_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], port: str) -> None:
     monkeypatch.setenv("MLFLOW_PORT", port)
     assert main(["serve"]) == 2
     assert capsys.readouterr().err == f"error: MLFLOW_PORT: a port is a whole number from 1 to 65535, not {port!r}\n"
+
+
+def test_a_search_by_no_worker_is_refused() -> None:
+    for workers in (0, -1):
+        assert tune.tune.fn("NPM1", workers).message == f"--workers: a whole number above 0, not {workers}"
 
 
 @pytest.mark.parametrize("command", ["training", "deploy"])

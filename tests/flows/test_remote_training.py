@@ -37,13 +37,17 @@ def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(p
     (project / "data" / "decisions.jsonl").write_text("{}\n")
     git(project, "add", "data/decisions.jsonl")  # known to git, and changed by `register`
     remote_training.require_committed_code(stages)
-    for name in ("flows/new.py", "pipeline/new/inner.py"):
+    for name in ("flows/new.py", "pipeline/new/inner.py", "pipeline/Müller 2.py"):
         path = project / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("never committed")
         with pytest.raises(FlowError, match=f"^{name}: commit it first"):
             remote_training.require_committed_code(stages)
         path.unlink()
+    git(project, "mv", "data/decisions.jsonl", "pipeline/moved.py")
+    with pytest.raises(FlowError, match=r"^pipeline/moved\.py: commit it first"):
+        remote_training.require_committed_code(stages)
+    git(project, "mv", "pipeline/moved.py", "data/decisions.jsonl")
     (project / "stage.py").write_text("changed")
     with pytest.raises(FlowError, match=r"^stage\.py: commit it first"):
         remote_training.require_committed_code(stages)
@@ -67,6 +71,8 @@ def test_code_that_would_not_travel_is_refused_and_what_does_not_matter_is_not(p
         ),
         ("http://10.0.0.1:5000", "http://10.0.0.1:5000", "http://10.0.0.2:5000", "http://10.0.0.1:5000"),
         ("postgresql+psycopg2://db/m?password=secret", "postgresql+psycopg2://db/m", "", "postgresql+psycopg2://db/m"),
+        ("postgresql://me:s/e?c#r:e@t@db/m", "postgresql://db/m", "", "postgresql://db/m"),
+        ("postgresql://me@db:5432/m", "postgresql://db:5432/m", "", "postgresql://db:5432/m"),
         ("", "", "", "sqlite:///{root}/mlflow.db"),
         ("sqlite:///mlflow.db", "", "sqlite:///mine.db", "sqlite:///{root}/mine.db"),
         ("sqlite:////srv/mlflow.db", "", "sqlite:////srv/w.db", "sqlite:////srv/w.db"),
@@ -84,8 +90,9 @@ def test_workers_record_at_the_parents_server_without_being_told_a_password(
 
 def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Path) -> None:
     commit = git(project, "rev-parse", "HEAD")
-    dead, living = project / ".worktrees" / "dead", project / ".worktrees" / "living"
-    for folder in (dead, living):
+    ours = project / ".worktrees" / "trainings"
+    dead, living, a_persons = ours / "dead", ours / "living", project / ".worktrees" / "NPM1-5b0cd9e1"
+    for folder in (dead, living, a_persons):
         git(project, "worktree", "add", "--detach", str(folder), commit)
     with FileLock(f"{living}.lock"):
         with remote_training.worktree(commit, {"params.yaml": "seed: 1"}) as folder:
@@ -93,13 +100,14 @@ def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Pat
             assert (folder / "stage.py").is_file()
             assert not dead.exists()
             assert living.exists()
+            assert (a_persons / "stage.py").is_file(), "a champion is being brought back there"
         assert not folder.exists()
         assert "dead" not in git(project, "worktree", "list")
-    assert {path.name for path in (project / ".worktrees").iterdir()} <= {"living", "living.lock"}
+    assert {path.name for path in ours.iterdir()} <= {"living", "living.lock"}
 
 
 def test_a_worktree_that_cannot_be_made_says_why_and_leaves_nothing(project: Path) -> None:
     (project / ".git" / "worktrees").write_text("in the way")
     with pytest.raises(FlowError, match=r"^git worktree: .*worktrees"), remote_training.worktree("HEAD", {}):
         pass
-    assert not list((project / ".worktrees").iterdir())
+    assert not list((project / ".worktrees" / "trainings").iterdir())

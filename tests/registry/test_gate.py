@@ -104,9 +104,13 @@ def test_only_patients_whom_both_have_scored_count() -> None:
     assert verdict.reason == "both have scored 30 controls and 3 subtype's patients out of fold, 10 of each are needed"
 
 
-def test_other_numbers_of_folds_and_a_champion_without_scores_cannot_be_compared() -> None:
+def test_other_folds_and_a_champion_without_scores_cannot_be_compared() -> None:
     verdict = gate.judge(scores(3.0, folds=1), scores(1.0), [], RULES, 0)
     assert (verdict.decision, verdict.reason) == ("not comparable", "its scores are of 1 fold, the champion's of 5")
+    champion = scores(1.0, seed=1)
+    apart = champion[(champion["fold"] < 3) == (champion["label"] == 0)]
+    verdict = gate.judge(scores(3.0), apart, [], RULES.model_copy(update={"fewest_patients": 2}), 0)
+    assert verdict.decision == "not comparable", "patients are ranked within folds, and none has both classes"
     nothing = pd.DataFrame(columns=gate.SCORES)
     assert gate.judge(scores(3.0), nothing, [], RULES, 0).decision == "not comparable"
 

@@ -8,8 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from PIL import Image
 
+from pipeline.common.errors import ModelError
 from pipeline.demo import cohort
 from pipeline.images import decoding, manifest
 from pipeline.images.decoding import Pixels
@@ -74,3 +77,9 @@ def test_what_is_kept_names_nobody_and_no_order_of_patients(cells: list[Pixels])
     assert "path" not in kept
     assert kept["pixels_sha256"].is_monotonic_increasing
     assert len(kept) == len(cells)
+
+
+@pytest.mark.parametrize(("name", "command"), [("NPM1", "register NPM1"), ("call", "register_call")])
+def test_a_version_that_does_not_say_them_is_told_with_the_command_that_does(name: str, command: str) -> None:
+    with pytest.raises(ModelError, match=f"run `python -m pipeline {command}` where it was trained"):
+        known_pictures.read(MlflowClient("sqlite://"), ModelVersion(name, "1", 0))

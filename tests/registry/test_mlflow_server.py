@@ -21,8 +21,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from pipeline.common.errors import ConfigError, RefusedError, TrackingError
-from pipeline.registry import mlflow_address, mlflow_runs, mlflow_server
+from pipeline.common.errors import ConfigError, DataError, RefusedError, TrackingError
+from pipeline.registry import mlflow_address, mlflow_database, mlflow_runs, mlflow_server
 
 CONNECT = """
 from pipeline.registry import mlflow_server
@@ -174,6 +174,30 @@ def test_of_a_file_that_mlflow_could_not_copy_the_place_is_told_that_has_no_room
     assert (full.value.errno, full.value.filename, full.value.filename2) == (errno.ENOSPC, "models/a", "/tmp/x/a")
 
 
+@pytest.mark.parametrize(
+    ("error", "said", "status"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), os.strerror(errno.ENOSPC), None),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "mlflow.db"), "open files", None),
+        (MemoryError("no more"), "no more", None),
+        (sqlite3.OperationalError("database is locked"), "does not answer .database is locked", 75),
+        (sqlite3.DatabaseError("file is not a database"), "cannot be used", 2),
+    ],
+)
+def test_what_the_machine_refuses_at_the_start_is_no_fault_of_the_address(
+    here: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, status: int | None
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{here}/mlflow.db")
+
+    def fail(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(mlflow_database, "prepare", fail)
+    with pytest.raises(Exception, match=said) as told:
+        mlflow_server.connect()
+    assert getattr(told.value, "status", None) == status, "what is no PipelineError the command line has its own words for"
+
+
 def test_a_database_that_fails_in_the_middle_is_one_error_and_no_traceback_of_mlflows(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,3 +236,6 @@ def test_a_training_that_was_cut_off_while_it_was_completed_is_completed_once(he
         mlflow_runs.complete(client, run, here)
         time.sleep(0.002)  # MLflow takes a point of the same millisecond for the same
     assert [metric.value for metric in client.get_metric_history(run, "kept_val_loss")] == [0.5]
+    (here / "history.csv").write_text("")
+    with pytest.raises(DataError, match=r"^\S+history\.csv: damaged .*dvc checkout"):
+        mlflow_runs.complete(client, run, here)

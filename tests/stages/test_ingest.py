@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import REAL_CELLS
 
-from pipeline.common import config, parallel
+from pipeline.common import config, parallel, paths
 from pipeline.common.errors import ConfigError, DataError
 from pipeline.stages import ingest, source, validate
 
@@ -205,6 +205,9 @@ def test_a_source_is_asked_whether_it_is_new(tmp_path: Path, params: Settings, m
     assert source.run(settings, take=False) == 0
     (originals / "NPM1/CCC/image_2.tif").write_bytes(b"other")
     assert source.run(settings, take=False) == source.NEW
+    paths.SOURCE.write_text("{")
+    with pytest.raises(DataError, match=r"^data/source\.json: damaged .*dvc checkout --force data/source\.json"):
+        source.run(settings, take=False)
 
 
 def test_the_demo_is_the_same_whoever_draws_it_and_knows_its_truth(params: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

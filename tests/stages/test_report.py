@@ -363,6 +363,14 @@ def test_curves_of_another_form_are_refused(settings, file):
         report.run(settings)
 
 
+@pytest.mark.parametrize("content", ["", "epoch,loss\n0,0.7\n", "epoch,loss,val_loss,accuracy,val_accuracy,kept\n0,x,1,1,1,1"])
+def test_a_damaged_history_is_told_before_anything_is_measured(settings, content):
+    path = paths.fold("NPM1", "published", 0) / "history.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=rf"{re.escape(str(path))}: damaged .*dvc checkout"):
+        evaluate.run(settings, ["NPM1"], ["published"])
+
+
 def test_results_of_other_folds_are_refused(settings):
     patients = pd.read_csv(paths.report("NPM1", "published") / "patients.csv")
     patients.iloc[1:].to_csv(paths.report("NPM1", "published") / "patients.csv", index=False)

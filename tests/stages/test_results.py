@@ -27,6 +27,7 @@ def test_a_line_a_candidate_with_intervals(here: Path, capsys: pytest.CaptureFix
     assert "leaked" in said, "of patients whom a search saw"
     assert max(map(len, said.splitlines())) <= 80, "no name and no number is folded on a usual terminal"
     assert "not evaluated yet: CBFB_MYH11 published" in said
-    (here / "reports/NPM1/published/metrics.json").write_text("{")
-    assert main(["results"]) == 2
-    assert "NPM1/published/metrics.json: damaged" in capsys.readouterr().err
+    for damaged in ("{", "[]"):
+        (here / "reports/NPM1/published/metrics.json").write_text(damaged)
+        assert main(["results"]) == 2
+        assert "NPM1/published/metrics.json: damaged" in capsys.readouterr().err
