@@ -108,7 +108,7 @@ def test_each_broken_rule_names_its_offenders(hostile, name, offenders):
 
 def test_the_run_ends_in_one_line_that_counts_names_and_points(hostile):
     assert r"\n" not in hostile["error"]
-    assert hostile["error"].startswith("9 of 21 rules are broken, first no_image_in_two_patients (")
+    assert hostile["error"].startswith("9 of 23 rules are broken, first no_image_in_two_patients (")
     assert hostile["error"].endswith("reports/validation/data_docs/index.html")
 
 
