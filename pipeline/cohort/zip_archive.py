@@ -23,6 +23,7 @@ from pipeline.names import leftovers
 _REPACK = "unpack it yourself, look at what is in it, and name the folder instead"
 _UTF8, _PATCH, _ENCRYPTED = 0x800, 0x20, 0x2041  # flags of a member: APPNOTE.TXT 6.3.10, 4.4.4
 _UNICODE_PATH = 0x7075  # an extra field: APPNOTE.TXT, 4.6.9
+_DOS_FOLDER = 0x10
 _LONGEST_NAME, _LONGEST_PATH = 255, 1024  # bytes
 
 
@@ -102,6 +103,8 @@ class Archive:
         numbered = []
         for at, info in enumerate(self._zip.infolist(), 1):
             info.filename = _name(info)
+            if not info.file_size and not info.is_dir() and _is_folder(info):
+                info.filename += "/"
             kind = leftovers.litter(info.filename)
             if kind in ("", leftovers.HIDDEN):
                 numbered.append((at, info))
@@ -136,6 +139,11 @@ class Archive:
 
 def _above(place: str) -> str:
     return place.rpartition("/")[0]
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """Whether a member's attributes, of Unix or of DOS, say so; some programs leave out the slash behind its name."""
+    return stat.S_ISDIR(info.external_attr >> 16) or bool(info.external_attr & _DOS_FOLDER)
 
 
 def _name(info: zipfile.ZipInfo) -> str:
@@ -177,6 +185,8 @@ def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:
         return "is a link"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is neither a file nor a folder"
+    if info.is_dir() and info.file_size:
+        return "is a folder with a content of its own"
     if info.flag_bits & _PATCH:
         return "is the difference to another file"
     if info.file_size > limits.max_file_mb * 1e6:
