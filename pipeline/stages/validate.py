@@ -132,6 +132,7 @@ def _say_unread(table: Path) -> None:
 
 def _of_wrong_patients(known: set[str], config: Config) -> list[manifest.Exclusion]:
     """The images that reviewers say belong to another patient."""
+    _say_unread(paths.REVIEW)
     decisions = review.read(paths.REVIEW, known, config.ingest.pseudonyms)
     wrong = review.of_wrong_patients(decisions, config.control)
     return [manifest.Exclusion(0, image_paths.place(path)[1], path, f"wrong patient, by {paths.REVIEW}") for path in wrong]

@@ -172,6 +172,17 @@ def test_hidden_folders_are_folders(tmp_path: Path) -> None:
     assert tree.children(".cohort") == ([".cohort/data"], [])
 
 
+def test_names_in_the_code_page_of_a_country_are_said_to_be_a_guess(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def placed(name: bytes) -> Callable[[bytes], bytes]:
+        return lambda data: data.replace(b"PLACE", name)
+
+    for name, guesses in (("Mü12".encode("cp1252"), 1), ("Mü2".encode(), 0), ("Mü12".encode("cp437"), 1)):
+        Archive(archive(tmp_path / "c.zip", ("NPM1/PLACE/x.tif", b"x"), change=placed(name.ljust(5, b"x"))), LIMITS)
+        assert ("1 names are in an encoding that it does not say" in capsys.readouterr().err.replace("\n", " ")) == bool(
+            guesses
+        )
+
+
 @pytest.mark.parametrize("attributes", [0o40755 << 16, 0x10])
 def test_a_folder_is_one_by_its_attributes_too(tmp_path: Path, attributes: int) -> None:
     info = zipfile.ZipInfo("control/BBB")
