@@ -60,6 +60,8 @@ def refused() -> list[tuple[str, bytes, str]]:
     add("TIFF, deflate, a bit flipped", tiff(deflate, [bytes(packed)]), "damaged: strip 1 of 1, deflate")
     add("TIFF, deflate, no checksum", tiff(deflate, [zlib.compress(raw[0])[:-4]]), "damaged: strip 1 of 1, deflate")
     add("TIFF, LZW, cut off", tiff(tags_of(t259=(short, [5])), [imagecodecs.lzw_encode(raw[0])[:900]]), "cut off: strip 1")
+    twofold = imagecodecs.lzw_encode(raw[0] * 2)
+    add("TIFF, LZW, more than the image", tiff(tags_of(t259=(short, [5])), [twofold]), "damaged: strip 1 of 1, LZW: gives more")
     add("TIFF, JPEG ends early", tiff(tags_of(**colour), [whole[:half]]), "damaged: JPEG")
     add("TIFF, JPEG ends early, end marked", tiff(tags_of(**colour), [whole[:half] + b"\xff\xd9"]), "damaged: JPEG")
     add("TIFF, JPEG with a hole", tiff(tags_of(**colour), [whole[:half] + bytes(len(whole) - half)]), "damaged: JPEG")

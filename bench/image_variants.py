@@ -129,6 +129,8 @@ def _compressions() -> Iterator[Variant]:
     yield Variant("TIFF, deflate, bits reversed", tiff(tags_of(**packed, **REVERSE), turned))
     padded = strips(np.concatenate([RGB, RGB])[: -(-PX // 10) * 10], 10, zlib.compress)
     yield Variant("TIFF, deflate, the last strip filled up", tiff(tags_of(**packed), padded))
+    padded = strips(np.concatenate([RGB, RGB])[: -(-PX // 10) * 10], 10, imagecodecs.lzw_encode)
+    yield Variant("TIFF, LZW, the last strip filled up", tiff(tags_of(**TEN_ROWS, t259=(SHORT, [5])), padded))
 
 
 def _extras() -> Iterator[Variant]:
