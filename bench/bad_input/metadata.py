@@ -92,7 +92,7 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
         who = patient_names.identity(row[header.index("patient_id")]) if len(row) > header.index("patient_id") else ""
         age = row[header.index("age")].strip() if "age" in header and len(row) > header.index("age") else ""
         if who:
-            expected[who] = "" if age.lower() in patients._MISSING else f"{float(age.replace(',', '.')):.10g}"
+            expected[who] = "" if age.lower() in patients._MISSING else f"{float(age.replace(',', '.')) + 0:.10g}"
     seen = {patient_names.identity(who): age for who, age in zip(found.index, found["age"], strict=True)}
     return "" if seen == expected else f"{sorted(set(seen.items()) ^ set(expected.items()))[:3]!r:.300}"
 

@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterable
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 _DOTTED = re.compile("i\u0307+")  # however many: an İ with a dot more is written i with two
 
-# Letters of other alphabets, hyphens and apostrophes that are drawn as these: what keyboards, and Word's and Excel's
+# Capitals of other alphabets, hyphens and apostrophes that are drawn as these: what keyboards, and Word's and Excel's
 # corrections put in their place (the letters after Unicode Technical Standard 39).
 _DRAWN_AS = {
     "ABCEHIJKMOPSTXY": "\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0405\u0422\u0425\u0423",
-    "aceijopsxy": "\u0430\u0441\u0435\u0456\u0458\u043e\u0440\u0455\u0445\u0443",
-    "ABEZHIKMNOPTYXo": "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bf",
+    "ABEZHIKMNOPTYX": "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
     "-" * 8: "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043",
     "'" * 7: "\u2018\u2019\u201b\u2032\u02bc\u00b4`",
 }
@@ -63,7 +62,7 @@ def spelled_apart(names: Iterable[str]) -> dict[str, list[str]]:
 
 def drawn(name: str) -> str:
     """What the eye sees of a name: wide letters, those of other alphabets, kinds of hyphens and dots at its end don't count."""
-    seen = unicodedata.normalize("NFKC", tidy(name).translate(_AS_LATIN)).translate(_AS_LATIN)
+    seen = unicodedata.normalize("NFKC", tidy(name).translate(_AS_LATIN)).upper().translate(_AS_LATIN)
     return identity(seen.rstrip(". ")) or identity(name)
 
 

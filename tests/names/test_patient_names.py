@@ -83,6 +83,7 @@ def test_other_differences_are_other_patients(one: str, other: str) -> None:
         ("\uff30\uff11\uff12", "P12"),
         ("\u041012", "A12"),
         ("\u0391\u0395", "AE"),
+        ("\u0421\u0435\u043c\u0451\u043d", "\u0441\u0415\u041c\u0401\u041d."),
         ("P\u201112", "P-12"),
         ("P\u201312", "P-12"),
         ("O\u2019Brien", "O'Brien"),
