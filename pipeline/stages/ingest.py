@@ -180,8 +180,8 @@ def _compare(found: set[tuple[str, str]], metadata: pd.DataFrame | None) -> None
     if known := sorted(name for who, name in here.items() if who not in listed and patient_names.loosely(name) in alike):
         other = patient_names.shown(alike[patient_names.loosely(known[0])])
         console.warn(
-            f"{patient_names.shown(known[0])} may be {other} of the metadata ({len(known)} such): a spreadsheet takes leading "
-            "zeros away unless the column is text; write the names as the folders have them"
+            f"{patient_names.shown(known[0])} may be {other} of the metadata ({len(known)} such): write the name there as the "
+            "folder has it; a spreadsheet takes leading zeros away unless the column is text"
         )
 
 

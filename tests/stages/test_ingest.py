@@ -268,5 +268,5 @@ def test_names_that_a_spreadsheet_shortened_and_columns_of_no_use_are_told(
     monkeypatch.setenv("COHORT_DIR", str(source))
     ingest.run(params(FOLDER))
     warned = capsys.readouterr().err.replace("\n", "")
-    assert "007 may be 7 of the metadata (1 such): a spreadsheet takes leading zeros away" in warned
+    assert "007 may be 7 of the metadata (1 such): write the name there as the folder has it" in warned
     assert "metadata.csv: says nothing of them that is understood" in warned
