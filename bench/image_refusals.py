@@ -9,7 +9,22 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
-from bench.image_writing import PX, XMP, Tag, bare, jpeg, picture, png, saved, strips, tags_of, tiff, tiles, ycbcr
+from bench.image_writing import (
+    PX,
+    XMP,
+    Tag,
+    bare,
+    jpeg,
+    picture,
+    png,
+    saved,
+    strips,
+    tags_of,
+    tiff,
+    tiles,
+    with_one_below,
+    ycbcr,
+)
 
 
 def refused() -> list[tuple[str, bytes, str]]:
@@ -45,6 +60,8 @@ def refused() -> list[tuple[str, bytes, str]]:
     add("TIFF, deflate, a bit flipped", tiff(deflate, [bytes(packed)]), "damaged: strip 1 of 1, deflate")
     add("TIFF, deflate, no checksum", tiff(deflate, [zlib.compress(raw[0])[:-4]]), "damaged: strip 1 of 1, deflate")
     add("TIFF, LZW, cut off", tiff(tags_of(t259=(short, [5])), [imagecodecs.lzw_encode(raw[0])[:900]]), "cut off: strip 1")
+    twofold = imagecodecs.lzw_encode(raw[0] * 2)
+    add("TIFF, LZW, more than the image", tiff(tags_of(t259=(short, [5])), [twofold]), "damaged: strip 1 of 1, LZW: gives more")
     add("TIFF, JPEG ends early", tiff(tags_of(**colour), [whole[:half]]), "damaged: JPEG")
     add("TIFF, JPEG ends early, end marked", tiff(tags_of(**colour), [whole[:half] + b"\xff\xd9"]), "damaged: JPEG")
     add("TIFF, JPEG with a hole", tiff(tags_of(**colour), [whole[:half] + bytes(len(whole) - half)]), "damaged: JPEG")
@@ -61,8 +78,21 @@ def refused() -> list[tuple[str, bytes, str]]:
     add("TIFF, tifffile's stack behind one list of tags", shaped, "more than one image: a stack, saved by tifffile")
     add("TIFF, MetaMorph's stack", tiff(tags_of(t33629=(4, [0] * 4)), raw), "more than one image: a stack of 4")
     add("TIFF, a volume", tiff(tags_of(t32997=(4, [4])), raw), "more than one image: a volume of 4")
+    add("TIFF, a thumbnail", tiff(tags_of(t254=(4, [1])), raw), "not the image itself: by its tags a thumbnail")
+    add("TIFF, a thumbnail by the old tag", tiff(tags_of(t255=(short, [2])), raw), "not the image itself")
+    add("TIFF, a mask", tiff(tags_of(t254=(4, [4])), raw), "not the image itself: by its tags a mask")
+    add("TIFF, another image below it", with_one_below(tags_of()), "more than one image: another lies below")
+    larger = tags_of(t254=(4, [1]), t256=(4, [2 * PX]))
+    add("TIFF, a larger one below it", with_one_below(larger), "more than one image: another lies below")
+    add("TIFF, a mask below it", with_one_below(tags_of(t254=(4, [4]))), "translucent: a mask lies beside the image")
+    once = tiff(tags_of(t270=(2, b"shape=(5, %d, %d, 3)\0" % (PX, PX))), [raw[0] * 5])
+    add("TIFF, tifffile's stack as it was told once", once, "more than one image: a stack, saved by tifffile")
     add("TIFF, turned", tiff(tags_of(t274=(short, [6])), raw), "orientation tag 6")
     add("TIFF, turned in XMP", tiff(tags_of(t700=(1, XMP % 6)), raw), "orientation 6 in its XMP")
+    utf_16 = (XMP % 6).decode().encode("utf-16")
+    add("TIFF, turned in XMP in UTF-16", tiff(tags_of(t700=(1, utf_16)), raw), "orientation 6 in its XMP")
+    named = (XMP % 6).replace(b"tiff:Or", b"t:Or")
+    add("TIFF, turned in XMP by another prefix", tiff(tags_of(t700=(1, named)), raw), "orientation 6 in its XMP")
     add("TIFF, turned in XMP as ASCII", tiff(tags_of(t700=(2, XMP % 3)), raw), "orientation 3 in its XMP")
     wide = [rgb.astype("<u2").tobytes()]
     add("TIFF, 16 bits", tiff(tags_of(t258=(short, [16] * 3)), wide), "16 bits a channel instead of 8")
@@ -139,14 +169,38 @@ def refused() -> list[tuple[str, bytes, str]]:
     profile = (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(words))
     add("PNG, turned, as ImageMagick writes it", png(rgb, profile), "orientation tag 6")
     add("PNG, turned in XMP", png(rgb, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP % 6)), "orientation 6 in its XMP")
+    packed_words = (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP % 6))
+    add("PNG, turned in XMP that is compressed", png(rgb, packed_words), "orientation 6 in its XMP")
+    add("PNG, turned in XMP as plain text", png(rgb, (b"tEXt", b"XML:com.adobe.xmp\0" + XMP % 6)), "orientation 6 in its XMP")
+    add("PNG, turned, Exif as JPEG has it", png(rgb, (b"eXIf", b"Exif\0\0" + exif)), "orientation tag 6")
+    signed = exif.replace(struct.pack(">HH", 274, 3), struct.pack(">HH", 274, 8))
+    add("PNG, turned, by a signed number", png(rgb, (b"eXIf", signed)), "unclear tags: Orientation is written as type 8")
+    behind = png(small_index, mode=3)
+    table = png(small_index, plte, mode=3)[33:]
+    table = table[: 12 + len(plte[1])]
+    add("PNG, palette behind the pixels", behind[:-12] + table + behind[-12:], "damaged: PNG, its palette")
+    add("PNG, two palettes", png(small_index, plte, (b"PLTE", bytes(48)), mode=3), "damaged: PNG, its palette")
     add("JPEG, cut off", whole[:half], "damaged: JPEG")
     add("JPEG, ends early, end marked", whole[:half] + b"\xff\xd9", "damaged: JPEG")
     add("JPEG, turned", jpeg(rgb, exif=b"Exif\0\0" + exif), "orientation tag 6")
+    upright = exif[:-6] + b"\0\1" + exif[-4:]
+    twice = jpeg(rgb, exif=b"Exif\0\0" + upright)
+    twice = twice[:2] + b"\xff\xe1" + struct.pack(">H", 8 + len(exif)) + b"Exif\0\0" + exif + twice[2:]
+    add("JPEG, turned, by the one of two Exif blocks", twice, "orientation tag 6")
+    adobe = whole[:2] + b"\xff\xee" + struct.pack(">H5sHHHB", 14, b"Adobe", 100, 0, 0, 0) + whole[2:]
+    add("JPEG, YCbCr and RGB by its markers", adobe, "unclear colours: YCbCr by its JFIF marker")
     add("JPEG, grey", saved(Image.fromarray(rgb).convert("L"), "JPEG"), "no 8-bit colour: mode L (grey)")
     add("JPEG, CMYK", saved(Image.fromarray(rgb).convert("CMYK"), "JPEG"), "4 colours in a JPEG file")
     twin = whole[:2] + b"\xff\xe2\0\x08MPF\0II" + whole[2:]
     add("JPEG, several pictures", twin, "more than one page: several pictures")
     add("JPEG, arithmetic code", whole.replace(b"\xff\xc0", b"\xff\xc9", 1), "compression not taken, JPEG in arithmetic code")
+    add(
+        "a pointer of Git LFS",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "image not there: a pointer of Git",
+    )
+    add("a web page", b"<!DOCTYPE HTML><title>404</title>", "image not there: a web page")
+    add("zeros", bytes(5000), "image not there: zeros alone")
     for form in ("GIF", "BMP", "WebP"):
         add(form, saved(Image.fromarray(rgb), form), f"not a TIFF, PNG or JPEG but a {form} file")
     return found

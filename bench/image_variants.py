@@ -34,6 +34,7 @@ from bench.image_writing import (
     tiff,
     tiles,
     units,
+    with_one_below,
     without_tables,
     ycbcr,
 )
@@ -108,6 +109,7 @@ def _tags() -> Iterator[Variant]:
     yield Variant("TIFF, XMP as LONG", tiff(tags_of(t700=(LONG, (XMP % 1).ljust(128, b" "))), RAW))
     yield Variant("TIFF, turned in XMP, upright by tag 274", tiff(tags_of(t700=(1, XMP % 6), t274=(SHORT, [1])), RAW))
     yield Variant("TIFF, ImageJ, one image", tiff(tags_of(t270=(2, b"ImageJ=1.54f\nunit=um\n\0")), RAW))
+    yield Variant("TIFF, a smaller version below it", with_one_below(tags_of(t254=(LONG, [1]), t256=(LONG, [PX // 2]))))
     private = {"t305": (2, b"x\0"), "t33432": (12, [1.0]), "t65000": (7, b"\1\2\3\4\5")}
     yield Variant("TIFF, tags of others", tiff(tags_of(**private), RAW))
 
@@ -127,6 +129,8 @@ def _compressions() -> Iterator[Variant]:
     yield Variant("TIFF, deflate, bits reversed", tiff(tags_of(**packed, **REVERSE), turned))
     padded = strips(np.concatenate([RGB, RGB])[: -(-PX // 10) * 10], 10, zlib.compress)
     yield Variant("TIFF, deflate, the last strip filled up", tiff(tags_of(**packed), padded))
+    padded = strips(np.concatenate([RGB, RGB])[: -(-PX // 10) * 10], 10, imagecodecs.lzw_encode)
+    yield Variant("TIFF, LZW, the last strip filled up", tiff(tags_of(**TEN_ROWS, t259=(SHORT, [5])), padded))
 
 
 def _extras() -> Iterator[Variant]:

@@ -64,6 +64,18 @@ def tiff(
     return head + listed + heap + b"".join(blocks)
 
 
+def with_one_below(below: dict[int, Tag]) -> bytes:
+    """An RGB image whose SubIFDs names one more list of tags, `below`, of an image without pixels."""
+    first = tiff(tags_of(t330=(4, [0])), [picture().tobytes()])
+    first = first.replace(struct.pack("<HHII", 330, 4, 1, 0), struct.pack("<HHII", 330, 4, 1, len(first)))
+    packed = {tag: values for tag, values in below.items() if tag != 258}
+    entries = b"".join(
+        struct.pack("<HHI", tag, kind, 1) + _packed("<", kind, values).ljust(4, b"\0")
+        for tag, (kind, values) in sorted(packed.items())
+    )
+    return first + struct.pack("<H", len(packed)) + entries + bytes(4)
+
+
 def _packed(order: str, kind: int, values: Sequence[float] | bytes) -> bytes:
     if isinstance(values, bytes):
         return values

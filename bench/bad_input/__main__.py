@@ -22,6 +22,7 @@ from bench.bad_input import (
     models,
     odd_values,
     params_file,
+    patient_folders,
     records,
     reviews,
     stage_files,
@@ -31,7 +32,20 @@ from bench.bad_input import (
 from bench.bad_input.guarded import CRASH, OUTCOMES, WRONG
 
 _MODULES = (
-    *(params_file, metadata, tables, reviews, records, archives, elsewhere, vectors, stage_files, drift_records, models),
+    *(
+        params_file,
+        patient_folders,
+        metadata,
+        tables,
+        reviews,
+        records,
+        archives,
+        elsewhere,
+        vectors,
+        stage_files,
+        drift_records,
+        models,
+    ),
     *(http_requests, environment, commands),
 )
 

@@ -38,7 +38,21 @@ def _originals() -> dict[str, bytes]:
 def make(rng: random.Random, folder: Path) -> str:
     """cohort.zip."""
     way = rng.choice(
-        ("bytes", "bytes", "directory", "name", "name", "twice", "link", "bomb", "nested", "method", "other", "beside")
+        (
+            "bytes",
+            "bytes",
+            "directory",
+            "name",
+            "name",
+            "twice",
+            "link",
+            "folder",
+            "bomb",
+            "nested",
+            "method",
+            "other",
+            "beside",
+        )
     )
     kept = io.BytesIO()
     method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
@@ -53,12 +67,14 @@ def make(rng: random.Random, folder: Path) -> str:
                 extra.filename = rng.choice(list(_originals()))
             case "link":
                 extra.external_attr = rng.choice((0o120777, 0o060600, 0o010600, 0o140600, 0o104755)) << 16
+            case "folder":  # by its attributes alone, of Unix or of DOS
+                extra.filename, extra.external_attr = "control/GGG", rng.choice((0o040755 << 16, 0x10))
             case "bomb":
                 with suppress(Exception):
                     archive.writestr("control/AAA/bomb.tif", bytes(rng.choice((10, 70, 120)) << 20), zipfile.ZIP_DEFLATED)
             case "beside":
                 extra.filename = rng.choice(("metadata.csv", "control/metadata.csv", "notes.txt"))
-        if way in ("name", "twice", "link", "beside"):
+        if way in ("name", "twice", "link", "folder", "beside"):
             with suppress(UnicodeEncodeError, ValueError):
                 archive.writestr(extra, rng.choice((b"", b"/etc/passwd", *_originals().values())))
     data = kept.getvalue()

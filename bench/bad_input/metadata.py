@@ -116,7 +116,7 @@ def _difference(found: pd.DataFrame, header: list[str], rows: list[list[str]]) -
 
 
 def _number(cell: str, scale: float = 1.0) -> str:
-    return f"{float(cell.replace(',', '.')) * scale:.10g}" if cell else ""
+    return f"{float(cell.removesuffix('%').replace(',', '.')) * scale + 0:.10g}" if cell else ""
 
 
 def _plain(value: object) -> str:

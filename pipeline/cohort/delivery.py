@@ -214,12 +214,28 @@ def metadata(config: Config, source: Tree, class_folder: str, names: Names) -> t
     """The metadata, understood, and its SHA-256."""
     found = metadata_content(config, source, class_folder)
     if found is None:
+        _say_unread(source, class_folder)
         return None, ""
     name, content = found
     table = patients.read(content, name, names.patient)
     table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
-    console.say(f"metadata: {len(table)} patients in {name}")
+    said = [column for column in table.columns if (table[column] != "").any()]
+    console.say(f"metadata: {len(table)} patients in {name}" + (f": {', '.join(said)}" if said else ""))
+    if len(table) and not said:
+        console.warn(
+            f"{name}: says nothing of them that is understood; name its columns as docs/data.md has them: age, sex ..."
+        )
     return table, names.keyed(hashlib.sha256(content).hexdigest())
+
+
+def _say_unread(source: Tree, class_folder: str) -> None:
+    """What lies where metadata would, and is called so, and is not read."""
+    at = class_folder
+    while at:
+        at = at.rpartition("/")[0]
+        for path in source.children(at)[1]:
+            if patients.is_metadata_in_name_only(path.rpartition("/")[2]):
+                console.warn(f"{source.where(path)}: not read: metadata is a .csv or .xlsx file; save it as one")
 
 
 def metadata_content(config: Config, source: Tree, class_folder: str) -> tuple[str, bytes] | None:

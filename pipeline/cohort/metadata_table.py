@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 _HEADER_WITHIN = 50  # lines
 _SEPARATORS = ",;\t|"
+_ZIP = b"PK\3\4"  # as a workbook begins, whatever it is called
 _BYTE_ORDER_MARKS = [  # the longer first: UTF-32's begins with UTF-16's
     *((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
     *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF8, "utf-8-sig")),
 ]
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ;,\t]*(?:\r\n|\n|\r)', re.IGNORECASE)  # Excel's own; it reads and hides it
+_WORDS_OF_FORM = re.compile(r'"[^"]*"|\\.')  # of a number's form in a workbook: what is written as it is, 0"%"
 
 Known = Callable[[str], str]  # a header's text -> our column, "" where it is none
 
@@ -39,7 +41,8 @@ def read(content: bytes, name: str, known: Known) -> pd.DataFrame:
     Raises:
         DataError: names the file, and what cannot be read of it.
     """
-    return _workbook(content, name, known) if name.lower().endswith(".xlsx") else _csv(content, name, known)
+    is_workbook = name.lower().endswith(".xlsx") or content.startswith(_ZIP)
+    return _workbook(content, name, known) if is_workbook else _csv(content, name, known)
 
 
 def _csv(content: bytes, name: str, known: Known) -> pd.DataFrame:
@@ -112,7 +115,7 @@ def _workbook(content: bytes, name: str, known: Known) -> pd.DataFrame:
         raise DataError(f"{name}: not an Excel workbook ({type(error).__name__}); save it as CSV") from None
     if not sheets:
         raise DataError(f"{name}: has no sheet of cells; save the one with the patients as CSV")
-    number = _sheet_with_patients([sheet.title for sheet in sheets], [sheet.most_known(known) for sheet in sheets], name)
+    number = _sheet_with_patients(sheets, [sheet.most_known(known) for sheet in sheets], name)
     if len(sheets) > 1:
         console.say(f"{name}: of its {len(sheets)} sheets, sheet {number + 1} is read")
     sheet, at = sheets[number], sheets[number].header(known)
@@ -137,13 +140,14 @@ class _Sheet:
 
     def __init__(self, values: Worksheet, formulas: Worksheet) -> None:
         self.title = values.title.strip().lower()
+        self.is_hidden = values.sheet_state != "visible"
         self._cells = [list(row) for row in values.iter_rows()]
         self._formulas = [[cell.data_type == "f" for cell in row] for row in formulas.iter_rows()]
         for merged in values.merged_cells.ranges:
             first = values.cell(merged.min_row, merged.min_col)
             for row in self._cells[merged.min_row - 1 : merged.max_row]:
                 row[merged.min_col - 1 : merged.max_col] = [first] * (merged.max_col - merged.min_col + 1)
-        self.rows = [[_text(cell.value) for cell in row] for row in self._cells]
+        self.rows = [[_text(cell.value, cell.number_format) for cell in row] for row in self._cells]
 
     def header(self, known: Known) -> int:
         """The row in which most columns are known."""
@@ -168,20 +172,28 @@ class _Sheet:
         return ""
 
 
-def _sheet_with_patients(titles: Sequence[str], scores: Sequence[int], name: str) -> int:
-    """The sheet called metadata, else the one whose header knows most columns."""
-    if "metadata" in titles:
-        return titles.index("metadata")
+def _sheet_with_patients(sheets: Sequence[_Sheet], scores: Sequence[int], name: str) -> int:
+    """The sheet called metadata, else the one whose header knows most columns; a hidden one only if no other has patients."""
+    if any(score and not sheet.is_hidden for sheet, score in zip(sheets, scores, strict=True)):
+        scores = [0 if sheet.is_hidden else score for sheet, score in zip(sheets, scores, strict=True)]
+    for number, sheet in enumerate(sheets):
+        if sheet.title == "metadata" and (scores[number] or not any(scores)):
+            return number
     best = [number for number, score in enumerate(scores) if score == max(scores)]
     if len(best) > 1 and max(scores):
         raise DataError(f"{name}: sheets {best[0] + 1} and {best[1] + 1} both list patients; call the right one metadata")
     return best[0]
 
 
-def _text(value: object) -> str:
+def _text(value: object, form: str) -> str:
+    """What a reader of the sheet sees: a share in percent, and zeros before a number, are its cell's `form` alone."""
     match value:
         case None:
             return ""
+        case int() | float() if not isinstance(value, bool) and "%" in _WORDS_OF_FORM.sub("", form):
+            return f"{value * 100:.10g}%"
+        case int() | float() if set(form) == {"0"} and not isinstance(value, bool) and value == abs(int(value)):
+            return f"{int(value):0{len(form)}d}"
         case float() if value.is_integer():
             return str(int(value))
         case datetime():

@@ -34,7 +34,8 @@ COLUMNS = [
 ]
 
 _MISSING = {"", "-", "?", "na", "n/a", "n.a.", "nan", "none", "null", "unknown", "#n/a"}
-_SEX = {"f": "f", "female": "f", "w": "f", "1": "f", "m": "m", "male": "m", "2": "m"}  # TCIA: sex_1f_2m
+_SEX = {"f": "f", "female": "f", "w": "f", "m": "m", "male": "m"}
+_SEX_NUMBERS = {"1": "f", "2": "m"}  # as TCIA's sex_1f_2m says; by ISO 5218 it is the other way round
 _OLDEST = 120
 _LONGEST_BATCH = 40  # characters: a sentence is no batch, and may name somebody
 
@@ -51,21 +52,49 @@ def _count(high: float) -> Callable[[str], str]:
     return read
 
 
+def _images(cell: str) -> str:
+    number = _count(1e7)(cell)
+    if not number.isdecimal():
+        raise ValueError("not a whole number")
+    return number
+
+
+def _other_unit(_: str) -> str:
+    raise ValueError("not clear: by another unit than µl; convert it, and call the column leucocytes_per_ul")
+
+
+def _share(whole: float) -> Callable[[str], str]:
+    """Of `whole`; a cell that says percent means it."""
+    plain, percent = _number(0, whole, 1 / whole), _number(0, 100, 0.01)
+    return lambda cell: percent(cell[:-1].strip()) if cell.endswith("%") else plain(cell)
+
+
 def _number(low: float, high: float, scale: float = 1.0) -> Callable[[str], str]:
     def read(cell: str) -> str:
-        value = float(cell.replace(",", ".") if "." not in cell else cell)
+        value = float(cell.replace(",", ".") if "." not in cell else cell) if "_" not in cell else math.nan
+        if math.isnan(value):
+            raise ValueError("not a number")
         if not low <= value <= high or not math.isfinite(value):
             raise ValueError(f"not between {low:g} and {high:g}")
-        return f"{value * scale:.10g}"
+        return f"{value * scale + 0:.10g}"  # -0 is 0
 
     return read
 
 
 def _sex(cell: str) -> str:
-    try:
-        return _SEX[cell.lower().removesuffix(".0").removesuffix(",0")]
-    except KeyError:
-        raise ValueError("neither f (1) nor m (2)") from None
+    number = cell.removesuffix(".0").removesuffix(",0")
+    if number in _SEX_NUMBERS:
+        raise ValueError("not clear: is 1 f or m? Write f and m, or call the column sex_1f_2m if 1 is f")
+    if cell.lower() not in _SEX:
+        raise ValueError("neither f nor m")
+    return _SEX[cell.lower()]
+
+
+def _sex_1f_2m(cell: str) -> str:
+    number = cell.removesuffix(".0").removesuffix(",0")
+    if number not in _SEX_NUMBERS and cell.lower() not in _SEX:
+        raise ValueError("neither f (1) nor m (2)")
+    return _SEX_NUMBERS.get(number) or _SEX[cell.lower()]
 
 
 def _batch(cell: str) -> str:
@@ -79,21 +108,28 @@ _Reader = Callable[[str], str]
 _HEADERS: list[tuple[str, str, _Reader]] = [
     (r"patient_id|patient", "patient", str),
     (r"bag_label|class|class_listed", "class_listed", str),
-    (r"sex_1f_2m|sex", "sex", _sex),
+    (r"sex_1f_2m", "sex", _sex_1f_2m),
+    (r"sex", "sex", _sex),
     (r"age", "age", _number(0, _OLDEST)),
-    (r"instance_count|images_listed", "images_listed", _count(1e7)),
-    (r"leu[ck]ocytes_per_.{1,8}l", "leucocytes_per_ul", _count(1e7)),
-    (r"pb_myeloblast", "blast_share", _number(0, 100, 0.01)),
-    (r"pb_promyelocyte", "promyelocyte_share", _number(0, 100, 0.01)),
-    (r"blast_share", "blast_share", _number(0, 1)),
+    (r"instance_count|images_listed", "images_listed", _images),
+    (r"leu[ck]ocytes_per_([^a-z\d]{1,8}|u|mc|mu|micro)l", "leucocytes_per_ul", _count(1e7)),  # damaged µ: no letter, no digit
+    (r"leu[ck]ocytes_per_.*", "leucocytes_per_ul", _other_unit),
+    (r"pb_myeloblast", "blast_share", _share(100)),
+    (r"pb_promyelocyte", "promyelocyte_share", _share(100)),
+    (r"blast_share", "blast_share", _share(1)),
     (r"batch", "batch", _batch),
-    (r"promyelocyte_share", "promyelocyte_share", _number(0, 1)),
+    (r"promyelocyte_share", "promyelocyte_share", _share(1)),
 ]
 
 
 def is_metadata_name(name: str) -> bool:
     """Whether a file beside the class folders is the cohort's metadata."""
     return bool(re.search(r"metadata.*\.(csv|xlsx)$", name.lower())) and not name.startswith((".", "~$"))
+
+
+def is_metadata_in_name_only(name: str) -> bool:
+    """Whether a file is called metadata and is no table that is read: metadata.tsv, metadata.xls, metadata.csv.txt."""
+    return "metadata" in name.lower() and not is_metadata_name(name) and not name.startswith((".", "~$"))
 
 
 def read(content: bytes, name: str, called: Callable[[str], str] = str) -> pd.DataFrame:
@@ -145,7 +181,7 @@ def table(found: Iterable[tuple[str, str]], metadata: pd.DataFrame | None) -> pd
 
 def _column(header: str) -> tuple[str, _Reader]:
     """Our column of this header, and how its cells are read; "" where it is none of ours."""
-    text = header.strip().lower()
+    text = patient_names.tidy(header).lower()
     return next(((column, reader) for pattern, column, reader in _HEADERS if re.fullmatch(pattern, text)), ("", str))
 
 
@@ -156,5 +192,9 @@ def _cell(cell: object, reader: _Reader, where: str) -> str:
     try:
         return reader(text)
     except ValueError as error:
-        reason = str(error) if str(error).startswith(("not between", "not clear", "not a batch", "neither")) else "not a number"
+        reason = (
+            str(error)
+            if str(error).startswith(("not between", "not clear", "not a batch", "not a whole", "neither"))
+            else "not a number"
+        )
         raise DataError(f"{where}: {reason}; correct it, or leave it empty") from None  # not quoted: it may be a name

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.cohort import other_archives
 from pipeline.cohort.trees import CHUNK, DamagedError, stamp, unreadable
+from pipeline.common import console
 from pipeline.common.errors import DataError
 from pipeline.common.params_data import ArchiveLimits
 from pipeline.names import leftovers
@@ -23,6 +24,7 @@ from pipeline.names import leftovers
 _REPACK = "unpack it yourself, look at what is in it, and name the folder instead"
 _UTF8, _PATCH, _ENCRYPTED = 0x800, 0x20, 0x2041  # flags of a member: APPNOTE.TXT 6.3.10, 4.4.4
 _UNICODE_PATH = 0x7075  # an extra field: APPNOTE.TXT, 4.6.9
+_DOS_FOLDER = 0x10
 _LONGEST_NAME, _LONGEST_PATH = 255, 1024  # bytes
 
 
@@ -100,13 +102,22 @@ class Archive:
 
     def _judged(self, limits: ArchiveLimits) -> list[zipfile.ZipInfo]:
         numbered = []
+        unsaid = 0
         for at, info in enumerate(self._zip.infolist(), 1):
-            info.filename = _name(info)
+            info.filename, is_guess = _name(info)
+            unsaid += is_guess
+            if not info.file_size and not info.is_dir() and _is_folder(info):
+                info.filename += "/"
             kind = leftovers.litter(info.filename)
             if kind in ("", leftovers.HIDDEN):
                 numbered.append((at, info))
             else:
                 self.litter[info.filename] = kind
+        if unsaid:
+            console.warn(
+                f"{self._path}: {unsaid} names are in an encoding that it does not say, read as code page 437; are patients "
+                "called otherwise, unpack it by the program that packed it, and name the folder instead"
+            )
         members = [info for _, info in numbered]
         if len(members) > limits.max_files:
             raise DataError(
@@ -138,14 +149,21 @@ def _above(place: str) -> str:
     return place.rpartition("/")[0]
 
 
-def _name(info: zipfile.ZipInfo) -> str:
-    """A member's name. Many programs write UTF-8 and do not say so, which by the standard would be code page 437."""
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """Whether a member's attributes, of Unix or of DOS, say so; some programs leave out the slash behind its name."""
+    return stat.S_ISDIR(info.external_attr >> 16) or bool(info.external_attr & _DOS_FOLDER)
+
+
+def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
+    """A member's name, and whether it is a guess: many programs write UTF-8 and do not say so, and some the code page of their
+    country, which by the standard would all be code page 437.
+    """
     if info.flag_bits & _UTF8 or info.filename.isascii():
-        return info.filename
+        return info.filename, False
     try:
         raw = info.orig_filename.partition("\0")[0].encode("cp437")
     except UnicodeEncodeError:  # it was taken from the extra field already
-        return info.filename
+        return info.filename, False
     extra = info.extra
     while len(extra) >= 4:  # a field's number and length
         number, length = struct.unpack_from("<HH", extra)
@@ -153,9 +171,9 @@ def _name(info: zipfile.ZipInfo) -> str:
         if number == _UNICODE_PATH and field[1:5] == struct.pack("<L", zlib.crc32(raw)):
             raw = field[5:]
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8"), False
     except UnicodeDecodeError:
-        return info.filename
+        return info.filename, True
 
 
 def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:
@@ -177,6 +195,8 @@ def _fault(info: zipfile.ZipInfo, limits: ArchiveLimits) -> str:
         return "is a link"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is neither a file nor a folder"
+    if info.is_dir() and info.file_size:
+        return "is a folder with a content of its own"
     if info.flag_bits & _PATCH:
         return "is the difference to another file"
     if info.file_size > limits.max_file_mb * 1e6:

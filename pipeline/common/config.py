@@ -195,7 +195,9 @@ def _explain(item: dict[str, Any]) -> str:
             message = str(item["ctx"]["error"])
             return f"{key}.{message}" if key else message
         case _:
-            return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {reprlib.repr(item['input'])[:_SHOWN]}"
+            quotes = item["type"] == "string_type" and not isinstance(item["input"], dict | list | None)
+            hint = "; put it in quotes" if quotes else ""
+            return f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, not {reprlib.repr(item['input'])[:_SHOWN]}{hint}"
 
 
 def _keys(place: tuple[str | int, ...]) -> Iterator[str]:

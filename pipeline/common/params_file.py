@@ -128,6 +128,13 @@ def _flow(entry: Any, indent: str, column: int) -> str:
     return f"\n{indent}".join([*lines, line + "}"])
 
 
+def _read(text: str, version: tuple[int, int]) -> Any:
+    """As readers of this version of YAML have it: NO is false in 1.1, and 12:30 a number."""
+    reader = YAML(typ="safe", pure=True)
+    reader.version = version
+    return reader.load(text)
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_shown(item) for item in value)}]"
@@ -137,5 +144,5 @@ def _shown(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, str):
-        return value if YAML(typ="safe", pure=True).load(value) == value else f'"{value}"'
+        return value if all(_read(value, version) == value for version in ((1, 2), (1, 1))) else f'"{value}"'
     return str(value)

@@ -13,6 +13,7 @@ import io
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pipeline.common.errors import DataError
@@ -46,7 +47,7 @@ def read(table: Path, known: Collection[str], pseudonyms: bool, reviewer: str = 
     Raises:
         DataError: names the first line that is wrong.
     """
-    if not table.exists():
+    if not table.exists() and not table.is_symlink():
         return []
     found: dict[tuple[str, str, str], Decision] = {}
     spelled: dict[str, str] = {}
@@ -92,9 +93,16 @@ def _decision(where: str, cells: Sequence[str], reviewer: str) -> Decision:
         raise DataError(f"{where}: {said!r} is no decision; write one of: {_ALLOWED}")
     if not (who := who or reviewer):
         raise DataError(f"{where}: names no reviewer; write who decided, or say so with --reviewer")
-    if not _DATE.fullmatch(date):
+    if not _DATE.fullmatch(date) or not _is_in_calendar(date):
         raise DataError(f"{where}: {date!r} is no date; write 2026-01-31, or 2026-01-31T09:30:00Z")
     return Decision(path, patient, decision, who, date)
+
+
+def _is_in_calendar(date: str) -> bool:
+    try:
+        return bool(datetime.fromisoformat(date))
+    except ValueError:  # of February 31st, say
+        return False
 
 
 def _require_known(where: str, one: Decision, known: Collection[str], pseudonyms: bool) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from . import jpeg, png, tiff, tiff_pixels, tiff_tags
+from . import jpeg, png, tiff, tiff_images, tiff_pixels, tiff_tags
 from .image_faults import UnusableError, require_decodable
 
 Pixels = NDArray[np.uint8]
@@ -42,7 +42,15 @@ _OTHER_FORMATS = (
     (b"II\xbc", "JPEG XR"),
     (b"8BPS", "Photoshop"),
     (b"PK\x03\x04", "ZIP"),
+    (b"\x1f\x8b", "gzip"),
     (b"%PDF", "PDF"),
+)
+_IN_ITS_PLACE = (
+    (b"version https://git-lfs", "a pointer of Git LFS; `git lfs pull` in the source brings it"),
+    (b"/annex/objects/", "a pointer of git-annex; `git annex get` in the source brings it"),
+    (b"<!doctype html", "a web page; fetch it again"),
+    (b"<html", "a web page; fetch it again"),
+    (b"<?xml", "an answer of a storage service; fetch it again"),
 )
 _MOST_PX = 2**31 - 1  # that a table of 32-bit numbers holds
 _LARGE_PX = 2048**2  # an image of more is decoded `in_turn`
@@ -189,12 +197,16 @@ def _opened(data: bytes) -> tuple[Inspected, Callable[[], _Judged]]:
         return seen, lambda: (seen, partial(png.decode, data, header))
     if not data:
         raise UnusableError("empty: 0 bytes")
+    if what := next((what for start, what in _IN_ITS_PLACE if data[:64].lower().startswith(start)), ""):
+        raise UnusableError(f"image not there: {what}")
+    if not data.strip(b"\0"):
+        raise UnusableError("image not there: zeros alone, as a copy or download leaves that did not end; fetch it again")
     found = next((name for start, name in _OTHER_FORMATS if data.startswith(start)), "")
     raise UnusableError(f"not a TIFF, PNG or JPEG{f' but a {found}' if found else ''} file")
 
 
 def _judged_tiff(data: bytes, tags: tiff_tags.Tags, width: int, height: int) -> _Judged:
-    tiff.require_one_image(tags)
+    tiff_images.require_one_image(tags)
     page = tiff.page(tags)
     form = LOSSY_TIFF if page.compression == tiff.JPEG else "TIFF"
     return Inspected(width, height, page.mode, form), partial(tiff_pixels.decode, data, page)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 LARGEST_PX = 8192  # side of an image or tile that is decoded at all: a 143-byte file can claim 20,000 x 20,000
-_XMP_ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*(\d+)""")
+_XMP_ORIENTATION = re.compile(rb"""[\w.-]:Orientation\s*(?:=\s*["']|>)\s*(\d+)""")  # the prefix is the writer's to choose
 
 
 class UnusableError(ValueError):
     """Why an image cannot be used; the caller knows the file's name."""
 
 
-def require_upright(tag: int | None, xmp: bytes) -> None:
-    """Refuse an image that some readers turn and others don't; the XMP packet counts where there is no `tag` (as in Pillow)."""
-    found = _XMP_ORIENTATION.search(xmp)
-    if tag is not None and tag != 1:
-        raise UnusableError(f"orientation tag {tag}: unclear which way up the pixels are")
-    if tag is None and found and int(found[1]) != 1:
-        raise UnusableError(f"orientation {int(found[1])} in its XMP: unclear which way up the pixels are")
+def require_upright(tags: Sequence[int], xmp: bytes) -> None:
+    """Refuse an image that some readers turn and others don't; its XMP counts where there are no `tags` (as in Pillow).
+
+    XMP may be written in UTF-16 or UTF-32, whose letters have zeros between them here.
+    """
+    for tag in tags:
+        if tag != 1:
+            raise UnusableError(f"orientation tag {tag}: unclear which way up the pixels are")
+    for found in _XMP_ORIENTATION.findall(xmp.replace(b"\0", b"")) if not tags else []:
+        if int(found) != 1:
+            raise UnusableError(f"orientation {int(found)} in its XMP: unclear which way up the pixels are")
 
 
 def require_decodable(*sides_px: int) -> None:

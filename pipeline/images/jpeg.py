@@ -24,7 +24,7 @@ _OTHER_FRAMES = {
 }
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _APPLICATION, _COMMENT = range(0xE0, 0xF0), 0xFE
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/x"  # xap/1.0, and xmp/extension for what found no room there
 _MOST_SCANS = 40  # each takes the time of a whole image; writers make about ten
 MODES = {1: "L", 3: "RGB", 4: "CMYK"}  # by samples, as Pillow calls them
 _COLOURS = {**MODES, 1: "GRAY"}
@@ -62,13 +62,23 @@ def stream(data: bytes) -> Stream:
 
 def _says_ycbcr(found: Stream) -> bool | None:
     """Whether the colours are to be converted, if the stream says so: in Adobe's marker, by being JFIF, or by their names."""
-    adobe = next((content for marker, content in found.segments if marker == 0xEE and content[:5] == b"Adobe"), b"")
-    if len(adobe) >= 12:
-        return adobe[11] != 0
-    if any(marker == 0xE0 and content[:5] == b"JFIF\0" for marker, content in found.segments):
+    adobe = _adobe_transform(found)
+    if adobe is not None:
+        return adobe != 0
+    if _is_jfif(found):
         return True
     named = any(marker == found.frame and content[6::3][:3] == b"RGB" for marker, content in found.segments)
     return False if named else None
+
+
+def _adobe_transform(found: Stream) -> int | None:
+    """0: red, green, blue; 1: YCbCr."""
+    adobe = next((content for marker, content in found.segments if marker == 0xEE and content[:5] == b"Adobe"), b"")
+    return adobe[11] if len(adobe) >= 12 else None
+
+
+def _is_jfif(found: Stream) -> bool:
+    return any(marker == 0xE0 and content[:5] == b"JFIF\0" for marker, content in found.segments)
 
 
 def _segments(data: bytes) -> tuple[list[tuple[int, bytes]], int]:
@@ -92,24 +102,32 @@ def require_readable(found: Stream) -> None:
     segments = found.segments
     if any(marker == 0xE2 and content.startswith(b"MPF\0") for marker, content in segments):
         raise UnusableError("more than one page: several pictures in one JPEG file")
-    exif = next((content[len(_EXIF) :] for marker, content in segments if marker == 0xE1 and content.startswith(_EXIF)), b"")
-    xmp = b"".join(content for marker, content in segments if marker == 0xE1 and content.startswith(_XMP))
-    require_upright(exif_orientation(exif), xmp)
+    described = [content for marker, content in segments if marker == 0xE1]
+    xmp = b"".join(content for content in described if content.startswith(_XMP))
+    require_upright([tag for content in described if content.startswith(_EXIF) for tag in exif_orientations(content)], xmp)
     if found.samples == 1:
         raise no_colour("L", "grey")
+    if found.samples == 3 and _is_jfif(found) and _adobe_transform(found) == 0:
+        raise UnusableError("unclear colours: YCbCr by its JFIF marker, RGB by Adobe's; save it as PNG")
     if found.samples != 3:
         raise UnusableError(f"{found.samples} colours in a JPEG file: which ones is read in several ways; save it as RGB")
 
 
-def exif_orientation(exif: bytes) -> int | None:
-    """The orientation tag of an Exif block (a TIFF without an image), if it has a readable one."""
+def exif_orientations(exif: bytes) -> list[int]:
+    """The orientation tag of an Exif block (a TIFF without an image), if the block can be read and has one.
+
+    Raises:
+        UnusableError: it has one that not all readers take for the same.
+    """
+    while exif.startswith(_EXIF):  # some writers put it twice, or where it does not belong
+        exif = exif[len(_EXIF) :]
     if exif[:4] not in STARTS:
-        return None
+        return []
     try:
         tags = Tags(exif)
-        return tags.number(274) if 274 in tags else None
     except UnusableError:
-        return None
+        return []
+    return [tags.number(274)] if 274 in tags else []
 
 
 def decode(data: bytes, found: Stream) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
 from .image_faults import UnusableError, no_colour, require_depth, require_upright
-from .jpeg import exif_orientation
+from .jpeg import exif_orientations
 
 START = b"\x89PNG\r\n\x1a\n"
 _RGB, _PALETTE, _RGBA = 2, 3, 6
@@ -20,6 +21,7 @@ _MODES = {0: "L", _RGB: "RGB", _PALETTE: "P", 4: "LA", _RGBA: "RGBA"}
 _SAMPLES = {_RGB: 3, _PALETTE: 1, _RGBA: 4}
 _CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _MOST_WORDS = 2**20  # bytes of a text that is unpacked
+_XMP, _RAW_PROFILES = b"XML:com.adobe.xmp", (b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7
 
 
@@ -65,8 +67,11 @@ def decode(data: bytes, found: Header) -> NDArray[np.uint8]:
     kinds = [kind for kind, _ in chunks]
     if b"acTL" in kinds:
         raise UnusableError("more than one page: an animated PNG")
-    xmp = b"".join(content for kind, content in chunks if kind == b"iTXt" and content.startswith(b"XML:com.adobe.xmp"))
-    require_upright(exif_orientation(_joined(chunks, b"eXIf") or _exif_in_words(chunks)), xmp)
+    described = [*(content for kind, content in chunks if kind == b"eXIf"), *_described_in_words(chunks)]
+    require_upright([tag for content in described for tag in exif_orientations(content)], b"".join(described))
+    first = next((kind for kind in kinds if kind in (b"PLTE", b"IDAT")), b"")
+    if found.colour == _PALETTE and (first != b"PLTE" or kinds.count(first) > 1 or len(_joined(chunks, first)) % 3):
+        raise UnusableError("damaged: PNG, its palette is not whole, there twice, or behind the pixels")
     transparent = _joined(chunks, b"tRNS")
     if transparent and (found.colour != _PALETTE or min(transparent) < 255):
         raise UnusableError("a palette with transparency" if found.colour == _PALETTE else "translucent: one colour is")
@@ -101,17 +106,21 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
             return found
 
 
-def _exif_in_words(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """Exif as ImageMagick writes it: a text of three lines and hexadecimal numbers, compressed or not."""
+def _described_in_words(chunks: list[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """XMP, and Exif or XMP as ImageMagick writes it: a text of three lines and hexadecimal numbers. In any chunk of text."""
     for kind, content in chunks:
         keyword, _, text = content.partition(b"\0")
-        if kind in (b"tEXt", b"zTXt") and keyword in (b"Raw profile type exif", b"Raw profile type APP1"):
-            try:
-                text = zlib.decompressobj().decompress(text[1:], _MOST_WORDS) if kind == b"zTXt" else text
-                return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:])).removeprefix(b"Exif\0\0")
-            except (ValueError, zlib.error):
-                return b""
-    return b""
+        if kind not in (b"tEXt", b"zTXt", b"iTXt") or keyword not in (_XMP, *_RAW_PROFILES):
+            continue
+        is_packed = kind == b"zTXt"
+        if kind == b"iTXt":  # whether it is compressed, and how; its language; the keyword in that
+            is_packed = text[:1] == b"\1"
+            text = text[1:2] + text[2:].split(b"\0", 2)[-1] if is_packed else text[2:].split(b"\0", 2)[-1]
+        try:
+            text = zlib.decompressobj().decompress(text[1:], _MOST_WORDS) if is_packed else text
+            yield text if keyword == _XMP else bytes.fromhex("".join(text.decode("ascii").split("\n")[3:]))
+        except (ValueError, zlib.error):
+            continue
 
 
 def _require_whole(found: Header, packed: bytes) -> None:

@@ -1,14 +1,12 @@
 """What the tags of a TIFF file say of its pixels, judged before one of them is decoded.
 
-A page is all that decides them. What two readers could understand in two ways is refused: several images, samples that are
-not 8-bit colour, blocks (strips or tiles) that are not all there or lie where they cannot.
+A page is all that decides them. What two readers could understand in two ways is refused: samples that are not 8-bit colour,
+blocks (strips or tiles) that are not all there or lie where they cannot. Whether it is the file's only one, `tiff_images` says.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from dataclasses import dataclass, replace
 
 from .image_faults import UnusableError, no_colour, require_decodable, require_depth, require_upright
@@ -102,38 +100,13 @@ class Page:
         return rows * math.ceil(self.block_width * self.plane_samples * self.bits / 8)
 
 
-def require_one_image(tags: Tags) -> None:
-    """Refuse several, also those that stand behind one list of tags."""
-    if tags.has_another_image():
-        raise UnusableError("more than one page")
-    said = tags.text(270)
-    stacked = re.search(rb"^(?:images|slices|frames)=0*([2-9]|[1-9]\d+)\s*$", said, re.MULTILINE)
-    if said.startswith(b"ImageJ=") and stacked:
-        raise UnusableError(f"more than one image: a stack of {int(stacked[1])}, saved by ImageJ")
-    if said.startswith(b'{"shape":'):
-        samples = tags.number(256) * tags.number(257) * tags.number(277, 1)
-        if _shaped(said) > samples:
-            raise UnusableError("more than one image: a stack, saved by tifffile")
-    if tags.count(33629) > 1:  # UIC2
-        raise UnusableError(f"more than one image: a stack of {tags.count(33629):,}, saved by MetaMorph")
-    if tags.number(32997, 1) != 1:
-        raise UnusableError(f"more than one image: a volume of {tags.number(32997):,} slices")
-
-
-def _shaped(said: bytes) -> int:
-    try:
-        return math.prod(json.loads(said.split(b"\0")[0])["shape"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return 0
-
-
 def page(tags: Tags) -> Page:
     """The page of a file that holds one image.
 
     Raises:
         UnusableError: why its pixels cannot be had for certain.
     """
-    require_upright(tags.number(274) if 274 in tags else None, tags.text(700))
+    require_upright([tags.number(274)] if 274 in tags else [], tags.text(700))
     compression, photometric, bits, samples = _kind(tags)
     alpha = _alpha(tags, photometric, samples)
     planar, fill = tags.number(284, 1), tags.number(266, 1)

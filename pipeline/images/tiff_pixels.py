@@ -120,7 +120,9 @@ def _unpacked(data: bytes, page: Page, number: int, rows: int) -> Samples:
     needed, most = page.size(rows), page.size(page.block_height)
     which = f"{'tile' if page.is_tiled else 'strip'} {number + 1:,} of {len(page.blocks):,}"
     try:
-        unpacked = packed if page.compression == tiff.RAW else _decompressed(packed, page.compression, needed, most)
+        unpacked = packed if page.compression == tiff.RAW else _decompressed(packed, page.compression, most)
+        if page.compression != tiff.RAW and len(unpacked) > most:
+            raise ValueError(f"gives more than {most:,} bytes")
     except (ValueError, RuntimeError, zlib.error, lzma.LZMAError) as error:
         raise UnusableError(f"damaged: {which}, {_NAMES[page.compression]}: {str(error).split(': ')[-1]}") from None
     if len(unpacked) < needed:
@@ -128,18 +130,17 @@ def _unpacked(data: bytes, page: Page, number: int, rows: int) -> Samples:
     return np.frombuffer(unpacked, np.uint8, needed)
 
 
-def _decompressed(packed: bytes, compression: int, needed: int, most: int) -> bytes | bytearray:
+def _decompressed(packed: bytes, compression: int, most: int) -> bytes | bytearray:
+    """`most` bytes, or one more where there are more."""
     if compression == tiff.LZW:
-        return imagecodecs.lzw_decode(packed, out=needed)
+        return imagecodecs.lzw_decode(packed, out=most + 1)
     if compression == tiff.PACKBITS:
-        return imagecodecs.packbits_decode(packed, out=needed)
+        return imagecodecs.packbits_decode(packed, out=most + 1)
     if compression == tiff.ZSTD:
         return imagecodecs.zstd_decode(packed, out=most)
     stream: Any = zlib.decompressobj() if compression in tiff.DEFLATE else lzma.LZMADecompressor(memlimit=_LZMA_BYTES)
     unpacked: bytes = stream.decompress(packed, most + 1)  # to behind its end, where the checksum is compared
-    if len(unpacked) > most:
-        raise ValueError(f"gives more than {most:,} bytes")
-    if not stream.eof:
+    if not stream.eof and len(unpacked) <= most:
         raise ValueError("its data end before its checksum")
     return unpacked
 

@@ -7,11 +7,14 @@ repaired: a tag that counts and is out of place, twice there, or of a kind it ca
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from .image_faults import UnusableError
 
 STARTS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}  # order, BigTIFF
 NAMES = {
+    254: "NewSubfileType",
+    255: "SubfileType",
     256: "ImageWidth",
     257: "ImageLength",
     258: "BitsPerSample",
@@ -59,19 +62,21 @@ _SIZES = {
 }  # bytes, by type
 _WHOLE = {3: "H", 4: "I", 16: "Q"}  # a BYTE could hold some of them too, but no reader takes it for all
 _RATIONAL, _LONG8 = 5, 16
+_PLACES = {4: "I", 13: "I", 16: "Q", 18: "Q"}  # types that say where something is
+_SUB_IFDS, _MOST_BELOW = 330, 64
 _MOST_TAGS = 65535  # a classic TIFF cannot have more
 
 
 class Tags:
-    """The first list of tags of a file."""
+    """A list of tags of a file: the first, or the one at a place."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, at: int | None = None) -> None:
         self.data = data
         self.order, self.is_big = STARTS[data[:4]]
         header = self._unpacked("HHQ" if self.is_big else "I", 4)
         if header is None or (self.is_big and header[:2] != (8, 0)):
             raise UnusableError("unreadable header: cut off or damaged before its tags")
-        self.at = header[-1]
+        self.at = header[-1] if at is None else at
         found = self._list(self.at)
         if found is None:
             raise UnusableError(f"unreadable header: no list of tags at byte {self.at:,} of a file of {len(data):,}")
@@ -87,6 +92,19 @@ class Tags:
             return False
         found = self._list(self._next)
         return found is not None and {256, 257} <= found[0].keys() and all(kind in _SIZES for kind, _, _ in found[0].values())
+
+    def images_below(self) -> Iterator[Tags]:
+        """The lists of tags of images to which this one points, as far as they can be read; pages stand beside it."""
+        kind, count, place = self._tags.get(_SUB_IFDS, (0, 0, 0))
+        form, most = self.order + _PLACES.get(kind, ""), min(count, _MOST_BELOW)
+        size = struct.calcsize(form) * most
+        for (at,) in struct.iter_unpack(form, self.data[place : place + size]) if _PLACES.get(kind) else ():
+            try:
+                below = Tags(self.data, at)
+            except UnusableError:
+                continue
+            if {256, 257} <= below._tags.keys():
+                yield below
 
     def count(self, tag: int) -> int:
         """How many values a tag has."""

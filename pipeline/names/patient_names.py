@@ -1,18 +1,29 @@
 """Who a patient is: two names that differ in case, in the form of an accent or in blanks are one patient's.
 
 A patient's identity is made of the folder's name and is what is compared; the spelling delivered is what is kept and shown.
-Nothing here decides which spelling is right.
+Nothing here decides which spelling is right. Names that only look the same, or nearly, are two patients here: who is told of
+them decides.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 # What Unicode calls default-ignorable, but for the format characters (category Cf); and the Braille pattern without a dot.
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 _DOTTED = re.compile("i\u0307+")  # however many: an İ with a dot more is written i with two
+
+# Capitals of other alphabets, hyphens and apostrophes that are drawn as these: what keyboards, and Word's and Excel's
+# corrections put in their place (the letters after Unicode Technical Standard 39).
+_DRAWN_AS = {
+    "ABCEHIJKMOPSTXY": "\u0410\u0412\u0421\u0415\u041d\u0406\u0408\u041a\u041c\u041e\u0420\u0405\u0422\u0425\u0423",
+    "ABEZHIKMNOPTYX": "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
+    "-" * 8: "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043",
+    "'" * 7: "\u2018\u2019\u201b\u2032\u02bc\u00b4`",
+}
+_AS_LATIN = {ord(one): latin for letters, others in _DRAWN_AS.items() for latin, one in zip(letters, others, strict=True)}
 
 
 def identity(name: str) -> str:
@@ -47,6 +58,32 @@ def spelled_apart(names: Iterable[str]) -> dict[str, list[str]]:
     for name in names:
         spellings.setdefault(identity(name), set()).add(name)
     return {who: sorted(ways) for who, ways in sorted(spellings.items()) if len(ways) > 1}
+
+
+def drawn(name: str) -> str:
+    """What the eye sees of a name: wide letters, those of other alphabets, kinds of hyphens and dots at its end don't count."""
+    seen = unicodedata.normalize("NFKC", tidy(name).translate(_AS_LATIN)).upper().translate(_AS_LATIN)
+    return identity(seen.rstrip(". ")) or identity(name)
+
+
+def loosely(name: str) -> str:
+    """A name as somebody may write it by mistake: without accents and leading zeros, another separator, 0 for the letter O."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFD", drawn(name)) if not unicodedata.combining(letter))
+    plain = re.sub(r"(?<!\d)0+(?=\d)", "", plain.replace("o", "0"))
+    return re.sub(r"[\W_]+", "-", plain).strip("-") or plain
+
+
+def alike(names: Iterable[str], form: Callable[[str], str]) -> dict[str, str]:
+    """Identity -> the name of another patient whose name has the same `form`, of everybody of whom there is one."""
+    groups: dict[str, dict[str, str]] = {}
+    for name in sorted(names):
+        groups.setdefault(form(name), {}).setdefault(identity(name), name)
+    return {
+        who: next(name for other, name in group.items() if other != who)
+        for group in groups.values()
+        for who in group
+        if len(group) > 1
+    }
 
 
 def are_among(names: Iterable[str], others: Iterable[str]) -> list[bool]:

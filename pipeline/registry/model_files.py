@@ -34,7 +34,7 @@ _CODE = {
     "pooling.py": _PACKAGE / "evaluation" / "pooling.py",
     **{
         f"images/{name}.py": _PACKAGE / "images" / f"{name}.py"
-        for name in ("decoding", "image_faults", "jpeg", "png", "tiff", "tiff_pixels", "tiff_tags")
+        for name in ("decoding", "image_faults", "jpeg", "png", "tiff", "tiff_images", "tiff_pixels", "tiff_tags")
     },
 }
 CODE = (_SERVED, *_CODE.values())

@@ -176,6 +176,13 @@ def _compare(found: set[tuple[str, str]], metadata: pd.DataFrame | None) -> None
         if names := sorted(name for who, name in these.items() if who not in others):
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             console.warn(f"{len(names)} patients are {what}: {', '.join(map(patient_names.shown, names[:_NAMED]))}{more}")
+    alike = {patient_names.loosely(name): name for who, name in listed.items() if who not in here}
+    if known := sorted(name for who, name in here.items() if who not in listed and patient_names.loosely(name) in alike):
+        other = patient_names.shown(alike[patient_names.loosely(known[0])])
+        console.warn(
+            f"{patient_names.shown(known[0])} may be {other} of the metadata ({len(known)} such): write the name there as the "
+            "folder has it; a spreadsheet takes leading zeros away unless the column is text"
+        )
 
 
 def _require_room(target: Path, needed: int) -> None:

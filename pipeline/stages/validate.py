@@ -103,7 +103,8 @@ def _mark_look_alikes(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def _exclusions(table: Path) -> list[manifest.Exclusion]:
-    if not table.exists():
+    _say_unread(table)
+    if not table.exists() and not table.is_symlink():
         return []
     try:
         lines = csv.reader(io.StringIO(table.read_text(encoding="utf-8-sig")), strict=True)
@@ -122,8 +123,16 @@ def _exclusions(table: Path) -> list[manifest.Exclusion]:
     return found
 
 
+def _say_unread(table: Path) -> None:
+    """A copy under another name, as an editor or a spreadsheet saves it, counts for nothing."""
+    for other in sorted(table.parent.glob("*")):
+        if other.name.lower().startswith(f"{table.stem}.") and other.name != table.name:
+            console.warn(f"{other}: not read; what is to count stands in {table}")
+
+
 def _of_wrong_patients(known: set[str], config: Config) -> list[manifest.Exclusion]:
     """The images that reviewers say belong to another patient."""
+    _say_unread(paths.REVIEW)
     decisions = review.read(paths.REVIEW, known, config.ingest.pseudonyms)
     wrong = review.of_wrong_patients(decisions, config.control)
     return [manifest.Exclusion(0, image_paths.place(path)[1], path, f"wrong patient, by {paths.REVIEW}") for path in wrong]

@@ -6,7 +6,7 @@ class, against what params.yaml expects, and against what is listed of a patient
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -129,11 +129,14 @@ def _patients(files: pd.DataFrame) -> pd.DataFrame:
     medians = manifest.usable(known).groupby("who")[[*manifest.COLOURS, "sharpness"]].median()
     deviations = medians.apply(_deviations).reindex(classes.index)
     images = by_patient["error"].agg(lambda errors: int((errors == "").sum())).astype("int64")
+    told = {form: _alike(known["patient"], classes.index, form) for form in (patient_names.drawn, patient_names.loosely)}
     commonest = by_patient["error"].agg(lambda errors: errors.value_counts().index[0]).astype("str")
     return pd.DataFrame(
         {
             "patient": spellings,
             "spelled_apart": ("one patient, in " + classes).where(by_patient["patient"].nunique() > 1),
+            "drawn_alike": told[patient_names.drawn],
+            "named_alike": told[patient_names.loosely].where(told[patient_names.drawn].isna()),
             "several_classes": classes.where(by_patient["class"].nunique() > 1),
             "without_images": commonest.where(images == 0),
             "images": images,
@@ -141,6 +144,13 @@ def _patients(files: pd.DataFrame) -> pd.DataFrame:
             "sharpness_deviation": deviations["sharpness"],
         }
     ).reset_index(drop=True)
+
+
+def _alike(names: pd.Series[str], who: pd.Index[str], form: Callable[[str], str]) -> pd.Series[str]:
+    """For each identity its name and another's of the same `form`, so that they can be told apart; null where there is none."""
+    own = dict(zip(names.map(patient_names.identity), names, strict=True))
+    others = patient_names.alike(names.unique(), form)
+    return pd.Series({one: f"{own[one]!a} and {others[one]!a}" for one in others}, dtype="str").reindex(who)
 
 
 def _deviations(values: pd.Series[float]) -> pd.Series[float]:

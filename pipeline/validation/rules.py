@@ -48,6 +48,14 @@ def of(config: Config, batches: bool) -> list[Rule]:
             "spelled_apart",
         ),
         Rule(
+            "patient_told_apart",
+            "no two patients have names that look the same: wide or foreign letters, kinds of hyphens, dots at the end",
+            "if they are one patient, put the images in one folder of the source; if not, rename one; "
+            "then run `dvc repro` again",
+            "patients",
+            "drawn_alike",
+        ),
+        Rule(
             "no_image_in_two_patients",
             "no two patients share an image: identical pixels may end up in training and test",
             f"find out whose image it is and exclude the other, or both, in {paths.EXCLUDE}",
@@ -183,6 +191,14 @@ def of(config: Config, batches: bool) -> list[Rule]:
             "take the originals as TIFF or PNG where there are any; if one class alone is JPEG, a network may learn that",
             "images",
             "lossy",
+            stops=False,
+        ),
+        Rule(
+            "patient_named_apart",
+            "no two patients have names that differ only in accents, leading zeros, separators, or 0 and O",
+            "look whether they are one patient: if so, put the images in one folder of the source and run `dvc repro` again",
+            "patients",
+            "named_alike",
             stops=False,
         ),
         Rule(

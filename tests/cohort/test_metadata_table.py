@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import openpyxl
@@ -54,7 +56,9 @@ def test_utf_16_that_is_cut_off_is_named() -> None:
         found(b"\xff\xfea")
 
 
-def workbook(*sheets: tuple[str, list[list[Any]]], merged: str = "") -> bytes:
+def workbook(
+    *sheets: tuple[str, list[list[Any]]], merged: str = "", hidden: str = "", forms: Mapping[str, str] = MappingProxyType({})
+) -> bytes:
     book = openpyxl.Workbook()
     book.remove(book.active)
     for title, rows in sheets:
@@ -63,6 +67,9 @@ def workbook(*sheets: tuple[str, list[list[Any]]], merged: str = "") -> bytes:
             sheet.append(row)
         if merged:
             sheet.merge_cells(merged)
+        for cell, form in forms.items():
+            sheet[cell].number_format = form
+        sheet.sheet_state = "hidden" if title == hidden else "visible"
     book.calculation.fullCalcOnLoad = False  # as Excel saves it
     buffer = io.BytesIO()
     book.save(buffer)
@@ -137,4 +144,39 @@ def test_an_error_in_place_of_a_patient_is_named() -> None:
 
 
 def test_a_patient_called_by_a_number_is_that_number() -> None:
-    assert found(workbook(("m", [["patient", "age", "sex"], [7, 61.0, 1]])), "m.xlsx") == {"7": ("61", "f")}
+    assert found(workbook(("m", [["patient", "age", "sex_1f_2m"], [7, 61.0, 1]])), "m.xlsx") == {"7": ("61", "f")}
+
+
+@pytest.mark.parametrize(("form", "name"), [("000", "007"), ("0", "7"), ("General", "7"), ("0.0", "7"), ('"P"0', "7")])
+def test_zeros_before_a_number_are_those_that_its_cell_shows(form: str, name: str) -> None:
+    book = workbook(("m", [["patient", "age", "sex"], [7, 61, "f"]]), forms={"A2": form})
+    assert found(book, "m.xlsx") == {name: ("61", "f")}
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "form", "share"),
+    [
+        ("pb_myeloblast", 0.85, "0%", "0.85"),
+        ("pb_myeloblast", 0.855, "0.0%", "0.855"),
+        ("pb_myeloblast", 85, '0"%"', "0.85"),
+        ("pb_myeloblast", 85, "General", "0.85"),
+        ("pb_myeloblast", "85 %", "General", "0.85"),
+        ("blast_share", 0.85, "0%", "0.85"),
+        ("blast_share", "85,5%", "General", "0.855"),
+        ("blast_share", 0.85, "General", "0.85"),
+    ],
+)
+def test_a_share_is_what_its_cell_shows(header: str, value: float | str, form: str, share: str) -> None:
+    book = workbook(("m", [["patient", header], ["AAA", value]]), forms={"B2": form})
+    assert patients.read(book, "m.xlsx")["blast_share"].tolist() == [share]
+
+
+def test_a_hidden_sheet_is_read_only_where_no_other_lists_patients() -> None:
+    older = [[*ROWS[0], "batch"], ["CCC", "1", "m", "x"]]
+    for title in ("old", "metadata"):
+        assert found(workbook(("m", ROWS), (title, older), hidden=title), "m.xlsx") == EXPECTED
+    assert found(workbook(("notes", [["see the other"]]), ("m", ROWS), hidden="m"), "m.xlsx") == EXPECTED
+
+
+def test_a_workbook_is_one_whatever_it_is_called() -> None:
+    assert found(workbook(("m", ROWS)), "metadata.csv") == EXPECTED

@@ -69,6 +69,7 @@ HOSTILE: dict[str, tuple[tuple[Any, bytes], Callable[[bytes], bytes], str]] = {
     "drive": (("C:/evil.tif", b"x"), bytes, "would land outside the target folder"),
     "backslash": (("PLACEHOLDER", b"x"), raw_name("..\\evil.tif"), "has backslashes in its name"),
     "link": ((link("control/AAA/image_2.tif"), b"/etc/passwd"), bytes, "is a link"),
+    "folder with a content": (("control/BBB/", b"x"), bytes, "is a folder with a content of its own"),
     "device": ((link("control/AAA/image_2.tif", stat.S_IFCHR), b""), bytes, "is neither a file nor a folder"),
     "newline": (("control/AAA/a\nb.tif", b"x"), bytes, "has unprintable characters in its name"),
     "nul": (("PLACEHOLDER", b"x"), raw_name("evil\0xx.tif"), "has unprintable characters in its name"),
@@ -169,6 +170,25 @@ def test_a_damaged_member_of_any_compression_is_named(tmp_path: Path, method: in
 def test_hidden_folders_are_folders(tmp_path: Path) -> None:
     tree = Archive(archive(tmp_path / "c.zip", (".cohort/data/x.tif", b"x")), LIMITS)
     assert tree.children(".cohort") == ([".cohort/data"], [])
+
+
+def test_names_in_the_code_page_of_a_country_are_said_to_be_a_guess(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def placed(name: bytes) -> Callable[[bytes], bytes]:
+        return lambda data: data.replace(b"PLACE", name)
+
+    for name, guesses in (("Mü12".encode("cp1252"), 1), ("Mü2".encode(), 0), ("Mü12".encode("cp437"), 1)):
+        Archive(archive(tmp_path / "c.zip", ("NPM1/PLACE/x.tif", b"x"), change=placed(name.ljust(5, b"x"))), LIMITS)
+        assert ("1 names are in an encoding that it does not say" in capsys.readouterr().err.replace("\n", " ")) == bool(
+            guesses
+        )
+
+
+@pytest.mark.parametrize("attributes", [0o40755 << 16, 0x10])
+def test_a_folder_is_one_by_its_attributes_too(tmp_path: Path, attributes: int) -> None:
+    info = zipfile.ZipInfo("control/BBB")
+    info.external_attr = attributes
+    tree = Archive(archive(tmp_path / "c.zip", (info, b"")), LIMITS)
+    assert tree.children("control") == (["control/AAA", "control/BBB"], [])
 
 
 def test_a_damaged_member_leaves_nothing_behind(cohort_zip: Path, params: Callable[[dict[str, Any]], config.Config]) -> None:

@@ -89,6 +89,7 @@ BAG = {"kinds.bag": ["b"], "candidates.b": {"kind": "bag", "encoder": "efficient
         ({"control": "Audit"}, ["subtypes", "cannot be named Audit", "reports/audit"]),
         ({"seed": 2**32}, ["seed", "less than 4294967296"]),
         ({"subtypes": ["a b"]}, ["subtypes.0", "pattern"]),
+        ({"subtypes": [7]}, ["subtypes.0", "valid string, not 7; put it in quotes"]),
         ({"ingest.class_folders": {"normal": "healthy"}}, ["ingest.class_folders.normal", "healthy is not a class"]),
         ({"ingest.demo.images_per_patient": [9, 3]}, ["ingest.demo", "images_per_patient must ascend"]),
         ({"ingest.kaggle.dataset": "cells"}, ["ingest.kaggle.dataset", "pattern"]),

@@ -79,3 +79,11 @@ def test_an_entry_that_is_not_valid_leaves_the_file_as_it_was(tmp_path: Path) ->
         params_file.set_value([*KEYS, "NPM1"], ENTRY | {"px": 20}, path)
     assert path.read_bytes() == (ROOT / "params.yaml").read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("name", ["NO", "on", "y", "007", "1e5", "12:30", "0o17", "null"])
+def test_a_name_that_some_reader_of_yaml_takes_for_another_value_is_quoted(tmp_path: Path, name: str) -> None:
+    text = params_file.with_values((ROOT / "params.yaml").read_text(), [(["ingest", "cohort"], name)])
+    assert f'  cohort: "{name}"' in text
+    (path := tmp_path / "params.yaml").write_text(text)
+    assert config.load(path).ingest.cohort == name

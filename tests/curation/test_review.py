@@ -42,6 +42,7 @@ WRONG = {
     HEADER + "NPM1/AAA/image_1.tif,BBB,keep,Dr A,2026-01-31\n": "line 2: NPM1/AAA/image_1.tif is an image of patient AAA, not",
     HEADER + line("NPM1/AAA/image_1.tif", "keep", reviewer=""): "line 2: names no reviewer",
     HEADER + line("NPM1/AAA/image_1.tif", "keep", date="31.1.2026"): "line 2: '31.1.2026' is no date",
+    HEADER + line("NPM1/AAA/image_1.tif", "keep", date="2026-02-30"): "line 2: '2026-02-30' is no date",
     HEADER + line("NPM1/AAA/image_1.tif", "keep") + line("NPM1/AAA/image_1.tif", "artefact"): (
         r"line 3: Dr A decided 'keep' about NPM1/AAA/image_1\.tif at the same time"
     ),

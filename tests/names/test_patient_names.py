@@ -75,6 +75,53 @@ def test_other_differences_are_other_patients(one: str, other: str) -> None:
     assert identity(one) != identity(other)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("P12.", "P12"),
+        ("P12\u2026", "P12"),
+        ("\uff30\uff11\uff12", "P12"),
+        ("\u041012", "A12"),
+        ("\u0391\u0395", "AE"),
+        ("\u0421\u0435\u043c\u0451\u043d", "\u0441\u0415\u041c\u0401\u041d."),
+        ("P\u201112", "P-12"),
+        ("P\u201312", "P-12"),
+        ("O\u2019Brien", "O'Brien"),
+        ("O\u00b4Brien", "O'Brien"),
+    ],
+)
+def test_names_that_look_the_same_are_told(one: str, other: str) -> None:
+    assert identity(one) != identity(other)
+    told = {identity(one): other, identity(other): one}
+    assert patient_names.alike([one, "X", other.upper(), other], patient_names.drawn) in (
+        told,
+        {**told, identity(one): other.upper()},
+    )
+    assert patient_names.alike([one, "X", other], patient_names.loosely) == told
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("007", "7"), ("P012", "P12"), ("M\u00fcller", "Muller"), ("P 12", "P_12"), ("P-12", "P.12"), ("PO1", "P01")],
+)
+def test_names_that_look_nearly_the_same_are_told_apart_by_the_eye_alone(one: str, other: str) -> None:
+    assert patient_names.alike([one, "X", other], patient_names.drawn) == {}
+    assert patient_names.alike([one, "X", other], patient_names.loosely) == {identity(one): other, identity(other): one}
+
+
+@pytest.mark.parametrize(
+    "names", [["AIL", "ALI", "AOL", "LIA"], ["P1-12", "P11-2", "P112"], ["P1", "P10", "P100"], ["...", "."]]
+)
+def test_other_names_look_like_nobodys(names: list[str]) -> None:
+    for form in (patient_names.drawn, patient_names.loosely):
+        assert patient_names.alike(names, form) == {}
+
+
+@given(NAMES)
+def test_a_name_in_another_spelling_looks_the_same(name: str) -> None:
+    assert patient_names.alike([name, unicodedata.normalize("NFD", name), f" {name}"], patient_names.drawn) == {}
+
+
 def test_patients_whom_a_search_saw_are_known_in_any_spelling() -> None:
     tested = pd.DataFrame({"patient": ["ALW", "M\u00fcller", "BIO", "CCC"], "label": [0, 1, 1, 0]})
     assert seen_by_search.claimed(tested, ["alw", "Mu\u0308ller "])["patient"].tolist() == ["BIO", "CCC"]

@@ -243,3 +243,33 @@ def test_real_images_are_taken_in(params: Settings, monkeypatch: pytest.MonkeyPa
                 "candidates.published.networks": {"lymphocyte": NETWORK}})
     )  # fmt: skip
     assert json.loads(Path("data/source.json").read_text())["files"] == 320
+
+
+@pytest.mark.parametrize("name", ["metadata.tsv", "metadata.csv.txt", "Metadata.xls"])
+def test_what_is_called_metadata_and_is_not_read_is_named(
+    tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    source = cohort(tmp_path / "originals" / "data")
+    (tmp_path / "originals" / name).write_text("patient_id\tage\nAAA\t61\n")
+    monkeypatch.setenv("COHORT_DIR", str(tmp_path / "originals"))
+    ingest.run(params(FOLDER))
+    warned = capsys.readouterr().err.replace("\n", "")
+    assert warned.count(f"{name}: not read: metadata is a .csv or .xlsx file; save it as one") == 1
+    (source / "metadata.csv").write_text("patient_id,age\nAAA,61\nBBB,\nCCC,\n")
+    ingest.run(params(FOLDER))
+    seen = capsys.readouterr()
+    assert f"3 patients in {source / 'metadata.csv'}: age" in seen.out.replace("\n", "")
+    assert not seen.err
+
+
+def test_names_that_a_spreadsheet_shortened_and_columns_of_no_use_are_told(
+    tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = cohort(tmp_path / "originals")
+    (source / "NPM1/CCC").rename(source / "NPM1/007")
+    (source / "metadata.csv").write_text("patient_id,gender\nAAA,f\nBBB,m\n7,f\n")
+    monkeypatch.setenv("COHORT_DIR", str(source))
+    ingest.run(params(FOLDER))
+    warned = capsys.readouterr().err.replace("\n", "")
+    assert "007 may be 7 of the metadata (1 such): write the name there as the folder has it" in warned
+    assert "metadata.csv: says nothing of them that is understood" in warned

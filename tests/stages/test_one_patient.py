@@ -58,6 +58,21 @@ def test_two_spellings_stop_the_run_and_are_told_apart(
     assert not Path("data/folds.csv").exists()
 
 
+def test_names_that_only_look_the_same_stop_the_run_and_those_that_nearly_do_are_told(
+    originals: Path, params: Settings
+) -> None:
+    for first, (one, other) in enumerate([("P12", "P12."), ("A12", "\u041012"), ("007", "7")]):
+        add(originals, "NPM1", one, first=20 * first)
+        add(originals, "control", other, first=20 * first + 10)
+    settings = params(USUAL)
+    ingest.run(settings)
+    with pytest.raises(DataError, match=r"1 of 23 rules are broken, first patient_told_apart \("):
+        validate.run(settings)
+    assert rule("patient_told_apart")["offenders_total"] == 4
+    assert "A12: 'A12' and '\\u041012'" in rule("patient_told_apart")["offenders"]
+    assert rule("patient_named_apart")["offenders"] == ["007: '007' and '7'", "7: '7' and '007'"]
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_names_in_a_zip_are_those_in_the_folder(
     originals: Path, params: Settings, declared: bool, monkeypatch: pytest.MonkeyPatch

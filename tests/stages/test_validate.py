@@ -108,7 +108,7 @@ def test_each_broken_rule_names_its_offenders(hostile, name, offenders):
 
 def test_the_run_ends_in_one_line_that_counts_names_and_points(hostile):
     assert r"\n" not in hostile["error"]
-    assert hostile["error"].startswith("9 of 21 rules are broken, first no_image_in_two_patients (")
+    assert hostile["error"].startswith("9 of 23 rules are broken, first no_image_in_two_patients (")
     assert hostile["error"].endswith("reports/validation/data_docs/index.html")
 
 
@@ -249,6 +249,29 @@ def test_a_wrong_line_of_exclude_csv_is_named(here, table, complaint):
     with pytest.raises(DataError, match=complaint):
         validate.run(settings("NPM1"))
     assert not Path("data/manifest.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["exclude", "review"])
+def test_a_table_that_a_link_should_lead_to_is_missed(here, name):
+    put("control/AAA/image_1.tif", tiff(cell()))
+    Path(f"data/{name}.csv").symlink_to("gone.csv")
+    with pytest.raises(DataError, match=rf"data/{name}\.csv: not a CSV table \(.*No such file"):
+        validate.run(settings("NPM1"))
+
+
+def test_a_table_saved_under_another_name_is_said_to_count_for_nothing(here, capsys):
+    put("control/AAA/image_1.tif", tiff(cell()))
+    for name in ("exclude.csv.txt", "Exclude.xlsx", "review.csv.txt"):
+        Path(f"data/{name}").write_text("patient,path,reason\nAAA,,x\n")
+    Path("data/exclude.csv").write_text("patient,path,reason\nZZZ,,x\n")
+    with pytest.raises(DataError, match="there is no patient 'ZZZ'"):
+        validate.run(settings("NPM1"))
+    Path("data/exclude.csv").write_text("patient,path,reason\n")
+    Path("data/review.csv").write_text("x")
+    with pytest.raises(DataError, match=r"data/review\.csv line 1"):
+        validate.run(settings("NPM1"))
+    warned = [line.split(":")[1].strip() for line in capsys.readouterr().err.splitlines()]
+    assert warned == ["data/Exclude.xlsx", "data/exclude.csv.txt", "data/review.csv.txt"] * 2
 
 
 def test_nothing_to_validate_is_said(here):

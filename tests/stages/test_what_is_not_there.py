@@ -77,7 +77,7 @@ def test_a_stand_in_is_an_image_that_is_missing(
         (originals / "NPM1" / patient / "image_3.tif").rename(place)
     strict = {**USUAL, "validate.max_quarantined_share": 0.16}
     ingest.run(params(strict))
-    with pytest.raises(DataError, match=r"1 of 21 rules are broken, first few_quarantined \(3 of 18 files: 0.1667\)"):
+    with pytest.raises(DataError, match=r"1 of 23 rules are broken, first few_quarantined \(3 of 18 files: 0.1667\)"):
         validate.run(params(strict))
     assert len(quarantine()) == 3
     assert all(reason.startswith("image not there: ") for reason in quarantine().values())
