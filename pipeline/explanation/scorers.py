@@ -130,7 +130,7 @@ def network(folder: Path) -> NetworkScorer:
         built.load_weights(folder / "model.weights.h5")
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder}: spec and weights do not make a network ({reason}); train it again") from None
+        raise ModelError(f"{folder}: spec and weights do not make a network ({reason}); `dvc repro` trains it again") from None
     return NetworkScorer(built, int(spec["px"]))
 
 

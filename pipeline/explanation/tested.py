@@ -54,7 +54,9 @@ def read(config: Config, subtype: str, candidate: str) -> Iterator[Patient]:
         folder = paths.fold(subtype, candidate, fold)
         spec = made.values(folder / "spec.json")
         if spec["inputs"].get("split") != digest:
-            raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")
+            raise LeakError(
+                f"{folder}: trained by another split than {paths.split_table(subtype)}; `dvc repro` trains it again"
+            )
         roles = split_table.roles(split, fold, config.split.n_folds)
         dealt = split[split["patient"].map(roles) == "test"]
         if candidate in config.kinds.bag:

@@ -44,13 +44,13 @@ def inputs(config: Config, subtype: str) -> tuple[pd.DataFrame, list[pd.DataFram
     cells = [made.array(paths.cells(name)) for name in classes]
     for name, table, pixels in zip(classes, tables, cells, strict=True):
         if len(table) != len(pixels) or pixels.shape[1:] != (config.pack.px, config.pack.px, 3):
-            raise DataError(f"{paths.cells(name)} does not fit its table or pack.px; run the pack stage again")
+            raise DataError(f"{paths.cells(name)} does not fit its table or pack.px; run `dvc repro`")
     for label, (name, table) in enumerate(zip(classes, tables, strict=True)):
         strangers = set(table["patient"]) ^ set(split.loc[split["label"] == label, "patient"])
         if strangers:
             raise DataError(
                 f"patient {min(strangers)} of {name} is in only one of {paths.split_table(subtype)} and "
-                f"{paths.cell_rows(name)}; run the split and pack stages again"
+                f"{paths.cell_rows(name)}; run `dvc repro`"
             )
     return split, tables, cells
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,14 +214,29 @@ def _store(network: Any, state: State, best: list[NDArray[Any]], checkpoint: Pat
 
 
 def _resume(network: Any, checkpoint: Path) -> tuple[State, list[NDArray[Any]]]:
+    """Go on from a checkpoint. One that is damaged costs the epochs before it, which are trained again, and nothing else."""
     if not checkpoint.exists():
         return State(), []
-    with np.load(checkpoint, allow_pickle=False) as stored:
-        state = State(**json.loads(str(stored["state"])))
-        for i, variable in enumerate(network.variables):
-            variable.assign(stored[f"variable_{i}"])
-        for i, variable in enumerate(network.optimizer.variables):
-            variable.assign(stored[f"optimizer_{i}"])
-        best = [stored[f"best_{i}"] for i in range(len(network.variables))] if state.best_epoch >= 0 else []
+    variables, optimizer = network.variables, network.optimizer.variables
+    try:
+        with np.load(checkpoint, allow_pickle=False) as stored:
+            state = State(**json.loads(str(stored["state"])))
+            values = _as_of(variables, stored, "variable"), _as_of(optimizer, stored, "optimizer")
+            best = _as_of(variables, stored, "best") if state.best_epoch >= 0 else []
+    except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        console.warn(f"{checkpoint}: damaged ({' '.join(str(error).split())}); this training begins anew")
+        return State(), []
+    for known, of in zip(values, (variables, optimizer), strict=True):
+        for variable, value in zip(of, known, strict=True):
+            variable.assign(value)
     console.say(f"resumed after epoch {state.epochs_done} from {checkpoint}; those epochs are not trained again")
     return state, best
+
+
+def _as_of(variables: Sequence[Any], stored: Mapping[str, NDArray[Any]], name: str) -> list[NDArray[Any]]:
+    """What is stored of each variable, before any is touched."""
+    found = [stored[f"{name}_{i}"] for i in range(len(variables))]
+    for i, (variable, value) in enumerate(zip(variables, found, strict=True)):
+        if value.shape != tuple(variable.shape):
+            raise ValueError(f"{name}_{i} is of another shape")
+    return found

@@ -91,7 +91,10 @@ class SubtypeModel(PythonModel):
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Score every image, and every patient where patients are given; or, by a learner that scores those alone, patients."""
-        um, trained_um = float((params or {}).get("um", self.settings["um"])), self.settings["um"]
+        trained_um = self.settings["um"]
+        um = (params or {}).get("um", trained_um)
+        if um is None:
+            raise _refused("um: is null; leave it out, or say how many micrometres the images are wide")
         if um != trained_um:
             raise _refused(f"um: images of {um:g} um; the model knows a field of view of {trained_um:g} um and no other")
         if self.settings.get("kind") == "call":

@@ -31,7 +31,7 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
     spec = made.values(trained / "spec.json")
     weights = paths.existing(trained / "model.weights.h5")
     if spec["inputs"].get("split") != files.sha256_of_all([paths.split_table(subtype)]):
-        raise LeakError(f"{trained}: trained by another split than {paths.split_table(subtype)}; train it again")
+        raise LeakError(f"{trained}: trained by another split than {paths.split_table(subtype)}; `dvc repro` trains it again")
 
     # TensorFlow takes seconds and memory: after everything that can fail
     from pipeline.encoders import before_last, description, kept_network
@@ -45,7 +45,7 @@ def run(config: Config, subtype: str, candidate: str, fold: int) -> None:
         network.load_weights(weights)
     except (ValueError, OSError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{trained}: spec and weights do not make a network ({reason}); train it again") from None
+        raise ModelError(f"{trained}: spec and weights do not make a network ({reason}); `dvc repro` trains it again") from None
     encoder = before_last.cut(network)
     roles = split_table.roles(split, fold, config.split.n_folds)
     settings = {

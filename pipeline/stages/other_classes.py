@@ -85,7 +85,9 @@ def _others(config: Config, subtype: str, candidate: str) -> dict[str, pd.Series
             network.load_weights(folder / "model.weights.h5")
         except (ValueError, OSError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{folder}: spec and weights do not make a network ({reason}); train it again") from None
+            raise ModelError(
+                f"{folder}: spec and weights do not make a network ({reason}); `dvc repro` trains it again"
+            ) from None
         for name, (_, cells) in images.items():
             logits[name] += _logits(network, cells) / (heat * len(trained))
     calibration = {key: float(folds[key].mean()) for key in ("intercept", "slope")}
@@ -108,5 +110,5 @@ def _trained(subtype: str, candidate: str, fold: int) -> tuple[Path, dict[str, A
     spec = made.values(folder / "spec.json")
     paths.existing(folder / "model.weights.h5")
     if spec["inputs"].get("split") != files.sha256_of_all([paths.split_table(subtype)]):
-        raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")
+        raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; `dvc repro` trains it again")
     return folder, spec

@@ -33,7 +33,9 @@ def describe(subtypes: Sequence[str], candidate: str, fold: int) -> list[dict[st
         folder = paths.fold(subtype, candidate, fold)
         spec = made.values(folder / "spec.json")
         if spec["inputs"]["split"] != files.sha256_of_all([paths.existing(paths.split_table(subtype))]):
-            raise LeakError(f"{folder}: trained by another split than {paths.split_table(subtype)}; train it again")
+            raise LeakError(
+                f"{folder}: trained by another split than {paths.split_table(subtype)}; `dvc repro` trains it again"
+            )
         found.append(
             {
                 "subtype": subtype,
@@ -66,7 +68,9 @@ def bags(
             network.load_weights(folder / "model.weights.h5")
         except (ValueError, OSError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{folder}: spec and weights do not make a network ({reason}); train it again") from None
+            raise ModelError(
+                f"{folder}: spec and weights do not make a network ({reason}); `dvc repro` trains it again"
+            ) from None
         encoder = before_last.cut(network)
         for table, cells in images:
             rows = np.flatnonzero(table["patient"].isin(list(patients)))

@@ -78,6 +78,14 @@ def test_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert bits(resumed) == bits(whole)
 
 
+def test_a_damaged_checkpoint_costs_its_epochs_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, history, _ = train(tmp_path / "run.npz", max_epochs=1)
+    (tmp_path / "run.npz").write_bytes((tmp_path / "run.npz").read_bytes()[:-100])
+    again, anew, _ = train(tmp_path / "run.npz", max_epochs=1)
+    assert (anew, bits(again)) == (history, bits(whole))
+    assert f"warning: {tmp_path}/run.npz: damaged (" in "".join(capsys.readouterr().err.split("\n"))
+
+
 def test_a_finished_training_is_not_trained_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, *_ = train(tmp_path / "done.npz")
     capsys.readouterr()

@@ -165,9 +165,10 @@ def test_what_a_model_needs_is_what_its_code_imports(project: Path) -> None:
             {"um": 30.0},
             "images of 30 um; the model knows a field of view of 24.9 um",
         ),
+        ({"image": [np.zeros((9, 9, 3), np.uint8)]}, {"um": None}, "um: is null; leave it out, or say how many micrometres"),
     ],
 )
-def test_bad_input_is_one_line(model: Any, rows: dict[str, list[Any]], params: dict[str, float], said: str) -> None:
+def test_bad_input_is_one_line(model: Any, rows: dict[str, list[Any]], params: dict[str, float | None], said: str) -> None:
     with pytest.raises(MlflowException, match=said) as refused:
         model.predict(frame(**{"data": rows["image"]}, **{k: v for k, v in rows.items() if k != "image"}), params=params)
     assert "\n" not in str(refused.value)

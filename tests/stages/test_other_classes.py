@@ -108,5 +108,7 @@ def test_what_has_seen_who_is_asked_and_what_is_no_network_is_one_line(
         other_classes.run(settings.model_copy(update={"folds": [0]}), [SUBTYPE], ["published"])
     split = pd.read_csv(paths.split_table(SUBTYPE), **split_table.CSV_FORMAT)
     split.assign(fold=(split["fold"] + 1) % FOLDS).to_csv(paths.split_table(SUBTYPE), index=False)
-    with pytest.raises(LeakError, match=r"fold-0: trained by another split than data/splits/NPM1\.csv; train it again"):
+    with pytest.raises(
+        LeakError, match=r"fold-0: trained by another split than data/splits/NPM1\.csv; `dvc repro` trains it again"
+    ):
         other_classes.run(settings, [SUBTYPE], ["published"])
