@@ -44,7 +44,7 @@ PLANTED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a half-written file": (lambda folder: (folder / "a.unfinished").touch(), CRASH),
     "code in the input": (lambda folder: (folder / guarded.PLANTED).mkdir(), CRASH),
     "a file elsewhere, by the system's call, and gone": (outside, CRASH),
-    "more memory than is allowed": (lambda folder: bytes(guarded.LIMIT_BYTES), CRASH),
+    "more memory than is allowed": (lambda folder: bytes(2 * guarded.LIMIT_BYTES), CRASH),
     "want of memory in words": (refuse(f"table.csv: {WANT_OF_MEMORY}"), CRASH),
     "the end of the process": (lambda folder: os._exit(0), CRASH),
 }

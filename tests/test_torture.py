@@ -217,6 +217,14 @@ def test_what_hangs_is_lost_and_what_met_nothing_is_no_try(
     assert became["outcome"] == outcome
 
 
+def test_the_same_verdict_again_is_none_too_many(folder: Path) -> None:
+    expected = judge.look(folder)
+    records(folder, "INSERT INTO model_version_tags VALUES ('NPM1', 1, 'decided.2027', 'champion')")
+    assert judge.faults(folder, expected) == []
+    records(folder, "INSERT INTO model_version_tags VALUES ('NPM1', 1, 'decided.2028', 'challenger')")
+    assert judge.faults(folder, expected) == ["tags of versions: more ('NPM1', 1, 'decided.', 'challenger')"]
+
+
 def test_rounds_that_came_too_late_are_no_tries() -> None:
     rounds = [{"kind": "dvc", "faults": 2, "outcome": outcome} for outcome in ("survived", "missed", "lost")]
     assert table.markdown(rounds).splitlines()[2:] == ["| dvc | 2 | 4 | 1 | 1 |", "| all | 2 | 4 | 1 | 1 |"]

@@ -115,9 +115,9 @@ def _records(folder: Path, database: str) -> dict[str, Counter[tuple[object, ...
         names = {run: (experiment, name) for run, experiment, name, *_ in runs}
         of_runs = {kind: Counter(_named(names, row) for row in rows(query)) for kind, query in _OF_RUNS.items()}
         versions = [(*row, _files(folder, place)) for *row, place in rows(_VERSIONS)]
-        version_tags = [
+        version_tags = {  # once each: a flow has what was there judged again, to the same verdict
             (*row, _HOURS.sub("", key), "" if key in _OF_AN_HOUR else value) for *row, key, value in rows(_VERSION_TAGS)
-        ]
+        }
         aliases = rows("SELECT name, alias, version FROM registered_model_aliases")
     decisions = map(json.loads, (folder / "data/decisions.jsonl").read_text().splitlines())
     return of_runs | {
