@@ -264,9 +264,11 @@ def test_names_that_a_spreadsheet_shortened_and_columns_of_no_use_are_told(
 ) -> None:
     source = cohort(tmp_path / "originals")
     (source / "NPM1/CCC").rename(source / "NPM1/007")
+    (source / "npm1").mkdir()
     (source / "metadata.csv").write_text("patient_id,gender\nAAA,f\nBBB,m\n7,f\n")
     monkeypatch.setenv("COHORT_DIR", str(source))
     ingest.run(params(FOLDER))
     warned = capsys.readouterr().err.replace("\n", "")
     assert "007 may be 7 of the metadata (1 such): write the name there as the folder has it" in warned
     assert "metadata.csv: says nothing of them that is understood" in warned
+    assert warned.count("npm1: not a class of params.yaml, left out") == 1
