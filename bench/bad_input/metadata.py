@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -78,12 +79,12 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
     best: list[list[str]] = []
     for separator in ",;\t|":
         rows = [row for row in cells(text, separator) if any(row)]
-        heads = [n for n, row in enumerate(rows) if "patient_id" in [cell.strip().lower() for cell in row]]
+        heads = [n for n, row in enumerate(rows) if "patient_id" in map(_header, row)]
         if heads and len(rows[heads[0]]) > len(best[0] if best else [""]):
             best = rows[heads[0] :]
     if not best:
         return "the other reader finds no header"
-    header = [cell.strip().lower() for cell in best[0]]
+    header = list(map(_header, best[0]))
     for name in ("patient_id", "age", "sex_1f_2m"):
         if header.count(name) > 1:
             return f"column {name} is there twice"
@@ -95,6 +96,11 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
             expected[who] = "" if age.lower() in patients._MISSING else f"{float(age.replace(',', '.')) + 0:.10g}"
     seen = {patient_names.identity(who): age for who, age in zip(found.index, found["age"], strict=True)}
     return "" if seen == expected else f"{sorted(set(seen.items()) ^ set(expected.items()))[:3]!r:.300}"
+
+
+def _header(cell: str) -> str:
+    """Without letters that nobody sees."""
+    return "".join(letter for letter in cell if unicodedata.category(letter) != "Cf").strip().lower()
 
 
 def _wrong_workbook(folder: Path, found: pd.DataFrame) -> str:
