@@ -186,7 +186,12 @@ def _below(source: Tree, class_name: str, folder: str, names: Names) -> Iterator
 
 
 def say_litter(source: Tree) -> None:
-    """One line on what was left out without being looked at."""
+    """One line on what was left out without being looked at, and a warning where it may have been a patient."""
+    hidden = [place for place, kind in source.litter.items() if kind == leftovers.HIDDEN]
+    if images := sum(image_paths.is_image_name(place.rpartition("/")[2]) for place in hidden):
+        console.warn(
+            f"{source.where('')}: {images:,} images lie in hidden folders, left out; are they the cohort's, rename the folders"
+        )
     if kinds := Counter(source.litter.values()):
         named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(_LITTER_NAMED))
         more = " ..." if len(kinds) > _LITTER_NAMED else ""
