@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.bad_input import ROOT, odd_values
 from bench.bad_input.guarded import Kind
-from pipeline.cohort import delivery, pseudonyms
+from pipeline.cohort import delivered_metadata, delivery, pseudonyms
 from pipeline.cohort.trees import Folder
 from pipeline.common import addresses, config, environment
 
@@ -70,7 +70,7 @@ def _read_variable(folder: Path) -> Any:
 
     readers: dict[str, Callable[[], Any]] = {
         "COHORT_DIR": lambda: delivery._source(_settings()),
-        "COHORT_METADATA": lambda: delivery.metadata_content(_settings(), Folder(folder / "source"), ""),
+        "COHORT_METADATA": lambda: delivered_metadata.content(_settings(), Folder(folder / "source"), ""),
         "PSEUDONYMS_DIR": lambda: pseudonyms.of(_settings()),
         "TRAIN_THREADS": device._threads,
         "KERAS_BACKEND": environment.require_backend,

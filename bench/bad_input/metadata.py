@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -78,13 +79,17 @@ def _wrong_metadata(folder: Path, found: pd.DataFrame) -> str:
     best: list[list[str]] = []
     for separator in ",;\t|":
         rows = [row for row in cells(text, separator) if any(row)]
-        heads = [n for n, row in enumerate(rows) if "patient_id" in [cell.strip().lower() for cell in row]]
+        heads = [n for n, row in enumerate(rows) if "patient_id" in map(_header, row)]
         if heads and len(rows[heads[0]]) > len(best[0] if best else [""]):
             best = rows[heads[0] :]
     if not best:
         return "the other reader finds no header"
-    header = [cell.strip().lower() for cell in best[0]]
-    return _difference(found, header, best[1:])
+    return _difference(found, list(map(_header, best[0])), best[1:])
+
+
+def _header(cell: str) -> str:
+    """Without letters that nobody sees."""
+    return "".join(letter for letter in cell if unicodedata.category(letter) != "Cf").strip().lower()
 
 
 def _wrong_workbook(folder: Path, found: pd.DataFrame) -> str:

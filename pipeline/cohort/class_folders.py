@@ -52,8 +52,11 @@ def _of_classes(config: Config, source: Tree, found: dict[str, str], parent: str
         )
     others = [folder for folder, name in found.items() if name not in config.classes]
     if others and config.ingest.pseudonyms:
-        console.warn(f"{source.where(parent)}: {len(others)} folders are no classes of params.yaml, left out")
+        told = [f"{source.where(parent)}: {len(others)} folders are no classes of params.yaml, left out"]
     else:
-        for folder in others:
-            console.warn(f"{source.where(folder)}: not a class of params.yaml, left out")
+        told = [f"{source.where(folder)}: not a class of params.yaml, left out" for folder in others]
+    for line in told:
+        if line not in source.warned:
+            console.warn(line)
+    source.warned.update(told)
     return [(name, folder) for folder, name in found.items() if name in config.classes]

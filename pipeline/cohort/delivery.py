@@ -9,14 +9,12 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-import pandas as pd
-
-from pipeline.cohort import class_folders, download, patients
+from pipeline.cohort import class_folders, download
 from pipeline.cohort.pseudonyms import Names
 from pipeline.cohort.trees import DamagedError, Folder, NotCopied, Tree
 from pipeline.cohort.zip_archive import Archive
@@ -188,7 +186,12 @@ def _below(source: Tree, class_name: str, folder: str, names: Names) -> Iterator
 
 
 def say_litter(source: Tree) -> None:
-    """One line on what was left out without being looked at."""
+    """One line on what was left out without being looked at, and a warning where it may have been a patient."""
+    hidden = [place for place, kind in source.litter.items() if kind == leftovers.HIDDEN]
+    if images := sum(image_paths.is_image_name(place.rpartition("/")[2]) for place in hidden):
+        console.warn(
+            f"{source.where('')}: {images:,} images lie in hidden folders, left out; are they the cohort's, rename the folders"
+        )
     if kinds := Counter(source.litter.values()):
         named = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(_LITTER_NAMED))
         more = " ..." if len(kinds) > _LITTER_NAMED else ""
@@ -208,73 +211,6 @@ def chunks(source: Tree, file: File, names: Names) -> Iterator[bytes]:
     except UnicodeEncodeError:
         raise NotCopied("its path is not UTF-8; rename it") from None  # DVC could not hold it
     yield from names.checked(file.below, source.chunks(file.path))
-
-
-def metadata(config: Config, source: Tree, class_folder: str, names: Names) -> tuple[pd.DataFrame | None, str]:
-    """The metadata, understood, and its SHA-256."""
-    found = metadata_content(config, source, class_folder)
-    if found is None:
-        _say_unread(source, class_folder)
-        return None, ""
-    name, content = found
-    table = patients.read(content, name, names.patient)
-    table["class_listed"] = table["class_listed"].replace(config.ingest.class_folders)
-    said = [column for column in table.columns if (table[column] != "").any()]
-    console.say(f"metadata: {len(table)} patients in {name}" + (f": {', '.join(said)}" if said else ""))
-    if len(table) and not said:
-        console.warn(
-            f"{name}: says nothing of them that is understood; name its columns as docs/data.md has them: age, sex ..."
-        )
-    return table, names.keyed(hashlib.sha256(content).hexdigest())
-
-
-def _say_unread(source: Tree, class_folder: str) -> None:
-    """What lies where metadata would, and is called so, and is not read."""
-    at = class_folder
-    while at:
-        at = at.rpartition("/")[0]
-        for path in source.children(at)[1]:
-            if patients.is_metadata_in_name_only(path.rpartition("/")[2]):
-                console.warn(f"{source.where(path)}: not read: metadata is a .csv or .xlsx file; save it as one")
-
-
-def metadata_content(config: Config, source: Tree, class_folder: str) -> tuple[str, bytes] | None:
-    """The metadata that COHORT_METADATA names, or that lies beside the class folders or above them: its name and content."""
-    if os.environ.get("COHORT_METADATA", ""):
-        file = environment.place("COHORT_METADATA")
-        if not file.is_file():
-            raise ConfigError(f"COHORT_METADATA: {file} is not a file")
-        return str(file), _content(str(file), lambda: file.read_bytes())
-    found = metadata_beside(source, class_folder)
-    if found is None:
-        return None
-    name = source.where(found)
-    return name, _content(name, lambda: b"".join(source.chunks(found)))
-
-
-def metadata_beside(source: Tree, class_folder: str) -> str | None:
-    """The place of the metadata that lies beside the class folders or above them.
-
-    Raises:
-        DataError: there are two.
-    """
-    found: list[str] = []
-    at = class_folder
-    while at and not found:
-        at = at.rpartition("/")[0]
-        found = [path for path in source.children(at)[1] if patients.is_metadata_name(path.rpartition("/")[2])]
-    if len(found) > 1:
-        raise DataError(f"{source.where(found[0])} and {source.where(found[1])}: which is it? Name it in COHORT_METADATA")
-    return found[0] if found else None
-
-
-def _content(name: str, read: Callable[[], bytes]) -> bytes:
-    try:
-        return read()
-    except NotCopied as reason:
-        raise DataError(f"{name}: {reason}; mend it, or take it away") from None
-    except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror}); mend it, or take it away") from None
 
 
 def named(config: Config) -> dict[str, str | int]:

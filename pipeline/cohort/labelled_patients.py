@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohort import delivery, first_look, patients
+from pipeline.cohort import delivered_metadata, first_look, patients
 from pipeline.cohort.trees import Folder, NotCopied, Tree
 from pipeline.cohort.zip_archive import Archive
 from pipeline.common.errors import DataError
@@ -119,7 +119,7 @@ def fetched(source: Tree, delivered: Delivered, folder: Path) -> dict[str, dict[
 
 def _metadata(source: Tree, class_folder: str) -> pd.DataFrame | None:
     """What lies beside the class folders or above them; COHORT_METADATA is of another cohort."""
-    found = delivery.metadata_beside(source, class_folder)
+    found = delivered_metadata.beside(source, class_folder)
     if found is None:
         return None
     name = source.where(found)

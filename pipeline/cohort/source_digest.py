@@ -11,7 +11,7 @@ import json
 import os
 import time
 
-from pipeline.cohort import delivery, pseudonyms
+from pipeline.cohort import delivered_metadata, delivery, pseudonyms
 from pipeline.cohort.pseudonyms import Names
 from pipeline.cohort.trees import NotCopied, Tree
 from pipeline.common import console, paths
@@ -37,7 +37,7 @@ def of(config: Config, source: Tree | None, names: Names) -> State:
     if source is None or config.ingest.source != "folder":
         return {**delivery.named(config)}
     files, class_folder = delivery.cohort_files(config, source, names)
-    metadata = delivery.metadata_content(config, source, class_folder)
+    metadata = delivered_metadata.content(config, source, class_folder)
     known = _KnownContents()
     total = hashlib.sha256(hashlib.sha256(metadata[1]).digest() if metadata else b"")
     for file in console.track(files, len(files), "looking at the source"):

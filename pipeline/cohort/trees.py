@@ -22,6 +22,8 @@ class Tree(Protocol):
 
     litter: dict[str, str]
     """What was met of it so far: place -> kind."""
+    warned: set[str]
+    """What was warned of so far, which is not said again however often it is looked at."""
 
     def where(self, path: str) -> str:
         """How messages name a place in the tree."""
@@ -61,6 +63,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.litter: dict[str, str] = {}
+        self.warned: set[str] = set()
 
     def where(self, path: str) -> str:
         """The path of the original."""

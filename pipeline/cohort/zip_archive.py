@@ -39,6 +39,7 @@ class Archive:
         """
         self._path = path
         self.litter: dict[str, str] = {}
+        self.warned: set[str] = set()
         try:
             if refusal := other_archives.refusal(path):
                 raise DataError(refusal)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from pipeline.cohort import delivery, patients, pseudonyms, source_digest
+from pipeline.cohort import delivered_metadata, delivery, patients, pseudonyms, source_digest
 from pipeline.cohort.pseudonyms import Names
 from pipeline.cohort.trees import NotCopied, Tree
 from pipeline.common import console, parallel, paths
@@ -115,7 +115,7 @@ def _drawn(person: cohort.Patient, control: str, seed: int) -> list[cohort.Cell]
 
 def _copy(config: Config, source: Tree, target: Path, digest: delivery.Digest, names: Names) -> Came:
     files, class_folder = delivery.cohort_files(config, source, names)
-    metadata, metadata_sha256 = delivery.metadata(config, source, class_folder, names)
+    metadata, metadata_sha256 = delivered_metadata.read(config, source, class_folder, names)
     delivery.say_litter(source)
     _require_room(target, sum(source.size(file.path) for file in files if not file.missing))
     copied, not_copied = [], []

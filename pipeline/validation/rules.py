@@ -49,7 +49,7 @@ def of(config: Config, batches: bool) -> list[Rule]:
         ),
         Rule(
             "patient_told_apart",
-            "no two patients have names that look the same: wide or foreign letters, kinds of hyphens, dots at the end",
+            "no two patients have names that look the same: wide letters, other alphabets, kinds of hyphens, dots at the end",
             "if they are one patient, put the images in one folder of the source; if not, rename one; "
             "then run `dvc repro` again",
             "patients",

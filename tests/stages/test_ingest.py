@@ -267,9 +267,24 @@ def test_names_that_a_spreadsheet_shortened_and_columns_of_no_use_are_told(
 ) -> None:
     source = cohort(tmp_path / "originals")
     (source / "NPM1/CCC").rename(source / "NPM1/007")
+    (source / "npm1").mkdir()
     (source / "metadata.csv").write_text("patient_id,gender\nAAA,f\nBBB,m\n7,f\n")
     monkeypatch.setenv("COHORT_DIR", str(source))
     ingest.run(params(FOLDER))
     warned = capsys.readouterr().err.replace("\n", "")
     assert "007 may be 7 of the metadata (1 such): write the name there as the folder has it" in warned
     assert "metadata.csv: says nothing of them that is understood" in warned
+    assert warned.count("npm1: not a class of params.yaml, left out") == 1
+
+
+def test_images_in_a_hidden_folder_are_left_out_with_a_warning(
+    tmp_path: Path, params: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = cohort(tmp_path / "originals")
+    for folder in (".DDD", ".thumbnails"):
+        (source / "NPM1" / folder).mkdir()
+        (source / "NPM1" / folder / "image_1.tif").write_bytes(b"x")
+    monkeypatch.setenv("COHORT_DIR", str(source))
+    ingest.run(params(FOLDER))
+    assert "1 images lie in hidden folders, left out" in capsys.readouterr().err.replace("\n", " ")
+    assert not Path("data/raw/NPM1/.DDD").exists()
