@@ -1,7 +1,10 @@
-"""MLflow's client, for processes that write to one MLflow at the same moment.
+"""MLflow's client, for processes that write to one MLflow at the same moment, and for servers that break off.
 
 MLflow looks whether a row is there, then writes it, and the database refuses whoever comes second with a row that neither found
 there. Said again, the call finds it. A call of MLflow's own that writes so belongs in here.
+
+An answer that breaks off in its head has no body, which MLflow takes for one that says nothing: as if a search had found
+nobody. Its servers never say nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +13,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.utils import rest_utils
 
 _OTHERS = 50  # processes that may come first, one after the other
 _CAME_SECOND = "BAD_REQUEST"  # MLflow's word for what a database refuses, but for one that does not answer
+_verified = rest_utils.verify_rest_response
+
+
+def _require_a_body(response: requests.Response, endpoint: str, expected_status: int = 200) -> requests.Response:
+    if response.status_code == 200 and not response.text.strip():
+        raise requests.ConnectionError(f"the answer to {endpoint} broke off")
+    checked: requests.Response = _verified(response, endpoint, expected_status)
+    return checked
+
+
+rest_utils.verify_rest_response = _require_a_body
 
 
 class Client(MlflowClient):

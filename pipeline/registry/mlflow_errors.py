@@ -15,10 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from pipeline.common import errors
 
-_AWAY = re.compile(
-    r"failed with (timeout )?exception|failed with error code (401|403|413|429|5\d\d)|database is locked"
-    r"|Missing value for required parameter"  # MLflow takes an answer that breaks off in its head for one that says nothing
-)
+_AWAY = re.compile(r"failed with (timeout )?exception|failed with error code (401|403|413|429|5\d\d)|database is locked")
 _NO_ADDRESS = re.compile(r"No connection adapters|Invalid URL|Failed to parse")  # of requests, within MLflow's own words
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _DELETED = re.compile(

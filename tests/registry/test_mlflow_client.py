@@ -1,13 +1,16 @@
-"""Two processes say the same to one MLflow at the same moment: neither is refused, and it stands there once."""
+"""Two processes say the same to one MLflow at the same moment: neither is refused, and it stands there once; broken answers."""
 
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Param
 from mlflow.exceptions import MlflowException, RestException
@@ -15,7 +18,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from pipeline.registry import mlflow_server, versions
+from pipeline.registry import mlflow_errors, mlflow_server, versions
 from pipeline.registry.mlflow_client import Client
 
 
@@ -163,3 +166,21 @@ def test_what_two_write_on_one_card_at_the_same_moment_stands_there(
     assert card.startswith("another card\n")
     assert "- of Berlin: what was reached on those of Berlin\n- of Paris: what was reached on those of Paris\n" in card
     assert card.endswith("\n### Verdict\n\nchampion: the first\n")
+
+
+def test_an_answer_that_breaks_off_in_its_head_is_no_answer_that_finds_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            asked, _ = listening.accept()
+            with asked:
+                asked.recv(65536)
+                asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/js")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        client = Client(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises(requests.ConnectionError, match="experiments/search broke off") as told:
+            client.search_experiments()
+        answering.join()
+    assert mlflow_errors.went_away(told.value)

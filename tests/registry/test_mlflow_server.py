@@ -167,11 +167,6 @@ def test_a_database_on_a_full_disk_is_the_disks_fault(here: Path, monkeypatch: p
     assert (full.value.errno, full.value.filename) == (errno.ENOSPC, f"{here}/mlflow.db")
 
 
-def test_an_answer_without_the_number_that_is_sent_next_is_a_server_that_broke_off(here: Path) -> None:
-    with pytest.raises(TrackingError, match=r"stopped answering .*run the same command again"), mlflow_server.answering():
-        raise MlflowException("INVALID_PARAMETER_VALUE: Missing value for required parameter 'experiment_id'. See the API docs")
-
-
 def test_of_a_file_that_mlflow_could_not_copy_the_place_is_told_that_has_no_room(here: Path) -> None:
     told = "The following failures occurred:\n##### File a #####\n[Errno 28] No space left on device: 'models/a' -> '/tmp/x/a'"
     with pytest.raises(OSError, match="No space left on device") as full, mlflow_server.answering():
