@@ -31,6 +31,7 @@ ENCODER, ENCODER_DIGEST = "encoder", "encoder.digest"  # tags: by whose vectors 
 FORMER = "candidate.former"  # tag: the digest before
 GOES_ON_AS = "goes_on_as"  # tag of a version whose run or files are gone, or made twice: the number of the one in its place
 _VERDICT = "\n### Verdict\n\n"
+_DECIDED = "decided."  # and when: a tag for every verdict
 _WRITERS = 10  # of one card, at the same moment
 
 
@@ -170,15 +171,17 @@ def judged(client: Client, model: ModelVersion) -> set[str]:
 def decide(client: Client, model: ModelVersion, alias: str, about: Mapping[str, Any], time: datetime) -> None:
     """Write down what became of a version and why, then name it so alone. To be called while `mlflow_server.deciding`.
 
-    `about` is what led to it: `verdict`, a sentence, stands in the version's tags too, and with its time for good. The name
-    comes last: whoever is killed before it has decided nothing.
+    `about` is what led to it: `verdict`, a sentence, stands in the version's tags too, and with its time for good, unless the
+    same was the last. The name comes last: whoever is killed before it has decided nothing.
     """
     note(client, model, **{key: str(about[key]) for key in ("verdict", "tried_before") if key in about})
     if why := about.get(BY_HAND):
         note(client, model, **{BY_HAND: str(why)})
     elif BY_HAND in model.tags:
         client.delete_model_version_tag(model.name, model.version, BY_HAND)
-    note(client, model, **{f"decided.{time:%Y%m%dT%H%M%S.%fZ}": str(about["verdict"])})
+    last = max((tag for tag in model.tags if tag.startswith(_DECIDED)), default="")
+    if model.tags.get(last) != about["verdict"] or alias not in aliases(client, model):
+        note(client, model, **{f"{_DECIDED}{time:%Y%m%dT%H%M%S.%fZ}": str(about["verdict"])})
     if run := run_of(client, model):
         client.set_tag(run.info.run_id, "verdict", str(about["verdict"]))
         client.log_dict(run.info.run_id, dict(about), "verdict.json")

@@ -21,7 +21,7 @@ def run(config: Config) -> None:
     """Deal the usable patients of all classes.
 
     Raises:
-        DataError: the manifest or data/folds.csv is damaged.
+        DataError: the manifest or data/folds.csv is damaged, or nobody can be dealt.
         LeakError: a patient is there under two names.
     """
     manifest = made.table(paths.MANIFEST, columns=_COLUMNS)
@@ -29,6 +29,11 @@ def run(config: Config) -> None:
     if damaged := [who for who in usable["patient"].unique() if not who.isprintable() or not patient_names.identity(who)]:
         raise DataError(  # `validate` lets no such folder through, and no CSV table holds a line's end that it would give back
             f"{paths.MANIFEST}: damaged (a patient is called {damaged[0]!r:.40}); run `dvc checkout --force {paths.MANIFEST}`"
+        )
+    if usable.empty:
+        raise DataError(
+            f"{paths.MANIFEST}: has no usable image of a class of params.yaml; {paths.VALIDATION / 'quarantine.csv'} says why. "
+            "Mend the source, or the classes' names, and run `dvc repro`"
         )
     for spellings in patient_names.spelled_apart(usable["patient"].unique()).values():
         raise LeakError(

@@ -75,6 +75,15 @@ def test_a_manifest_with_a_name_that_no_folder_may_have_is_refused(params: Setti
     assert not Path("data/folds.csv").exists()
 
 
+def test_where_nobody_can_be_dealt_no_ledger_is_written(params: Settings) -> None:
+    manifest({"another": ["A", "B"]})
+    with pytest.raises(
+        DataError, match=r"no usable image of a class of params\.yaml; reports/validation/quarantine\.csv says why"
+    ):
+        deal.run(params(USUAL))
+    assert not Path("data/folds.csv").exists()
+
+
 def test_another_spelling_is_the_same_patient(params: Settings) -> None:
     manifest(PATIENTS)
     before = folds(params(USUAL))
