@@ -225,6 +225,12 @@ def test_the_same_verdict_again_is_none_too_many(folder: Path) -> None:
     assert judge.faults(folder, expected) == ["tags of versions: more ('NPM1', 1, 'decided.', 'challenger')"]
 
 
+def test_a_run_may_say_of_which_flow_it_is(folder: Path) -> None:
+    expected = judge.look(folder)
+    records(folder, "INSERT INTO tags VALUES ('a', 'prefect_flow_run', 'fd0f')")
+    assert judge.faults(folder, expected) == []
+
+
 def test_rounds_that_came_too_late_are_no_tries() -> None:
     rounds = [{"kind": "dvc", "faults": 2, "outcome": outcome} for outcome in ("survived", "missed", "lost")]
     assert table.markdown(rounds).splitlines()[2:] == ["| dvc | 2 | 4 | 1 | 1 |", "| all | 2 | 4 | 1 | 1 |"]

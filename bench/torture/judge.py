@@ -28,7 +28,7 @@ _OF_A_SERVER = "mlflow-artifacts:/"  # which keeps its files in a folder beside 
 _OF_RUNS = {
     "points": "SELECT run_uuid, key, step, value FROM metrics WHERE key NOT LIKE 'system/%'",
     "params": "SELECT run_uuid, key, value FROM params",
-    "tags": "SELECT run_uuid, key, value FROM tags",
+    "tags": "SELECT run_uuid, key, value FROM tags WHERE key <> 'prefect_flow_run'",  # that of the undisturbed run is none
     "data sets": """SELECT i.destination_id, d.name, d.digest FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id
                     WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN'""",
     "models": "SELECT source_run_id, name, status FROM logged_models WHERE lifecycle_stage = 'active'",
