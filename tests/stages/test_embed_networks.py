@@ -228,7 +228,7 @@ def test_files_that_make_no_network_are_one_line(cohort: Path, name: str) -> Non
     else:
         file.write_bytes(file.read_bytes()[:-2000])
     with pytest.raises(
-        ModelError, match=r"models/NPM1/published/fold-0: spec and weights do not make a network \(.+\); train it"
+        ModelError, match=r"models/NPM1/published/fold-0: spec and weights do not make a network \(.+\); `dvc repro` trains it"
     ):
         embed_networks.run(settings(cohort), SUBTYPE, "published", 0)
 
