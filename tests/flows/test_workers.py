@@ -152,5 +152,5 @@ def test_a_worker_in_another_clone_trains_and_its_outputs_come_home(tmp_path: Pa
     assert {run["state"]["message"].split(":")[0] for run in parents} == {"9 stages", "6 stages"}
     assert not [name for name in toy_project.runs(here) if name.startswith("train")]
     assert json.loads(do(here, "dvc", "status", "--json")) == {}
-    assert not list((there / ".worktrees").iterdir())
+    assert not list((there / ".worktrees/trainings").iterdir())
     assert do(there, "git", "status", "--porcelain") == ""
