@@ -131,7 +131,7 @@ def write(path: Path, content: str | bytes) -> None:
 def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of `folder` when the block ends without an error.
 
-    It lies beside `folder`, or is `unfinished` where nothing else may lie there; both on one file system.
+    It lies beside `folder`, or is `unfinished` where nothing else may lie there but while it comes from another file system.
     """
     unfinished = unfinished or folder.with_name(f".{folder.name}{_UNFINISHED}")
     former = unfinished.with_name(f".former-{unfinished.name}")
@@ -154,11 +154,32 @@ def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator
                 pass
             except OSError:  # a file system in layers moves no folder of a lower one
                 shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
+            _bring(unfinished, folder)
             shutil.rmtree(former, ignore_errors=True)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
+
+
+def _bring(unfinished: Path, folder: Path) -> None:
+    """Rename a folder, also where the other place is on another file system (a mount), which may be one that is only read."""
+    try:
+        unfinished.rename(folder)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside = folder.with_name(f".{folder.name}{_UNFINISHED}")
+        shutil.rmtree(beside, ignore_errors=True)  # left behind by a kill
+        try:
+            beside.mkdir()
+            for place in unfinished.rglob("*"):  # not `copytree`, whose error says nothing of a full disk but in words
+                copy = beside / place.relative_to(unfinished)
+                copy.mkdir() if place.is_dir() else shutil.copyfile(place, copy)
+            beside.rename(folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        shutil.rmtree(unfinished)
 
 
 def require_writable(path: Path) -> None:

@@ -158,3 +158,17 @@ def test_a_folder_that_cannot_be_moved_aside_is_replaced_all_the_same(tmp_path: 
             put(unfinished, "a", text)
     assert texts(tmp_path / "made") == {"a": "latter"}
     assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_folder_comes_from_another_file_system_too(tmp_path: Path) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system here")
+    made, unfinished = tmp_path / "made", elsewhere / f"{tmp_path.parent.name}-{tmp_path.name}-unfinished"
+    for text in ("first", "second"):
+        with files.folder_in_one_step(made, unfinished) as folder:
+            (folder / "below").mkdir()
+            put(folder / "below", "one", text)
+        assert texts(made / "below") == {"one": text}
+        assert [place.name for place in tmp_path.iterdir()] == ["made"]
+        assert not unfinished.exists()
