@@ -49,7 +49,7 @@ torture: $(SYNCED) ## kill, fill up and slow down what works, an hour of rounds;
 		echo "python -m bench.$$part"; python -m bench.$$part || status=1; \
 	done; exit $$status
 
-torture-quick: $(SYNCED) ## a round of each fault that needs no server, three minutes
+torture-quick: $(SYNCED) ## a round of each fault that needs no server, three to four minutes
 	python -m bench.torture --quick $(if $(SEED),--seed $(SEED))
 
 docs: $(SYNCED) ## run every command of README and docs on a demo made for it, and compare what it prints (some 15 minutes)
