@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -21,17 +22,22 @@ ELSEWHERE = "another hospital's"  # how the model's own two classes are asked
 _SHOWN_AS = {recalibration.AS_REGISTERED: "control", recalibration.INTERCEPT: "soft", recalibration.BOTH: "subtype"}  # colours
 
 
-def render(
-    config: Config,
-    about: Mapping[str, Any],
-    found: Found,
-    everybody: pd.DataFrame,
-    others: pd.DataFrame,
-    curve: pd.DataFrame,
-    checks: Sequence[Check],
-) -> str:
+@dataclass(frozen=True)
+class Tried:
+    """All that is known of a version on a cohort."""
+
+    about: Mapping[str, Any]  # which version, which cohort, how many of whom
+    found: Found
+    everybody: pd.DataFrame  # a row a patient: patient, key, class, label, few, images, images_unlike, score, called, sex, age
+    others: pd.DataFrame  # a row a class: `every_class.COLUMNS`
+    curve: pd.DataFrame  # of `recalibration.curve`
+    checks: Sequence[Check]
+
+
+def render(config: Config, tried: Tried) -> str:
     """The page; patients are named by their keys."""
-    points = everybody[~everybody["few"]].drop(columns="patient").rename(columns={"key": "patient"})
+    about, found, curve = tried.about, tried.found, tried.curve
+    points = tried.everybody[~tried.everybody["few"]].drop(columns="patient").rename(columns={"key": "patient"})
     return rendering.template(TEMPLATE).render(
         about=about,
         subtype=about["model"],
@@ -50,12 +56,12 @@ def render(
         reliability=charts.reliability(found.calibration.reliability, points[points["label"] >= 0]),
         others=[
             {**row, "rate": Interval(row["share"], row["low"], row["high"]), "own": row["how"] != every_class.OTHERS}
-            for row in others.to_dict("records")
+            for row in tried.others.to_dict("records")
         ],
         curve=_by_patients(curve),
         drawn=charts.by_number(curve, "way", "patients", "log_loss", _SHOWN_AS) if len(curve) else None,
         ways=recalibration.WAYS,
-        checks=checks,
+        checks=tried.checks,
         named=not config.ingest.pseudonyms,
         patients=points.sort_values(["class", "score"]).to_dict("records"),
     )

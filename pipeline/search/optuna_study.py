@@ -1,39 +1,32 @@
-"""A search's memory and its way of choosing, by Optuna: the one module that knows it.
+"""A search's memory and its way of choosing, by Optuna: with where it is kept the one place that knows it.
 
-A study is a queue of a fixed number of places. Workers on this machine (a database file) or on many (TUNE_STORAGE names a
-PostgreSQL database) take places from it until none is left, so no place is lost and none is taken twice. A worker that was
-killed is found out, by its process number on the same machine, by its silence on another, and its place goes back to the queue
-with the same values; so does the place of a worker that was interrupted.
+A study is a queue of a fixed number of places. Workers, on this machine or on many (`optuna_storage`), take places from it
+until none is left, so no place is lost and none is taken twice. A worker that was killed is found out, by its process number
+on the same machine, by its silence on another, and its place goes back to the queue with the same values; so does the place of
+a worker that was interrupted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Any, Literal
 
 import optuna
 from filelock import FileLock
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from pipeline.common import addresses, paths
-from pipeline.common.errors import ConfigError, UnreachableError
-from pipeline.search import live_processes
+from pipeline.common import paths
+from pipeline.search import live_processes, optuna_storage
 
-HEARTBEAT_S, SILENCE_S = 15, 90
 _WAIT_S = 2.0
-_TABLES = 20  # of a database, and more: so often another machine may be quicker
 _NEW_S = 5.0  # a trial that was taken up again carries its dead worker's number until the new one has written its own
 State = Literal["complete", "pruned", "running", "waiting"]
 _PLACE, _WORKER = "place", "worker"
@@ -106,16 +99,6 @@ class Ask:
             raise Hopeless
 
 
-def address() -> str:
-    """The address at which the studies are kept: TUNE_STORAGE, else a database file in this folder."""
-    return os.environ.get("TUNE_STORAGE") or f"sqlite:///{paths.STUDIES}"
-
-
-def shown_address() -> str:
-    """The address without a password that may stand in it."""
-    return addresses.shown(address())
-
-
 class Study:
     """A search: a queue of trials that workers share, and what came of each, in a database.
 
@@ -131,8 +114,8 @@ class Study:
         """
         self.name, self._seed = name, seed
         paths.STUDIES.parent.mkdir(parents=True, exist_ok=True)
-        with self.alone(), _answering():
-            storage = _storage()
+        with self.alone(), optuna_storage.answering():
+            storage = optuna_storage.opened()
             of_subtype = [other for other in optuna.get_all_study_names(storage) if other.split()[0] == name.split()[0]]
             self.not_gone_on_with = [] if name in of_subtype else of_subtype
             self._study = optuna.create_study(
@@ -145,7 +128,7 @@ class Study:
 
     def queue(self, points: Sequence[Mapping[str, Any]], total: int) -> None:
         """Make the queue `total` places long; the first of them are `points`, the others are chosen when their turn comes."""
-        with self.alone(), _answering():
+        with self.alone(), optuna_storage.answering():
             have = {trial.place for trial in self.trials()}
             for place in range(max(total, len(points))):
                 if place not in have:
@@ -153,7 +136,7 @@ class Study:
 
     def trials(self) -> list[Trial]:
         """Every place once, in order; of a place that was taken up again the last state."""
-        with _answering():
+        with optuna_storage.answering():
             by_place: dict[int, FrozenTrial] = {}
             for trial in self._study.get_trials(deepcopy=False):
                 if trial.state != TrialState.FAIL and _PLACE in trial.user_attrs:
@@ -162,7 +145,7 @@ class Study:
 
     def work(self, objective: Callable[[Ask], float], on_end: Callable[[Trial], None]) -> None:
         """Take places until none is left and nobody works on one any more; `on_end` is told what came of each of ours."""
-        with _answering():
+        with optuna_storage.answering():
             self._release_the_dead()
             while open_ := [trial for trial in self.trials() if trial.state in ("waiting", "running")]:
                 if any(trial.state == "waiting" for trial in open_):
@@ -220,7 +203,7 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             worker = str(trial.user_attrs.get(_WORKER, ""))
             age = datetime.now() - (trial.datetime_start or datetime.now())  # noqa: DTZ005  # Optuna's times have no zone
-            nameless = not worker and age.total_seconds() > SILENCE_S  # killed before it wrote who it is
+            nameless = not worker and age.total_seconds() > optuna_storage.SILENCE_S  # killed before it wrote who it is
             if nameless or (live_processes.is_dead(worker) and age.total_seconds() > _NEW_S):
                 try:
                     self._study.tell(trial.number, state=TrialState.FAIL)
@@ -231,7 +214,7 @@ class Study:
     def importances(self) -> dict[str, float]:
         """How much of the losses' variance each name explains, by fANOVA, largest first; empty where too few trials ended."""
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed)
-        with _answering():
+        with optuna_storage.answering():
             ended = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
             if len(ended) < 4:
                 return {}
@@ -250,59 +233,6 @@ class Study:
 
 class _SurplusError(Exception):
     """There was no place left."""
-
-
-def _storage() -> RDBStorage:
-    url = address()
-    is_file = url.startswith("sqlite")
-    try:
-        storage = _with_tables(
-            partial(
-                RDBStorage,
-                url,
-                engine_kwargs={"connect_args": {"timeout": 60}} if is_file else {"pool_pre_ping": True},
-                heartbeat_interval=HEARTBEAT_S,
-                grace_period=SILENCE_S,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-            )
-        )
-    except ValueError as error:  # SQLAlchemy's word for a port that is none, or an address that is none
-        raise ConfigError(f"TUNE_STORAGE: {shown_address()} is no address ({addresses.first_line(error)})") from None
-    if is_file:  # sqlite knows no FOR UPDATE, by which Optuna gives a waiting trial to one worker only
-        event.listen(storage.engine, "connect", _leave_transactions_to_us)
-        event.listen(storage.engine, "begin", _begin_at_once)
-        storage.engine.dispose()
-    return storage
-
-
-def _with_tables(opened: Callable[[], RDBStorage]) -> RDBStorage:
-    """The storage; Optuna looks which tables there are, then makes the others, and one that another machine made is refused."""
-    for _ in range(_TABLES):
-        try:
-            return opened()
-        except (IntegrityError, ProgrammingError):
-            continue
-    return opened()
-
-
-def _leave_transactions_to_us(connection: Any, _: object) -> None:
-    connection.isolation_level = None
-
-
-def _begin_at_once(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise ConfigError(f"TUNE_STORAGE: {shown_address()} names a database that is not known here ({error})") from None
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise UnreachableError(
-            f"TUNE_STORAGE: {shown_address()} does not answer ({addresses.first_line(error)}); start it, run this again"
-        ) from None
 
 
 def _trial(place: int, trial: FrozenTrial) -> Trial:

@@ -7,12 +7,10 @@ names.csv, which stay here.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,36 +18,24 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.auditing import check_result, outside
-from pipeline.auditing.check_result import Check
+from pipeline.auditing import outside
 from pipeline.cohort import labelled_patients
 from pipeline.cohort import patients as listed
 from pipeline.cohort.labelled_patients import Delivered
 from pipeline.common import console, paths
 from pipeline.common.config import Config
 from pipeline.common.errors import DataError, ModelError, TrackingError
-from pipeline.evaluation import elsewhere, every_class, figures, intervals, recalibration
-from pipeline.evaluation.elsewhere import Found
+from pipeline.evaluation import elsewhere, every_class, recalibration
 from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
-from pipeline.pages import external_page
+from pipeline.pages import external_page, external_results
+from pipeline.pages.external_page import Tried
 from pipeline.registry import champions, external_run, known_pictures, mlflow_server, trained_files, versions
 from pipeline.registry.champions import Champion
 from pipeline.scoring import admission, results_folder
 from pipeline.scoring import manifest as scoring_manifest
 from pipeline.scoring import patients as scoring
 
-METRICS, PATIENTS, CLASSES, CURVE, AUDIT, LEFT_OUT, NAMES, PAGE = FILES = (
-    "metrics.json",
-    "patients.csv",
-    "classes.csv",
-    "recalibration.csv",
-    "audit.json",
-    "left_out.csv",
-    "names.csv",
-    "index.html",
-)
-_SENT = (METRICS, PATIENTS, CLASSES, CURVE, AUDIT, PAGE)  # to MLflow: what names nobody
 _DRAWS = 200  # of k patients, whose recalibration is tried on the others
 _NAME = re.compile(r"[^\w.-]+")
 _LONGEST = 200  # letters of a cohort's name, by which a tag of MLflow's is called
@@ -90,7 +76,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
     if len(cohort) > _LONGEST:
         raise DataError(f"{cohort[:20]}...: {len(cohort)} letters, MLflow takes {_LONGEST}: give it a shorter name with --name")
     target = asked.output or paths.external(subtype, str(registered.version), cohort)
-    results_folder.require_free(target, lambda names: {METRICS, PATIENTS} <= names <= set(FILES), "result")
+    results_folder.require_free(target, _is_result, "result")
     with ExitStack() as opened:
         unpacked = opened.enter_context(tempfile.TemporaryDirectory())
         patients = labelled_patients.fetched(source, delivered, Path(unpacked))
@@ -106,20 +92,6 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         table = scoring.by_patient(scored, [champion], of_patients, config.evaluate.threshold)
         everybody = _everybody(config, table, images, delivered, champion)
         judged = everybody[~everybody["few"] & (everybody["label"] >= 0)].reset_index(drop=True)
-        found = elsewhere.found(
-            None if champion.of_patients else scored.merge(judged[["patient", "label", "fold"]], on="patient"),
-            judged,
-            champion.tested,
-            float(champion.settings["operating_point"]),
-            home,
-            config.evaluate,
-            config.seed,
-        )
-        others = _every_class(config, champion, everybody[~everybody["few"]])
-        curve = recalibration.curve(judged, float(champion.settings["operating_point"]), _DRAWS, config.seed)
-        checks = outside.check(
-            images[images["patient"].isin(judged["patient"])], judged, config.audit, config.evaluate.confidence, config.seed
-        )
         about = {
             "model": subtype,
             "version": str(registered.version),
@@ -139,12 +111,18 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
             "unlike": external_page.unlike(images, champion.settings["reference"]),
             "unlike_images": int(judged["images_unlike"].sum()),
         }
-        _write(unfinished, config, about, found, judged, everybody, others, curve, checks, frame)
-        told = external_run.told(about, found, curve, images, {"classes": asked.classes, "um": champion.settings["um"]})
-        run_id = _log(client, registered, told, [unfinished / name for name in _SENT])
-    _show(config, target, about, found, others, curve, checks)
+        tried = _tried(config, champion, home, about, images, scored, everybody, judged)
+        external_results.write(unfinished, config, tried, frame)
+        params = {"classes": asked.classes, "um": champion.settings["um"]}
+        told = external_run.told(about, tried.found, tried.curve, images, params)
+        run_id = _log(client, registered, told, [unfinished / name for name in external_results.SENT])
+    external_results.show(config, target, tried)
     if run_id:
         console.say(f"MLflow: run {run_id} of experiment {external_run.EXPERIMENT}, and the model card")
+
+
+def _is_result(names: set[str]) -> bool:
+    return {external_results.METRICS, external_results.PATIENTS} <= names <= set(external_results.FILES)
 
 
 def _named(model: str) -> tuple[str, str]:
@@ -221,6 +199,29 @@ def _counts(everybody: pd.DataFrame) -> dict[str, int]:
     return {str(name): int(n) for name, n in everybody["class"].value_counts().sort_index().items()}
 
 
+def _tried(
+    config: Config,
+    champion: Champion,
+    home: Mapping[str, Interval],
+    about: Mapping[str, Any],
+    images: pd.DataFrame,
+    scored: pd.DataFrame,
+    everybody: pd.DataFrame,
+    judged: pd.DataFrame,
+) -> Tried:
+    """All figures: of those `judged` (control and subtype, with images enough), and whom of the other classes it calls."""
+    point, confidence = float(champion.settings["operating_point"]), config.evaluate.confidence
+    rows = None if champion.of_patients else scored.merge(judged[["patient", "label", "fold"]], on="patient")
+    return Tried(
+        about,
+        elsewhere.found(rows, judged, champion.tested, point, home, config.evaluate, config.seed),
+        everybody,
+        _every_class(config, champion, everybody[~everybody["few"]]),
+        recalibration.curve(judged, point, _DRAWS, config.seed),
+        outside.check(images[images["patient"].isin(judged["patient"])], judged, config.audit, confidence, config.seed),
+    )
+
+
 def _every_class(config: Config, champion: Champion, enough: pd.DataFrame) -> pd.DataFrame:
     """Whom the model calls its subtype, a row a class: its own two first."""
     own = [config.control, champion.subtype]
@@ -238,33 +239,6 @@ def _every_class(config: Config, champion: Champion, enough: pd.DataFrame) -> pd
     return pd.DataFrame(rows, columns=every_class.COLUMNS)
 
 
-def _write(
-    folder: Path,
-    config: Config,
-    about: Mapping[str, Any],
-    found: Found,
-    judged: pd.DataFrame,
-    everybody: pd.DataFrame,
-    others: pd.DataFrame,
-    curve: pd.DataFrame,
-    checks: Sequence[Check],
-    frame: pd.DataFrame,
-) -> None:
-    contents = {**found.told(), **about}
-    (folder / METRICS).write_text(json.dumps(contents, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-    columns = ["key", "class", "images", "images_unlike", "score", "called", "few", "sex", "age"]
-    shown = everybody[columns].rename(columns={"key": "patient", "few": "too_few_images"})
-    shown.sort_values(["class", "patient"]).to_csv(folder / PATIENTS, index=False)
-    others.to_csv(folder / CLASSES, index=False)
-    curve.to_csv(folder / CURVE, index=False)
-    frame.loc[frame["error"] != "", ["path", "error"]].to_csv(folder / LEFT_OUT, index=False)
-    if not config.ingest.pseudonyms:  # else names stay where they are
-        everybody[["key", "class", "patient"]].to_csv(folder / NAMES, index=False)
-    check_result.write(folder / AUDIT, {"subtype": about["model"], "cohort": about["cohort"]}, checks)
-    page = external_page.render(config, about, found, everybody, others, curve, checks)
-    (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
-
-
 def _log(client: mlflow_server.Client, registered: versions.Version, told: external_run.Told, files: list[Path]) -> str:
     """The id of the run in MLflow; empty where that went away meanwhile, which is said: the files of hours of scoring stay."""
     try:
@@ -273,54 +247,3 @@ def _log(client: mlflow_server.Client, registered: versions.Version, told: exter
     except TrackingError as error:
         console.warn(str(error))
         return ""
-
-
-def _show(
-    config: Config,
-    target: Path,
-    about: Mapping[str, Any],
-    found: Found,
-    others: pd.DataFrame,
-    curve: pd.DataFrame,
-    checks: Sequence[Check],
-) -> None:
-    console.table(
-        f"{about['model']} v{about['version']} on {about['cohort']}: {about['patients']} patients it never saw; "
-        f"{config.evaluate.confidence:.0%} intervals",
-        ["figure", "there", "at home", "difference"],
-        list(_rows(found)),
-    )
-    calibration = found.calibration
-    parted = "none, as the scores part the classes"
-    console.say(
-        f"calibration: mean score {calibration.predicted:.2f}, observed {calibration.observed:.2f}; intercept "
-        f"{calibration.intercept:.2f}, slope "
-        + (f"{calibration.slope:.2f}" if math.isfinite(calibration.slope.value) else parted)
-    )
-    for k, rows in curve.groupby("patients"):
-        at = rows.set_index("way")["log_loss"]
-        ways = ", ".join(f"{way} {at[way]:.3f}" for way in recalibration.WAYS)
-        console.say(f"recalibrated on {k} patients, log loss of the others: {ways}")
-    for row in others[others["how"] == every_class.OTHERS].to_dict("records"):
-        rate = intervals.proportion(row["called"], row["patients"], config.evaluate.confidence)
-        console.say(f"of {row['patients']} patients of {row['class']} {row['called']} are called {about['model']}: {rate:.2f}")
-    check_result.show("what else could explain it", checks)
-    if about["too_few_images"]:
-        console.warn(
-            f"{about['too_few_images']} patients have fewer than {about['fewest_images']} usable images "
-            "(validate.min_images_per_patient); they are in no figure"
-        )
-    console.say(f"external: {target}: {PAGE}, {METRICS}, {PATIENTS}")
-
-
-def _rows(found: Found) -> Iterator[list[str]]:
-    for key in figures.keys(figures.HEADLINE):
-        if key in found.there:
-            yield [figures.words(key), *_three(found.there, found.home, found.difference, key)]
-    for key in found.at_point:
-        shown = _three(found.at_point, found.at_point_home, found.at_point_difference, key)
-        yield [f"{key} at {found.point:.3f}", *shown]
-
-
-def _three(there: Mapping[str, Interval], home: Mapping[str, Interval], less: Mapping[str, Interval], key: str) -> list[str]:
-    return [f"{table[key]:.2f}" if key in table else "–" for table in (there, home, less)]

@@ -19,7 +19,7 @@ from pipeline.common.errors import TrackingError
 from pipeline.folds import split_table
 from pipeline.names import patient_names
 from pipeline.registry import mlflow_server
-from pipeline.search import finalists, optuna_study, outcome, space, trial_objective, trial_runs
+from pipeline.search import finalists, optuna_storage, outcome, space, trial_objective, trial_runs
 from pipeline.search.optuna_study import Trial
 from pipeline.search.outcome import Result
 from pipeline.search.setup import Search, begin
@@ -69,7 +69,7 @@ def _say_plan(search: Search) -> None:
     seen, controls = len(search.seen), int((search.seen["label"] == 0).sum())
     console.say(
         f"tune {search.subtype}: sees {controls} control + {seen - controls} {search.subtype} patients, of folds "
-        f"{' '.join(map(str, search.folds))}; study {search.study.name} in {optuna_study.shown_address()}"
+        f"{' '.join(map(str, search.folds))}; study {search.study.name} in {optuna_storage.shown_address()}"
     )
     if others := search.study.not_gone_on_with:
         console.say(

@@ -27,7 +27,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from pipeline.common import paths
 from pipeline.common.errors import UnreachableError
-from pipeline.search import live_processes, optuna_study
+from pipeline.search import live_processes, optuna_storage, optuna_study
 
 PLACES = 10
 # A worker: writes down which place it begins and what values it got; place `hang` hangs when told so.
@@ -171,7 +171,7 @@ def test_a_place_whose_worker_was_killed_before_it_wrote_who_it_is_is_done_after
 ) -> None:
     mine = optuna_study.Study("nameless", 1, 5, 0)
     mine.queue([{"x": 0.5}], 2)
-    killed = optuna.load_study(study_name="nameless", storage=optuna_study.address()).ask()
+    killed = optuna.load_study(study_name="nameless", storage=optuna_storage.address()).ask()
     assert killed.user_attrs == {"place": 0}
     begun: list[tuple[int, float]] = []
 
@@ -187,7 +187,7 @@ def test_a_place_whose_worker_was_killed_before_it_wrote_who_it_is_is_done_after
         assert [place for place, _ in begun] == [1]  # place 0 may have a worker who is about to write
         with sqlite3.connect(paths.STUDIES) as database:
             changed = "UPDATE trials SET datetime_start = datetime(datetime_start, ?) WHERE state = 'RUNNING'"
-            assert database.execute(changed, (f"-{optuna_study.SILENCE_S + 1} seconds",)).rowcount == 1
+            assert database.execute(changed, (f"-{optuna_storage.SILENCE_S + 1} seconds",)).rowcount == 1
 
     monkeypatch.setattr(optuna_study.time, "sleep", a_while)
     mine.work(objective, lambda _trial: None)
@@ -259,7 +259,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on_and_its_place_is_done_once(her
     def objective(ask: optuna_study.Ask) -> float:
         begun.append(ask.place)
         if begun == [0]:
-            other = optuna.load_study(study_name="silent", storage=optuna_study.address())
+            other = optuna.load_study(study_name="silent", storage=optuna_storage.address())
             (running,) = other.get_trials(states=(TrialState.RUNNING,))
             other.tell(running.number, state=TrialState.FAIL)
             RetryHeartbeatStaleTrialCallback()(other, running)
@@ -295,7 +295,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(here: Pat
 
 def test_tables_that_another_machine_made_meanwhile_are_no_fault(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In PostgreSQL's words: it refuses a table that was not there a moment ago, and a row of its catalogue."""
-    really, words = optuna_study.RDBStorage, ['relation "studies" already exists', 'violates unique constraint "pg_type"']
+    really, words = optuna_storage.RDBStorage, ['relation "studies" already exists', 'violates unique constraint "pg_type"']
 
     def too_late(*told: Any, **named: Any) -> Any:
         if words:
@@ -303,7 +303,7 @@ def test_tables_that_another_machine_made_meanwhile_are_no_fault(here: Path, mon
             raise error("CREATE TABLE studies", {}, Exception(words.pop(0)))
         return really(*told, **named)
 
-    monkeypatch.setattr(optuna_study, "RDBStorage", too_late)
+    monkeypatch.setattr(optuna_storage, "RDBStorage", too_late)
     study = optuna_study.Study("one", 7, after_trials=3, after_steps=1)
     study.queue([], 2)
     assert [trial.state for trial in study.trials()] == ["waiting", "waiting"]
