@@ -140,7 +140,11 @@ def make(
     tags: Mapping[str, str],
     start_time: int | None = None,
 ) -> Run:
-    """The run that carries the tag where `find` found none; of two that two processes made at once the later goes."""
+    """The run that carries the tag where `find` found none.
+
+    Of two that two processes made at once the later goes, if both had been made when they looked; else both stay, and `find`
+    gives everybody the first.
+    """
     made = client.create_run(experiment, start_time, {tag: value, **tags}, name)
     first = find(client, experiment, tag, value) or made
     if first.info.run_id != made.info.run_id:

@@ -85,12 +85,13 @@ def _log_candidate(client: Client, candidate: Candidate) -> ModelVersion:
     its_run = versions.run_of(client, model) if model else None
     lost = model if model and not (its_run and _has_files(client, model, candidate)) else None
     same_experiment = its_run is not None and its_run.info.experiment_id == experiment
-    run = its_run if same_experiment else mlflow_runs.find(client, experiment, "candidate", candidate.digest)
     took_ms, began_ms = _trained(client, fold_runs)
-    if run is None:
-        name = mlflow_runs.in_experiment(_run_name(client, candidate, spec))
-        tags = {"candidate.name": candidate.name, **mlflow_runs.origin(spec)}
-        run = mlflow_runs.make(client, experiment, "candidate", candidate.digest, name, tags, began_ms)
+    with mlflow_server.deciding():  # another machine may register the same
+        run = its_run if same_experiment else mlflow_runs.find(client, experiment, "candidate", candidate.digest)
+        if run is None:
+            name = mlflow_runs.in_experiment(_run_name(client, candidate, spec))
+            tags = {"candidate.name": candidate.name, **mlflow_runs.origin(spec)}
+            run = mlflow_runs.make(client, experiment, "candidate", candidate.digest, name, tags, began_ms)
     run_id = run.info.run_id
     mlflow_runs.log_params(client, run, spec["knobs"])
     mlflow_runs.log_data(client, run, spec)
@@ -216,7 +217,8 @@ def _run_name(client: Client, candidate: Candidate, spec: Mapping[str, Any]) -> 
 
 def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersion:
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.unfinished"
-    _delete_unversioned(client, run_id, candidate.subtype)
+    with mlflow_server.deciding():
+        _delete_unversioned(client, run_id, candidate.subtype)
     log = partial(model_files.log, client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
     logged = log()
     question = candidate.question or f"{candidate.subtype} against {candidate.settings['control']}"
@@ -227,18 +229,19 @@ def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersio
             raise
     while True:
         try:
-            return client.create_model_version(
-                candidate.subtype,
-                logged.uri,
-                run_id=run_id,
-                model_id=logged.model_id,
-                tags={
-                    "candidate": candidate.digest,
-                    "candidate.name": candidate.name,
-                    **_as_tags({**candidate.weights_sha256, **logged.entrance}),
-                },
-                description=candidate.card,
-            )
+            with mlflow_server.deciding():  # while nobody looks which models have no version
+                return client.create_model_version(
+                    candidate.subtype,
+                    logged.uri,
+                    run_id=run_id,
+                    model_id=logged.model_id,
+                    tags={
+                        "candidate": candidate.digest,
+                        "candidate.name": candidate.name,
+                        **_as_tags({**candidate.weights_sha256, **logged.entrance}),
+                    },
+                    description=candidate.card,
+                )
         except MlflowException:
             if not _is_deleted(client, logged.model_id):  # by another machine, which took it for what a kill had left
                 raise
@@ -257,9 +260,10 @@ def _is_deleted(client: Client, model_id: str) -> bool:
 
 def _delete_unversioned(client: Client, run_id: str, subtype: str) -> None:
     """Delete the models that somebody who was cut off logged and made no version of; `mlflow gc` removes their files."""
-    kept = {model.source for model in versions.versions(client, subtype)}
     experiment = client.get_run(run_id).info.experiment_id
-    for logged in client.search_logged_models([experiment], f"source_run_id = '{run_id}'"):
+    logged_models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    kept = {model.source for model in versions.versions(client, subtype)}  # asked last
+    for logged in logged_models:
         if logged.model_uri not in kept:
             client.delete_logged_model(logged.model_id)
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from candidates import candidate, champion, race
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from processes import Postgres
 from scores import scores
 
 from pipeline.common import config, files, paths
 from pipeline.common.errors import ConfigError, ModelError, TrackingError
-from pipeline.registry import gate, locks, mlflow_server, registration, verdicts_page, versions
+from pipeline.registry import gate, locks, mlflow_address, mlflow_server, registration, verdicts_page, versions
 from pipeline.stages import promote, register
 
 Params = Callable[[dict[str, Any]], config.Config]
@@ -130,6 +131,37 @@ def test_of_two_versions_of_one_candidate_one_is_used(settings: config.Config, m
     found = versions.find(client, "NPM1", "first")
     assert found is not None
     assert found.version == another.version
+
+
+def test_no_version_is_made_while_somebody_looks_which_models_have_none(
+    settings: config.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = list[str]()
+
+    def watched(name: str) -> None:
+        asked = getattr(MlflowClient, name)
+
+        def seen(self: MlflowClient, *told: Any, **named: Any) -> Any:
+            lock, *_ = locks.lock_files(mlflow_address.address(), Path("mlflow.db"))
+            with pytest.raises(Timeout), FileLock(lock, timeout=0):
+                pass
+            alone.append(name)
+            return asked(self, *told, **named)
+
+        monkeypatch.setattr(MlflowClient, name, seen)
+
+    def cut_off(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    left = candidate("first", scores(0.5))
+    with monkeypatch.context() as cut:
+        cut.setattr(MlflowClient, "create_model_version", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            settle(settings, left)
+    for name in (kinds := ("search_logged_models", "delete_logged_model", "create_model_version")):
+        watched(name)
+    settle(settings, left)
+    assert set(alone) == set(kinds)
 
 
 def test_the_verdict_page_speaks_of_the_results_that_lie_here_and_of_no_others(settings: config.Config) -> None:
