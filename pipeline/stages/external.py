@@ -58,6 +58,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
     """Score everybody, measure, and write tables, page and run.
 
     Raises:
+        TrackingError: MLflow does not answer; at the end, after hours of scoring, it costs the run there and no file.
         LeakError: a picture of the cohort was in the training.
         DataError, ModelError: names the file, patient or version that is not what it must be.
     """
@@ -115,10 +116,17 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         external_results.write(unfinished, config, tried, frame)
         params = {"classes": asked.classes, "um": champion.settings["um"]}
         told = external_run.told(about, tried.found, tried.curve, images, params)
-        run_id = _log(client, registered, told, [unfinished / name for name in external_results.SENT])
+        try:
+            with mlflow_server.answering():
+                run_id = external_run.log(client, registered, told, [unfinished / name for name in external_results.SENT])
+        except TrackingError as error:
+            unsaid = error
+        else:
+            unsaid = None
     external_results.show(config, target, tried)
-    if run_id:
-        console.say(f"MLflow: run {run_id} of experiment {external_run.EXPERIMENT}, and the model card")
+    if unsaid:
+        raise type(unsaid)(f"{unsaid} (the files in {target} are whole; the run in MLflow and the card's line are missing)")
+    console.say(f"MLflow: run {run_id} of experiment {external_run.EXPERIMENT}, and the model card")
 
 
 def _is_result(names: set[str]) -> bool:
@@ -237,13 +245,3 @@ def _every_class(config: Config, champion: Champion, enough: pd.DataFrame) -> pd
         for name in names
     ]
     return pd.DataFrame(rows, columns=every_class.COLUMNS)
-
-
-def _log(client: mlflow_server.Client, registered: versions.Version, told: external_run.Told, files: list[Path]) -> str:
-    """The id of the run in MLflow; empty where that went away meanwhile, which is said: the files of hours of scoring stay."""
-    try:
-        with mlflow_server.answering():
-            return external_run.log(client, registered, told, files)
-    except TrackingError as error:
-        console.warn(str(error))
-        return ""
