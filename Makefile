@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help demo serve deploy secrets test rehearse torture torture-quick docs check fix audit lock clean
+.PHONY: help environment demo serve deploy secrets test rehearse torture torture-quick docs check fix audit lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -22,6 +22,8 @@ $(SYNCED): requirements.lock
 	@# compiled now: where PYTHONDONTWRITEBYTECODE is set, every process would compile all it imports, TensorFlow for 5 seconds
 	.venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 	@touch $@
+
+environment: $(SYNCED) ## the packages of requirements.lock in .venv (every other target makes them first, too)
 
 demo: $(SYNCED) ## run the whole pipeline on the demo cohort and register its models
 	dvc repro

@@ -137,7 +137,7 @@ def main() -> None:
     print()
     for path in options.scored:
         losses, judged = measured(path)
-        print(f"| {path.parent.name} | " + " | ".join(f"{loss:.3f}" for loss in losses.values()) + " |")
+        print(f"| {path.parent.name} ({path.stem}) | " + " | ".join(f"{loss:.3f}" for loss in losses.values()) + " |")
         print("| intercept; slope | " + " | ".join(judged.values()) + " |", flush=True)
 
 

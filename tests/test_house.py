@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import conftest
 import pytest
 from conftest import ROOT
 from ruamel.yaml import YAML
@@ -259,3 +260,24 @@ def test_the_lock_holds_hashes_and_no_address() -> None:
     assert all(line.endswith("\\") for line in pinned)  # every one goes on with its hashes
     assert "://" not in text
     assert "index-url" not in text
+
+
+@pytest.mark.parametrize(("committed", "where"), [(False, "HEAD "), (True, "[0-9a-f]+^ ")])
+def test_another_cohorts_params_are_not_taken_for_the_demos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool, where: str
+) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=tmp_path, check=True, capture_output=True
+        )
+
+    params = tmp_path / "params.yaml"
+    git("init")
+    for source in ("demo", "folder"):
+        params.write_text((ROOT / "params.yaml").read_text().replace("  source: demo ", f"  source: {source} "))
+        if source == "demo" or committed:
+            git("add", "params.yaml")
+            git("commit", "--message", source)
+    monkeypatch.setattr(conftest, "ROOT", tmp_path)
+    with pytest.raises(SystemExit, match=rf"git worktree add --detach \.\./tested {where.replace('^', chr(92) + '^')}&& cd"):
+        conftest.demo_params()

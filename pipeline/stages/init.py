@@ -63,6 +63,10 @@ def run(folder: Path, um: float | None, control: str | None, name: str | None, r
         assumed.append(
             f"patients: not {source.where(empty[0])}{more}, without an image; complete it or take it away: validate stops"
         )
+    assumed.append(
+        "patients: called as their folders are, also in data/folds.csv, which is committed; where these are names or case "
+        "numbers, set ingest.pseudonyms: true before the first `dvc repro` (docs/operations.md, Privacy)"
+    )
     px = _image_px(source, found, assumed)
     um = _um(um)
     sizes, short = _sizes(found, px, assumed), _epochs_are_short(found, assumed)
