@@ -91,10 +91,8 @@ def find(source: Tree, classes: Mapping[str, str], needed: tuple[str, str]) -> D
                 f"{source.where('')}: no folder is class {name}; there are: {shown}. Say which is: "
                 f'--classes "FOLDER={needed[0]},FOLDER={needed[1]}"'
             )
-    for spellings in patient_names.spelled_apart(class_of).values():
-        raise DataError(
-            f"{source.where('')}: {patient_names.shown(*spellings)} are one patient's name; make them one folder, or rename one"
-        )
+    if twice := patient_names.told_twice(class_of):
+        raise DataError(f"{source.where('')}: {twice}; make them one folder, or rename one")
     return Delivered(class_of, images, [f for f in there if classes.get(f) == ""], _metadata(source, looked[0].folder))
 
 

@@ -27,10 +27,8 @@ def find(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
     patients = {name: files for name, files in found.items() if any(map(image_paths.is_image_name, files))}
     if not patients:
         raise DataError(f"{folder}: no {image_paths.EXTENSIONS} file in it or in the folders directly in it")
-    for spellings in patient_names.spelled_apart(below[name].name for name in patients).values():
-        raise DataError(
-            f"{folder}: {patient_names.shown(*spellings)} are one patient's name; make them one folder, or rename one of them"
-        )
+    if twice := patient_names.told_twice(below[name].name for name in patients):
+        raise DataError(f"{folder}: {twice}; make them one folder, or rename one of them")
     return patients, [name for name in found if name not in patients]
 
 

@@ -86,6 +86,17 @@ def alike(names: Iterable[str], form: Callable[[str], str]) -> dict[str, str]:
     }
 
 
+def told_twice(names: Iterable[str]) -> str:
+    """Which two names are one patient's, or look as if they were, in words; empty where nobody's are."""
+    names = sorted(names)
+    for spellings in spelled_apart(names).values():
+        return f"{shown(*spellings)} are one patient's name"
+    by_identity = {identity(name): name for name in names}
+    for who, other in alike(names, drawn).items():
+        return f"{shown(by_identity[who], other)} look the same"
+    return ""
+
+
 def are_among(names: Iterable[str], others: Iterable[str]) -> list[bool]:
     """For each of `names` whether it is a patient of `others`, however spelled."""
     known = {identity(name) for name in others}

@@ -234,6 +234,9 @@ def test_a_patient_of_two_classes_and_one_spelled_twice_are_refused(done: Path, 
     (Path("twice/AML_NPM1") / first.name).rename(Path("twice/AML_NPM1") / first.name.lower())
     with pytest.raises(DataError, match="are one patient's name"):
         run("twice")
+    (Path("twice/AML_NPM1") / first.name.lower()).rename(Path("twice/AML_NPM1") / f"{first.name}.")
+    with pytest.raises(DataError, match=rf"'{first.name}' and '{first.name}\.' look the same"):
+        run("twice")
 
 
 def test_too_few_to_say_anything_of_are_refused_before_they_are_scored(

@@ -197,6 +197,10 @@ def test_two_folders_of_one_patient_are_not_scored(here: Path, params: Settings)
         add(here / "ward", ".", name, first=3 * number)
     with pytest.raises(DataError, match=r"ward: 'Mu\\u0308ller' and 'M\\xfcller' are one patient's name"):
         predict.run(params(USUAL), Path("ward"), None, None)
+    add(here / "icu", ".", "EEE")
+    add(here / "icu", ".", "\u0415EE", first=3)  # with a Cyrillic letter
+    with pytest.raises(DataError, match=r"icu: 'EEE' and '\\u0415EE' look the same; make them one folder, or rename one"):
+        predict.run(params(USUAL), Path("icu"), None, None)
 
 
 def test_folders_without_an_image_are_said_and_litter_is_not(
