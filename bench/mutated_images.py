@@ -2,25 +2,29 @@
 
 Every kind of file that is taken (`bench.image_variants`) is damaged in its header, its tags, the values behind them, its
 compressed data or its end; of PNG also with checksums made to match. What is used then is compared with two other decoders:
-any that gives other pixels makes it wrong. The same seed damages the same files in the same way.
+any that gives other pixels makes it wrong. The product has 60 s for a file and 2 GB beyond what was loaded, as
+`bench.bad_input` has it. The same seed damages the same files in the same way.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import random
+import resource
 import struct
 import sys
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import image_variants, second_decoders
+from bench.bad_input.guarded import LIMIT_BYTES, LIMIT_S
 from bench.image_writing import PX
 from pipeline.images import decoding
 
@@ -146,6 +150,19 @@ _WAYS: dict[str, Callable[[random.Random, bytearray], None]] = {
 }
 
 
+@contextmanager
+def _limits() -> Iterator[None]:
+    """End the program, saying where it is, after a minute; let memory end at 2 GB more than there was."""
+    faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=sys.stdout)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + LIMIT_BYTES, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        faulthandler.cancel_dump_traceback_later()
+
+
 def outcome(data: bytes) -> str:
     """What became of a damaged file."""
     seen = decoding.inspect(data, PX)
@@ -169,7 +186,8 @@ def main() -> None:
     slowest, started = 0.0, time.perf_counter()
     for number, file in enumerate(damaged(options.files, options.seed)):
         before = time.perf_counter()
-        decoding.inspect(file.data, PX)
+        with _limits():
+            decoding.inspect(file.data, PX)
         slowest = max(slowest, time.perf_counter() - before)
         found = outcome(file.data)
         counts[file.kind, file.how, found] += 1
