@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _HALF_COPY = re.compile(r"\.[\w-]{22}\.tmp")  # dvc_objects/fs/utils.py, `tmp_fname`
-# Since anything was written: what changes is somebody's who is at work. An output is one stage's at a time, the cache is all's.
-_A_WHILE_S, _A_MOMENT_S = 60.0, 1.0
+_A_WHILE_S, _A_MOMENT_S = 60.0, 1.0  # since anything was written: what changes is somebody's who is at work
+_OF_SEVERAL = ("audit", "explained")  # reports of several stages, by subtype
 
 
 def is_half_copy(path: Path) -> bool:
@@ -26,18 +26,27 @@ def is_half_copy(path: Path) -> bool:
 
 
 @functools.cache
-def remove_half_copies(folder: Path, unchanged_s: float = _A_MOMENT_S) -> None:
+def remove_half_copies(folder: Path) -> None:
     """Remove those that lie in `folder` itself; once a process."""
+    unchanged_s = _A_MOMENT_S if _is_one_stages(folder) else _A_WHILE_S
     with suppress(FileNotFoundError):
         for path in map(Path, os.scandir(folder)):
             if is_half_copy(path):
                 _remove(path, unchanged_s)
 
 
+def _is_one_stages(folder: Path) -> bool:
+    """Whether no other DVC process copies to it while a stage writes there: reports/<subtype>/<candidate>."""
+    match folder.parts:
+        case "reports", whose, _:
+            return whose not in _OF_SEVERAL
+    return False
+
+
 def clear_cache(dvc: Path = Path(".dvc")) -> None:
     """Remove half copies and folders without an entry from the cache of the project whose `.dvc` this is."""
     cache = _cache(dvc)
-    remove_half_copies(cache / "files" / "md5", _A_WHILE_S)
+    remove_half_copies(cache / "files" / "md5")
     for folder in (cache / "runs").glob("*/*"):
         _remove(folder, _A_MOMENT_S)
 

@@ -30,6 +30,7 @@ REFUSALS = {
     errno.ENAMETOOLONG: "shorten the name, or take a place with a shorter path",
     errno.ENOTDIR: "a file lies where a folder is needed: move it away",
     errno.EISDIR: "a folder lies where a file is needed: move it away",
+    errno.EBUSY: "mount the folder that it lies in instead, or end what uses it",
     errno.EIO: "look at the disk",
     errno.ESTALE: "look at the network drive",
 }

@@ -1,7 +1,8 @@
 """Files and folders that are there whole or not at all, and the digests that tell their contents apart.
 
 Whatever is killed on the way leaves the old state, and beside it at most one `.unfinished` of the same name, which the next
-attempt begins anew. Who is to write what another process is writing waits until that is done.
+attempt begins anew; or a folder's old state as `.former-unfinished`, which that brings back. Who is to write what another
+process is writing waits until that is done.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from pipeline.common import console, dvc_leftovers
@@ -21,7 +23,7 @@ from pipeline.common.errors import FULL
 
 _NO_ROOM = (*FULL, errno.EFBIG)
 _TOLD = re.compile(r"\berrno = (\d+)")  # HDF5
-_UNFINISHED = ".unfinished"
+_UNFINISHED, _FORMER = ".unfinished", ".former-unfinished"  # in .dvcignore
 
 
 @contextmanager
@@ -131,55 +133,101 @@ def write(path: Path, content: str | bytes) -> None:
 def folder_in_one_step(folder: Path, unfinished: Path | None = None) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of `folder` when the block ends without an error.
 
-    It lies beside `folder`, or is `unfinished` where nothing else may lie there but while it comes from another file system.
+    It lies beside `folder`. Where that is no place for it, but for the moment of the replacement, it is `unfinished`, on
+    whatever file system.
     """
-    unfinished = unfinished or folder.with_name(f".{folder.name}{_UNFINISHED}")
-    former = unfinished.with_name(f".former-{unfinished.name}")
-
-    def clear_away() -> None:
-        if former.is_dir() and not os.path.lexists(folder):  # killed between the two renames below
-            former.rename(folder)
-        shutil.rmtree(unfinished)
-
+    _require_no_mount(folder)
+    if unfinished is None:
+        with _filled_beside(folder) as beside:
+            yield beside
+        return
+    with _held(folder, _beside(folder)) as is_there:
+        if is_there:
+            _clear_away(folder)
     _make_folder(unfinished.parent)
-    with _alone(folder, unfinished, unfinished.mkdir, clear_away):
-        shutil.rmtree(former, ignore_errors=True)  # left behind by a kill after both
+    with _alone(folder, unfinished, unfinished.mkdir, partial(shutil.rmtree, unfinished)):
         try:
             with _naming(folder):
                 yield unfinished
-            _make_folder(folder.parent)
+            with _filled_beside(folder) as beside:
+                for place in unfinished.iterdir():
+                    _bring(place, beside / place.name)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _require_no_mount(folder: Path) -> None:
+    """See, before hours of work, that another folder can take the place of this one.
+
+    No folder can be moved below itself; where it is the root of a mount, of the same file system or not, for another reason.
+    """
+    if folder.is_symlink():
+        return
+    try:
+        folder.rename(folder / "below")
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EBUSY):
+            raise OSError(errno.EBUSY, "a mount, which nothing can take the place of", str(folder)) from None
+
+
+@contextmanager
+def _filled_beside(folder: Path) -> Iterator[Path]:
+    unfinished, former = _beside(folder), _beside(folder, _FORMER)
+    _make_folder(folder.parent)
+    with _alone(folder, unfinished, unfinished.mkdir, partial(_clear_away, folder)):
+        _remove(former)  # left behind by a kill after both renames
+        try:
+            with _naming(folder):
+                yield unfinished
             try:
                 folder.rename(former)  # to delete it takes a while, in which a part of it would be there
             except FileNotFoundError:
                 pass
-            except OSError:  # a file system in layers moves no folder of a lower one
-                shutil.rmtree(folder, ignore_errors=True)
-            _bring(unfinished, folder)
-            shutil.rmtree(former, ignore_errors=True)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                shutil.rmtree(folder)  # a file system in layers moves no folder of a lower one
+            unfinished.rename(folder)
         except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            with suppress(OSError):
+                _clear_away(folder)
             raise
+        _remove(former)
 
 
-def _bring(unfinished: Path, folder: Path) -> None:
-    """Rename a folder, also where the other place is on another file system (a mount), which may be one that is only read."""
+def _beside(folder: Path, ending: str = _UNFINISHED) -> Path:
+    return folder.with_name(f".{folder.name}{ending}")
+
+
+def _clear_away(folder: Path) -> None:
+    """Remove what was to take the place of `folder`, which is there again if that ended between the two renames."""
+    former = _beside(folder, _FORMER)
+    if os.path.lexists(former) and not os.path.lexists(folder):
+        former.rename(folder)
+    shutil.rmtree(_beside(folder))
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, as far as that goes, or what lay in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _bring(place: Path, target: Path) -> None:
+    """Rename a file or folder, or copy it where the other place is on another file system."""
     try:
-        unfinished.rename(folder)
+        place.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        beside = folder.with_name(f".{folder.name}{_UNFINISHED}")
-        shutil.rmtree(beside, ignore_errors=True)  # left behind by a kill
-        try:
-            beside.mkdir()
-            for place in unfinished.rglob("*"):  # not `copytree`, whose error says nothing of a full disk but in words
-                copy = beside / place.relative_to(unfinished)
-                copy.mkdir() if place.is_dir() else shutil.copyfile(place, copy)
-            beside.rename(folder)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        shutil.rmtree(unfinished)
+        if not place.is_dir():
+            shutil.copyfile(place, target)
+            return
+        target.mkdir()
+        for below in place.iterdir():  # not `copytree`, whose error says nothing of a full disk but in words
+            _bring(below, target / below.name)
 
 
 def require_writable(path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dvc_objects.fs.utils import tmp_fname
+from pathspec import GitIgnoreSpec
 
 from pipeline.common import dvc_leftovers, files, paths
 
@@ -35,6 +37,36 @@ def test_a_half_copy_beside_what_is_written_goes_once_it_no_longer_grows(tmp_pat
         os.utime(file, (0, 0))
     make(tmp_path / "made")
     assert {path.name for path in tmp_path.iterdir()} == {"made", growing.name, somebodys.name}
+
+
+@pytest.mark.parametrize(
+    ("folder", "goes"),
+    [
+        ("reports/NPM1/published", True),
+        ("reports/call/bags", True),
+        ("data/scored/NPM1", False),
+        ("data/evaluated/NPM1", False),
+        ("data/splits", False),
+        ("reports/audit/NPM1", False),
+        ("reports/explained/NPM1", False),
+    ],
+)
+def test_where_several_stages_write_what_another_dvc_copies_has_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, goes: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dvc_leftovers.remove_half_copies.cache_clear()
+    (half := Path(folder) / tmp_fname()).parent.mkdir(parents=True)
+    half.touch()
+    os.utime(half, (time.time() - 10,) * 2)
+    _fresh(half.with_name("made"))
+    assert half.exists() is not goes
+
+
+@pytest.mark.parametrize("name", [tmp_fname(), ".fold-0.unfinished", ".fold-0.former-unfinished"])
+def test_what_lies_beside_results_for_a_while_is_none_of_them_to_dvc(name: str) -> None:
+    ignored = GitIgnoreSpec.from_lines((Path(__file__).parents[2] / ".dvcignore").read_text().splitlines())
+    assert ignored.match_file(f"models/NPM1/published/{name}")
 
 
 def test_a_half_copy_is_none_of_the_files_that_results_are_known_by(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import shutil
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from pipeline.common import files
+from pipeline.common.errors import DataError, refusal
+from pipeline.scoring.results_folder import gathered
 
 InOneStep = Callable[[Path], AbstractContextManager[Path]]
 BOTH = pytest.mark.parametrize("in_one_step", [files.in_one_step, files.folder_in_one_step])
@@ -106,34 +108,102 @@ def test_a_folder_is_never_there_in_part(tmp_path: Path, monkeypatch: pytest.Mon
     assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
 
 
+@contextmanager
+def ended_between_the_renames(monkeypatch: pytest.MonkeyPatch, made: Path, killed: bool = True) -> Iterator[None]:
+    """What is to take the place of `made` ends when that has been moved aside; where killed nothing is cleared away."""
+    rename = Path.rename
+
+    def ending(path: Path, target: Path) -> Path:
+        if target != made or not path.name.endswith(".unfinished"):
+            return rename(path, target)
+        if killed:
+            patched.setattr(Path, "rename", lambda *_: None)
+            patched.setattr(files.shutil, "rmtree", lambda *_, **__: None)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", ending)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+def fill(made: Path, text: str, unfinished: Path | None = None) -> None:
+    with files.folder_in_one_step(made, unfinished) as folder:
+        put(folder, "a", text)
+        if text == "not taken":
+            raise ValueError(text)
+
+
 def test_a_folder_that_a_kill_left_moved_aside_is_there_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, aside, rename = tmp_path / "made", tmp_path / ".former-.made.unfinished", Path.rename
-
-    def killed(path: Path, target: Path) -> Path:
-        if path.name == ".made.unfinished":
-            monkeypatch.setattr(files.shutil, "rmtree", lambda *_, **__: None)  # nothing is cleared away
-            raise KeyboardInterrupt
-        return rename(path, target)
-
-    def fill(text: str) -> None:
-        with files.folder_in_one_step(made) as unfinished:
-            put(unfinished, "a", text)
-            if text == "not taken":
-                raise ValueError(text)
-
-    fill("former")
-    monkeypatch.setattr(Path, "rename", killed)
-    with pytest.raises(KeyboardInterrupt):
-        fill("latter")
-    monkeypatch.undo()
+    made, aside = tmp_path / "made", tmp_path / ".made.former-unfinished"
+    fill(made, "former")
+    with ended_between_the_renames(monkeypatch, made):
+        fill(made, "latter")
     assert (made.exists(), aside.exists()) == (False, True)
     with pytest.raises(ValueError, match="not taken"):
-        fill("not taken")
+        fill(made, "not taken")
     assert texts(made) == {"a": "former"}
     made.rename(aside)  # as a kill leaves it that came later, and somebody then deleted what was made
     with pytest.raises(ValueError, match="not taken"):
-        fill("not taken")
+        fill(made, "not taken")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_while_a_folder_is_moved_aside_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "made"
+    fill(made, "former")
+    with ended_between_the_renames(monkeypatch, made, killed=False):
+        fill(made, "latter")
+    assert texts(made) == {"a": "former"}
+    assert list(tmp_path.iterdir()) == [made]
+
+
+def test_after_a_kill_each_folder_that_is_filled_in_one_place_has_its_own_former_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, unfinished = tmp_path / "models/one", tmp_path / "reports/other", tmp_path / "checkpoints/unfinished"
+    fill(other, "other", unfinished)
+    with ended_between_the_renames(monkeypatch, other):
+        fill(other, "latter", unfinished)
+    for made, left in ((one, {}), (other, {"a": "other"})):
+        with pytest.raises(ValueError, match="not taken"):
+            fill(made, "not taken", unfinished)
+        assert texts(made) == left
+    assert [place.name for place in tmp_path.rglob("*unfinished")] == []
+
+
+def test_after_a_kill_all_may_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, unfinished = tmp_path / "models/made", tmp_path / "checkpoints/unfinished"
+    fill(made, "former", unfinished)
+    with ended_between_the_renames(monkeypatch, made):
+        fill(made, "latter", unfinished)
+    shutil.rmtree(made.parent)
+    fill(made, "last", unfinished)
+    assert texts(made) == {"a": "last"}
+    assert [place.name for place in tmp_path.rglob("*unfinished")] == []
+
+
+def test_a_mount_is_refused_before_the_work() -> None:
+    mount = Path("/dev/shm")
+    if not mount.is_mount():
+        pytest.skip("there is no mount here that is known")
+    with pytest.raises(OSError, match="a mount") as refused, files.folder_in_one_step(mount):
+        pytest.fail("hours of work begin")
+    assert (refused.value.errno, refused.value.filename) == (errno.EBUSY, str(mount))
+    assert refusal(refused.value), "is one line"
+    with pytest.raises(DataError, match=r"a mount, .*; name another folder with --output"), gathered(mount):
+        pytest.fail("hours of work begin")
+
+
+def test_what_is_in_the_place_of_a_folder_is_replaced_again_and_again(tmp_path: Path) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    for put_there in (lambda place: place.symlink_to(elsewhere), lambda place: place.touch()):
+        put_there(tmp_path / "made")
+        for text in ("former", "latter"):
+            fill(tmp_path / "made", text)
+        assert texts(tmp_path / "made") == {"a": "latter"}
+        shutil.rmtree(tmp_path / "made")
+        assert list(tmp_path.iterdir()) == [elsewhere]
 
 
 @BOTH
@@ -148,7 +218,7 @@ def test_a_folder_that_cannot_be_moved_aside_is_replaced_all_the_same(tmp_path: 
     rename = Path.rename
 
     def refusing(path: Path, target: Path) -> Path:
-        if path == tmp_path / "made":
+        if path == tmp_path / "made" and target.parent == tmp_path and path.exists():
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         return rename(path, target)
 
@@ -160,11 +230,17 @@ def test_a_folder_that_cannot_be_moved_aside_is_replaced_all_the_same(tmp_path: 
     assert [entry.name for entry in tmp_path.iterdir()] == ["made"]
 
 
-def test_a_folder_comes_from_another_file_system_too(tmp_path: Path) -> None:
-    elsewhere = Path("/dev/shm")
-    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """What is not there yet, on another file system."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no other file system here")
-    made, unfinished = tmp_path / "made", elsewhere / f"{tmp_path.parent.name}-{tmp_path.name}-unfinished"
+    return other / f"{tmp_path.parent.name}-{tmp_path.name}-unfinished"
+
+
+def test_a_folder_comes_from_another_file_system_too(tmp_path: Path, elsewhere: Path) -> None:
+    made, unfinished = tmp_path / "made", elsewhere
     for text in ("first", "second"):
         with files.folder_in_one_step(made, unfinished) as folder:
             (folder / "below").mkdir()
@@ -172,3 +248,21 @@ def test_a_folder_comes_from_another_file_system_too(tmp_path: Path) -> None:
         assert texts(made / "below") == {"one": text}
         assert [place.name for place in tmp_path.iterdir()] == ["made"]
         assert not unfinished.exists()
+
+
+def test_a_folder_is_there_until_the_next_has_come_from_another_file_system(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "made"
+
+    def full(_: Path, copy: Path) -> None:
+        assert texts(made) == {"a": "former"}
+        raise OSError(errno.ENOSPC, "No space left on device", str(copy))
+
+    fill(made, "former", elsewhere)
+    monkeypatch.setattr(files.shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        fill(made, "latter", elsewhere)
+    assert texts(made) == {"a": "former"}
+    assert list(tmp_path.iterdir()) == [made]
+    assert not elsewhere.exists()
