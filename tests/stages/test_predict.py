@@ -195,7 +195,8 @@ def test_one_patients_folder_and_small_steps_give_the_same_scores(
     run("incoming/007", output="elsewhere/one")
     one = pd.read_csv("elsewhere/one/predictions.csv", dtype={"patient": "str"})
     all_of_them = pd.read_csv("predictions/incoming/predictions.csv", dtype={"patient": "str"}).query("patient == '007'")
-    pd.testing.assert_frame_equal(one, all_of_them.reset_index(drop=True), rtol=0, atol=1e-9)
+    # of float32: another number of images at once is added up in another order
+    pd.testing.assert_frame_equal(one, all_of_them.reset_index(drop=True), rtol=0, atol=1e-6)
     run("incoming/007", output="elsewhere/one")  # an earlier prediction may be replaced
     assert not list(Path("elsewhere").glob(".*"))
 
