@@ -144,7 +144,9 @@ def load(client: mlflow_server.Client, subtype: str, named: str = versions.CHAMP
             if not mlflow_errors.is_of_what_was_asked(error):  # `mlflow_server.answering` says so
                 raise
             again = f"`{bringing_back.register(subtype)}` where it was trained makes its files again, if they were deleted"
-            raise ModelError(f"{name}: cannot be loaded: {addresses.first_line(error)}; {again}") from None
+            raise ModelError(
+                f"{name}: cannot be loaded: {addresses.first_line(error, mlflow_server.address())}; {again}"
+            ) from None
         settings = getattr(model.unwrap_python_model(), "settings", {})
     needed = _NEEDED if subtype == CALL else (*_NEEDED, *_NEEDED_OF_SUBTYPES)
     if missing := [key for key in needed if key not in settings]:
