@@ -10,7 +10,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")  # httpx knows no n
 
 _SERVER, _FILE = re.compile(r"\s*https?:", re.I), re.compile(r"(sqlite|file)[\w+]*:///", re.I)
 _OF_SERVERS, _OF_DATABASES = re.compile("[^/?#]*@"), re.compile("[^:/]*(:[^@]*)?@")  # accounts
-_HOST = re.compile(r"(\[[^]@]*\]|localhost|[\w-]+(?=[.:])[\w.-]*)(:\d{1,5})?[/?#]")
+_HOST = re.compile(r"(\[[\da-f:.]+\]|localhost|[\w-]+(\.[\w-]+)+|[\w-]+(?=:\d))(:\d{1,5})?[/?#]", re.I)
 _ONLY_OPTIONS = re.compile(r"[\w.-]+/[\w.-]*\?")
 _ENDS = re.compile(r"[][/?#@\\\s]")  # what may end an account or the host behind it
 _OPTION = re.compile("([?&][^=&]*password=)[^&]*", re.I)
