@@ -16,9 +16,8 @@ from urllib.request import urlopen
 from filelock import FileLock
 
 from flows import ROOT, child_process
-from flows.addresses import without_account
 from flows.errors import FlowError
-from pipeline.common.addresses import first_line
+from pipeline.common.addresses import first_line, without_account
 
 _PATIENCE_S = 120.0
 _ANSWER_S = 10.0  # of a server that is there already
@@ -139,24 +138,23 @@ def _require_answer(address: str) -> None:
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     reason: Exception
-    with (
-        temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(httpx_settings={"timeout": _ANSWER_S}, sync_client=True) as client,
-    ):
-        try:
+    try:
+        with (
+            temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(httpx_settings={"timeout": _ANSWER_S}, sync_client=True) as client,
+        ):
             client.hello()  # unlike /health it asks for the account
-        except httpx.HTTPStatusError as error:
-            what, advice = "refuses", "see PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
-            reason = error
-        except httpx.TimeoutException:
-            what, advice = "does not answer", _how_to_do_without()
-            reason = TimeoutError(f"silent for {_ANSWER_S:.0f} s")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            what, advice = "does not answer", _how_to_do_without()
-            reason = error
-        else:
             return
-    shown = f"{without_account(address)} {what} ({first_line(reason)})"
+    except httpx.HTTPStatusError as error:
+        what, advice = "refuses", "see PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
+        reason = error
+    except httpx.TimeoutException:
+        what, advice = "does not answer", _how_to_do_without()
+        reason = TimeoutError(f"silent for {_ANSWER_S:.0f} s")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        what, advice = "does not answer", _how_to_do_without()
+        reason = error
+    shown = f"{without_account(address)} {what} ({first_line(reason, address)})"
     raise FlowError(f"PREFECT_API_URL: {shown}; {advice}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from flows import ROOT
-from flows.addresses import without_account
+from pipeline.common.addresses import without_account
 
 _PATIENCE_S = 5.0
 

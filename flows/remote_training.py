@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import httpx
 from filelock import FileLock, Timeout
@@ -32,10 +31,10 @@ from prefect.states import Cancelling
 from ruamel.yaml import YAML
 
 from flows import ROOT, dag, dvc_stages, training_slots
-from flows.addresses import without_account
 from flows.child_process import ending_with_flow, flow_ends_within
 from flows.errors import FlowError
 from flows.retries import service_task
+from pipeline.common.addresses import without_account
 
 CARRIED = ("params.yaml", "dvc.yaml", "dvc.lock")
 NO_TRAINING_HERE = {"RESTORE_ONLY": "1"}
@@ -63,7 +62,8 @@ def require_committed_code(stages: Sequence[dag.Stage]) -> None:
 def shared_mlflow() -> str:
     """The address of MLflow that workers are told, without account; empty when they are to record in their own."""
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return without_account(address) if urlsplit(address).scheme not in ("", "sqlite", "file") else ""
+    scheme, mark, _ = address.partition("://")
+    return without_account(address) if mark and scheme not in ("sqlite", "file") else ""
 
 
 def train(

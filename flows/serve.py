@@ -14,8 +14,8 @@ import sys
 from collections.abc import Mapping
 
 from flows import ROOT, local_servers
-from flows.addresses import without_account
 from flows.errors import FlowError
+from pipeline.common.addresses import without_account
 
 _PORTS = {"prefect": 4200, "mlflow": 5000, "reports": 8000}
 

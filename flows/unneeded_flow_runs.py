@@ -13,8 +13,7 @@ def report(days: int) -> Iterator[str]:
     """What may go, and the commands; of a server that is there already, none is started for this."""
     from prefect.settings import PREFECT_API_URL
 
-    from flows.addresses import without_account
-    from pipeline.common.addresses import first_line
+    from pipeline.common.addresses import first_line, without_account
 
     address = PREFECT_API_URL.value()
     if not address:
@@ -23,7 +22,7 @@ def report(days: int) -> Iterator[str]:
     try:
         ended = list(_ended_before(datetime.now(UTC) - timedelta(days=days)))
     except Exception as error:  # whatever Prefect's client raises where a server is away or refuses
-        yield f"Prefect: {without_account(address)} does not answer ({first_line(error)})"
+        yield f"Prefect: {without_account(address)} does not answer ({first_line(error, address)})"
         return
     yield f"Prefect: {len(ended)} flow runs ended more than {days} days ago; results are in none of them"
     yield from (f"    prefect --no-prompt flow-run delete {run}" for run in ended[:_SHOWN])

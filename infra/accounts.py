@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-import re
 import sys
 from typing import Any
+
+from pipeline.common.addresses import first_line, without_account
 
 _ROLE, _WORKSPACE = "writers", "default"
 _WRITES_TO = ("experiment", "registered_model")
@@ -89,8 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except Exception as error:  # MLflow raises its own and requests' errors here
-        said = (str(error).strip() or type(error).__name__).splitlines()[0].replace(password or "\0", "***")[:300]
-        sys.stderr.write(re.sub(r"//[^/\s]*@", "//", f"error: {os.environ['MLFLOW_TRACKING_URI']}: {said}\n"))
+        address = os.environ["MLFLOW_TRACKING_URI"]
+        said = first_line(error, address).replace(password or "\0", "***")[:300]
+        sys.stderr.write(f"error: {without_account(address)}: {said}\n")
         return 2
     sys.stdout.write(f"{chosen.name}: {done}\n")
     return 0

@@ -24,6 +24,8 @@ from sqlalchemy import JSON, Boolean, Connection, MetaData, String, Table, creat
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from pipeline.common import addresses
+
 _VERSIONS = ("alembic_version",)
 _ROWS_AT_ONCE = 5000
 _SERVED = "mlflow-artifacts:"
@@ -102,7 +104,8 @@ def _upgrade(address: str) -> None:
     )
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
-        raise MoveError(f"{urlsplit(address).hostname or address}: mlflow db upgrade failed: {said}")
+        told = addresses.first_line(MoveError(said), address)
+        raise MoveError(f"{addresses.shown(address)}: mlflow db upgrade failed: {told}")
 
 
 def _tables(connection: Connection) -> list[Table]:
@@ -235,8 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
     except MoveError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except (SQLAlchemyError, OSError) as error:
-        said = (str(getattr(error, "orig", error)).strip() or type(error).__name__).splitlines()[0]
+    except (SQLAlchemyError, OSError, ValueError) as error:  # the last for a port that is none
+        said = addresses.first_line(getattr(error, "orig", None) or error, chosen.target)
         sys.stderr.write(f"error: {said}; nothing was kept\n")
         return 2
     for name, rows in sorted(copied.items()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from pipeline.common import config, files
 from pipeline.common.errors import ConfigError
 
 _WIDTH = 118
+_BREAK = "\0"  # where a line may end; in no value that is written
 
 
 def set_value(keys: Sequence[str], value: Any, path: Path = Path("params.yaml")) -> None:
@@ -115,12 +118,12 @@ def _flow(entry: Any, indent: str, column: int) -> str:
     """`{key: value, ...}` that begins in `column`, broken into lines at commas; what is no mapping as it is."""
     if not isinstance(entry, Mapping):
         return _shown(entry)
-    words = ", ".join(f"{_shown(key)}: {_shown(value)}" for key, value in entry.items()).split(" ")
+    words = f",{_BREAK}".join(f"{_shown(key)}:{_BREAK}{_shown(value, _BREAK)}" for key, value in entry.items()).split(_BREAK)
     lines: list[str] = []
     line = "{"
     for word in words:
         before = len(indent) if lines else column
-        if before + len(line) + 1 + len(word) > _WIDTH and line.endswith((",", ":")):
+        if before + len(line) + 1 + len(word) > _WIDTH and line != "{":
             lines.append(line)
             line = word
         else:
@@ -135,14 +138,25 @@ def _read(text: str, version: tuple[int, int]) -> Any:
     return reader.load(text)
 
 
-def _shown(value: Any) -> str:
+def _is_plain(text: str) -> bool:
+    """Whether every reader takes the bare text for itself: as a value, as a key, and in a list."""
+    with warnings.catch_warnings(action="error"):
+        try:
+            found = [_read(f"a: {text}\nb: {{{text}: [{text}]}}", version) for version in ((1, 2), (1, 1))]
+        except Exception:  # whatever the reader stumbles over: a bracket, an anchor, a date that is none
+            return False
+    return found == [{"a": text, "b": {text: [text]}}] * 2
+
+
+def _shown(value: Any, between: str = " ") -> str:
     if isinstance(value, list):
-        return f"[{', '.join(_shown(item) for item in value)}]"
+        return f"[{f',{between}'.join(_shown(item) for item in value)}]"
     if isinstance(value, float):
         text = repr(value)
         return text if "." in text or "e" not in text else text.replace("e", ".0e")  # what YAML 1.1 takes for a number too
     if value is None:
         return "null"
     if isinstance(value, str):
-        return value if all(_read(value, version) == value for version in ((1, 2), (1, 1))) else f'"{value}"'
+        quoted = json.dumps(value, ensure_ascii=False)
+        return value if _is_plain(value) else "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in quoted)
     return str(value)

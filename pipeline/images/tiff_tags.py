@@ -96,9 +96,9 @@ class Tags:
     def images_below(self) -> Iterator[Tags]:
         """The lists of tags of images to which this one points, as far as they can be read; pages stand beside it."""
         kind, count, place = self._tags.get(_SUB_IFDS, (0, 0, 0))
-        form, most = self.order + _PLACES.get(kind, ""), min(count, _MOST_BELOW)
-        size = struct.calcsize(form) * most
-        for (at,) in struct.iter_unpack(form, self.data[place : place + size]) if _PLACES.get(kind) else ():
+        form, size = self.order + _PLACES.get(kind, ""), _SIZES.get(kind, 1)
+        most = min(count, _MOST_BELOW, max(0, len(self.data) - place) // size)  # those within the file
+        for (at,) in struct.iter_unpack(form, self.data[place : place + size * most]) if kind in _PLACES else ():
             try:
                 below = Tags(self.data, at)
             except UnusableError:

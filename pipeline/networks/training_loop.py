@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common import console, files
-from pipeline.common.errors import ModelError
+from pipeline.common.errors import ModelError, is_for_want_of_memory, refusal
 from pipeline.common.params_learning import Train
 from pipeline.machine import device
 from pipeline.machine.device import Device
@@ -223,7 +221,9 @@ def _resume(network: Any, checkpoint: Path) -> tuple[State, list[NDArray[Any]]]:
             state = State(**json.loads(str(stored["state"])))
             values = _as_of(variables, stored, "variable"), _as_of(optimizer, stored, "optimizer")
             best = _as_of(variables, stored, "best") if state.best_epoch >= 0 else []
-    except (ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile, zlib, NumPy and JSON raise whatever they stumble over
+        if is_for_want_of_memory(error) or refusal(error):
+            raise
         console.warn(f"{checkpoint}: damaged ({' '.join(str(error).split())}); this training begins anew")
         return State(), []
     for known, of in zip(values, (variables, optimizer), strict=True):

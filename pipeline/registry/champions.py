@@ -19,7 +19,15 @@ from pipeline.common import addresses, console, environment
 from pipeline.common.errors import ModelError, PipelineError
 from pipeline.drift import summaries
 from pipeline.images.decoding import Pixels
-from pipeline.registry import bringing_back, known_pictures, mlflow_errors, mlflow_server, model_files, versions
+from pipeline.registry import (
+    bringing_back,
+    known_pictures,
+    mlflow_address,
+    mlflow_errors,
+    mlflow_server,
+    model_files,
+    versions,
+)
 
 _LOADER = "mlflow.pyfunc.loaders.code_model"
 CALL = "call"  # the registered model that gives one answer of all classes
@@ -144,7 +152,9 @@ def load(client: mlflow_server.Client, subtype: str, named: str = versions.CHAMP
             if not mlflow_errors.is_of_what_was_asked(error):  # `mlflow_server.answering` says so
                 raise
             again = f"`{bringing_back.register(subtype)}` where it was trained makes its files again, if they were deleted"
-            raise ModelError(f"{name}: cannot be loaded: {addresses.first_line(error)}; {again}") from None
+            raise ModelError(
+                f"{name}: cannot be loaded: {addresses.first_line(error, mlflow_address.address())}; {again}"
+            ) from None
         settings = getattr(model.unwrap_python_model(), "settings", {})
     needed = _NEEDED if subtype == CALL else (*_NEEDED, *_NEEDED_OF_SUBTYPES)
     if missing := [key for key in needed if key not in settings]:

@@ -47,13 +47,13 @@ def deciding(uri: str, database: Path) -> Iterator[bool]:
                 held.enter_context(FileLock(path, timeout=_PATIENCE_S, mode=0o666))
         except (ValueError, ArgumentError, ImportError) as error:  # for a port that is none, no address, no such driver here
             raise ConfigError(
-                f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address ({addresses.first_line(error)}); "
-                "write postgresql+psycopg2://user:password@host:5432/database"
+                f"REGISTRY_LOCK or MLFLOW_TRACKING_URI: {addresses.shown(uri)} is no address "
+                f"({addresses.first_line(error, uri)}); write postgresql+psycopg2://user:password@host:5432/database"
             ) from None
         except SQLAlchemyError as error:
             raise TrackingError(
-                f"{addresses.shown(uri)}: the lock for deciding over models cannot be taken ({addresses.first_line(error)}); "
-                "look at the database, run this again"
+                f"{addresses.shown(uri)}: the lock for deciding over models cannot be taken "
+                f"({addresses.first_line(error, uri)}); look at the database, run this again"
             ) from None
         except Timeout as error:
             raise TrackingError(

@@ -53,6 +53,10 @@ def shown_address() -> str:
     return addresses.shown(address())
 
 
+def _told(error: Exception) -> str:
+    return addresses.first_line(error, address())
+
+
 def connect() -> Client:
     """A client of a server that answers, or of a database that exists.
 
@@ -90,11 +94,10 @@ def connect() -> Client:
             if refused := mlflow_errors.refusal(error):
                 raise refused from None
             raise ConfigError(
-                f"{said} cannot be used ({addresses.first_line(error)}); name an MLflow server, or unset the variable to use "
-                f"{DATABASE}"
+                f"{said} cannot be used ({_told(error)}); name an MLflow server, or unset the variable to use {DATABASE}"
             ) from None
         raise TrackingError(
-            f"{said} does not answer ({addresses.first_line(error)}); start it, or unset the variable to use {DATABASE}"
+            f"{said} does not answer ({_told(error)}); start it, or unset the variable to use {DATABASE}"
         ) from None
     return client
 
@@ -115,7 +118,7 @@ def _require_possible(uri: str) -> None:
                 f"{said}: {'is a folder' if file.is_dir() else 'its folder is not there'}; name a file in a folder"
             )
     elif re.match(r"[\w.-]+:\d+(/|$)", uri):
-        raise ConfigError(f"{said} does not say how to reach it; write http://{uri}")
+        raise ConfigError(f"{said} does not say how to reach it; write http://{addresses.shown(uri)}")
     elif uri.startswith("file:") or ":" not in uri.partition("/")[0]:
         raise ConfigError(
             f"{said} is a folder, in which MLflow keeps no records any more; name a database file ({SQLITE}{DATABASE}) or a "
@@ -154,14 +157,14 @@ def answering() -> Iterator[None]:
         _require_accepted(error)
         if mlflow_errors.went_away(error):
             raise TrackingError(
-                f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering ({addresses.first_line(error)}); nothing "
+                f"MLFLOW_TRACKING_URI: {shown_address()} stopped answering ({_told(error)}); nothing "
                 "is lost: run the same command again when it is back"
             ) from None
         if refused := mlflow_errors.refusal(error):
             raise refused from None
         if mlflow_errors.is_gone(error):
             raise ModelError(
-                f"MLFLOW_TRACKING_URI: {shown_address()}: something was deleted there ({addresses.first_line(error)}); "
+                f"MLFLOW_TRACKING_URI: {shown_address()}: something was deleted there ({_told(error)}); "
                 "`python -m pipeline register` brings back what the files of this folder hold"
             ) from None
         raise
@@ -177,7 +180,7 @@ def _require_disk(error: Exception) -> None:
 def _require_accepted(error: Exception) -> None:
     if _REFUSED.search(str(error)):
         raise RefusedError(
-            f"MLFLOW_TRACKING_URI: {shown_address()} refuses ({addresses.first_line(error)}); are MLFLOW_TRACKING_USERNAME and "
+            f"MLFLOW_TRACKING_URI: {shown_address()} refuses ({_told(error)}); are MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD right, and is it MLflow's port?"
         ) from None
 
@@ -252,7 +255,7 @@ class _Live:
         except Exception as error:  # whatever a lost server raises, the training goes on
             self._lost = True
             console.warn(
-                f"MLflow at {shown_address()} is lost ({addresses.first_line(error)}); the training goes on, and "
+                f"MLflow at {shown_address()} is lost ({_told(error)}); the training goes on, and "
                 "`python -m pipeline register` completes its run from the files"
             )
 

@@ -33,6 +33,10 @@ def shown_address() -> str:
     return addresses.shown(address())
 
 
+def _told(error: Exception) -> str:
+    return addresses.first_line(error, address())
+
+
 def opened() -> RDBStorage:
     """The database, with Optuna's tables.
 
@@ -53,7 +57,7 @@ def opened() -> RDBStorage:
             )
         )
     except ValueError as error:  # SQLAlchemy's word for a port that is none, or an address that is none
-        raise ConfigError(f"TUNE_STORAGE: {shown_address()} is no address ({addresses.first_line(error)})") from None
+        raise ConfigError(f"TUNE_STORAGE: {shown_address()} is no address ({_told(error)})") from None
     if is_file:  # sqlite knows no FOR UPDATE, by which Optuna gives a waiting trial to one worker only
         event.listen(storage.engine, "connect", _leave_transactions_to_us)
         event.listen(storage.engine, "begin", _begin_at_once)
@@ -90,8 +94,8 @@ def answering() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ConfigError(f"TUNE_STORAGE: {shown_address()} names a database that is not known here ({error})") from None
+        raise ConfigError(f"TUNE_STORAGE: {shown_address()} names a database that is not known here ({_told(error)})") from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise UnreachableError(
-            f"TUNE_STORAGE: {shown_address()} does not answer ({addresses.first_line(error)}); start it, run this again"
+            f"TUNE_STORAGE: {shown_address()} does not answer ({_told(error)}); start it, run this again"
         ) from None

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from pipeline.common import config, params_file
 from pipeline.common.errors import ConfigError
@@ -87,3 +90,24 @@ def test_a_name_that_some_reader_of_yaml_takes_for_another_value_is_quoted(tmp_p
     assert f'  cohort: "{name}"' in text
     (path := tmp_path / "params.yaml").write_text(text)
     assert config.load(path).ingest.cohort == name
+
+
+@pytest.mark.parametrize(
+    "name", ["[2024] cohort", "@lab", "=", "{x", "*AML1", "&a", "-_", "2024-13-45", 'a "b"', "a\\b", "a\x85\x07"]
+)
+def test_a_name_of_any_letters_is_read_back(name: str) -> None:
+    _read_back(name)
+
+
+@given(st.text(max_size=9) | st.text(alphabet="a1 -:#,[]{}&*!|>'\"%@`=?<~._\\+tn/", max_size=9))
+def test_whatever_name_is_put_in_is_read_back(name: str) -> None:
+    _read_back(name)
+
+
+def _read_back(name: str) -> None:
+    changes = [(["cohort"], name), (["names"], [name, "x"]), (["folders"], {name: name, "y" * 110: [name, name]})]
+    text = params_file.with_values("cohort: x  # comment\nnames: []\nfolders: {}\n", changes)
+    for version in ((1, 1), (1, 2)):
+        reader = YAML(typ="safe", pure=True)
+        reader.version = version
+        assert reader.load(text) == {".".join(keys): value for keys, value in changes}

@@ -71,6 +71,17 @@ def test_a_prefect_server_that_refuses_is_named_without_its_password() -> None:
     assert not [line for line in said if "secret" in line]
 
 
+@pytest.mark.parametrize("password", ["qz/55", "qz?qz"])
+def test_an_address_of_prefect_that_is_none_is_told_without_its_password(password: str) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings(updates={PREFECT_API_URL: f"http://me@clinic.org:{password}@127.0.0.1:1/api"}):
+        with pytest.raises(FlowError, match=r"PREFECT_API_URL: http://127\.0\.0\.1:1/api does not answer \(") as refused:
+            local_servers.ensure_prefect()
+        said = [str(refused.value), *unneeded_flow_runs.report(30)]
+    assert not [line for line in said if "qz" in line]
+
+
 def test_serve_shows_no_password_of_mlflows_database_and_starts_no_mlflow_beside_yours() -> None:
     ports = {"prefect": 1, "reports": 2, "mlflow": 3}
     (mlflow,) = (one for one in serve.servers_to_start("postgresql://me:secret@db/m", ports) if one.name == "mlflow")

@@ -126,6 +126,15 @@ def test_colour_of_8_bits_is_usable(kind):
     assert np.abs(seen.pixels.astype(int) - cell()).max() <= lossy
 
 
+@pytest.mark.parametrize("left", [0, 2, 4, 7, 9])
+def test_a_list_of_images_below_that_the_end_cuts_off_counts_as_far_as_it_goes(left):
+    data = by_hand(PX, PX, (8, 8, 8), extra=((330, 4, (0, 0, 0)),), body=cell().tobytes())
+    place = data.index(struct.pack("<HHI", 330, 4, 3)) + 8
+    behind = struct.pack("<III", 9, 8, 8)[:left]  # nothing, and the image itself
+    seen = decoding.inspect(data[:place] + struct.pack("<I", len(data)) + data[place + 4 :] + behind, PX)
+    assert seen.reason == ("" if left < 8 else "more than one image: another lies below its list of tags (SubIFDs)")
+
+
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_all_else_is_unusable_for_a_reason(kind):
     data, reason = UNUSABLE[kind]

@@ -86,6 +86,54 @@ def test_a_damaged_checkpoint_costs_its_epochs_and_is_told(tmp_path: Path, capsy
     assert f"warning: {tmp_path}/run.npz: damaged (" in "".join(capsys.readouterr().err.split("\n"))
 
 
+class Kept:
+    """A variable, as little as it takes to store and to resume it."""
+
+    def __init__(self, value: list[float]) -> None:
+        self.value = np.array(value, np.float32)
+        self.shape = self.value.shape
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        return self.value
+
+    def assign(self, value: Any) -> None:
+        self.value = value
+
+
+def kept_network_of(value: float) -> Any:
+    return SimpleNamespace(variables=[Kept([value, value])], optimizer=SimpleNamespace(variables=[Kept([value])]))
+
+
+def test_no_bit_of_a_checkpoint_can_end_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flipped anywhere, it begins anew, or goes on with just what was stored."""
+    for name in ("say", "warn"):
+        monkeypatch.setattr(training_loop.console, name, lambda *_: None)
+    stored, file = training_loop.State(epochs_done=3, history=[{"epoch": 0, "loss": 0.5}]), tmp_path / "run.npz"
+    training_loop._store(kept_network_of(1), stored, [], file)
+    sound, anew = file.read_bytes(), 0
+    for bit in range(0, 8 * len(sound), 47):
+        damaged = bytearray(sound)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        state, _ = training_loop._resume(network := kept_network_of(0), file)
+        assert (state, network.variables[0].value.tolist()) in [(training_loop.State(), [0, 0]), (stored, [1, 1])], bit
+        anew += state.epochs_done == 0
+    assert anew > 20
+
+
+@pytest.mark.parametrize(
+    "refused", [OSError(errno.EIO, "Input/output error"), MemoryError(), PermissionError(errno.EACCES, "no")]
+)
+def test_what_the_machine_refuses_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Exception) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise refused
+
+    training_loop._store(kept_network_of(1), training_loop.State(), [], tmp_path / "run.npz")
+    monkeypatch.setattr(training_loop.np, "load", load)
+    with pytest.raises(type(refused)):
+        training_loop._resume(kept_network_of(0), tmp_path / "run.npz")
+
+
 def test_a_finished_training_is_not_trained_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, *_ = train(tmp_path / "done.npz")
     capsys.readouterr()
