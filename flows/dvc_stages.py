@@ -96,6 +96,11 @@ def forget_training(stage: Stage, folder: Path = ROOT) -> None:
             checkpoint.unlink()
 
 
+def cache(folder: Path) -> Path:
+    """Where the checkout keeps DVC's cache."""
+    return dvc_leftovers.cache(folder / ".dvc")
+
+
 def run_dvc(*arguments: str, say: Callable[[str], None], folder: Path = ROOT) -> list[str]:
     """Run another command of DVC; the last lines of its output.
 

@@ -195,7 +195,7 @@ def worktree(commit: str, files: dict[str, str]) -> Iterator[Path]:
             local = ROOT / ".dvc" / "config.local"
             if local.exists():
                 shutil.copy(local, folder / ".dvc" / "config.local")
-            dvc_stages.run_dvc("cache", "dir", "--local", str(ROOT / ".dvc" / "cache"), say=lambda line: None, folder=folder)
+            dvc_stages.run_dvc("cache", "dir", "--local", str(dvc_stages.cache(ROOT)), say=lambda line: None, folder=folder)
             (ROOT / ".checkpoints").mkdir(exist_ok=True)
             (folder / ".checkpoints").symlink_to(ROOT / ".checkpoints")
             yield folder

@@ -45,9 +45,9 @@ def _is_one_stages(folder: Path) -> bool:
 
 def clear_cache(dvc: Path = Path(".dvc")) -> None:
     """Remove half copies and folders without an entry from the cache of the project whose `.dvc` this is."""
-    cache = _cache(dvc)
-    remove_half_copies(cache / "files" / "md5")
-    for folder in (cache / "runs").glob("*/*"):
+    kept = cache(dvc)
+    remove_half_copies(kept / "files" / "md5")
+    for folder in (kept / "runs").glob("*/*"):
         _remove(folder, _A_MOMENT_S)
 
 
@@ -58,7 +58,7 @@ def _remove(path: Path, unchanged_s: float) -> None:
             path.rmdir() if path.is_dir() else path.unlink()
 
 
-def _cache(dvc: Path) -> Path:
+def cache(dvc: Path) -> Path:
     """Where DVC keeps its cache, as its settings say."""
     settings = configparser.RawConfigParser()
     with suppress(configparser.Error, UnicodeDecodeError):

@@ -9,7 +9,7 @@ import pytest
 import toy_project
 from filelock import FileLock
 
-from flows import dag, remote_training
+from flows import dag, dvc_stages, remote_training
 from flows.errors import FlowError
 
 COMMIT = ("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "toy")
@@ -107,6 +107,12 @@ def test_a_worktree_is_gone_afterwards_and_so_are_those_of_the_dead(project: Pat
         assert not folder.exists()
         assert "dead" not in git(project, "worktree", "list")
     assert {path.name for path in ours.iterdir()} <= {"living", "living.lock"}
+
+
+def test_a_worktree_has_the_cache_that_the_clone_has(project: Path) -> None:
+    (project / ".dvc" / "config.local").write_text("[cache]\n    dir = ../../of all\n")
+    with remote_training.worktree("HEAD", {}) as folder:
+        assert dvc_stages.cache(folder).resolve() == project.parent / "of all"
 
 
 def test_a_worktree_that_cannot_be_made_says_why_and_leaves_nothing(project: Path) -> None:
