@@ -116,13 +116,12 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         external_results.write(unfinished, config, tried, frame)
         params = {"classes": asked.classes, "um": champion.settings["um"]}
         told = external_run.told(about, tried.found, tried.curve, images, params)
+        unsaid: TrackingError | None = None
         try:
             with mlflow_server.answering():
                 run_id = external_run.log(client, registered, told, [unfinished / name for name in external_results.SENT])
         except TrackingError as error:
             unsaid = error
-        else:
-            unsaid = None
     external_results.show(config, target, tried)
     if unsaid:
         raise type(unsaid)(f"{unsaid} (the files in {target} are whole; the run in MLflow and the card's line are missing)")
