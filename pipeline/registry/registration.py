@@ -130,7 +130,9 @@ def _recognise(client: Client, candidate: Candidate) -> None:
     """Where a former version of this pipeline registered the candidate, under a digest of its own, let it be found by ours."""
     weights = _as_tags(candidate.weights_sha256)
     reigning = versions.champion(client, candidate.subtype)
-    for model in [*([reigning] if reigning else []), *versions.versions(client, candidate.subtype)]:
+    tagged = "".join(f" AND tags.`{key}` = '{value}'" for key, value in weights.items())
+    same_weights = client.search_model_versions(f"name = '{candidate.subtype}'{tagged}")
+    for model in [*([reigning] if reigning else []), *sorted(same_weights, key=lambda model: int(model.version))]:
         if {key: value for key, value in model.tags.items() if key.startswith("sha256.fold-")} != weights:
             continue
         if versions.GOES_ON_AS in model.tags or versions.run_of(client, model) is None:
@@ -218,7 +220,7 @@ def _run_name(client: Client, candidate: Candidate, spec: Mapping[str, Any]) -> 
 def _log_model(client: Client, run_id: str, candidate: Candidate) -> ModelVersion:
     staging = paths.CHECKPOINTS / f"candidate-{candidate.digest[:16]}.unfinished"
     with mlflow_server.deciding():
-        _delete_unversioned(client, run_id, candidate.subtype)
+        _delete_unversioned(client, run_id)
     log = partial(model_files.log, client, run_id, candidate.folders, candidate.settings, staging, candidate.beside)
     logged = log()
     question = candidate.question or f"{candidate.subtype} against {candidate.settings['control']}"
@@ -258,11 +260,11 @@ def _is_deleted(client: Client, model_id: str) -> bool:
     return False
 
 
-def _delete_unversioned(client: Client, run_id: str, subtype: str) -> None:
+def _delete_unversioned(client: Client, run_id: str) -> None:
     """Delete the models that somebody who was cut off logged and made no version of; `mlflow gc` removes their files."""
     experiment = client.get_run(run_id).info.experiment_id
     logged_models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
-    kept = {model.source for model in versions.versions(client, subtype)}  # asked last
+    kept = {model.source for model in client.search_model_versions(f"run_id = '{run_id}'")}  # asked last
     for logged in logged_models:
         if logged.model_uri not in kept:
             client.delete_logged_model(logged.model_id)
