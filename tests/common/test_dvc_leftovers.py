@@ -63,7 +63,9 @@ def test_where_several_stages_write_what_another_dvc_copies_has_its_time(
     assert half.exists() is not goes
 
 
-@pytest.mark.parametrize("name", [tmp_fname(), ".fold-0.unfinished", ".fold-0.former-unfinished"])
+@pytest.mark.parametrize(
+    "name", [tmp_fname(), ".fold-0.unfinished", ".fold-0.former-unfinished"], ids=["half copy", "new", "former"]
+)
 def test_what_lies_beside_results_for_a_while_is_none_of_them_to_dvc(name: str) -> None:
     ignored = GitIgnoreSpec.from_lines((Path(__file__).parents[2] / ".dvcignore").read_text().splitlines())
     assert ignored.match_file(f"models/NPM1/published/{name}")
