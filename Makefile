@@ -23,7 +23,7 @@ $(SYNCED): requirements.lock
 	.venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 	@touch $@
 
-environment: $(SYNCED) ## the packages of requirements.lock in .venv (every other target makes them first, too)
+environment: $(SYNCED) ## the packages of requirements.lock in .venv (targets that need them make them first)
 
 demo: $(SYNCED) ## run the whole pipeline on the demo cohort and register its models
 	dvc repro

@@ -97,8 +97,8 @@ def forget_training(stage: Stage, folder: Path = ROOT) -> None:
 
 
 def cache(folder: Path) -> Path:
-    """Where the checkout keeps DVC's cache."""
-    return dvc_leftovers.cache(folder / ".dvc")
+    """Where the checkout keeps DVC's cache, by whichever of DVC's settings."""
+    return Path(run_dvc("cache", "dir", say=lambda line: None, folder=folder)[-1].strip())
 
 
 def run_dvc(*arguments: str, say: Callable[[str], None], folder: Path = ROOT) -> list[str]:

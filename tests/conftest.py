@@ -39,7 +39,7 @@ def _commit_of_the_demo() -> str:
     """HEAD, or what was before the commit that brought another cohort's params.yaml."""
     told = [("git", "show", "HEAD:params.yaml"), ("git", "log", "-1", "--format=%h", "-Ssource: demo", "--", "params.yaml")]
     here, changed = (subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout for words in told)
-    return "HEAD" if "source: demo" in here else f"{changed.strip()}^"
+    return "HEAD" if "source: demo" in here else f"{changed.strip()}^" if changed.strip() else "COMMIT-WITH-THE-DEMO'S-PARAMS"
 
 
 def demo_params() -> dict[str, Any]:

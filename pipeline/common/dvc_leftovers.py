@@ -45,7 +45,7 @@ def _is_one_stages(folder: Path) -> bool:
 
 def clear_cache(dvc: Path = Path(".dvc")) -> None:
     """Remove half copies and folders without an entry from the cache of the project whose `.dvc` this is."""
-    kept = cache(dvc)
+    kept = _cache(dvc)
     remove_half_copies(kept / "files" / "md5")
     for folder in (kept / "runs").glob("*/*"):
         _remove(folder, _A_MOMENT_S)
@@ -58,9 +58,9 @@ def _remove(path: Path, unchanged_s: float) -> None:
             path.rmdir() if path.is_dir() else path.unlink()
 
 
-def cache(dvc: Path) -> Path:
-    """Where DVC keeps its cache, as its settings say."""
+def _cache(dvc: Path) -> Path:
+    """Where DVC keeps its cache, as the project's settings say."""
     settings = configparser.RawConfigParser()
     with suppress(configparser.Error, UnicodeDecodeError):
         settings.read([dvc / "config", dvc / "config.local"], encoding="utf-8")
-    return dvc / settings.get("cache", "dir", fallback="cache")
+    return dvc / Path(settings.get("cache", "dir", fallback="cache")).expanduser()

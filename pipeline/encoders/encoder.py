@@ -1,7 +1,7 @@
 """An encoder as params.yaml says it: what its vectors follow from, its network, and vectors of batches of images.
 
 A batch always has the same shape: what is missing is filled up, so that an image's vector doesn't depend on which images are
-made with it. Everything is float32.
+made with it; on some processors but for its last digits, by its place in the batch. Everything is float32.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ Images = NDArray[np.uint8]
 Vectors = NDArray[np.float32]
 
 _BATCH = {"cpu": 32, "gpu": 256}
-# Of what a device is: on how many threads the bytes were found not to depend, and precision is float32 here.
-_NO_DIFFERENCE = {"threads", "precision", "batches"}
+_NO_DIFFERENCE = {"precision", "batches"}  # of what a device is: precision is float32 here
 
 
 class Encoder:

@@ -24,7 +24,7 @@ from pipeline.cohort import patients as listed
 from pipeline.cohort.labelled_patients import Delivered
 from pipeline.common import console, paths
 from pipeline.common.config import Config
-from pipeline.common.errors import DataError, ModelError, TrackingError
+from pipeline.common.errors import DataError, ModelError, PipelineError
 from pipeline.evaluation import elsewhere, every_class, recalibration
 from pipeline.evaluation.figures import Interval
 from pipeline.images import manifest
@@ -58,7 +58,7 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
     """Score everybody, measure, and write tables, page and run.
 
     Raises:
-        TrackingError: MLflow does not answer; at the end, after hours of scoring, it costs the run there and no file.
+        TrackingError: MLflow does not answer. At the end, after hours of scoring, the files are there already.
         LeakError: a picture of the cohort was in the training.
         DataError, ModelError: names the file, patient or version that is not what it must be.
     """
@@ -116,15 +116,13 @@ def run(config: Config, model: str, place: Path, asked: Asked) -> None:
         external_results.write(unfinished, config, tried, frame)
         params = {"classes": asked.classes, "um": champion.settings["um"]}
         told = external_run.told(about, tried.found, tried.curve, images, params)
-        unsaid: TrackingError | None = None
-        try:
-            with mlflow_server.answering():
-                run_id = external_run.log(client, registered, told, [unfinished / name for name in external_results.SENT])
-        except TrackingError as error:
-            unsaid = error
     external_results.show(config, target, tried)
-    if unsaid:
-        raise type(unsaid)(f"{unsaid} (the files in {target} are whole; the run in MLflow and the card's line are missing)")
+    try:
+        with mlflow_server.answering():
+            run_id = external_run.log(client, registered, told, [target / name for name in external_results.SENT])
+    except PipelineError as error:
+        missing = f"(the files in {target} are whole; the run in MLflow and the card's line are missing)"
+        raise type(error)(f"{error} {missing}") from None
     console.say(f"MLflow: run {run_id} of experiment {external_run.EXPERIMENT}, and the model card")
 
 
