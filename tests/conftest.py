@@ -35,11 +35,14 @@ SLOWEST_FIRST = [
 REAL_CELLS = ROOT.parent / "shared" / "real_cells"
 
 
-def _commit_of_the_demo() -> str:
-    """HEAD, or what was before the commit that brought another cohort's params.yaml."""
+def _with_the_demos_params() -> str:
+    """How to have them beside: at HEAD, or at what was before the commit that brought another cohort's."""
     told = [("git", "show", "HEAD:params.yaml"), ("git", "log", "-1", "--format=%h", "-Ssource: demo", "--", "params.yaml")]
     here, changed = (subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False).stdout for words in told)
-    return "HEAD" if "source: demo" in here else f"{changed.strip()}^" if changed.strip() else "COMMIT-WITH-THE-DEMO'S-PARAMS"
+    commit = "HEAD" if "source: demo" in here else f"{changed.strip()}^"
+    if subprocess.run(("git", "rev-parse", "--verify", commit), cwd=ROOT, capture_output=True, check=False).returncode != 0:
+        return "a clone of this project as it was published, with its history"
+    return f"another checkout: git worktree add --detach ../tested {commit} && cd ../tested && make test"
 
 
 def demo_params() -> dict[str, Any]:
@@ -47,8 +50,8 @@ def demo_params() -> dict[str, Any]:
     values: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
     if values["ingest"]["source"] != "demo":
         raise SystemExit(
-            "error: params.yaml: is of a cohort of your own, and what is tested is about the demo's; test in another checkout: "
-            f"git worktree add --detach ../tested {_commit_of_the_demo()} && cd ../tested && make test"
+            "error: params.yaml: is of a cohort of your own, and what is tested is about the demo's; test in "
+            + _with_the_demos_params()
         )
     return values
 

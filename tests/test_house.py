@@ -262,21 +262,29 @@ def test_the_lock_holds_hashes_and_no_address() -> None:
     assert "index-url" not in text
 
 
-@pytest.mark.parametrize(("committed", "where"), [(False, "HEAD"), (True, r"[0-9a-f]{7,}\^")])
+@pytest.mark.parametrize(
+    ("committed", "where"),
+    [
+        (["demo"], r"git worktree add --detach \.\./tested HEAD && cd"),
+        (["demo", "folder"], r"git worktree add --detach \.\./tested [0-9a-f]{7,}\^ && cd"),
+        (["folder"], "test in a clone of this project as it was published"),
+        ([], "test in a clone of this project as it was published"),
+    ],
+)
 def test_another_cohorts_params_are_not_taken_for_the_demos(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool, where: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: list[str], where: str
 ) -> None:
     def git(*words: str) -> None:
         named = ["git", "-c", "user.name=n", "-c", "user.email=e", *words]
         subprocess.run(named, cwd=tmp_path, check=True, capture_output=True)
 
-    params = tmp_path / "params.yaml"
+    params, text = tmp_path / "params.yaml", (ROOT / "params.yaml").read_text()
     git("init")
-    for source in ("demo", "folder"):
-        params.write_text((ROOT / "params.yaml").read_text().replace("  source: demo ", f"  source: {source} "))
-        if source == "demo" or committed:
-            git("add", "params.yaml")
-            git("commit", "--message", source)
+    for source in committed:
+        params.write_text(text.replace("  source: demo ", f"  source: {source} "))
+        git("add", "params.yaml")
+        git("commit", "--message", source)
+    params.write_text(text.replace("  source: demo ", "  source: folder "))
     monkeypatch.setattr(conftest, "ROOT", tmp_path)
-    with pytest.raises(SystemExit, match=rf"git worktree add --detach \.\./tested {where} && cd"):
+    with pytest.raises(SystemExit, match=where):
         conftest.demo_params()
