@@ -2,9 +2,9 @@
 
 Needs Python, a GPU and what a training needs: no network, no data (it draws its cells), neither MLflow nor DVC. It prints:
 
-    correct     a training three times, two killed and resumed, one whose cells do not fit: the same bytes, or the epoch from
-                which on they are others; pixels as the host's; the demo cohort's PML_RARA on this device and on the processor,
-                seed by seed
+    correct     a training three times, two killed and resumed, one whose cells do not fit, and two, one of them killed, by
+                programs that are kept: the same bytes, or the epoch from which on they are others; pixels as the host's; the
+                demo cohort's PML_RARA on this device and on the processor, seed by seed
     speed       images a second of the published networks by path and batch
     time        where a step's time goes, by leaving parts of it out; and an epoch's
     at-once     one, two and four trainings at once, whole epochs with validation and checkpoint; and under NVIDIA's MPS
@@ -79,38 +79,46 @@ def correct(report: Report, tiny: bool) -> None:
     seeds = 1 if tiny else _SEEDS
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
 
-        def begin(*arguments: str, processor: bool = False) -> subprocess.Popen[str]:
-            return stack.enter_context(_work(*arguments, tiny=tiny, processor=processor))
+        def begin(*arguments: str, processor: bool = False, keep: bool = False) -> subprocess.Popen[str]:
+            variables = {"TRAIN_PROGRAMS": str(programs)} if keep else {}
+            return stack.enter_context(_work(*arguments, tiny=tiny, processor=processor, variables=variables))
 
+        programs, kept = Path(name) / "programs", "programs kept"
         demo = {"this device": begin("demo", str(seeds)), "processor": begin("demo", str(seeds), processor=True)}
-        killed = ("killed, resumed", "killed later, resumed")
-        trainings = ("once", "again", "a third time", "cells sent ahead", *killed)
+        first, later = "epoch   2/", "epoch  11/"
+        killed = {"killed, resumed": first, "killed later, resumed": later, f"{kept}, killed, resumed": first}
+        trainings = ("once", "again", "a third time", "cells sent ahead", kept, *killed)
         folders = {what: Path(name) / what.replace(" ", "-") for what in trainings}
         for folder in folders.values():
             folder.mkdir()
         running = {
             what: begin("same", str(folder), *(["--sent"] if "sent" in what else []))
             for what, folder in folders.items()
-            if what not in killed
+            if what not in (kept, *killed)
         }
         resumed = {}
-        for what, epoch in zip(killed, ("epoch   2/", "epoch  11/"), strict=True):
-            first = begin("same", str(folders[what]))
-            _until(first, epoch)
-            first.send_signal(signal.SIGKILL)
-            first.wait()
-            running[what] = begin("same", str(folders[what]))
+        for what, epoch in killed.items():
+            keep = what.startswith(kept)
+            begun = begin("same", str(folders[what]), keep=keep)
+            _until(begun, epoch)
+            begun.send_signal(signal.SIGKILL)
+            begun.wait()
+            running[what] = begin("same", str(folders[what]), keep=keep)
             resumed[what] = _until(running[what], "resumed after epoch").split(" from ")[0]
+        running[kept] = begin("same", str(folders[kept]), keep=True)
         row = report.table("training", "SHA-256 of model.weights.h5", "")
         digests: dict[str, str] = {}
-        for what, process in running.items():
-            process.communicate()
-            if process.returncode:
-                raise SystemExit(f"{what}: status {process.returncode}")
+        for what in trainings:
+            running[what].communicate()
+            if running[what].returncode:
+                raise SystemExit(f"{what}: status {running[what].returncode}")
             digests[what] = hashlib.sha256((folders[what] / "model.weights.h5").read_bytes()).hexdigest()
             shown = f"{what} ({resumed[what]})" if what in resumed else what
-            became = "same" if digests[what] == digests["once"] else f"OTHER, {_since(folders[what], folders['once'])}"
+            like = kept if what.startswith(kept) and what != kept else "once"
+            became = "same" if digests[what] == digests[like] else f"OTHER, than {like}, {_since(folders[what], folders[like])}"
             row(shown, digests[what][:16], became)
+        files = [file for file in programs.rglob("*") if file.is_file()]
+        row("programs", f"{len(files)} of {sum(file.stat().st_size for file in files) / 1e6:.1f} MB", "")
         row("pixels of a batch, host and device", "", "same" if _same_pixels(tiny) else "OTHER")
 
         report.part(f"The demo's {gpu_work.NETWORK}: AUROC of the test patients' images")

@@ -181,6 +181,11 @@ def main(arguments: list[str] | None = None) -> int:
             console.fail(f"{place}: {refused.strerror or refused}; {REFUSALS[refused.errno or 0]}, and run it again")
         elif is_for_want_of_memory(error):
             sys.stderr.write(f"error: {chosen.stage}: {WANT_OF_MEMORY}\n")  # the console would need some
+        elif (programs := os.environ.get("TRAIN_PROGRAMS")) and type(error).__module__.startswith("tensorflow."):
+            console.fail(  # TensorFlow says nothing of where it read or wrote
+                f"{chosen.stage}: TensorFlow: {' '.join(str(error).split())}; if a file in TRAIN_PROGRAMS ({programs}) is "
+                "damaged, or its disk is full, empty that folder and run it again; if that does not help, unset TRAIN_PROGRAMS"
+            )
         else:
             raise
         return 2

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
+import json
 import os
 import re
 import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -66,8 +69,10 @@ def prepare(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
 
     bfloat16 is chosen where the processor has it: without, it is emulated and slower than float32.
 
+    What XLA compiles is kept in the folder that TRAIN_PROGRAMS names, if any, and taken from there by other processes.
+
     Raises:
-        ConfigError: TRAIN_THREADS cannot be had.
+        ConfigError: TRAIN_THREADS or TRAIN_PROGRAMS cannot be had.
     """
     _keep_memory()
     return _jax(precision) if backend() == "jax" else _tensorflow(precision)
@@ -110,6 +115,7 @@ def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
     # of some 15 us for the first dense layer of PML_RARA, two fifths of a step.
     _have_xla("xla_gpu_enable_triton_gemm=false")
     threads = _threads()
+    _keep_programs(threads)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
@@ -142,6 +148,8 @@ def _jax(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
 
     if (threads := _threads()) != (all_cores := parallel.available()):
         raise ConfigError(f"TRAIN_THREADS: JAX takes all {all_cores} cores, not {threads}; unset it, or KERAS_BACKEND")
+    if os.environ.get("TRAIN_PROGRAMS"):
+        raise ConfigError("TRAIN_PROGRAMS: JAX's programs are not kept; unset it, or KERAS_BACKEND")
     device = jax.devices()[0]
     is_gpu = device.platform == "gpu"
     capability = tuple(int(part) for part in str(getattr(device, "compute_capability", "0.0")).split("."))
@@ -163,6 +171,39 @@ def _have_xla(setting: str) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if setting.split("=")[0] not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --{setting}".strip()
+
+
+def _keep_programs(threads: int) -> None:
+    """Have TensorFlow keep what XLA compiles, and look there first. It reads this setting once, before it looks for devices.
+
+    XLA need not make the same program of the same steps in two processes: weighing what to fuse, it adds up in the order of
+    addresses (https://github.com/openxla/xla/issues/49047). TensorFlow's keys know the steps alone, so whatever else decides on
+    a program has a folder of its own.
+    """
+    if not os.environ.get("TRAIN_PROGRAMS"):
+        return
+    name, flags = _processor()
+    known = json.dumps([_gpu(), name, sorted(flags), threads, os.environ["XLA_FLAGS"], version("tensorflow")])
+    folder = environment.place("TRAIN_PROGRAMS").absolute() / hashlib.sha256(known.encode()).hexdigest()[:16]
+    if '"' in str(folder):
+        raise ConfigError(f"TRAIN_PROGRAMS: TensorFlow cannot be told {folder}; name a folder without quotation marks")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"TRAIN_PROGRAMS: {folder} cannot be made ({error.strerror}); name another folder") from None
+    os.environ["TF_XLA_FLAGS"] = f'--tf_xla_persistent_cache_directory="{folder}"'
+
+
+def _gpu() -> str:
+    """Name of the GPU that TensorFlow will find first, as the driver says: it is too early to ask TensorFlow."""
+    name, number = ctypes.create_string_buffer(256), ctypes.c_int()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ""
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(number), 0) or driver.cuDeviceGetName(name, len(name), number):
+        return ""
+    return name.value.decode(errors="replace")
 
 
 def room_bytes() -> int:

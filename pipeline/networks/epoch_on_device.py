@@ -52,7 +52,8 @@ class Cells:
     def __init__(self, pools: Sequence[Pool], room_bytes: int) -> None:
         self._pools = pools
         self._starts = np.cumsum([0, *(len(pool.rows) for pool in pools)])
-        self.bytes_each = int(np.prod(pools[0].cells.shape[1:]))
+        self.shape_each = pools[0].cells.shape[1:]
+        self.bytes_each = int(np.prod(self.shape_each))
         self.are_there = have_room(pools, room_bytes)
         self._there = _sent(self._read(np.arange(len(self)))) if self.are_there else None
 
@@ -66,7 +67,7 @@ class Cells:
         return _sent(self._read(rows)), np.arange(len(rows))
 
     def _read(self, rows: Rows) -> NDArray[np.uint8]:
-        images = np.empty((len(rows), *self._pools[0].cells.shape[1:]), dtype=np.uint8)
+        images = np.empty((len(rows), *self.shape_each), dtype=np.uint8)
         for pool, start in zip(self._pools, self._starts, strict=False):
             own = (rows >= start) & (rows < start + len(pool.rows))
             pool.expect(rows[own] - start)  # many at once: the disk need not answer one before the next is asked for
@@ -87,6 +88,22 @@ class Epochs:
         self.steps = _steps(network, xla)
         self._next = -1
         self._calls: Iterator[tuple[tuple[Any, ...], bool]] = iter(())
+
+    def name_programs(self) -> None:
+        """Give XLA's programs their names, which count all tensors of the process: before threads or a checkpoint make some.
+
+        TensorFlow finds by these names what an earlier process has compiled.
+        """
+        if not self._xla:
+            return
+        named = set()
+        for place in self.places(0):
+            _, steps, is_last = place
+            if len(steps) not in named:  # XLA compiles every number of steps anew
+                self.steps.get_concrete_function(*self.arguments(place)[0])
+                named.add(len(steps))
+            if is_last:
+                return
 
     def run(self, number: int) -> None:
         """Learn from every batch of an epoch once. What the one after it needs is made meanwhile."""
@@ -132,11 +149,17 @@ def logits(network: Any, cells: Cells, xla: bool) -> NDArray[np.float32]:
 
     if not len(cells):
         return np.empty(0, dtype=np.float32)
-    forward, size = _forward(network, xla), max(1, min(_SCORED_AT_ONCE, _SCORED_BYTES // cells.bytes_each))
+    forward, size = scoring(network, cells, xla)
     batches = -(-len(cells) // size)
     filled_up = np.arange(batches * size) % len(cells)
     found = [forward(tf.gather(*seen)) for seen in _ahead(cells.at, np.split(filled_up, batches))]
     return np.concatenate([np.asarray(part) for part in found])[: len(cells)]
+
+
+def scoring(network: Any, cells: Cells, xla: bool) -> tuple[Any, int]:
+    """What gives a batch's logits, named as a training's programs are; and how many images a batch has."""
+    size = max(1, min(_SCORED_AT_ONCE, _SCORED_BYTES // cells.bytes_each))
+    return _forward(network, xla, (size, *cells.shape_each)), size
 
 
 def forget() -> None:
@@ -187,11 +210,12 @@ def _steps(network: Any, xla: bool) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _forward(network: Any, xla: bool) -> Any:
-    """Logits `(n,)` of images `(n, px, px, 3)`."""
+def _forward(network: Any, xla: bool, shape: tuple[int, ...]) -> Any:
+    """Logits `(n,)` of uint8 images of `shape`, `(n, px, px, 3)`."""
     import tensorflow as tf
 
-    return tf.function(lambda images: network(images, training=False)[:, 0], jit_compile=xla, autograph=False)
+    forward = tf.function(lambda images: network(images, training=False)[:, 0], jit_compile=xla, autograph=False)
+    return forward.get_concrete_function(tf.TensorSpec(shape, tf.uint8))
 
 
 def _sent(array: NDArray[Any]) -> Tensor:

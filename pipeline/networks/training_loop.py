@@ -81,11 +81,11 @@ def fit(
         ModelError: the loss is no longer a number.
     """
     compile_network(network, settings, learning_rate, machine)
-    state, best = _resume(network, checkpoint)
-    for row in state.history:
-        on_epoch(row)
     teach = teacher(network, machine, train, settings, seed)
     scored = [_scoring(network, pool, machine) for pool in val]
+    state, best = _resume(network, checkpoint)  # after what both a whole and a resumed training do
+    for row in state.history:
+        on_epoch(row)
     while not state.stopped and state.epochs_done < settings.max_epochs:
         started = time.monotonic()
         epoch = state.epochs_done
@@ -157,7 +157,9 @@ def batches(train: tuple[Pool, Pool], settings: Train, seed: int) -> Callable[[i
 def epochs(network: Any, machine: Device, train: tuple[Pool, Pool], settings: Train, seed: int) -> epoch_on_device.Epochs:
     """Of a compiled network, where batches are made on the device."""
     cells = epoch_on_device.Cells(train, device.room_bytes())
-    return epoch_on_device.Epochs(network, cells, batches(train, settings, seed), machine.xla)
+    found = epoch_on_device.Epochs(network, cells, batches(train, settings, seed), machine.xla)
+    found.name_programs()
+    return found
 
 
 def figures(found: Mapping[str, Any]) -> dict[str, float]:
@@ -185,6 +187,7 @@ def _scoring(network: Any, pool: Pool, machine: Device) -> Callable[[], NDArray[
     if machine.batches == "host" or not machine.xla:
         return lambda: logits(network, (pool.cells[row] for row in pool.rows))
     cells = epoch_on_device.Cells([pool], device.room_bytes())
+    epoch_on_device.scoring(network, cells, machine.xla)
     return lambda: epoch_on_device.logits(network, cells, machine.xla)
 
 
