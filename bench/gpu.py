@@ -1,4 +1,4 @@
-"""Is training on this GPU right, and as fast as it can be? `python -m bench.gpu`, in less than eight minutes
+"""Is training on this GPU right, and as fast as it can be? `python -m bench.gpu`, in some eight minutes
 
 Needs Python, a GPU and what a training needs: no network, no data (it draws its cells), neither MLflow nor DVC. It prints:
 
@@ -54,7 +54,7 @@ def _work(
     """A process of `bench.gpu_work`, which ends with this block."""
     command = [sys.executable, "-m", "bench.gpu_work", *arguments, *(["--processor"] if tiny else [])]
     command += ["--by-host"] if processor else []
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(variables or {})}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TRAIN_PROGRAMS": "", **(variables or {})}
     environment |= {"CUDA_VISIBLE_DEVICES": "-1"} if processor else {}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen(command, **pipes) as process:
@@ -103,6 +103,7 @@ def correct(report: Report, tiny: bool) -> None:
             _until(begun, epoch)
             begun.send_signal(signal.SIGKILL)
             begun.wait()
+            compiled = _files(programs) if keep else {}
             running[what] = begin("same", str(folders[what]), keep=keep)
             resumed[what] = _until(running[what], "resumed after epoch").split(" from ")[0]
         running[kept] = begin("same", str(folders[kept]), keep=True)
@@ -115,10 +116,10 @@ def correct(report: Report, tiny: bool) -> None:
             digests[what] = hashlib.sha256((folders[what] / "model.weights.h5").read_bytes()).hexdigest()
             shown = f"{what} ({resumed[what]})" if what in resumed else what
             like = kept if what.startswith(kept) and what != kept else "once"
-            became = "same" if digests[what] == digests[like] else f"OTHER, than {like}, {_since(folders[what], folders[like])}"
+            became = "same" if digests[what] == digests[like] else f"OTHER than {like}, {_since(folders[what], folders[like])}"
             row(shown, digests[what][:16], became)
-        files = [file for file in programs.rglob("*") if file.is_file()]
-        row("programs", f"{len(files)} of {sum(file.stat().st_size for file in files) / 1e6:.1f} MB", "")
+        again = len(_files(programs).items() - compiled.items())
+        row("programs kept", f"{len(compiled)}, compiled again {again}", "OTHER" if again else "same")
         row("pixels of a batch, host and device", "", "same" if _same_pixels(tiny) else "OTHER")
 
         report.part(f"The demo's {gpu_work.NETWORK}: AUROC of the test patients' images")
@@ -129,6 +130,11 @@ def correct(report: Report, tiny: bool) -> None:
             row(seed, *(f"{value:.3f}" for value in found[-1]))
         if seeds > 1:
             row("mean (sd)", *(f"{np.mean(own):.3f} ({np.std(own, ddof=1):.3f})" for own in zip(*found, strict=True)))
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    """Every file's number on the disk, which is another one when it is written anew."""
+    return {file: file.stat().st_ino for file in folder.rglob("*.pb")}
 
 
 def _since(other: Path, one: Path) -> str:
@@ -244,6 +250,7 @@ def main() -> None:
     parser.add_argument("--processor", action="store_true", help="tiny networks, on a processor as a GPU would train them")
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all when left out")
     options = parser.parse_args()
+    os.environ.pop("TRAIN_PROGRAMS", None)  # what is compiled is part of what is measured
     on = gpu_work.machine(options.processor)
     if on.kind == "cpu" and not options.processor:
         raise SystemExit("TensorFlow sees no GPU; `python -m bench.gpu --processor` tries every part on the processor")

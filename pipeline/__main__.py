@@ -181,9 +181,9 @@ def main(arguments: list[str] | None = None) -> int:
             console.fail(f"{place}: {refused.strerror or refused}; {REFUSALS[refused.errno or 0]}, and run it again")
         elif is_for_want_of_memory(error):
             sys.stderr.write(f"error: {chosen.stage}: {WANT_OF_MEMORY}\n")  # the console would need some
-        elif (programs := os.environ.get("TRAIN_PROGRAMS")) and type(error).__module__.startswith("tensorflow."):
-            console.fail(  # TensorFlow says nothing of where it read or wrote
-                f"{chosen.stage}: TensorFlow: {' '.join(str(error).split())}; if a file in TRAIN_PROGRAMS ({programs}) is "
+        elif (programs := os.environ.get("TRAIN_PROGRAMS")) and _is_of_a_file_of_tensorflows(error):
+            console.fail(
+                f"{chosen.stage}: TensorFlow: {str(error).splitlines()[0]}; if a file in TRAIN_PROGRAMS ({programs}) is "
                 "damaged, or its disk is full, empty that folder and run it again; if that does not help, unset TRAIN_PROGRAMS"
             )
         else:
@@ -192,6 +192,14 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         _clear_away()
     return 0
+
+
+def _is_of_a_file_of_tensorflows(error: Exception) -> bool:
+    """Whether TensorFlow could not read or write a file; which, it does not say."""
+    kinds = ("DataLossError", "OutOfRangeError", "PermissionDeniedError", "ResourceExhaustedError", "UnavailableError")
+    of_programs = ("Serialized HLO", "Serialized cache key", "No binary found")  # one that is read, and is not what it must be
+    is_known = type(error).__name__ in kinds or any(text in str(error) for text in of_programs)
+    return type(error).__module__.startswith("tensorflow.") and is_known
 
 
 def _clear_away() -> None:

@@ -15,11 +15,11 @@ import re
 import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pipeline.common import environment, parallel
+from pipeline.common import environment, files, parallel
 from pipeline.common.errors import ConfigError
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -115,7 +115,7 @@ def _tensorflow(precision: Literal["auto", "bfloat16", "float32"]) -> Device:
     # of some 15 us for the first dense layer of PML_RARA, two fifths of a step.
     _have_xla("xla_gpu_enable_triton_gemm=false")
     threads = _threads()
-    _keep_programs(threads)
+    _keep_programs()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
@@ -173,37 +173,43 @@ def _have_xla(setting: str) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --{setting}".strip()
 
 
-def _keep_programs(threads: int) -> None:
+def _keep_programs() -> None:
     """Have TensorFlow keep what XLA compiles, and look there first. It reads this setting once, before it looks for devices.
 
     XLA need not make the same program of the same steps in two processes: weighing what to fuse, it adds up in the order of
-    addresses (https://github.com/openxla/xla/issues/49047). TensorFlow's keys know the steps alone, so whatever else decides on
-    a program has a folder of its own.
+    addresses (https://github.com/openxla/xla/issues/49047). TensorFlow knows a program by its steps, threads and the numbers
+    of the GPUs that it sees; for what else decides on one (device, driver, libraries, XLA's settings) there is a folder each.
     """
-    if not os.environ.get("TRAIN_PROGRAMS"):
+    if not (text := os.environ.get("TRAIN_PROGRAMS")):
         return
+    place = environment.place("TRAIN_PROGRAMS")
+    if not place.is_absolute():
+        raise ConfigError(f"TRAIN_PROGRAMS: must be the whole path of a folder, not {reprlib.repr(text)}")
+    names = (str(found.metadata["Name"]).lower() for found in distributions())
+    libraries = sorted(f"{name} {version(name)}" for name in names if name.startswith(("nvidia-", "tensorflow")))
     name, flags = _processor()
-    known = json.dumps([_gpu(), name, sorted(flags), threads, os.environ["XLA_FLAGS"], version("tensorflow")])
-    folder = environment.place("TRAIN_PROGRAMS").absolute() / hashlib.sha256(known.encode()).hexdigest()[:16]
-    if '"' in str(folder):
-        raise ConfigError(f"TRAIN_PROGRAMS: TensorFlow cannot be told {folder}; name a folder without quotation marks")
+    known = json.dumps([_gpu() or [name, *sorted(flags)], os.environ["XLA_FLAGS"], libraries])
+    folder = place / hashlib.sha256(known.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        files.require_writable(folder)
     except OSError as error:
-        raise ConfigError(f"TRAIN_PROGRAMS: {folder} cannot be made ({error.strerror}); name another folder") from None
-    os.environ["TF_XLA_FLAGS"] = f'--tf_xla_persistent_cache_directory="{folder}"'
+        raise ConfigError(f"TRAIN_PROGRAMS: {folder} cannot be written ({error.strerror}); name another folder") from None
+    quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+    os.environ["TF_XLA_FLAGS"] = f'--tf_xla_persistent_cache_directory="{quoted}"'
 
 
-def _gpu() -> str:
-    """Name of the GPU that TensorFlow will find first, as the driver says: it is too early to ask TensorFlow."""
-    name, number = ctypes.create_string_buffer(256), ctypes.c_int()
+def _gpu() -> list[str]:
+    """Name of the GPU that TensorFlow will find first, and the driver's version, as the driver says; empty where none is."""
+    name, number, release = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return ""
+        return []
     if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(number), 0) or driver.cuDeviceGetName(name, len(name), number):
-        return ""
-    return name.value.decode(errors="replace")
+        return []
+    driver.cuDriverGetVersion(ctypes.byref(release))
+    return [name.value.decode(errors="replace"), str(release.value)]
 
 
 def room_bytes() -> int:

@@ -94,13 +94,17 @@ class Epochs:
 
         TensorFlow finds by these names what an earlier process has compiled.
         """
+        import tensorflow as tf
+
         if not self._xla:
             return
-        named = set()
-        for place in self.places(0):
-            _, steps, is_last = place
+        pixels, named, size = self._cells.shape_each, set(), self._batches(0).batch_size
+        for _, steps, is_last in self.places(0):
             if len(steps) not in named:  # XLA compiles every number of steps anew
-                self.steps.get_concrete_function(*self.arguments(place)[0])
+                batches, images = (len(steps), size), len(self._cells) if self._cells.are_there else len(steps) * size
+                numbers = [tf.TensorSpec(batches, tf.int32)] * 4
+                strength = tf.TensorSpec((*batches, pixels[-1]), tf.float32)
+                self.steps.get_concrete_function(tf.TensorSpec((images, *pixels), tf.uint8), *numbers, strength)
                 named.add(len(steps))
             if is_last:
                 return
