@@ -182,8 +182,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif is_for_want_of_memory(error):
             sys.stderr.write(f"error: {chosen.stage}: {WANT_OF_MEMORY}\n")  # the console would need some
         elif (programs := os.environ.get("TRAIN_PROGRAMS")) and _is_of_a_file_of_tensorflows(error):
+            said = str(error).partition("\n")[0]
             console.fail(
-                f"{chosen.stage}: TensorFlow: {str(error).splitlines()[0]}; if a file in TRAIN_PROGRAMS ({programs}) is "
+                f"{chosen.stage}: TensorFlow: {said}; if a file in TRAIN_PROGRAMS ({programs}) is "
                 "damaged, or its disk is full, empty that folder and run it again; if that does not help, unset TRAIN_PROGRAMS"
             )
         else:

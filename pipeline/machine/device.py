@@ -15,7 +15,7 @@ import re
 import reprlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import distributions, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -185,8 +185,8 @@ def _keep_programs() -> None:
     place = environment.place("TRAIN_PROGRAMS")
     if not place.is_absolute():
         raise ConfigError(f"TRAIN_PROGRAMS: must be the whole path of a folder, not {reprlib.repr(text)}")
-    names = (str(found.metadata["Name"]).lower() for found in distributions())
-    libraries = sorted(f"{name} {version(name)}" for name in names if name.startswith(("nvidia-", "tensorflow")))
+    installed = (f"{found.metadata['Name']} {found.version}".lower() for found in distributions())
+    libraries = sorted(library for library in installed if library.startswith(("nvidia-", "tensorflow")))
     name, flags = _processor()
     known = json.dumps([_gpu() or [name, *sorted(flags)], os.environ["XLA_FLAGS"], libraries])
     folder = place / hashlib.sha256(known.encode()).hexdigest()[:16]
