@@ -36,27 +36,36 @@ def set_value(keys: Sequence[str], value: Any, path: Path = Path("params.yaml"))
 
 
 def with_values(text: str, changes: Sequence[tuple[Sequence[str], Any]]) -> str:
-    """The text of a params.yaml with other values at keys that it has; whether it is valid then is the caller's to ask."""
-    for keys, value in changes:
-        key: Node | None = None
-        node: Node | None = YAML(typ="rt", pure=True).compose(text)
-        for name in keys:
-            assert isinstance(node, MappingNode)
-            key, node = next(entry for entry in node.value if entry[0].value == name)
-        assert key is not None
-        assert node is not None
-        begin, end = node.start_mark.index, _end(node)
-        comment = text[end : text.index("\n", end)]
-        if key.end_mark.line < node.start_mark.line:  # a block of lines below the key, which keeps its comment
-            begin = key.end_mark.index + 1
-            comment = text[begin : text.index("\n", begin)]
-            text = f"{text[:begin]} {_shown(value)}{_aligned(comment, -1 - len(_shown(value)))}{text[end:]}"
-        else:
-            replaced = _replaced(text, node, value)
-            longer = len(replaced) - len(text)
-            stop = end + longer
-            text = replaced[:stop] + _aligned(comment, -longer) + replaced[stop + len(comment) :]
+    """The text of a params.yaml with other values at keys that it has, none of them within another.
+
+    Whether it is valid then is the caller's to ask.
+    """
+    root: Node = YAML(typ="rt", pure=True).compose(text)
+    entries = [(*_entry(root, keys), value) for keys, value in changes]
+    for key, node, value in sorted(entries, key=lambda entry: entry[0].start_mark.index, reverse=True):
+        text = _with_value(text, key, node, value)  # nothing before it has moved
     return text
+
+
+def _entry(node: Node, keys: Sequence[str]) -> tuple[Node, Node]:
+    """The key and the value of what stands at `keys`."""
+    for name in keys:
+        assert isinstance(node, MappingNode)
+        key, node = next(entry for entry in node.value if entry[0].value == name)
+    return key, node
+
+
+def _with_value(text: str, key: Node, node: Node, value: Any) -> str:
+    begin, end = node.start_mark.index, _end(node)
+    comment = text[end : text.index("\n", end)]
+    if key.end_mark.line < node.start_mark.line:  # a block of lines below the key, which keeps its comment
+        begin = key.end_mark.index + 1
+        comment = text[begin : text.index("\n", begin)]
+        return f"{text[:begin]} {_shown(value)}{_aligned(comment, -1 - len(_shown(value)))}{text[end:]}"
+    replaced = _replaced(text, node, value)
+    longer = len(replaced) - len(text)
+    stop = end + longer
+    return replaced[:stop] + _aligned(comment, -longer) + replaced[stop + len(comment) :]
 
 
 def _aligned(comment: str, by: int) -> str:

@@ -5,6 +5,8 @@ All are conditional on the trained networks. `docs/evaluation.md` has their meas
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -144,12 +146,13 @@ def _all_in_order(sample: Sample, figure: str, confidence: float) -> float:
     return auroc_bounds.all_in_order(by_fold, confidence)
 
 
+@cache  # decision curves and sample sizes ask for the same shares by the thousand, milliseconds each
 def proportion(right: int, total: int, confidence: float) -> Interval:
     """The share `right` of `total`, with exact binomial bounds (Clopper & Pearson 1934, Biometrika 26:404); NaN of none."""
     if not total:
         return Interval(float("nan"), float("nan"), float("nan"))
     bounds = binomtest(right, total).proportion_ci(confidence, method="exact")
-    return Interval(right / total, float(bounds.low), float(bounds.high))
+    return Interval(float(right / total), float(bounds.low), float(bounds.high))
 
 
 def auprc(value: float, positives: int, confidence: float) -> Interval:

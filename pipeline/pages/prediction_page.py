@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -66,7 +64,7 @@ def render(config: Config, found: Found, patient: str, files: Mapping[str, Path]
     def by_name(image: str) -> NDArray[np.uint8]:
         return reading.pixels(files[image])
 
-    return _template(TEMPLATE).render(
+    return rendering.template(TEMPLATE).render(
         aml=genetics.all_known(model.subtype for model in found.models),
         patient=patient,
         images=own["image"].nunique(),
@@ -115,7 +113,7 @@ def render_index(config: Config, found: Found, patients: Sequence[str]) -> str:
     rows = {patient: own.set_index("subtype") for patient, own in found.table.groupby("patient", sort=False)}
     answers = dict(zip(found.calls["patient"], found.calls["answer"], strict=True)) if found.call else {}
     subtypes = [model.subtype for model in found.models]
-    return _template(INDEX_TEMPLATE).render(
+    return rendering.template(INDEX_TEMPLATE).render(
         aml=genetics.all_known(subtypes),
         control=config.control,
         subtypes=subtypes,
@@ -169,11 +167,6 @@ def _drift(watched: Watched | None) -> dict[str, Any] | None:
 def point_name(model: Champion) -> str:
     """What the threshold of a model is called: where no fold had controls enough, no operating point was chosen."""
     return "usual threshold" if model.settings.get("operating_point_chosen") == [] else "operating point"
-
-
-@cache
-def _template(name: str) -> jinja2.Template:
-    return rendering.template(name)
 
 
 def _sheet(scored: pd.DataFrame, files: Mapping[str, Path]) -> dict[str, Any]:

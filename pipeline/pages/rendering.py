@@ -9,6 +9,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from pipeline.evaluation.figures import Interval
 
 def template(name: str) -> jinja2.Template:
     """A template of this folder, with the filters below."""
+    return _environment().get_template(name)
+
+
+@cache  # with the templates it has compiled
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -28,7 +34,7 @@ def template(name: str) -> jinja2.Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": number, "score": score, "of": k_of_n, "bounds": bounds}
-    return environment.get_template(name)
+    return environment
 
 
 def data_uri(picture: bytes, kind: str = "png") -> str:

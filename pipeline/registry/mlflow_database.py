@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import sqlite3
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +91,25 @@ def _is_usable(path: Path) -> bool:
         raise ConfigError(f"{path}: cannot be opened ({error}); correct its permissions, or {again}") from None
     except sqlite3.DatabaseError as error:
         raise ConfigError(f"{path}: is damaged ({error}); bring back a copy, or {again}") from None
-    revisions = ScriptDirectory(str(Path(str(mlflow.store.__path__[0]), "db_migrations")))
-    if known is not None and known[0] in revisions.get_heads():
+    if known is not None and known[0] in _revisions().get_heads():
         return True
     if not holds and tables <= {"alembic_version", *_tables_of_mlflow()}:
         return False
     if known is None:
         raise ConfigError(f"{path}: is no database of MLflow's; name another file in MLFLOW_TRACKING_URI")
     try:
-        revisions.get_revision(known[0])
+        _revisions().get_revision(known[0])
     except CommandError:
         raise ConfigError(f"{path}: was made by a newer MLflow than {mlflow.__version__}; use that one, or {again}") from None
     raise ConfigError(
         f"{path}: was made by an older MLflow; `cp {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}`, then "
         f"`mlflow db upgrade {shlex.quote(f'sqlite:///{path}')}`"
     )
+
+
+@cache  # to read them takes a tenth of a second
+def _revisions() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(str(mlflow.store.__path__[0]), "db_migrations")))
 
 
 def _tables_of_mlflow() -> set[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from pipeline.bags import patients, scoring
 from pipeline.bags import recipe as bag_recipe
@@ -150,10 +151,11 @@ def _by_vectors(
     candidate = config.transfer.general
     seed = bag_recipe.seed(config.seed, f"{subtype} transfer {one.size}", one.fold)
     known = [bags[patient][kept[patient]] for patient in learners["patient"]]
-    coefficients = bag_recipe.fit(config, candidate, known, learners["label"].to_numpy(np.int64), seed)
-    logits = scoring.logits(
-        config.bag_of(candidate).learner.name, coefficients, [bags[patient] for patient in one.tested["patient"]]
-    )
+    with threadpool_limits(1):  # their number may change the last digits
+        coefficients = bag_recipe.fit(config, candidate, known, learners["label"].to_numpy(np.int64), seed)
+        logits = scoring.logits(
+            config.bag_of(candidate).learner.name, coefficients, [bags[patient] for patient in one.tested["patient"]]
+        )
     return _scored(way, one, one.tested.assign(logit=logits))
 
 

@@ -15,8 +15,10 @@ import pytest
 import trained_networks
 import weights
 from conftest import write_params
+from threadpoolctl import threadpool_info, threadpool_limits
 from trained_networks import FOLDS, PX, UNITS
 
+from pipeline.bags import recipe as bag_recipe
 from pipeline.common import config, files, paths
 from pipeline.common.errors import ConfigError, DataError, LeakError
 from pipeline.folds import split_table
@@ -94,6 +96,20 @@ def test_each_way_tests_the_same_patients_of_the_trained_folds(cohort: Path) -> 
     assert curve.loc[("general", 4), "patient_auroc"] == 1.0, "the drawn vectors tell the subtype"
     assert set(curve["patients"]) == {6}
     assert (paths.transferred(NEW) / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_how_many_threads_there_are_changes_no_digit(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With vectors as long as an encoder's, sums are parted among threads."""
+    fit, threads = bag_recipe.fit, set()
+
+    def noting(*given: Any) -> Any:
+        threads.update(library["num_threads"] for library in threadpool_info())
+        return fit(*given)
+
+    monkeypatch.setattr(bag_recipe, "fit", noting)
+    with threadpool_limits(2):
+        transfer.run(settings(cohort, **{"transfer.patients": [2]}), NEW)
+    assert threads == {1}
 
 
 def test_the_networks_behind_it_are_on_the_page_in_the_file_and_in_mlflow(cohort: Path, finished: Path) -> None:
