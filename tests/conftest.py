@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+# Before NumPy is imported, and for all children: of threads that wait for each other, beside other tests, little comes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
@@ -47,7 +52,12 @@ def _with_the_demos_params() -> str:
 
 def demo_params() -> dict[str, Any]:
     """params.yaml of the repository, which tests and benches take for the demo's."""
-    values: dict[str, Any] = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    return deepcopy(_demo_params(ROOT / "params.yaml"))
+
+
+@cache  # asked for by most tests
+def _demo_params(path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = YAML(typ="safe", pure=True).load(path)
     if values["ingest"]["source"] != "demo":
         raise SystemExit(
             "error: params.yaml: is of a cohort of your own, and what is tested is about the demo's; test in "

@@ -33,11 +33,13 @@ CLEAN = {
 }
 
 
-def wait(until: Callable[[], object], what: str, seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
+def wait(until: Callable[[], object], what: str) -> None:
+    """Ask ever more rarely; ten minutes, also of a machine that others keep busy, before it is called in vain."""
+    deadline, pause = time.monotonic() + 600, 0.05
     while not until():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.1)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 1.0)
 
 
 def heed_ctrl_c() -> None:
@@ -159,7 +161,7 @@ class PrefectServer(_Server):
     def post(self, path: str, **body: object) -> Any:
         with requests.Session() as session:
             session.mount("http://", HTTPAdapter(max_retries=_PATIENT))
-            answer = session.post(f"{self.api}/{path}", json=body, timeout=30)
+            answer = session.post(f"{self.api}/{path}", json=body, timeout=120)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 

@@ -9,7 +9,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import mlflow
 import pytest
 from conftest import ROOT
-from processes import answers, free_port
+from processes import answers, free_port, wait
 from ruamel.yaml import YAML
 
 from infra import accounts, keys, loopback, to_postgres
@@ -238,10 +237,7 @@ def proxy(tmp_path: Path) -> Iterator[int]:
     command = [str(PROGRAMS / "caddy"), "run", f"--config={INFRA / 'Caddyfile'}", "--adapter=caddyfile"]
     running.append(subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     root = tmp_path / "data/caddy/pki/authorities/local/root.crt"
-    deadline = time.monotonic() + 60
-    while not (root.exists() and answers(f"http://127.0.0.1:{ports['mlflow']}/health")):
-        assert time.monotonic() < deadline, "Caddy does not come up"
-        time.sleep(0.1)
+    wait(lambda: root.exists() and answers(f"http://127.0.0.1:{ports['mlflow']}/health"), "Caddy to come up")
     yield ports["tls"]
     for process in running:
         process.terminate()

@@ -33,7 +33,7 @@ if do == "chatty":
     print("\\n".join(f"{name}: line {number}" for number in range(100)))
 if do == "hang":
     Path("hanging").write_text(str(os.getpid()))
-    subprocess.run(["sleep", "600"])
+    subprocess.run(["sleep", "3600"])
 told = ("CUDA_VISIBLE_DEVICES", "FLOW_RUN", "MLFLOW_TRACKING_URI")
 print(f"{name}:", *(f"{variable}={os.environ.get(variable, '-')}" for variable in told))
 out = Path(sys.argv[-1])

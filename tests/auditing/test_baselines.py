@@ -57,18 +57,18 @@ def test_a_planted_colour_is_found_and_chance_does_not_reach_it() -> None:
 
 
 def test_without_a_difference_it_stays_within_chance() -> None:
-    inside = [baseline(images(0, seed)).null(39, seed=3).p_value for seed in range(8)]
-    assert sum(p > 0.05 for p in inside) >= 6
-    assert np.mean([baseline(images(0, seed)).patient_auroc() for seed in range(30)]) == pytest.approx(0.5, abs=0.07)
+    inside = [baseline(images(0, seed)).null(39, seed=3).p_value for seed in range(6)]
+    assert sum(p > 0.05 for p in inside) >= 5
+    assert np.mean([baseline(images(0, seed)).patient_auroc() for seed in range(20)]) == pytest.approx(0.5, abs=0.07)
 
 
 def test_chance_is_half_and_the_same_for_the_same_seed() -> None:
     found = baseline(images(1, seed=5), trained=[0, 2])
-    chance = found.null(200, seed=1)
+    chance = found.null(100, seed=1)
     assert chance.low < chance.mean < chance.high
     assert chance.mean == pytest.approx(0.5, abs=0.05)
-    assert chance == found.null(200, seed=1)
-    assert chance != found.null(200, seed=2)
+    assert chance == found.null(100, seed=1)
+    assert chance != found.null(100, seed=2)
 
 
 def test_test_patients_are_never_fitted_on() -> None:

@@ -110,4 +110,4 @@ if __name__ == "__main__":
         workers = {int(run.stdout.readline()) for _ in range(40)}
         run.kill()
         run.wait()
-    wait(lambda: not any(is_alive(worker) for worker in workers), "the processes to end", 30)
+    wait(lambda: not any(is_alive(worker) for worker in workers), "the processes to end")

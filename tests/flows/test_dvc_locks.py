@@ -26,7 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def another(project: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A program that runs in the checkout, called as `dvc repro ingest` would be."""
     program = project / "dvc"
-    program.write_text("import time; time.sleep(600)")
+    program.write_text("import time; time.sleep(3600)")
     with subprocess.Popen([sys.executable, str(program), "repro", "ingest"], cwd=project) as process:
         yield process
         process.kill()

@@ -28,7 +28,7 @@ def start(project: Path, home: Path) -> subprocess.Popen[str]:
 
 
 def end_of(flow: subprocess.Popen[str]) -> str:
-    said = flow.communicate(timeout=300)[0]
+    said = flow.communicate(timeout=600)[0]
     assert flow.returncode == 0, said
     assert [f"stage {number} of 9: " in said for number in range(1, 11)] == [True] * 9 + [False], "one after the other, counted"
     assert "git add" not in said, "DVC's hints to who types"
@@ -46,6 +46,6 @@ def test_first_flows_need_no_hand(tmp_path: Path) -> None:
     wait((home / "prefect.db").exists, "Prefect's database to be made")
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    wait(lambda: not alive_of(projects[0]), "all of the killed flow to end", 20)
+    wait(lambda: not alive_of(projects[0]), "all of the killed flow to end")
     flows = [start(project, home) for project in projects]
     assert [end_of(flow) for flow in flows] == ["training: Completed. 9 stages: 9 ran"] * 2

@@ -124,8 +124,8 @@ def test_a_flow_that_is_killed_leaves_no_training_behind(project: Path, server: 
         if number == signal.SIGKILL:
             assert toy_project.run_flow(project, server)[1].startswith("training: Cancelled. another flow is at work in ")
         running.send_signal(number)
-        running.wait(120)
-        wait(lambda: not alive_of(project), f"all processes to end, still there: {alive_of(project)}", 60)
+        running.wait(600)
+        wait(lambda: not alive_of(project), f"all processes to end, still there: {alive_of(project)}")
     finally:
         running.kill()
         (project / "hanging").unlink(missing_ok=True)

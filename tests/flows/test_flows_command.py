@@ -113,7 +113,7 @@ def test_a_prefect_server_that_says_nothing_is_named_within_seconds(
         started = time.monotonic()
         with temporary_settings(updates={PREFECT_API_URL: address}):
             assert main(["training"]) == 2
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 100
     said = f"error: PREFECT_API_URL: {address} does not answer (silent for 1 s); start it, or unset the variable\n"
     assert capsys.readouterr().err == said
 

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project: Path, server: PrefectServer) -> None:
     variables = toy_project.environment(project, PREFECT_API_URL=server.api, PIPELINE_DIR=str(project))
     text = (project / "infra" / "prefect.yaml").read_text()
-    (project / "infra" / "often.yaml").write_text(re.sub(r'cron: "0 2.*\n +timezone: .*', "interval: 20", text))
+    (project / "infra" / "often.yaml").write_text(re.sub(r'cron: "0 2.*\n +timezone: .*', "interval: 40", text))
 
     def prefect(*command: str) -> None:
         done = subprocess.run(["prefect", *command], cwd=project, env=variables, capture_output=True, text=True, check=False)
@@ -58,20 +57,17 @@ def test_a_schedule_fires_and_a_worker_runs_it_and_a_cancelled_run_ends(project:
     try:
         proxy = {"HTTP_PROXY": f"http://127.0.0.1:{free_port()}", "NO_PROXY": "127.0.0.1,localhost"}  # nobody listens there
         with toy_project.worker("pipeline", project, server, PIPELINE_DIR=str(project), **proxy):
-            wait(lambda: scheduled("COMPLETED"), "a scheduled run to complete", 180)
+            wait(lambda: scheduled("COMPLETED"), "a scheduled run to complete")
             toy_project.behave(project, train__C__0="hang")
             (project / "source.txt").write_text("3")
-            wait((project / "hanging").exists, "a scheduled training to hang", 180)
+            wait((project / "hanging").exists, "a scheduled training to hang")
             (run,) = scheduled("RUNNING")
-            started = time.monotonic()
             server.post(f"flow_runs/{run['id']}/set_state", state={"type": "CANCELLING"})
             wait(
                 lambda: not any("stage.py" in command or "sleep" in command for command in alive_of(project)),
                 "the training to end",
-                60,
             )
-            assert time.monotonic() - started < 30
-            wait(lambda: any(found["id"] == run["id"] for found in scheduled("CANCELLED")), "the run to be cancelled", 60)
+            wait(lambda: any(found["id"] == run["id"] for found in scheduled("CANCELLED")), "the run to be cancelled")
     finally:
         (project / "hanging").unlink(missing_ok=True)
         toy_project.behave(project)
