@@ -24,29 +24,35 @@ from sqlalchemy.exc import OperationalError
 from pipeline.common.errors import ConfigError, DataError, RefusedError, TrackingError
 from pipeline.registry import mlflow_address, mlflow_database, mlflow_runs, mlflow_server
 
+# A process that has imported MLflow becomes several, which all begin at this instant.
 CONNECT = """
+import os, sys
 from pipeline.registry import mlflow_server
-client = mlflow_server.connect()
-print(sorted(experiment.name for experiment in client.search_experiments()), len(client.search_registered_models()))
+
+children = []
+for _ in range(int(sys.argv[1])):
+    if not (child := os.fork()):
+        client = mlflow_server.connect()
+        found = sorted(experiment.name for experiment in client.search_experiments())
+        print(found, len(client.search_registered_models()), flush=True)
+        os._exit(0)
+    children.append(child)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
 
 
 def test_processes_that_all_find_no_database_make_one(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    starts = [
-        subprocess.Popen(
-            [sys.executable, "-c", CONNECT],
-            cwd=tmp_path,
-            env={**environment, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    ends = [(start.communicate(), start.returncode) for start in starts]
-    assert [code for _, code in ends] == [0] * 4, "\n".join(err for (_, err), _ in ends)
-    assert {out for (out, _), _ in ends} == {"['Default'] 0\n"}
+    done = subprocess.run(
+        [sys.executable, "-c", CONNECT, "4"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["['Default'] 0"] * 4
 
 
 @pytest.mark.parametrize(

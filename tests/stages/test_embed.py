@@ -193,8 +193,8 @@ def test_a_keras_application_with_weights_of_ones_own(params: Settings) -> None:
     served = kept_network.load(Path("data/vectors/own"), json.loads(Path("data/vectors/own/encoder.json").read_text()))
     box = decoding.resize(decoding.decode((Path("data/raw") / path).read_bytes()), 32)
     assert np.array_equal(served([box])[0], vectors("own")["control"][0]), "prepared as its own module has it"
-    with pytest.raises(ConfigError, match=r"encoders\.own\.file: own\.weights\.h5 doesn't hold the weights of ResNet50"):
-        embed.run(params(changes_without_px(application(file, "ResNet50"))), "own")
+    with pytest.raises(ConfigError, match=r"encoders\.own\.file: own\.weights\.h5 doesn't hold the weights of MobileNet"):
+        embed.run(params(changes_without_px(application(file, "MobileNet"))), "own")
     with pytest.raises(ConfigError, match=r"encoders\.own\.application: no 'Nonsense' in keras\.applications"):
         embed.run(params(changes_without_px(application(file, "Nonsense"))), "own")
     with pytest.raises(ConfigError, match=r"encoders\.own: missing\.h5 is not there; put the weights' file there"):
