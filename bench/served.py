@@ -62,7 +62,7 @@ def served(folder: Path, model: str = "NPM1") -> Iterator[tuple[str, int]]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait(lambda: answers(f"http://127.0.0.1:{port}/health"), "mlflow models serve", seconds=300)
+        wait(lambda: answers(f"http://127.0.0.1:{port}/health"), "mlflow models serve")
         yield f"http://127.0.0.1:{port}/invocations", process.pid
     finally:
         end(process)

@@ -113,7 +113,8 @@ class _Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait(lambda: answers(self.address + self.health), " ".join(self.command()))
+        wait(lambda: self._process.poll() is not None or answers(self.address + self.health), " ".join(self.command()))
+        assert self._process.poll() is None, f"{' '.join(self.command())} ended by itself"
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
