@@ -19,8 +19,8 @@ from flows import ROOT, child_process
 from flows.errors import FlowError
 from pipeline.common.addresses import first_line, without_account
 
-_PATIENCE_S = 120.0
-_ANSWER_S = 10.0  # of a server that is there already
+ANSWER_S = 10.0  # of a server that is there already
+_PATIENCE_S = 600.0  # a busy machine takes minutes
 _PREFECT = "prefect"
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -141,7 +141,7 @@ def _require_answer(address: str) -> None:
     try:
         with (
             temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}),
-            get_client(httpx_settings={"timeout": _ANSWER_S}, sync_client=True) as client,
+            get_client(httpx_settings={"timeout": ANSWER_S}, sync_client=True) as client,
         ):
             client.hello()  # unlike /health it asks for the account
             return
@@ -150,7 +150,7 @@ def _require_answer(address: str) -> None:
         reason = error
     except httpx.TimeoutException:
         what, advice = "does not answer", _how_to_do_without()
-        reason = TimeoutError(f"silent for {_ANSWER_S:.0f} s")
+        reason = TimeoutError(f"silent for {ANSWER_S:.0f} s")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         what, advice = "does not answer", _how_to_do_without()
         reason = error

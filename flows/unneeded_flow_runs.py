@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from flows import local_servers
+
 _PAGE = 200  # runs that Prefect's server gives at once
 _SHOWN = 50
 
@@ -48,7 +50,7 @@ def _ended_before(time: datetime) -> Iterator[str]:
     )
     with (
         temporary_settings(updates={PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(httpx_settings={"timeout": 10.0}, sync_client=True) as client,
+        get_client(httpx_settings={"timeout": local_servers.ANSWER_S}, sync_client=True) as client,
     ):
         offset = 0
         while page := client.read_flow_runs(flow_run_filter=ended, limit=_PAGE, offset=offset):

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Before NumPy is imported, and for all children: of threads that wait for each other, beside other tests, little comes.
+# Before NumPy is imported, and for all children: where three tests run at once, several threads a library are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest

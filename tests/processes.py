@@ -39,7 +39,7 @@ def wait(until: Callable[[], object], what: str) -> None:
     while not until():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(pause)
-        pause = min(1.2 * pause, 1.0)
+        pause = min(1.2 * pause, 0.25)
 
 
 def heed_ctrl_c() -> None:

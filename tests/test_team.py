@@ -48,9 +48,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real flows around stages that take milliseconds; the weekly schedule comes every twenty seconds."""
+    """Real flows around stages that take milliseconds; the weekly schedule comes every forty seconds."""
     folder = toy_project.make(tmp_path_factory.mktemp("checkout"))
-    rehearsal.schedule_often(folder, 20)
+    rehearsal.schedule_often(folder, 40)
     return folder
 
 
@@ -96,7 +96,8 @@ def read_history(address: str, **login: str) -> dict[str, Any]:
 
 
 def log_in(team: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the user `pipeline`."""
+    """As the user `pipeline`, with time for a busy machine."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", team.address["mlflow"])
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "pipeline")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", (team.secrets / "MLFLOW_TRACKING_PASSWORD").read_text())
@@ -151,7 +152,7 @@ def test_everything_listens_on_loopback(team: Loopback) -> None:
 
 
 def test_a_scheduled_run_is_done_by_the_worker(team: Loopback, checkout: Path) -> None:
-    assert rehearsal.wait_for_a_scheduled_run(team, 240) == "COMPLETED 9 stages: 9 ran"
+    assert rehearsal.wait_for_a_scheduled_run(team, 900) == "COMPLETED 9 stages: 9 ran"
     assert set(toy_project.ALL) <= set(toy_project.runs(checkout))
     team.stop("worker")
 

@@ -109,6 +109,9 @@ def make(folder: Path) -> Path:
         "behaviour.json": "{}",
     }.items():
         (folder / name).write_text(content)
+    patient = folder / "flows" / "local_servers.py"
+    assert patient.read_text().count("ANSWER_S = 10.0") == 1
+    patient.write_text(patient.read_text().replace("ANSWER_S = 10.0", "ANSWER_S = 120.0"))
     for command in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True)
     (folder / ".dvc" / "config").write_text("[cache]\n    type = hardlink\n")
@@ -131,6 +134,7 @@ def run_flow(folder: Path, server: PrefectServer, *options: str, flow: str = "tr
         text=True,
         check=False,
     )
+    assert done.stdout, done.stderr
     return done.returncode, done.stdout.splitlines()[-1]
 
 

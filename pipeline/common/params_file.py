@@ -36,12 +36,13 @@ def set_value(keys: Sequence[str], value: Any, path: Path = Path("params.yaml"))
 
 
 def with_values(text: str, changes: Sequence[tuple[Sequence[str], Any]]) -> str:
-    """The text of a params.yaml with other values at keys that it has, none of them within another.
+    """The text of a params.yaml with other values at keys that it has, each given once and none within another.
 
     Whether it is valid then is the caller's to ask.
     """
     root: Node = YAML(typ="rt", pure=True).compose(text)
     entries = [(*_entry(root, keys), value) for keys, value in changes]
+    assert len({id(key) for key, _, _ in entries}) == len(entries)
     for key, node, value in sorted(entries, key=lambda entry: entry[0].start_mark.index, reverse=True):
         text = _with_value(text, key, node, value)  # nothing before it has moved
     return text

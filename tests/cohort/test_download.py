@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, write_params
 from kaggle_service import ENVIRONMENT, Kaggle, point_the_client
+from processes import wait
 
 from pipeline.__main__ import main
 from pipeline.cohort import download
@@ -118,10 +118,9 @@ def test_an_archive_is_fetched_unpacked_and_thrown_away(tmp_path: Path) -> None:
 def test_what_a_killed_run_fetched_is_not_fetched_again(tmp_path: Path) -> None:
     with Kaggle(archive(1_500_000), stalls=3 * 2**20) as service:
         running = start(tmp_path, service)
-        assert service.stalled.wait(60)
-        while len(list((tmp_path / ".downloads").rglob("*.archive"))) == 0:
-            time.sleep(0.05)
-        time.sleep(0.5)  # for the client to write what it was sent
+        assert service.stalled.wait(600)
+        fetched = (tmp_path / ".downloads").rglob
+        wait(lambda: any(file.stat().st_size >= 2**20 for file in fetched("*.archive")), "what was sent to be written")
         running.kill()
         running.communicate()
         assert left_behind(tmp_path) == []

@@ -106,14 +106,16 @@ def test_a_prefect_server_that_says_nothing_is_named_within_seconds(
     """Prefect by itself waits a minute for each of six answers."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    monkeypatch.setattr(local_servers, "_ANSWER_S", 1.0)
+    import flows.training  # noqa: F401 - which takes long on a busy machine
+
+    monkeypatch.setattr(local_servers, "ANSWER_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
         monkeypatch.setenv("PREFECT_API_URL", address)
         started = time.monotonic()
         with temporary_settings(updates={PREFECT_API_URL: address}):
             assert main(["training"]) == 2
-    assert time.monotonic() - started < 100
+    assert time.monotonic() - started < 50  # of the client by itself: 60 at the least
     said = f"error: PREFECT_API_URL: {address} does not answer (silent for 1 s); start it, or unset the variable\n"
     assert capsys.readouterr().err == said
 

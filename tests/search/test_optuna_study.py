@@ -85,7 +85,7 @@ def test_two_workers_one_killed_and_the_queue_is_done_to_the_last_place(
     killed.wait()
     (lost,) = [row for row in begun(log) if row["place"] == 2]
     two = [worker(log, storage) for _ in range(2)]
-    assert [process.wait(100) for process in two] == [0, 0]
+    assert [process.wait(600) for process in two] == [0, 0]
     counts = Counter(row["place"] for row in begun(log))
     assert counts == Counter(dict.fromkeys(range(PLACES), 1) | {2: 2})
     assert {row["x"] for row in begun(log) if row["place"] == 2} == {lost["x"]}  # it goes on with the same values
