@@ -40,6 +40,7 @@ def test_a_sound_cache_stays_as_it_is(project: Path) -> None:
     assert json.loads(call(project, "dvc", "status", "--json")) == {}
 
 
+@pytest.mark.rehearsal
 def test_what_dvc_takes_for_up_to_date_although_it_was_edited_is_made_again(project: Path) -> None:
     split, right = project / "data" / "split", "split1"
     edit_in_place(split, "wrong")

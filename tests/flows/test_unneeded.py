@@ -40,6 +40,7 @@ def run(*command: str) -> None:
     subprocess.run(command, env=CLEAN, check=True, capture_output=True)
 
 
+@pytest.mark.rehearsal
 def test_after_its_commands_every_commit_still_checks_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in Path(".dvc/cache").rglob("*") if path.is_file()}
     assert flows.main(["gc"]) == 0

@@ -80,7 +80,10 @@ DELETED: dict[str, Callable[[Client], object]] = {
 PURGED = ("runs", "experiment", "logged models")  # what `mlflow gc` looks for
 
 
-@pytest.mark.parametrize(("what", "for_good"), [*((what, False) for what in DELETED), *((what, True) for what in PURGED)])
+@pytest.mark.parametrize(
+    ("what", "for_good"),
+    [*((what, False) for what in DELETED), *(pytest.param(what, True, marks=pytest.mark.rehearsal) for what in PURGED)],
+)
 def test_the_champion_and_its_scores_come_back(settings: config.Config, here: Path, what: str, for_good: bool) -> None:
     first, better = candidate("first", scores(0.5)), candidate("better", scores(3.0, seed=1))
     settle(settings, first)

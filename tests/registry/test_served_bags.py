@@ -286,6 +286,7 @@ def test_the_call_has_an_experiment_and_a_champion_of_its_own_and_can_be_registe
     client.set_model_version_tag("call", "1", "classes", "control NPM1")
 
 
+@pytest.mark.rehearsal
 def test_python_without_this_package_scores_as_predict_does(inside: Path, tmp_path: Path) -> None:
     shutil.copytree(inside / "incoming", tmp_path / "incoming")
     script = (

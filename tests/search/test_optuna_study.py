@@ -75,6 +75,7 @@ def begun(log: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
+@pytest.mark.rehearsal
 def test_two_workers_one_killed_and_the_queue_is_done_to_the_last_place(
     here: Path, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
