@@ -15,6 +15,10 @@ import sys
 from pathlib import Path
 
 import psutil
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from voluptuous import Invalid
 
 from bench.torture.round import REPRO, Missed, Round, crashes, require_a_fault, tracebacks
 
@@ -47,7 +51,9 @@ def disk_full(this: Round, times: int = 10) -> None:
     """The disk with the project is full `times` times, one after the other, and there is room again for the next run.
 
     Half of them are chosen by what is left before the run, half by how far the stage is, when what is left is taken away.
+    DVC writes over dvc.lock in place, after the stage: one that it cut off is brought back, as docs/operations.md has it.
     """
+    lock = this.folder / "dvc.lock"
     needed_kb = _onto_a_disk(this)
     this.victim = "disk"
     for _ in range(times):
@@ -55,6 +61,7 @@ def disk_full(this: Round, times: int = 10) -> None:
         later = this.chance.random() < 0.5
         if not later:
             _leave(this.folder, left_kb)
+        before = lock.read_bytes()
         dvc = this.start(*REPRO)
         if later:
             with contextlib.suppress(Missed):
@@ -65,10 +72,22 @@ def disk_full(this: Round, times: int = 10) -> None:
         _resize(this.folder, _ROOM_KB)
         if status:
             this.faults += 1
+            if _is_cut_off(lock):
+                lock.write_bytes(before)
+                this.moments.append("dvc.lock cut off")
         else:
             this.project.undo(this.undone)
     this.unclear += [*tracebacks(this), *crashes(this)]
     require_a_fault(this)
+
+
+def _is_cut_off(lock: Path) -> bool:
+    """Whether DVC would refuse it."""
+    try:
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe", pure=True).load(lock))
+    except (YAMLError, Invalid):
+        return True
+    return False
 
 
 def temp_full(this: Round) -> None:
