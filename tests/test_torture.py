@@ -16,9 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from ruamel.yaml import YAML
 
-from bench.torture import judge, servers, table
+from bench.torture import judge, limits, servers, table
 from bench.torture import round as round_of_torture
 from bench.torture.project import Project
 from bench.torture.round import command_of
@@ -234,3 +235,13 @@ def test_a_run_may_say_of_which_flow_it_is(folder: Path) -> None:
 def test_rounds_that_came_too_late_are_no_tries() -> None:
     rounds = [{"kind": "dvc", "faults": 2, "outcome": outcome} for outcome in ("survived", "missed", "lost")]
     assert table.markdown(rounds).splitlines()[2:] == ["| dvc | 2 | 4 | 1 | 1 |", "| all | 2 | 4 | 1 | 1 |"]
+
+
+def test_a_lock_that_dvc_would_refuse_is_brought_back(tmp_path: Path) -> None:
+    lock, whole = tmp_path / "dvc.lock", (ROOT / "dvc.lock").read_text()
+    lock.write_text(whole)
+    assert not limits._is_cut_off(lock)
+    size = whole.index("size: ")
+    for at in (0, size + len("si"), size + len("size: ")):
+        lock.write_text(whole[:at])
+        assert limits._is_cut_off(lock)
